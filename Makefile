@@ -1,0 +1,58 @@
+# Every target has its line in `make help`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv installs the locked set in seconds; pip, which reads the machine's own pip configuration, is the fallback.
+$(VENV)/.installed: requirements/dev.txt requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv from the locked requirements
+
+run: $(VENV)/.installed ## Run everything on this machine, supervised; Ctrl-C stops it
+	@exec $(BIN)/python -m local run
+
+demo: $(VENV)/.installed ## Run it all, sign up a handful of people, show both books, stop
+	@$(BIN)/python -m local demo
+
+check: $(VENV)/.installed ## Lint, formatting, strict types, architecture contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.installed ## Format the code and apply the safe fixes of the linter
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+migrate: $(VENV)/.installed ## Bring the databases in SIGNUP_DATABASE_URL and MAIL_DATABASE_URL to the newest schema
+	$(BIN)/alembic -c migrations/alembic.ini -n signup upgrade head
+	$(BIN)/alembic -c migrations/alembic.ini -n mail upgrade head
+
+bench: $(VENV)/.installed ## Measure speed, as ratios to a yardstick in the same run
+	$(BIN)/python -m tests.benchmarks
+
+compose-test: ## Build the images, `docker compose up --wait`, sign up, find the mail (needs a Docker engine)
+	tests/compose/run
+
+lock: $(VENV)/.installed ## Resolve the requirements files again from pyproject.toml
+	cd requirements && ./lock
+
+clean: ## Remove the virtual environment, caches and local state
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help install run demo check test format migrate bench compose-test lock clean

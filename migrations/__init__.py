@@ -1,0 +1,1 @@
+"""Two Alembic histories, one for each database. `alembic -c migrations/alembic.ini -n signup|mail …`."""

@@ -1,0 +1,1 @@
+"""The two services. They share no table and import nothing from each other; only `shared`."""

@@ -1,0 +1,126 @@
+"""The mail database as SQLAlchemy sees it. Constraints stand in the migrations; a test keeps the two alike."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from shared.history import history_table
+from shared.keys import api_keys_table
+
+metadata = sa.MetaData()
+
+_TIME = sa.TIMESTAMP(timezone=True)
+
+# The ledger: one row for each mail that was ever asked for.
+mails = sa.Table(
+    "mails",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("to_email", sa.Text),
+    sa.Column("to_key", sa.Text),
+    sa.Column("to_name", sa.Text),
+    sa.Column("template", sa.Text),
+    sa.Column("template_version", sa.Text),
+    sa.Column("locale", sa.Text),
+    sa.Column("tags", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
+    sa.Column("metadata", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("on_uncertain", sa.Text, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("gateway", sa.Text),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("accepted_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("send_at", _TIME),
+    sa.Column("sent_at", _TIME),
+    sa.Column("next_attempt_at", _TIME),
+    sa.Column("expires_at", _TIME, nullable=False),
+    sa.Column("failure_reason", sa.Text),
+    sa.Column("failure_code", sa.SmallInteger),
+    sa.Column("failure_enhanced_code", sa.Text),
+    sa.Column("failure_reply", sa.Text),
+    sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("traceparent", sa.Text),
+    sa.UniqueConstraint("client", "request_id"),
+    sa.Index("mails_client", "client", "id"),
+    sa.Index("mails_to", "to_key", "id"),
+    sa.Index("mails_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
+    sa.Index("mails_accepted", "accepted_at", postgresql_using="brin"),
+    sa.Index(
+        "mails_state",
+        "state",
+        "id",
+        postgresql_where=sa.text("state IN ('uncertain', 'failed', 'bounced', 'expired', 'canceled', 'suppressed')"),
+    ),
+)
+
+# What was asked for and what goes out, pinned at accept.
+contents = sa.Table(
+    "contents",
+    metadata,
+    sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id"), primary_key=True),
+    sa.Column("request", pg.JSONB, nullable=False),
+    sa.Column("sender_email", sa.Text, nullable=False),
+    sa.Column("sender_name", sa.Text),
+    sa.Column("reply_to_email", sa.Text),
+    sa.Column("reply_to_name", sa.Text),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("html", sa.Text),
+    sa.Column("headers", pg.JSONB, nullable=False, server_default="{}"),
+)
+
+# One row for each mail that still has to go out.
+queue = sa.Table(
+    "queue",
+    metadata,
+    sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id"), primary_key=True),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("due_at", _TIME, nullable=False),
+    sa.Column("lease", sa.Uuid),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("queue_due", "lane", "due_at"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id"), primary_key=True),
+    sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("lease", sa.Uuid, nullable=False),
+    sa.Column("gateway", sa.Text),
+    sa.Column("phase", sa.Text, nullable=False, server_default="claimed"),
+    sa.Column("outcome", sa.Text),
+    sa.Column("counted", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("claimed_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("transmitting_at", _TIME),
+    sa.Column("ended_at", _TIME),
+    sa.Column("code", sa.SmallInteger),
+    sa.Column("enhanced_code", sa.Text),
+    sa.Column("reply", sa.Text),
+)
+
+suppressions = sa.Table(
+    "suppressions",
+    metadata,
+    sa.Column("email_key", sa.Text, primary_key=True),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id")),
+    sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
+)
+
+heartbeats = sa.Table(
+    "heartbeats",
+    metadata,
+    sa.Column("process", sa.Text, primary_key=True),
+    sa.Column("at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("detail", pg.JSONB, nullable=False, server_default="{}"),
+)
+
+history = history_table(metadata)
+api_keys = api_keys_table(metadata)

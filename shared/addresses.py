@@ -1,0 +1,56 @@
+"""E-mail addresses: one reading of them for both services, by a maintained library.
+
+An address is kept as it is to be mailed (local part as given, domain in Unicode) and compared by its key (lower case,
+domain as A-labels), so that `Asa@BÜCHER.example` and `asa@xn--bcher-kva.example` are one person.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+# The longest path of RFC 5321 section 4.5.3.1.3 is 256 with its angle brackets.
+MAX_LENGTH = 254
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    email: str
+    key: str
+    # The same with the domain as A-labels: what a gateway without SMTPUTF8 is given. None when the local part needs it.
+    ascii_email: str | None
+
+
+def parse_address(text: str) -> Address:
+    """Read one bare address.
+
+    Raises:
+        ValueError: with a sentence that says what is wrong; it never repeats the address.
+    """
+    try:
+        # No DNS here: a signup must not wait for someone else's server (P2). RFC 6761 asks applications to treat
+        # names below .test like any other.
+        parsed = validate_email(text, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(f"Not an e-mail address that can be mailed: {error}") from None
+    if len(parsed.normalized) > MAX_LENGTH:
+        raise ValueError(f"Not an e-mail address that can be mailed: longer than {MAX_LENGTH} characters")
+    key = f"{parsed.local_part}@{parsed.ascii_domain}".lower()
+    return Address(parsed.normalized, unicodedata.normalize("NFC", key), parsed.ascii_email)
+
+
+def address_key(text: str) -> str:
+    """The comparison key of an address in a filter.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    return parse_address(text).key
+
+
+def is_plain_text(text: str) -> bool:
+    """No control, line-breaking or bidirectional-override characters: nothing that could forge a header or a page."""
+    return not any(
+        unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") or char in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"
+        for char in text
+    )

@@ -1,0 +1,104 @@
+"""The ways to a service's own PostgreSQL: an asyncpg pool for fixed statements, a SQLAlchemy engine for lists.
+
+Statements whose text is fixed are SQL in a `queries.py` and go straight through asyncpg (DESIGN decision 6 has the
+numbers); questions whose WHERE depends on the caller are put together with SQLAlchemy Core. Both connect when first
+used, so a process starts, and says why it is not ready, while its database is down.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import asyncpg
+import sqlalchemy as sa
+import sqlalchemy.exc
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+
+# What a lost, refused or overloaded server looks like. Everything else is a fault of ours and must be loud.
+UNAVAILABLE: tuple[type[BaseException], ...] = (
+    OSError,  # refused, reset, and TimeoutError
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,  # "connection is closed"
+    asyncpg.OperatorInterventionError,  # shutdown, crash, "starting up"
+    asyncpg.TooManyConnectionsError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.TimeoutError,
+)
+
+
+@dataclass(frozen=True)
+class DatabaseOptions:
+    url: str
+    application_name: str
+    pool_size: int = 10
+    # 0 behind PgBouncer in transaction mode before 1.21, which knows no prepared statements.
+    statement_cache_size: int = 500
+    # A statement that takes longer is broken; a hung server must not hang its callers.
+    statement_timeout_seconds: float = 30.0
+    connect_timeout_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class Database:
+    pool: Pool
+    engine: AsyncEngine
+
+    async def fetch_all(self, query: sa.Select[tuple[object, ...]]) -> Sequence[sa.RowMapping]:
+        """Rows of one SQLAlchemy Core query, in one round trip: nothing is left open."""
+        async with self.engine.connect() as connection:
+            return (await connection.execute(query)).mappings().all()
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        self.pool.terminate()
+
+
+async def connect(options: DatabaseOptions) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection of its own, for LISTEN and for the engine's pool."""
+    return await asyncpg.connect(
+        options.url,
+        timeout=options.connect_timeout_seconds,
+        command_timeout=options.statement_timeout_seconds,
+        statement_cache_size=options.statement_cache_size,
+        server_settings={"application_name": options.application_name},
+    )
+
+
+async def open_database(options: DatabaseOptions) -> Database:
+    """Pools for one process. Commits nothing, connects nowhere yet."""
+
+    async def nothing_to_reset(_connection: Connection) -> None:
+        # Our statements leave no session state behind, so giving a connection back costs no round trip.
+        await asyncio.sleep(0)
+
+    pool = asyncpg.create_pool(
+        options.url,
+        min_size=0,
+        max_size=options.pool_size,
+        timeout=options.connect_timeout_seconds,
+        command_timeout=options.statement_timeout_seconds,
+        statement_cache_size=options.statement_cache_size,
+        server_settings={"application_name": options.application_name},
+        reset=nothing_to_reset,
+    )
+    await pool
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: connect(options),
+        isolation_level="AUTOCOMMIT",
+        pool_size=5,
+        max_overflow=5,
+        pool_pre_ping=True,
+    )
+    return Database(pool, engine)
+
+
+def role_of(url: str) -> str:
+    """The user name in a database URL, for messages: never print the URL, it holds the password."""
+    return sa.make_url(url).username or "?"

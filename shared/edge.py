@@ -1,0 +1,69 @@
+"""The outermost ring of an API: correlation in and out, one log line a request, and no exception past this point."""
+
+import time
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from . import correlation, problem
+from .database import UNAVAILABLE
+from .log import get_logger
+
+_log = get_logger(__name__)
+
+
+class Edge:
+    """ASGI middleware. Answers 503 when the service's database cannot be used and 500, without internals, otherwise."""
+
+    def __init__(self, app: ASGIApp, *, observe: Callable[[str, str, int, float], None]) -> None:
+        self._app = app
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        here = _accept(scope)
+        correlation.bind(here)
+        status = 0
+
+        async def send_correlated(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(raw=message["headers"])
+                headers[correlation.REQUEST_ID_HEADER] = here.request_id
+                if here.traceparent:
+                    headers[correlation.TRACEPARENT_HEADER] = here.traceparent
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_correlated)
+        except UNAVAILABLE as error:
+            _log.warning("database_unavailable", error=str(error) or type(error).__name__)
+            if not status:
+                sorry = problem.Unavailable("The service's database cannot be used right now. Send this again.")
+                await sorry.response()(scope, receive, send_correlated)
+        except Exception:  # noqa: BLE001 - the last place that can still answer
+            _log.exception("request_failed", method=scope["method"], path=scope["path"])
+            if not status:
+                await problem.Problem("Something went wrong here; it has been logged.").response()(
+                    scope, receive, send_correlated
+                )
+        seconds = time.perf_counter() - began
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._observe(scope["method"], route, status, seconds)
+        # The path may hold an address or a token, so only the route's pattern is logged.
+        _log.debug("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
+
+
+def _accept(scope: Scope) -> correlation.Correlation:
+    request_id = traceparent = None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            request_id = value.decode("latin-1")
+        elif name == b"traceparent":
+            traceparent = value.decode("latin-1")
+    return correlation.accept(request_id, traceparent)

@@ -1,0 +1,62 @@
+"""The append-only history that each service keeps: its shape, and how it is read. The same in both.
+
+Nothing personal may ever be written here: history stays when a person is erased. IDs and codes are enough.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from .database import Database
+from .ids import UUID
+
+
+def history_table(metadata: sa.MetaData) -> sa.Table:
+    """Partitioned by month on `at`; a trigger and the grants refuse every change (P7)."""
+    return sa.Table(
+        "history",
+        metadata,
+        sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), primary_key=True, server_default=sa.func.clock_timestamp()),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("related", pg.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("correlation_id", sa.Text),
+        sa.Column("traceparent", sa.Text),
+        sa.Column("detail", pg.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+        sa.Index("history_subject", "subject", "id"),
+        sa.Index("history_related", "related", postgresql_using="gin"),
+        postgresql_partition_by="RANGE (at)",
+    )
+
+
+async def read_history(
+    database: Database,
+    table: sa.Table,
+    *,
+    subjects: list[str],
+    kinds: list[str],
+    after: datetime | None,
+    before: datetime | None,
+    cursor: UUID | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Up to `limit + 1` entries, newest first. A subject matches what the entry is about or is related to."""
+    columns = [
+        table.c[name] for name in ("id", "at", "kind", "subject", "related", "actor", "correlation_id", "detail")
+    ]
+    query = sa.select(*columns).order_by(table.c.id.desc()).limit(limit + 1)
+    if subjects:
+        query = query.where(sa.or_(table.c.subject.in_(subjects), table.c.related.overlap(subjects)))
+    if kinds:
+        query = query.where(table.c.kind.in_(kinds))
+    if after:
+        query = query.where(table.c.at >= after)
+    if before:
+        query = query.where(table.c.at < before)
+    if cursor:
+        query = query.where(table.c.id < cursor)
+    return [dict(row) for row in await database.fetch_all(query)]

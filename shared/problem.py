@@ -1,0 +1,124 @@
+"""Errors as RFC 9457 problems: one base class, one renderer. Each service's `errors.py` grows its own tree from it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import orjson
+from starlette.responses import Response
+
+from .correlation import current
+
+MEDIA_TYPE = "application/problem+json"
+
+
+# The docstring of each kind is what GET /problems/<slug> explains.
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
+    """Something went wrong here. It has been logged with the correlation ID; please report it with that."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        errors: Iterable[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = [dict(error) for error in errors]
+        self.headers = dict(headers or {})
+        self.members = members
+
+    def as_dict(self) -> dict[str, Any]:
+        """The problem as it is answered, and as it stands in a batch result."""
+        here = current()
+        body: dict[str, Any] = {
+            "type": f"/problems/{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": here.request_id if here else None,
+            **self.members,
+        }
+        if self.errors:
+            body["errors"] = self.errors
+        return body
+
+    def response(self) -> Response:
+        return Response(orjson.dumps(self.as_dict()) + b"\n", self.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+def kinds(root: type[Problem] = Problem) -> Iterator[type[Problem]]:
+    """Every kind of problem below `root`, itself included."""
+    yield root
+    for child in root.__subclasses__():
+        yield from kinds(child)
+
+
+def at(pointer: str, detail: str) -> dict[str, str]:
+    """An entry of `errors` for a place in the body (JSON pointer, RFC 6901)."""
+    return {"pointer": pointer, "detail": detail}
+
+
+class InvalidRequest(Problem):
+    """The request was understood, but a part of it is not acceptable. `errors` names each part."""
+
+    status, slug, title = 422, "invalid-request", "The request is not valid"
+
+
+class MalformedRequest(Problem):
+    """The request could not be read."""
+
+    status, slug, title = 400, "malformed-request", "The request cannot be read"
+
+
+class Unauthorized(Problem):
+    """A valid API key is needed: `Authorization: Bearer cf_…`."""
+
+    status, slug, title = 401, "unauthorized", "A valid API key is needed"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="counterfoil"'})
+
+
+class Forbidden(Problem):
+    """The API key lacks the scope that this call needs."""
+
+    status, slug, title = 403, "forbidden", "The API key does not allow this"
+
+
+class NotFound(Problem):
+    """There is nothing here, or it belongs to another client."""
+
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The resource exists, but not with this method; `Allow` lists those it has."""
+
+    status, slug, title = 405, "method-not-allowed", "Method not allowed"
+
+
+class PayloadTooLarge(Problem):
+    """The body is larger than this call takes."""
+
+    status, slug, title = 413, "payload-too-large", "The body is too large"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is not of a media type that this call takes."""
+
+    status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
+
+
+class Unavailable(Problem):
+    """The service's own database cannot be used right now. Nothing is lost: send the same request again."""
+
+    status, slug, title = 503, "unavailable", "The service cannot answer now"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})

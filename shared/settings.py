@@ -1,0 +1,25 @@
+"""What both services' settings have in common. Every setting is an environment variable, listed in the README."""
+
+from pydantic import Field, RedisDsn
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """Read when a process starts, never at import. A field `signup_port` is the variable `SIGNUP_PORT`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    redis_url: RedisDsn = Field(
+        RedisDsn("redis://127.0.0.1:6379/0"),
+        description="Valkey or Redis: arq's cron and jobs, nothing that matters",
+    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line")
+    wakeup: str = Field(
+        "listen",
+        pattern="^(listen|poll)$",
+        description="`poll` behind PgBouncer in transaction mode: no LISTEN",
+    )
+    database_statement_cache_size: int = Field(
+        500, ge=0, description="Prepared statements kept per connection; 0 behind PgBouncer before 1.21"
+    )
+    database_pool_size: int = Field(10, ge=1, le=200, description="Most connections of the hot pool of a process")

@@ -1,0 +1,86 @@
+"""How requests are read and answers written, the same in both services: strict in, newline-terminated JSON out."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeAlias
+
+import orjson
+from fastapi import params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import problem
+
+Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Answer(Response):
+    """JSON with a newline at its end, so that curl reads well. Times are written with `Z`."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(dumps(content), status_code, headers)
+
+
+def dumps(content: Any) -> bytes:
+    return orjson.dumps(
+        content, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_APPEND_NEWLINE
+    )
+
+
+class StrictRequest(Request):
+    """Reads JSON as RFC 8259 writes it: no NaN, no lone surrogates, UTF-8 only. Python's own reader takes all three."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = orjson.loads(await self.body())
+        return self._json
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses query parameters it does not know, and reads its body strictly.
+
+    Set `__query_prefixes__` on an endpoint for families of parameters like `metadata.KEY`.
+    """
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        known = {field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, params.Query)}
+        prefixes: tuple[str, ...] = getattr(self.endpoint, "__query_prefixes__", ())
+        takes_json = self.body_field is not None
+
+        async def handle_strictly(request: Request) -> Response:
+            if request.scope["query_string"]:
+                _refuse_unknown(request, known, prefixes)
+            if takes_json:
+                request = StrictRequest(request.scope, request.receive)
+                _refuse_other_media(request)
+            return await handle(request)
+
+        return handle_strictly
+
+
+def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]) -> None:
+    unknown = [
+        name
+        for name in dict.fromkeys(name for name, _ in request.query_params.multi_items())
+        if name not in known and not name.startswith(prefixes or "\0")
+    ]
+    if unknown:
+        raise problem.InvalidRequest(
+            "Unknown query parameters are refused, so that a misspelt filter is never ignored.",
+            errors=[{"parameter": name, "detail": "This call has no such parameter"} for name in unknown],
+        )
+
+
+def _refuse_other_media(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise problem.UnsupportedMediaType(
+            "Send the body as JSON.",
+            errors=[{"header": "Content-Type", "detail": "Must be application/json"}],
+        )
