@@ -1,0 +1,70 @@
+"""Fixtures for every kind of test: real PostgreSQL and Valkey, started once, a database of its own for each test."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis.asyncio
+
+from local import postgres, valkey
+from shared.database import DatabaseOptions, open_database
+
+from .support.databases import Clone, Server, prepare
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = postgres.start_server(tmp_path_factory.mktemp("postgres"), durable=False)
+    try:
+        yield prepare(server.url, server.pid)
+    finally:
+        server.stop()
+
+
+@asynccontextmanager
+async def _clone(server: Server, service: str) -> AsyncIterator[Clone]:
+    name = await server.clone(service)
+    runtime_url = server.url(name, f"{service}_app")
+    database = await open_database(DatabaseOptions(runtime_url, "test"))
+    try:
+        yield Clone(server.url(name, f"{service}_owner"), runtime_url, database)
+    finally:
+        await database.close()
+        await server.drop(name)
+
+
+@pytest.fixture
+async def signup_database(postgres_server: Server) -> AsyncIterator[Clone]:
+    async with _clone(postgres_server, "signup") as clone:
+        yield clone
+
+
+@pytest.fixture
+async def mail_database(postgres_server: Server) -> AsyncIterator[Clone]:
+    async with _clone(postgres_server, "mail") as clone:
+        yield clone
+
+
+@pytest.fixture(params=["signup", "mail"])
+async def either_database(postgres_server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Clone]:
+    """For what must hold in both books."""
+    async with _clone(postgres_server, request.param) as clone:
+        yield clone
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = valkey.start_server(tmp_path_factory.mktemp("valkey"))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def redis_url(valkey_url: str) -> str:
+    """The run's Valkey, emptied."""
+    client = redis.asyncio.from_url(valkey_url)
+    await client.flushall()
+    await client.aclose()
+    return valkey_url

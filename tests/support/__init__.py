@@ -1,0 +1,1 @@
+"""What several kinds of tests need: databases, scripted peers, real processes."""

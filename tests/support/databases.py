@@ -1,0 +1,81 @@
+"""Real databases for tests: built once by the real migrations, then cloned for each test."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+
+from local import postgres
+from shared.database import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSWORDS = {
+    role: f"test-{role}" for role in ("signup_owner", "signup_app", "mail_owner", "mail_app")
+}  # of a server on loopback that lives as long as the test run
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A database of a test's own."""
+
+    owner_url: str
+    runtime_url: str
+    database: Database
+
+
+@dataclass(frozen=True)
+class Server:
+    """The test run's PostgreSQL, with one migrated template database for each service."""
+
+    superuser_url: str
+    pid: int
+
+    def url(self, database: str, role: str) -> str:
+        return postgres.database_url(self.superuser_url, database, role, PASSWORDS[role])
+
+    async def clone(self, service: str) -> str:
+        """The name of a fresh copy of the service's migrated database."""
+        name = f"{service}_{uuid4().hex[:12]}"
+        connection = await asyncpg.connect(self.superuser_url)
+        try:
+            await connection.execute(
+                f'CREATE DATABASE "{name}" TEMPLATE "{service}" OWNER "{service}_owner"'
+            )
+        finally:
+            await connection.close()
+        return name
+
+    async def drop(self, name: str) -> None:
+        connection = await asyncpg.connect(self.superuser_url)
+        try:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        finally:
+            await connection.close()
+
+
+def alembic(service: str, owner_url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run Alembic as `make migrate` does."""
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", "-n", service, *arguments],
+        cwd=ROOT,
+        env={**os.environ, f"{service.upper()}_DATABASE_URL": owner_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def prepare(superuser_url: str, pid: int) -> Server:
+    """Roles, and the two template databases, migrated."""
+    asyncio.run(postgres.create_databases(superuser_url, PASSWORDS))
+    server = Server(superuser_url, pid)
+    for service in ("signup", "mail"):
+        done = alembic(service, server.url(service, f"{service}_owner"), "upgrade", "head")
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+    return server
