@@ -4,13 +4,13 @@ Unknown fields are refused, so a misspelt one can never be dropped silently.
 """
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from .addresses import is_plain_text, parse_address
 from .correlation import is_traceparent
+from .moments import Moment
 
 IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -95,7 +95,7 @@ def storable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-def _header_names(headers: dict[str, str]) -> dict[str, str]:
+def header_names(headers: dict[str, str]) -> dict[str, str]:
     for name in headers:
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name[:40]!r} is not a header name")
@@ -143,14 +143,14 @@ class MailRequest(Strict):
         Annotated[
             dict[str, Annotated[Line, Field(max_length=900)]],
             Field(max_length=20),
-            AfterValidator(_header_names),
+            AfterValidator(header_names),
         ]
         | None
     ) = None
     tags: Annotated[list[Tag], Field(max_length=20)] | None = None
     metadata: Metadata | None = None
-    send_at: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = None
+    send_at: Moment | None = None
+    expires_at: Moment | None = None
     on_uncertain: OnUncertain | None = None
     lane: Lane | None = None
     correlation_id: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")] | None = None
@@ -186,10 +186,6 @@ class MailRequest(Strict):
             exclude_none=True,
             exclude={"request_id", "correlation_id", "traceparent"},
         )
-        for name in ("send_at", "expires_at"):
-            moment: datetime | None = getattr(self, name)
-            if moment is not None:
-                content[name] = moment.astimezone(UTC).isoformat()
         content.setdefault("lane", "live")
         return content
 

@@ -33,6 +33,9 @@ def history_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+_SHOWN = ("id", "at", "kind", "subject", "related", "actor", "correlation_id", "detail")
+
+
 async def read_history(
     database: Database,
     table: sa.Table,
@@ -45,9 +48,7 @@ async def read_history(
     limit: int,
 ) -> list[dict[str, Any]]:
     """Up to `limit + 1` entries, newest first. A subject matches what the entry is about or is related to."""
-    columns = [
-        table.c[name] for name in ("id", "at", "kind", "subject", "related", "actor", "correlation_id", "detail")
-    ]
+    columns = [table.c[name] for name in _SHOWN]
     query = sa.select(*columns).order_by(table.c.id.desc()).limit(limit + 1)
     if subjects:
         query = query.where(sa.or_(table.c.subject.in_(subjects), table.c.related.overlap(subjects)))
@@ -59,4 +60,5 @@ async def read_history(
         query = query.where(table.c.at < before)
     if cursor:
         query = query.where(table.c.id < cursor)
-    return [dict(row) for row in await database.fetch_all(query)]
+    # Plain strings for keys: SQLAlchemy's own are a subclass, which orjson refuses.
+    return [{name: row[name] for name in _SHOWN} for row in await database.fetch_all(query)]

@@ -6,15 +6,24 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Query
+from pydantic import AfterValidator
 
+from .contract import storable_text
 from .ids import UUID
+from .moments import Moment
 from .problem import InvalidRequest
+
+__all__ = ["Cursor", "Limit", "Moment", "Word", "Words", "after_id", "clamp", "cursor_of", "page"]
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
 
 Limit = Annotated[int, Query(ge=1, description="At most this many items; more than 500 is taken as 500.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on: `next_cursor` of the page before.")]
+
+# What filters are made of: a time (Moment), and words of which any may match when the filter is repeated.
+Word = Annotated[str, AfterValidator(storable_text)]
+Words = Annotated[Sequence[Word], Query(max_length=100)]
 
 
 def clamp(limit: int) -> int:

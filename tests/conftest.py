@@ -5,11 +5,22 @@ from contextlib import asynccontextmanager
 
 import pytest
 import redis.asyncio
+import structlog
 
 from local import postgres, valkey
 from shared.database import DatabaseOptions, open_database
 
 from .support.databases import Clone, Server, prepare
+
+
+# structlog's default draws tracebacks with all their variables, which takes seconds.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -43,9 +43,7 @@ class Server:
         name = f"{service}_{uuid4().hex[:12]}"
         connection = await asyncpg.connect(self.superuser_url)
         try:
-            await connection.execute(
-                f'CREATE DATABASE "{name}" TEMPLATE "{service}" OWNER "{service}_owner"'
-            )
+            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{service}" OWNER "{service}_owner"')
         finally:
             await connection.close()
         return name

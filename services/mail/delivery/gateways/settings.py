@@ -1,0 +1,118 @@
+"""`MAIL_GATEWAYS`: a comma-separated list of URLs in order of preference (API.md)."""
+
+import enum
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+_KNOWN = frozenset(["name", "connections", "per_second", "from", "plain"])
+_SMTP_PORT, _SUBMISSION_PORT, _SMTPS_PORT = 25, 587, 465
+
+
+class Tls(enum.StrEnum):
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    name: str
+    host: str
+    port: int
+    tls: Tls
+    username: str | None = None
+    password: str | None = None
+    connections: int = 8
+    per_second: float | None = None
+    # The envelope's sender at this gateway; the content, From included, is pinned and stays.
+    sender: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"GatewaySettings({self.name}, {self.host}:{self.port}, {self.tls})"
+
+
+def parse_gateways(text: str) -> tuple[GatewaySettings, ...]:
+    """The gateways in order of preference.
+
+    Raises:
+        ValueError: naming what is wrong, by position: a URL may hold a password and is never repeated.
+    """
+    urls = [url.strip() for url in text.split(",") if url.strip()]
+    if not urls:
+        raise ValueError("MAIL_GATEWAYS names no gateway")
+    gateways = tuple(_parse(url, f"MAIL_GATEWAYS, URL {position}") for position, url in enumerate(urls, start=1))
+    if len({gateway.name for gateway in gateways}) < len(gateways):
+        raise ValueError("MAIL_GATEWAYS: two gateways of one name; tell them apart with ?name=")
+    return gateways
+
+
+def _parse(url: str, where: str) -> GatewaySettings:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise ValueError(f"{where}: not a URL") from error
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path not in {"", "/"} or parts.fragment:
+        raise ValueError(f"{where}: must look like smtp://user:pass@host:port?name=… or smtps://…")
+    if unknown := query.keys() - _KNOWN:
+        raise ValueError(f"{where}: unknown parameter {', '.join(sorted(unknown))}")
+    if twice := [name for name, values in query.items() if len(values) > 1]:
+        raise ValueError(f"{where}: parameter {', '.join(twice)} is there twice")
+    options = {name: values[0] for name, values in query.items()}
+    tls = _tls(parts, options, where)
+    port = port or _default_port(tls, logs_in=parts.username is not None)
+    return GatewaySettings(
+        name=options.get("name") or f"{parts.hostname}:{port}",
+        host=parts.hostname,
+        port=port,
+        tls=tls,
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password or "") if parts.username else None,
+        connections=int(_number(options, "connections", 8, where, most=500)),
+        per_second=_number(options, "per_second", 0, where, most=1e6) or None,
+        sender=options.get("from") or None,
+    )
+
+
+def _tls(parts: SplitResult, options: Mapping[str, str], where: str) -> Tls:
+    plain = options.get("plain", "no")
+    if plain not in {"yes", "no"}:
+        raise ValueError(f"{where}: plain must be yes or no")
+    if parts.scheme == "smtps":
+        if plain == "yes":
+            raise ValueError(f"{where}: smtps:// and plain=yes contradict each other")
+        return Tls.IMPLICIT
+    if plain == "yes" or ("plain" not in options and _is_loopback(parts.hostname or "")):
+        return Tls.NONE
+    return Tls.STARTTLS
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _default_port(tls: Tls, *, logs_in: bool) -> int:
+    if tls is Tls.IMPLICIT:
+        return _SMTPS_PORT
+    return _SUBMISSION_PORT if logs_in else _SMTP_PORT
+
+
+def _number(options: Mapping[str, str], name: str, default: float, where: str, *, most: float) -> float:
+    try:
+        number = float(options.get(name, default))
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= most and name in options:
+        raise ValueError(f"{where}: {name} must be a number above 0 and at most {most:g}")
+    if name == "connections" and number != int(number):
+        raise ValueError(f"{where}: connections must be a whole number")
+    return number

@@ -1,0 +1,59 @@
+"""The leases that this process holds, and their heartbeat.
+
+A lease is short (30 s) and the wait after the dot is long (10 min), so all of them are renewed together every third.
+"""
+
+import asyncio
+from uuid import UUID
+
+from shared.database import Pool
+from shared.log import get_logger
+
+from . import queries
+
+_log = get_logger(__name__)
+
+
+class Leases:
+    """A loop (`shared.loops`): `run_once` renews what is held, in one statement.
+
+    After an outage of the database an expired lease is renewed all the same: nobody else can hold it under its token.
+    """
+
+    name = "lease-renewal"
+
+    def __init__(self, pool: Pool, queue_lock: asyncio.Lock, lease_seconds: float) -> None:
+        self._pool = pool
+        self._queue_lock = queue_lock
+        self._lease_seconds = lease_seconds
+        self._held: dict[UUID, UUID] = {}
+        self.lost = 0
+
+    def hold(self, mail_id: UUID, lease: UUID) -> None:
+        self._held[lease] = mail_id
+
+    def release(self, lease: UUID) -> None:
+        self._held.pop(lease, None)
+
+    def holds(self, lease: UUID) -> bool:
+        return lease in self._held
+
+    def lose(self, lease: UUID) -> None:
+        """Somebody else has the mail now: nothing more is written for it."""
+        if self._held.pop(lease, None) is not None:
+            self.lost += 1
+            _log.warning("lease_lost", lost=self.lost)
+
+    async def run_once(self) -> bool:
+        """Renew everything held; commits once. Leases that are gone are lost."""
+        async with self._queue_lock:
+            # Read under the lock: what is settled before the renewal runs must not look lost.
+            held = dict(self._held)
+            if not held:
+                return False
+            rows = await self._pool.fetch(
+                queries.RENEW_IF_LEASED, list(held.values()), list(held), self._lease_seconds
+            )
+        for lease in held.keys() - {row["lease"] for row in rows}:
+            self.lose(lease)
+        return False

@@ -1,0 +1,140 @@
+"""The bytes of a mail, made from what was pinned at accept. The same content gives the same bytes in any process.
+
+So a retry sends what the first attempt sent, down to the MIME boundary. Lines are assembled here and not by
+`email.message`, which builds 560 mails/s where this builds 20,000; the tests let `email` read back what leaves.
+Dot-stuffing is not done here; it belongs to the SMTP conversation.
+"""
+
+import re
+from binascii import b2a_base64, b2a_qp
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from hashlib import sha256
+from uuid import UUID
+
+from shared.contract import header_names
+
+from .header_text import ascii_domain, mailbox, unstructured
+
+# A subject's longer words are cut by encoding them, so that its lines stay below 78.
+_LONGEST_SUBJECT_WORD = 68
+_MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,400}@[!-;=?A-~]{1,400}>")
+# Lines that may travel as they are: short, printable, no white space that a relay could trim.
+_SEVEN_BIT = re.compile(r"(?:(?:[\t -~]{0,77}[!-~])?\r\n)*")
+_ASCII = bytes(range(128))
+# No quoted-printable or base64 line can begin like this (RFC 2045 section 6.7), and no 7-bit body that has it is sent.
+_BOUNDARY_START = "=_"
+_BASE64_LINE = 76
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A mail as it was pinned at accept."""
+
+    mail_id: UUID
+    message_id: str  # with its angle brackets
+    accepted_at: datetime
+    to_email: str
+    to_name: str | None
+    sender_email: str
+    sender_name: str | None
+    reply_to_email: str | None
+    reply_to_name: str | None
+    subject: str
+    text: str
+    html: str | None
+    headers: dict[str, str]
+
+
+def build(content: Content) -> bytes:
+    """The whole message with CRLF line ends, 7-bit (but for UTF-8 local parts, see `needs_smtputf8`).
+
+    Line breaks of any kind in `text` and `html` become CRLF, and both end with one.
+
+    Raises:
+        ValueError: a header would not be what the content says: control characters, a reserved or malformed custom
+            header name, a malformed address or Message-ID, or a time without a zone.
+    """
+    fields = _header_fields(content)
+    text = _part("plain", content.text)
+    if content.html is None:
+        return "\r\n".join([*fields, text]).encode()
+    boundary = _BOUNDARY_START + sha256(content.mail_id.bytes).hexdigest()[:32]
+    html = _part("html", content.html)
+    return "\r\n".join(
+        [
+            *fields,
+            "Content-Type: multipart/alternative;",
+            f' boundary="{boundary}"',
+            "",
+            f"--{boundary}",
+            text,
+            f"--{boundary}",
+            html,
+            f"--{boundary}--",
+            "",
+        ]
+    ).encode()
+
+
+def envelope_address(email: str) -> tuple[str, bool]:
+    """The address as MAIL and RCPT take it, with its domain as A-labels, and whether it needs SMTPUTF8.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    return ascii_domain(email)
+
+
+def needs_smtputf8(content: Content) -> bool:
+    """Whether an address of the header has a local part that is not ASCII (RFC 6531 section 3.6)."""
+    addresses = (content.to_email, content.sender_email, content.reply_to_email or "")
+    return any(not address.rpartition("@")[0].isascii() for address in addresses)
+
+
+def _header_fields(content: Content) -> list[str]:
+    if not _MESSAGE_ID.fullmatch(content.message_id):
+        raise ValueError("Not a Message-ID in angle brackets")
+    if content.accepted_at.tzinfo is None:
+        raise ValueError("accepted_at has no time zone")
+    fields = [
+        f"Date: {format_datetime(content.accepted_at.astimezone(UTC))}",
+        mailbox("From", content.sender_name, content.sender_email),
+        mailbox("To", content.to_name, content.to_email),
+        unstructured("Subject", content.subject, longest_word=_LONGEST_SUBJECT_WORD),
+        f"Message-ID: {content.message_id}",
+        "MIME-Version: 1.0",
+        "Auto-Submitted: auto-generated",
+        f"X-Counterfoil-ID: {content.mail_id}",
+    ]
+    if content.reply_to_email:
+        fields.append(mailbox("Reply-To", content.reply_to_name, content.reply_to_email))
+    if content.headers:
+        # Sorted, because jsonb does not keep the order of keys.
+        custom = sorted(header_names(content.headers).items())
+        fields += [unstructured(name, value) for name, value in custom]
+    return fields
+
+
+def _part(subtype: str, text: str) -> str:
+    """The header and body of one text part; ends with CRLF."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
+    if not lines.endswith("\r\n"):
+        lines += "\r\n"
+    encoding, body = _encode(lines)
+    return f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}'
+
+
+def _encode(lines: str) -> tuple[str, str]:
+    if _SEVEN_BIT.fullmatch(lines) and f"--{_BOUNDARY_START}" not in lines:
+        return "7bit", lines
+    data = lines.encode()
+    # Quoted printable triples each byte that is not ASCII, base64 adds 37 % to all.
+    if len(data.translate(None, _ASCII)) * 2 > len(data) * 0.37:
+        whole = b2a_base64(data, newline=False).decode("ascii")
+        return "base64", "".join(
+            whole[start : start + _BASE64_LINE] + "\r\n" for start in range(0, len(whole), _BASE64_LINE)
+        )
+    # b2a_qp ends its soft breaks as it finds the first line ended, and `lines` has at least one CRLF.
+    return "quoted-printable", b2a_qp(data, istext=True).decode("ascii")

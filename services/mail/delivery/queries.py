@@ -1,0 +1,228 @@
+"""The SQL of delivery. Each statement is one transaction and one round trip; names carry their guards.
+
+`= ANY(ARRAY(SELECT …))` instead of a join is on purpose: it keeps the planner on the primary key whatever it believes
+about the size of a batch, so that no statement ever scans the ledger.
+"""
+
+# What becomes of a mail that must not be sent any more. In doubt means that an earlier attempt ended `unknown`: such a
+# mail may have been sent, so it is neither failed nor expired (P5).
+_BECOMES = """
+    CASE
+        WHEN w.in_doubt AND (s.email_key IS NOT NULL OR m.expires_at <= now() OR m.to_email IS NULL) THEN 'uncertain'
+        WHEN m.to_email IS NULL THEN 'canceled'
+        WHEN s.email_key IS NOT NULL THEN 'suppressed'
+        WHEN m.expires_at <= now() AND m.attempts > 0 THEN 'failed'
+        WHEN m.expires_at <= now() THEN 'expired'
+        ELSE 'sending'
+    END
+"""
+
+_PICKED = f"""
+picked AS MATERIALIZED (
+    SELECT m.id, m.client, m.request_id, m.to_email, m.to_name, m.attempts, m.on_uncertain, m.message_id,
+           m.accepted_at, m.expires_at, m.failure_reason, m.metadata, m.correlation_id, m.traceparent, w.in_doubt,
+           {_BECOMES} AS becomes,
+           CASE
+               WHEN m.to_email IS NULL THEN 'erased'
+               WHEN s.email_key IS NOT NULL THEN 'address suppressed'
+               ELSE 'expired'
+           END AS why
+    FROM mails m
+    LEFT JOIN suppressions s ON s.email_key = m.to_key
+    CROSS JOIN LATERAL (
+        SELECT EXISTS (SELECT FROM attempts a WHERE a.mail_id = m.id AND a.outcome = 'unknown') AS in_doubt
+    ) w
+    WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due))
+)
+"""
+
+_RELATED = """
+ARRAY[m.request_id, m.client]
+    || ARRAY(SELECT e.value FROM jsonb_each_text(m.metadata) e WHERE right(e.key, 3) = '_id' AND e.value IS NOT NULL)
+"""
+
+# Mails that are not to be sent any more leave the queue, with a line of history.
+_CLOSED = f"""
+gone AS (
+    DELETE FROM queue WHERE mail_id = ANY(ARRAY(SELECT id FROM picked WHERE becomes <> 'sending'))
+),
+closed AS (
+    UPDATE mails m
+    SET state = p.becomes, next_attempt_at = NULL,
+        failure_reason = CASE WHEN p.becomes IN ('failed', 'uncertain') THEN coalesce(m.failure_reason || '; ', '')
+            || p.why ELSE m.failure_reason END
+    FROM picked p WHERE m.id = p.id AND p.becomes <> 'sending'
+),
+told AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT 'mail.' || m.becomes, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
+           jsonb_build_object('reason', m.why)
+    FROM picked m WHERE m.becomes <> 'sending'
+)
+"""
+
+# $1 how many, $2 how many of them are kept for the bulk lane when it has due rows, $3 lease seconds.
+# Rows with a lease are abandoned ones, which only a rescue may touch.
+CLAIM_DUE = f"""
+WITH live AS (
+    SELECT mail_id FROM queue
+    WHERE lane = 'live' AND due_at <= now() AND lease IS NULL
+    ORDER BY due_at
+    LIMIT $1::int - (
+        SELECT count(*) FROM (
+            SELECT FROM queue WHERE lane = 'bulk' AND due_at <= now() AND lease IS NULL LIMIT $2::int
+        ) waiting
+    )
+    FOR UPDATE SKIP LOCKED
+),
+bulk AS (
+    SELECT mail_id FROM queue
+    WHERE lane = 'bulk' AND due_at <= now() AND lease IS NULL
+    ORDER BY due_at
+    LIMIT $1::int - (SELECT count(*) FROM live)
+    FOR UPDATE SKIP LOCKED
+),
+due AS (SELECT mail_id FROM live UNION ALL SELECT mail_id FROM bulk),
+{_PICKED},
+leased AS (
+    UPDATE queue SET due_at = now() + make_interval(secs => $3::float8), lease = gen_random_uuid(),
+        attempt = attempt + 1
+    WHERE mail_id = ANY(ARRAY(SELECT id FROM picked WHERE becomes = 'sending'))
+    RETURNING mail_id, lease, attempt
+),
+begun AS (
+    INSERT INTO attempts (mail_id, n, lease) SELECT mail_id, attempt, lease FROM leased
+),
+started AS (
+    UPDATE mails SET state = 'sending' WHERE id = ANY(ARRAY(SELECT mail_id FROM leased))
+),
+{_CLOSED}
+SELECT p.id, p.becomes, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_doubt, p.expires_at, now() AS now,
+       p.message_id, p.accepted_at, p.to_email, p.to_name, c.sender_email, c.sender_name, c.reply_to_email,
+       c.reply_to_name, c.subject, c.text, c.html, c.headers
+FROM picked p
+LEFT JOIN leased l ON l.mail_id = p.id
+LEFT JOIN LATERAL (SELECT * FROM contents WHERE mail_id = p.id AND p.becomes = 'sending' OFFSET 0) c ON true
+"""
+
+# While every breaker is open nothing is claimed, so expiry cannot wait for a claim. $1 how many.
+CLOSE_EXPIRED = f"""
+WITH due AS (
+    SELECT q.mail_id FROM queue q JOIN mails e ON e.id = q.mail_id
+    WHERE q.lease IS NULL AND q.due_at <= now() AND e.expires_at <= now()
+    LIMIT $1
+    FOR UPDATE OF q SKIP LOCKED
+),
+{_PICKED},
+{_CLOSED}
+SELECT id FROM picked WHERE becomes <> 'sending'
+"""
+
+# The fence is the attempt's own lease: a rescue changes it in the same breath as the queue's.
+TRANSMIT_IF_LEASED = """
+UPDATE attempts a SET phase = 'transmitting', transmitting_at = now(), gateway = r.gateway
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[]) AS r(mail_id, n, lease, gateway)
+WHERE a.mail_id = r.mail_id AND a.n = r.n AND a.lease = r.lease AND a.phase <> 'ended'
+RETURNING a.lease
+"""
+
+RENEW_IF_LEASED = """
+UPDATE queue q SET due_at = now() + make_interval(secs => $3::float8)
+FROM unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
+WHERE q.mail_id = r.mail_id AND q.lease = r.lease
+RETURNING q.lease
+"""
+
+# Answers with the leases that were held, or that this very write had settled before its answer was lost.
+SETTLE_IF_LEASED = f"""
+WITH r AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[], $6::bool[], $7::int[], $8::text[], $9::text[],
+        $10::text[], $11::text[], $12::text[], $13::float8[], $14::bool[]
+    ) AS r(mail_id, n, lease, gateway, outcome, counted, code, enhanced_code, reply, state, kind, reason, due_in,
+           suppresses)
+),
+left_queue AS (
+    DELETE FROM queue q USING r
+    WHERE q.mail_id = r.mail_id AND q.lease = r.lease AND r.due_in IS NULL
+    RETURNING q.lease
+),
+stayed AS (
+    UPDATE queue q SET lease = NULL, due_at = now() + make_interval(secs => r.due_in) FROM r
+    WHERE q.mail_id = r.mail_id AND q.lease = r.lease AND r.due_in IS NOT NULL
+    RETURNING q.lease
+),
+held AS MATERIALIZED (
+    SELECT r.* FROM r WHERE r.lease IN (SELECT lease FROM left_queue UNION ALL SELECT lease FROM stayed)
+),
+ended AS (
+    UPDATE attempts a
+    SET phase = 'ended', ended_at = now(), outcome = h.outcome, counted = h.counted, code = h.code,
+        enhanced_code = h.enhanced_code, reply = h.reply, gateway = coalesce(h.gateway, a.gateway)
+    FROM held h WHERE a.mail_id = h.mail_id AND a.n = h.n AND a.lease = h.lease
+),
+moved AS (
+    UPDATE mails m
+    SET state = h.state, attempts = m.attempts + h.counted::int, gateway = coalesce(h.gateway, m.gateway),
+        sent_at = CASE WHEN h.state = 'sent' THEN now() END,
+        next_attempt_at = now() + make_interval(secs => h.due_in),
+        failure_reason = CASE WHEN h.state = 'sent' THEN m.failure_reason ELSE h.reason END,
+        failure_code = CASE WHEN h.state = 'sent' THEN m.failure_code ELSE h.code END,
+        failure_enhanced_code = CASE WHEN h.state = 'sent' THEN m.failure_enhanced_code ELSE h.enhanced_code END,
+        failure_reply = CASE WHEN h.state = 'sent' THEN m.failure_reply ELSE h.reply END
+    FROM held h WHERE m.id = h.mail_id
+    RETURNING m.id, m.client, m.request_id, m.metadata, m.to_email, m.to_key, m.correlation_id, m.traceparent,
+              h.n, h.gateway, h.code, h.enhanced_code, h.reason, h.kind, h.suppresses
+),
+told AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT m.kind, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
+           jsonb_build_object('attempt', m.n, 'gateway', m.gateway, 'code', m.code, 'enhanced_code', m.enhanced_code,
+                              'reason', m.reason)
+    FROM moved m
+),
+suppressed AS (
+    INSERT INTO suppressions (email_key, email, reason, source, mail_id)
+    SELECT m.to_key, m.to_email, m.reason, 'smtp', m.id FROM moved m WHERE m.suppresses AND m.to_key IS NOT NULL
+    ON CONFLICT (email_key) DO NOTHING
+)
+SELECT lease FROM held
+UNION
+SELECT a.lease FROM attempts a JOIN r ON a.mail_id = r.mail_id AND a.n = r.n
+WHERE a.lease = r.lease AND a.phase = 'ended' AND a.outcome = r.outcome
+"""
+
+FIND_OVERDUE = """
+SELECT mail_id, lease FROM queue
+WHERE lane IN ('live', 'bulk') AND due_at <= now() AND lease IS NOT NULL
+ORDER BY due_at LIMIT $1
+"""
+
+# A rescuer makes the lease its own, in queue and attempt at once, and from there on settles like any worker: the
+# silent one is fenced out from that commit, and a rescuer that dies leaves a row that is overdue again.
+# The phase comes from the locked row: `transmitting` may be being committed at this very moment.
+TAKE_OVER_IF_OVERDUE = """
+WITH overdue AS (
+    SELECT q.mail_id, q.attempt FROM queue q JOIN unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
+        ON q.mail_id = r.mail_id AND q.lease = r.lease
+    WHERE q.due_at <= now()
+    FOR UPDATE OF q SKIP LOCKED
+),
+taken AS (
+    UPDATE queue q SET lease = gen_random_uuid(), due_at = now() + make_interval(secs => $3::float8)
+    FROM overdue o WHERE q.mail_id = o.mail_id
+    RETURNING q.mail_id, q.lease, q.attempt
+),
+attempt AS (
+    UPDATE attempts a SET lease = t.lease FROM taken t WHERE a.mail_id = t.mail_id AND a.n = t.attempt
+    RETURNING a.mail_id, a.phase, a.gateway
+)
+SELECT t.mail_id, t.lease, t.attempt, a.phase, a.gateway, m.attempts, m.on_uncertain, m.expires_at, now() AS now,
+       EXISTS (SELECT FROM attempts e WHERE e.mail_id = t.mail_id AND e.outcome = 'unknown') AS in_doubt
+FROM taken t JOIN mails m ON m.id = t.mail_id LEFT JOIN attempt a ON a.mail_id = t.mail_id
+"""
+
+BEAT = """
+INSERT INTO heartbeats (process, at, detail) VALUES ($1, now(), $2::jsonb)
+ON CONFLICT (process) DO UPDATE SET at = excluded.at, detail = excluded.detail
+"""

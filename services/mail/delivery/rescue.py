@@ -1,0 +1,97 @@
+"""Mails whose worker has fallen silent, and mails whose time has run out: the sweeps that bring them to an end."""
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from shared.database import Pool, Record
+from shared.log import get_logger
+
+from . import queries
+from .mail import Phase, RetryPolicy, Standing, decide_next
+from .recorder import Ending, Recorder
+from .verdict import Outcome, Verdict, own_fault
+
+_log = get_logger(__name__)
+
+_BATCH = 500
+
+
+class Rescue:
+    """A loop (`shared.loops`): takes over leases that are overdue, and settles them by the phase on record.
+
+    A lease must be seen overdue twice, at least `grace_seconds` apart and with the database reachable all the while.
+    After an outage of the database every lease is overdue although its worker lives; the pause lets workers renew
+    first (they try again within 2 s). A worker that is slower is fenced out: its later writes change nothing.
+    """
+
+    name = "rescue"
+
+    def __init__(
+        self,
+        pool: Pool,
+        recorder: Recorder,
+        policy: RetryPolicy,
+        *,
+        lease_seconds: float,
+        grace_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._recorder = recorder
+        self._policy = policy
+        self._lease_seconds = lease_seconds
+        self._grace_seconds = grace_seconds
+        self._clock = clock
+        self._seen: dict[tuple[UUID, UUID], float] = {}
+        self.rescued = 0
+
+    async def run_once(self) -> bool:
+        """One look; commits a takeover and its settlements. True: there may be more."""
+        seen, self._seen = self._seen, {}  # a look that fails forgets: the count starts again after an outage
+        rows = await self._pool.fetch(queries.FIND_OVERDUE, _BATCH)
+        now = self._clock()
+        self._seen = {(row["mail_id"], row["lease"]): seen.get((row["mail_id"], row["lease"]), now) for row in rows}
+        ripe = [key for key, first in self._seen.items() if now - first >= self._grace_seconds and key in seen]
+        if not ripe:
+            return False
+        await self._take_over(ripe)
+        return len(rows) == _BATCH
+
+    async def _take_over(self, ripe: list[tuple[UUID, UUID]]) -> None:
+        mail_ids, leases = [mail_id for mail_id, _ in ripe], [lease for _, lease in ripe]
+        taken = await self._pool.fetch(queries.TAKE_OVER_IF_OVERDUE, mail_ids, leases, self._lease_seconds)
+        for key in ripe:
+            self._seen.pop(key, None)
+        for row in taken:
+            ending = self._ending(row)
+            if await self._recorder.settle(ending):
+                self.rescued += 1
+                _log.warning(
+                    "mail_rescued", mail_id=str(row["mail_id"]), phase=row["phase"], state=ending.settlement.state
+                )
+
+    def _ending(self, row: Record) -> Ending:
+        standing = Standing(row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"])
+        settlement = decide_next(standing, verdict_on(row["phase"]), row["now"], self._policy, worker_lost=True)
+        return Ending(row["mail_id"], row["attempt"], row["lease"], row["gateway"], settlement)
+
+
+def verdict_on(phase: str | None) -> Verdict:
+    """What is known of an attempt whose worker was lost, by the phase on record."""
+    if phase == Phase.TRANSMITTING:
+        return Verdict(Outcome.UNKNOWN, "worker lost after the body had started")
+    return own_fault("worker lost before the body left")
+
+
+class Expiry:
+    """A loop (`shared.loops`): closes mails whose time ran out while nothing could be claimed."""
+
+    name = "expiry"
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def run_once(self) -> bool:
+        closed = await self._pool.fetch(queries.CLOSE_EXPIRED, _BATCH)
+        return len(closed) == _BATCH

@@ -1,0 +1,167 @@
+"""What has been sent, and asked for: one by one, in bulk and as a list."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.addresses import address_key
+from shared.auth import Key, Principal
+from shared.ids import UUID
+from shared.paging import Cursor, Limit, Moment, Words, after_id, clamp, page
+from shared.problem import InvalidRequest
+from shared.web import Answer, StrictRoute
+
+from ..ledger import book
+from ..resources import Resources
+from .schemas import AttemptPage, HistoryPage, Lookup, LookupResult, Mail, MailPage, State
+
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
+
+MayRead = Annotated[Principal, Depends(Key("mails:read"))]
+MailId = Annotated[UUID, Path()]
+
+_METADATA_PREFIX = "metadata."
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+@router.get(
+    "",
+    response_model=MailPage,
+    responses=openapi.keyed(),
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "metadata",
+                "in": "query",
+                "style": "form",
+                "explode": True,
+                "description": "`metadata.KEY=value`, for any KEY",
+                "schema": {
+                    "type": "object",
+                    "patternProperties": {"^metadata\\.[a-z]{1,20}$": {"type": "string"}},
+                    "additionalProperties": False,
+                },
+            }
+        ]
+    },
+)
+async def list_mails(
+    request: Request,
+    principal: MayRead,
+    request_id: Words = (),
+    to: Words = (),
+    state: Annotated[Sequence[State], Query(max_length=20)] = (),
+    template: Words = (),
+    client: Words = (),
+    tag: Words = (),
+    accepted_after: Moment | None = None,
+    accepted_before: Moment | None = None,
+    sent_after: Moment | None = None,
+    sent_before: Moment | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Mails, newest first. Different filters combine with AND, a repeated one with OR."""
+    filters = book.Filters(
+        request_ids=request_id,
+        to_keys=_keys(to),
+        states=state,
+        templates=template,
+        clients=client,
+        tags=tag,
+        metadata=_metadata(request),
+        accepted_after=accepted_after,
+        accepted_before=accepted_before,
+        sent_after=sent_after,
+        sent_before=sent_before,
+    )
+    limit = clamp(limit)
+    items = await book.list_mails(
+        _resources(request).database, principal, filters, cursor=after_id(cursor), limit=limit
+    )
+    return Answer(page(items, limit))
+
+
+list_mails.__query_prefixes__ = (_METADATA_PREFIX,)  # type: ignore[attr-defined] # read by StrictRoute
+
+
+def _keys(addresses: Sequence[str]) -> list[str]:
+    try:
+        return [address_key(address) for address in addresses]
+    except ValueError as error:
+        raise InvalidRequest(str(error), errors=[{"parameter": "to", "detail": str(error)}]) from None
+
+
+def _metadata(request: Request) -> dict[str, list[str]]:
+    wanted: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        if name.startswith(_METADATA_PREFIX):
+            if "\0" in name + value:
+                detail = "Must not contain NUL characters"
+                raise InvalidRequest(detail, errors=[{"parameter": name, "detail": detail}])
+            wanted.setdefault(name.removeprefix(_METADATA_PREFIX), []).append(value)
+    return wanted
+
+
+@router.post("/lookup", response_model=LookupResult, responses=openapi.keyed(problem.UnsupportedMediaType))
+async def look_up(body: Lookup, request: Request, principal: MayRead) -> Response:
+    """Which of up to 1,000 request IDs are known, and what became of their mails."""
+    found = await book.look_up(_resources(request).database, principal, body.request_ids, body.client)
+    missing = [request_id for request_id in dict.fromkeys(body.request_ids) if request_id not in found]
+    return Answer({"found": found, "missing": missing})
+
+
+@router.get(
+    "/{mail_id}",
+    response_model=Mail,
+    responses=openapi.keyed(problem.NotFound),
+)
+async def get_mail(
+    mail_id: MailId,
+    request: Request,
+    principal: MayRead,
+    include: Annotated[Sequence[Literal["content"]], Query(max_length=5)] = (),
+) -> Response:
+    """One mail as it stands now."""
+    database = _resources(request).database
+    mail: dict[str, Any] = await book.find_mail(database, principal, mail_id)
+    if "content" in include:
+        mail["content"] = await book.content_of(database, mail_id)
+    return Answer(mail)
+
+
+@router.get("/{mail_id}/history", response_model=HistoryPage, responses=openapi.keyed(problem.NotFound))
+async def mail_history(
+    mail_id: MailId, request: Request, principal: MayRead, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """What happened to this mail, newest first, from the append-only history."""
+    database = _resources(request).database
+    await book.find_mail(database, principal, mail_id)
+    limit = clamp(limit)
+    return Answer(page(await book.history_of(database, mail_id, after_id(cursor), limit), limit))
+
+
+@router.get("/{mail_id}/attempts", response_model=AttemptPage, responses=openapi.keyed(problem.NotFound))
+async def mail_attempts(
+    mail_id: MailId,
+    request: Request,
+    principal: MayRead,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$")] = None,
+) -> Response:
+    """Every attempt at sending this mail, newest first, with the gateway's replies."""
+    database = _resources(request).database
+    await book.find_mail(database, principal, mail_id)
+    limit = clamp(limit)
+    attempts = await book.attempts_of(database, mail_id, int(cursor) if cursor else None, limit)
+    more = len(attempts) > limit
+    shown = attempts[:limit]
+    return Answer({"items": shown, "next_cursor": str(shown[-1]["n"]) if more else None})

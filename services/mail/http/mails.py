@@ -1,0 +1,102 @@
+"""Asking for mails: `POST /v1/mails` and `/v1/mails/batch`."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Header
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.auth import Key, Principal
+from shared.contract import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, MailRequest, RequestId
+from shared.handlers import as_problem_error
+from shared.web import Answer, StrictRoute
+
+from ..errors import RequestIdMismatch, RequestIdRequired, RequestIdReused, UnknownTemplate, VariablesRejected
+from ..intake.accept import Accepted, accept
+from ..resources import Resources
+from .schemas import Batch, BatchResults, Mail
+
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
+
+MaySend = Annotated[Principal, Depends(Key("mails:send"))]
+
+_REPLAYED = {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}, "description": "Seen before"}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Mail,
+    responses=openapi.keyed(
+        RequestIdRequired, RequestIdMismatch, RequestIdReused, UnknownTemplate, VariablesRejected,
+        problem.UnsupportedMediaType,
+    )
+    | {202: {"description": "The mail, new or as it stands now", "headers": _REPLAYED}},
+)  # fmt: skip
+async def ask_for_mail(
+    body: MailRequest,
+    request: Request,
+    principal: MaySend,
+    idempotency_key: Annotated[RequestId | None, Header(alias=IDEMPOTENCY_KEY_HEADER)] = None,
+) -> Response:
+    """Ask for one mail. The same request ID again, from the same client, never sends another one."""
+    if body.request_id is None and idempotency_key is None:
+        raise RequestIdRequired
+    if None not in (body.request_id, idempotency_key) and body.request_id != idempotency_key:
+        raise RequestIdMismatch
+    if body.request_id is None:
+        body = body.model_copy(update={"request_id": idempotency_key})
+    resources: Resources = request.app.state.resources
+    (accepted,) = await accept(resources.intake, principal, [body])
+    if accepted.problem is not None:
+        raise accepted.problem
+    if accepted.outcome == "accepted":
+        resources.pinger.ping()
+    headers = {REPLAYED_HEADER: "true"} if accepted.outcome == "replayed" else {}
+    return Answer(accepted.mail, 202, headers)
+
+
+@router.post(
+    "/batch",
+    response_model=BatchResults,
+    responses=openapi.keyed(problem.UnsupportedMediaType),
+)
+async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
+    """Ask for up to 500 mails. Each is judged alone; the results stand in the order given."""
+    read = [_read(item) for item in body.mails]
+    resources: Resources = request.app.state.resources
+    wanted = [item for item in read if isinstance(item, MailRequest)]
+    accepted = await accept(resources.intake, principal, wanted) if wanted else []
+    if any(one.outcome == "accepted" for one in accepted):
+        resources.pinger.ping()
+    answers = iter(accepted)
+    results = [
+        _result(asked, next(answers) if isinstance(item, MailRequest) else Accepted("rejected", problem=item))
+        for asked, item in zip(body.mails, read, strict=True)
+    ]
+    return Response(b'{"results":' + orjson.dumps(results, default=str, option=orjson.OPT_UTC_Z) + b"}\n",
+                    media_type="application/json")  # fmt: skip
+
+
+def _read(item: Any) -> MailRequest | problem.Problem:
+    try:
+        mail = MailRequest.model_validate(item)
+    except ValidationError as error:
+        errors = [as_problem_error({**entry, "loc": ("body", *entry["loc"])}) for entry in error.errors()]
+        detail = "; ".join(f"{e.get('pointer') or 'mail'}: {e['detail']}" for e in errors[:3])
+        return problem.InvalidRequest(detail, errors=errors)
+    return mail if mail.request_id is not None else RequestIdRequired()
+
+
+def _result(asked: Any, accepted: Accepted) -> dict[str, Any]:
+    given = asked.get("request_id") if isinstance(asked, dict) else None
+    result: dict[str, Any] = {
+        "request_id": given if isinstance(given, str) else None,
+        "outcome": accepted.outcome,
+    }
+    if accepted.problem is not None:
+        return {**result, "problem": accepted.problem.as_dict()}
+    return {**result, "mail": accepted.mail}

@@ -1,0 +1,126 @@
+"""What the mail API takes and gives, as models: the OpenAPI document is made from these."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from shared.contract import MAX_BATCH, MAX_LOOKUP, MailRequest, RequestId, Strict
+from shared.ids import UUID
+from shared.openapi import ProblemDocument
+from shared.operations import HistoryEntry
+
+State = Literal[
+    "queued", "sending", "deferred", "sent", "bounced", "uncertain", "failed", "canceled", "expired", "suppressed"
+]
+
+
+class Batch(Strict):
+    """Up to 500 mails. Each is judged alone, so one bad item spoils only itself."""
+
+    # Read one by one, not here: a mistake in one must not refuse the others.
+    mails: Annotated[
+        list[JsonValue],
+        Field(
+            min_length=1,
+            max_length=MAX_BATCH,
+            json_schema_extra={"items": MailRequest.model_json_schema(ref_template="#/components/schemas/{model}")},
+        ),
+    ]
+
+
+class Lookup(Strict):
+    request_ids: Annotated[list[RequestId], Field(min_length=1, max_length=MAX_LOOKUP)]
+    client: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="Whose mails, for a key with `mails:all`; its own are preferred unless said."
+    )
+
+
+class Person(BaseModel):
+    email: str | None
+    name: str | None
+
+
+class Failure(BaseModel):
+    """The last outcome that was no acceptance, in the gateway's own words."""
+
+    reason: str
+    code: int | None
+    enhanced_code: str | None
+    reply: str | None
+
+
+class Mail(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    id: UUID
+    request_id: str
+    client: str
+    state: State
+    to: Person
+    from_: str | None = Field(alias="from")
+    subject: str | None
+    template: str | None
+    template_version: str | None
+    locale: str | None
+    tags: list[str]
+    metadata: dict[str, JsonValue]
+    on_uncertain: Literal["hold", "resend"]
+    lane: Literal["live", "bulk"]
+    attempts: int
+    gateway: str | None
+    message_id: str
+    accepted_at: datetime
+    send_at: datetime | None
+    sent_at: datetime | None
+    next_attempt_at: datetime | None
+    expires_at: datetime
+    failure: Failure | None
+    restored: bool
+    fingerprint: str = Field(description="SHA-256 of the canonical content, hexadecimal")
+    content: dict[str, Any] | None = Field(None, description="With `include=content`; null once it has been wiped")
+
+
+class BatchItem(BaseModel):
+    request_id: str | None
+    outcome: Literal["accepted", "replayed", "rejected"]
+    mail: Mail | None = None
+    problem: ProblemDocument | None = None
+
+
+class BatchResults(BaseModel):
+    results: list[BatchItem]
+
+
+class LookupResult(BaseModel):
+    found: dict[str, Mail]
+    missing: list[str]
+
+
+class MailPage(BaseModel):
+    items: list[Mail]
+    next_cursor: str | None
+
+
+class HistoryPage(BaseModel):
+    items: list[HistoryEntry]
+    next_cursor: str | None
+
+
+class Attempt(BaseModel):
+    n: int
+    gateway: str | None
+    phase: Literal["claimed", "transmitting", "ended"]
+    outcome: Literal["accepted", "refused", "try_later", "unknown", "gateway_fault"] | None
+    counted: bool
+    claimed_at: datetime
+    transmitting_at: datetime | None
+    ended_at: datetime | None
+    code: int | None
+    enhanced_code: str | None
+    reply: str | None
+
+
+class AttemptPage(BaseModel):
+    items: list[Attempt]
+    next_cursor: str | None

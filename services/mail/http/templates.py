@@ -1,0 +1,99 @@
+"""The templates that mails can be made from, and what they look like with given variables."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, Field, JsonValue
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.auth import Key
+from shared.contract import Locale, Metadata, Strict
+from shared.web import Answer, StrictRoute
+
+from ..errors import UnknownTemplate, VariablesRejected
+from ..intake.render import Templates
+from ..resources import Resources
+
+router = APIRouter(
+    prefix="/v1/templates", route_class=StrictRoute, tags=["templates"], dependencies=[Depends(Key("mails:read"))]
+)
+
+Name = Annotated[str, Path(max_length=100)]
+
+
+class Preview(Strict):
+    variables: Metadata = Field(default_factory=dict)
+    locale: Locale | None = None
+
+
+class TemplateDescription(BaseModel):
+    name: str
+    description: str
+    version: str
+    locales: list[str]
+    default_locale: str
+    variables: dict[str, dict[str, JsonValue]]
+    required_variables: list[str]
+    optional_variables: list[str]
+    on_uncertain: str
+    on_uncertain_reason: str
+
+
+class TemplateList(BaseModel):
+    items: list[TemplateDescription]
+    next_cursor: None
+
+
+class RenderedTemplate(BaseModel):
+    subject: str
+    text: str
+    html: str
+    locale: str
+    version: str
+
+
+def _templates(request: Request) -> Templates:
+    resources: Resources = request.app.state.resources
+    return resources.intake.templates
+
+
+def _describe(request: Request, name: str) -> dict[str, Any]:
+    try:
+        return _templates(request).describe(name)
+    except UnknownTemplate as unknown:
+        raise problem.NotFound(unknown.detail) from None
+
+
+@router.get("", response_model=TemplateList, responses=openapi.keyed())
+async def list_templates(request: Request) -> Response:
+    """Every template, with its version, locales and variables."""
+    templates = _templates(request)
+    return Answer({"items": [templates.describe(name) for name in templates.names()], "next_cursor": None})
+
+
+@router.get("/{name}", response_model=TemplateDescription, responses=openapi.keyed(problem.NotFound))
+async def get_template(name: Name, request: Request) -> Response:
+    """One template."""
+    return Answer(_describe(request, name))
+
+
+@router.post(
+    "/{name}/preview",
+    response_model=RenderedTemplate,
+    responses=openapi.keyed(problem.NotFound, VariablesRejected, problem.UnsupportedMediaType),
+)
+async def preview_template(name: Name, body: Preview, request: Request) -> Response:
+    """What a mail with these variables would say. Nothing is stored or sent."""
+    _describe(request, name)
+    made = _templates(request).render(name, body.locale, body.variables)
+    return Answer(
+        {
+            "subject": made.subject,
+            "text": made.text,
+            "html": made.html,
+            "locale": made.locale,
+            "version": made.version,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Taking mails in: fingerprint, rendering, and the one statement that accepts."""

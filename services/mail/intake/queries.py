@@ -1,0 +1,58 @@
+"""SQL of accepting mails. Each statement is one transaction and one round trip."""
+
+from ..ledger.resource import COLUMNS
+
+# $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 who asks.
+# New request IDs become a mail, its content, its place in the queue and a line of history, all in this statement;
+# known ones are left alone, and are not returned. A concurrent request with the same ID is waited for.
+ACCEPT_NEW = f"""
+WITH given AS (
+    SELECT * FROM json_to_recordset($2::json) AS g (
+        id uuid, request_id text, fingerprint text, to_email text, to_key text, to_name text, template text,
+        template_version text, locale text, tags text[], metadata jsonb, on_uncertain text, lane text,
+        message_id text, send_at timestamptz, expires_at timestamptz, correlation_id text, traceparent text,
+        related text[], request jsonb, sender_email text, sender_name text, reply_to_email text, reply_to_name text,
+        subject text, "text" text, html text, headers jsonb
+    )
+), m AS (
+    INSERT INTO mails (
+        id, client, request_id, fingerprint, state, to_email, to_key, to_name, template, template_version, locale,
+        tags, metadata, on_uncertain, lane, message_id, send_at, next_attempt_at, expires_at, failure_reason,
+        correlation_id, traceparent
+    )
+    SELECT g.id, $1, g.request_id, decode(g.fingerprint, 'hex'),
+           CASE WHEN s.email_key IS NULL THEN 'queued' ELSE 'suppressed' END,
+           g.to_email, g.to_key, g.to_name, g.template, g.template_version, g.locale, g.tags, g.metadata,
+           g.on_uncertain, g.lane, g.message_id, g.send_at,
+           CASE WHEN s.email_key IS NULL THEN greatest(now(), g.send_at) END,
+           coalesce(g.expires_at, greatest(now(), g.send_at) + make_interval(secs => $3)),
+           s.reason, g.correlation_id, g.traceparent
+    FROM given g LEFT JOIN suppressions s ON s.email_key = g.to_key
+    -- One order for everybody: two batches with the same IDs wait for each other instead of deadlocking.
+    ORDER BY g.request_id
+    ON CONFLICT (client, request_id) DO NOTHING
+    RETURNING *
+), kept AS (
+    INSERT INTO contents (
+        mail_id, request, sender_email, sender_name, reply_to_email, reply_to_name, subject, text, html, headers
+    )
+    SELECT g.id, g.request, g.sender_email, g.sender_name, g.reply_to_email, g.reply_to_name, g.subject, g.text,
+           g.html, g.headers
+    FROM given g JOIN m USING (id)
+), queued AS (
+    INSERT INTO queue (mail_id, lane, due_at) SELECT id, lane, next_attempt_at FROM m WHERE state = 'queued'
+), told AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT CASE m.state WHEN 'queued' THEN 'mail.accepted' ELSE 'mail.suppressed' END, m.id::text, g.related, $4,
+           m.correlation_id, m.traceparent, jsonb_build_object('template', m.template, 'lane', m.lane)
+    FROM m JOIN given g USING (id)
+)
+SELECT {COLUMNS} FROM m JOIN given c USING (id)
+"""  # `c` stands for the content here, which is not visible yet in the statement that writes it
+
+# $1 client, $2 request IDs. The stored request comes along, to name what differs.
+FIND_BY_REQUEST_ID = f"""
+SELECT {COLUMNS}, c.request::text AS request
+FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
+WHERE m.client = $1 AND m.request_id = ANY($2::text[])
+"""

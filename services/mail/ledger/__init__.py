@@ -1,0 +1,1 @@
+"""Reading the book: mails, what happened to them, each attempt."""

@@ -1,0 +1,50 @@
+"""SQL of reading the mail book. What depends on the caller's filters is put together in `book.py`."""
+
+from .resource import COLUMNS
+
+# $2 is the client, or NULL for a key that may see every client's mails.
+FIND_MAIL = f"""
+SELECT {COLUMNS} FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
+WHERE m.id = $1 AND ($2::text IS NULL OR m.client = $2)
+"""
+
+# $3 is whose own mails are preferred where request IDs of several clients are the same.
+LOOK_UP = f"""
+SELECT DISTINCT ON (m.request_id) {COLUMNS}
+FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
+WHERE m.request_id = ANY($1::text[]) AND ($2::text IS NULL OR m.client = $2)
+ORDER BY m.request_id, m.client = $3 DESC, m.id DESC
+"""
+
+FIND_CONTENT = """
+SELECT subject, text, html, headers::text AS headers, sender_email, sender_name, reply_to_email, reply_to_name
+FROM contents WHERE mail_id = $1
+"""
+
+ATTEMPTS = """
+SELECT n, gateway, phase, outcome, counted, claimed_at, transmitting_at, ended_at, code, enhanced_code, reply
+FROM attempts WHERE mail_id = $1 AND ($2::integer IS NULL OR n < $2) ORDER BY n DESC LIMIT $3
+"""
+
+HISTORY_OF_MAIL = """
+SELECT id, at, kind, subject, related, actor, correlation_id, detail::text AS detail
+FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+"""
+
+# Everything that /health asks of this database, in one round trip.
+HEALTH = """
+SELECT
+    (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_seconds,
+    (SELECT detail::text FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_detail,
+    (SELECT coalesce(extract(epoch FROM greatest(now() - min(due_at), interval '0')), 0)
+     FROM queue WHERE lease IS NULL) AS oldest_due_seconds,
+    (SELECT count(*) FROM mails WHERE state = 'uncertain') AS uncertain,
+    (SELECT coalesce(extract(epoch FROM now() - min(a.ended_at)), 0)
+     FROM mails m JOIN attempts a ON a.mail_id = m.id
+     WHERE m.state = 'uncertain' AND a.outcome = 'unknown') AS uncertain_seconds
+"""
+
+HEARTBEAT = """
+SELECT at, now() - at < interval '1 minute' AS fresh, detail::text AS detail
+FROM heartbeats WHERE process = 'mail-worker'
+"""

@@ -1,0 +1,154 @@
+"""What have you sent? One by one, in bulk, and as a list with every filter."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.apis import Api
+
+
+def _mail(request_id: str, **changes: Any) -> dict[str, Any]:
+    return {"request_id": request_id, "to": {"email": "a@x.example"}, "subject": "S", "text": "T"} | changes
+
+
+async def _ask(client: httpx.AsyncClient, *mails: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = await client.post("/v1/mails/batch", json={"mails": list(mails)})
+    return [result["mail"] for result in answer.json()["results"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("request_id=one", ["one"]),
+        ("request_id=one&request_id=two", ["two", "one"]),
+        ("to=B%40X.example", ["two"]),
+        ("to=c%40b%C3%BCcher.example", ["three"]),
+        ("to=C%40xn--bcher-kva.example", ["three"]),
+        ("state=queued", ["three", "two", "one"]),
+        ("state=sent&state=failed", []),
+        ("template=welcome", ["three"]),
+        ("client=shop", ["three", "two", "one"]),
+        ("client=another", []),
+        ("tag=red", ["two", "one"]),
+        ("tag=red&tag=blue&request_id=one", ["one"]),
+        ("metadata.order=17", ["one"]),
+        ("metadata.order=17&metadata.order=eighteen", ["two", "one"]),
+        ("metadata.paid=true", ["two"]),
+        ("accepted_after=2020-01-01T00:00:00Z", ["three", "two", "one"]),
+        ("accepted_before=2020-01-01T00:00:00Z", []),
+        ("sent_after=2020-01-01T00:00:00Z", []),
+        ("sent_before=2120-01-01T00:00:00Z", []),
+        ("tag=red&metadata.paid=true", ["two"]),
+    ],
+)
+async def test_every_filter_finds_what_it_says(client: httpx.AsyncClient, query: str, expected: list[str]) -> None:
+    await _ask(
+        client,
+        _mail("one", tags=["red"], metadata={"order": 17}),
+        _mail("two", to={"email": "b@x.example"}, tags=["red", "blue"], metadata={"order": "eighteen", "paid": True}),
+        {
+            "request_id": "three",
+            "to": {"email": "c@bücher.example"},
+            "template": "welcome",
+            "variables": {"name": "C"},
+        },
+    )
+    answer = await client.get(f"/v1/mails?{query}")
+    assert answer.status_code == 200, answer.text
+    assert [mail["request_id"] for mail in answer.json()["items"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("state=lost", "state"),
+        ("to=nobody", "to"),
+        ("accepted_after=yesterday", "accepted_after"),
+        ("limit=0", "limit"),
+        ("cursor=%21", "cursor"),
+        ("recipient=a%40x.example", "recipient"),
+    ],
+)
+async def test_a_filter_that_cannot_be_meant_is_refused_by_name(
+    client: httpx.AsyncClient, query: str, parameter: str
+) -> None:
+    answer = await client.get(f"/v1/mails?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == parameter
+
+
+async def test_pages_follow_each_other_newest_first_without_gaps_or_repeats(client: httpx.AsyncClient) -> None:
+    made = await _ask(client, *(_mail(f"r{n}") for n in range(7)))
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = (await client.get("/v1/mails", params={"limit": 3} | ({"cursor": cursor} if cursor else {}))).json()
+        seen += [mail["id"] for mail in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == [mail["id"] for mail in reversed(made)]
+
+
+async def test_a_limit_past_the_largest_is_taken_as_the_largest(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/mails?limit=100000")).status_code == 200
+
+
+async def test_a_lookup_says_what_is_known_and_what_is_missing(client: httpx.AsyncClient) -> None:
+    (mail,) = await _ask(client, _mail("one"))
+    answer = (await client.post("/v1/mails/lookup", json={"request_ids": ["one", "two", "two"]})).json()
+    assert answer == {"found": {"one": mail}, "missing": ["two"]}
+
+
+async def test_only_a_key_for_all_mails_sees_those_of_others(mail_api: Api, client: httpx.AsyncClient) -> None:
+    (mail,) = await _ask(client, _mail("one"))
+    async with await mail_api.as_client("desk", ["mails:read"]) as desk:
+        assert (await desk.get("/v1/mails")).json()["items"] == []
+        assert (await desk.post("/v1/mails/lookup", json={"request_ids": ["one"]})).json()["missing"] == ["one"]
+        for path in ("", "/history", "/attempts"):
+            assert (await desk.get(f"/v1/mails/{mail['id']}{path}")).status_code == 404
+    async with await mail_api.as_client("ops", ["mails:read", "mails:all"]) as ops:
+        assert (await ops.get("/v1/mails")).json()["items"] == [mail]
+        assert (await ops.post("/v1/mails/lookup", json={"request_ids": ["one"]})).json()["found"] == {"one": mail}
+        assert (await ops.get(f"/v1/mails/{mail['id']}")).json()["id"] == mail["id"]
+
+
+async def test_the_content_is_shown_as_it_was_pinned(client: httpx.AsyncClient) -> None:
+    (mail,) = await _ask(client, _mail("one", headers={"X-Order": "17"}, html="<p>T</p>"))
+    content = (await client.get(f"/v1/mails/{mail['id']}?include=content")).json()["content"]
+    assert (content["subject"], content["text"], content["html"]) == ("S", "T", "<p>T</p>")
+    assert content["headers"] == {"X-Order": "17"}
+
+
+async def test_keys_open_only_what_their_scopes_say(mail_api: Api) -> None:
+    assert (await mail_api.http.get("/v1/mails")).status_code == 401
+    wrong = {"Authorization": "Bearer cf_nobody_knows"}
+    assert (await mail_api.http.get("/v1/mails", headers=wrong)).status_code == 401
+    async with await mail_api.as_client("desk", ["mails:read"]) as desk:
+        refused = await desk.post("/v1/mails", json=_mail("one"))
+        assert refused.status_code == 403
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert (await desk.get("/audit/history")).status_code == 403
+
+
+async def test_history_is_found_by_request_id_client_and_related_ids(client: httpx.AsyncClient) -> None:
+    (mail,) = await _ask(client, _mail("one", metadata={"user_id": "u-1"}))
+    await _ask(client, _mail("two"))
+    for subject in (mail["id"], "one", "u-1"):
+        entries = (await client.get("/audit/history", params={"subject": subject})).json()["items"]
+        assert [entry["subject"] for entry in entries] == [mail["id"]]
+    by_client = (await client.get("/audit/history?subject=shop&kind=mail.accepted")).json()["items"]
+    assert len(by_client) == 2
+
+
+async def test_correlation_goes_from_the_request_into_the_book_and_back_to_the_caller(
+    client: httpx.AsyncClient,
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = {"X-Request-ID": "my-request-7", "traceparent": trace}
+    answer = await client.post("/v1/mails", json=_mail("one"), headers=headers)
+    assert answer.headers["X-Request-ID"] == "my-request-7"
+    assert answer.headers["traceparent"] == trace
+    (entry,) = (await client.get("/audit/history?subject=one")).json()["items"]
+    assert entry["correlation_id"] == "my-request-7"

@@ -1,0 +1,215 @@
+"""P4: one mail per (client, request ID), for ever; and nothing is left behind by what is refused."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.apis import Api
+
+MAIL: dict[str, Any] = {
+    "request_id": "order-1",
+    "to": {"email": "asa+test@bücher.example", "name": "Åsa Öberg"},
+    "subject": "Your order",
+    "text": "It is on its way.",
+    "metadata": {"order": 17, "customer_id": "c-9"},
+    "tags": ["orders"],
+}
+
+
+async def _rows(api: Api) -> dict[str, int]:
+    return {
+        table: await api.database.pool.fetchval(f"SELECT count(*) FROM {table}")
+        for table in ("mails", "contents", "queue")
+    }
+
+
+async def test_a_mail_is_accepted_with_its_content_its_place_in_the_queue_and_its_history(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post("/v1/mails", json=MAIL)
+    assert answer.status_code == 202, answer.text
+    assert answer.content.endswith(b"\n")
+    mail = answer.json()
+    assert mail["state"] == "queued"
+    assert mail["client"] == "shop"
+    assert mail["to"] == {"email": "asa+test@bücher.example", "name": "Åsa Öberg"}
+    assert mail["metadata"] == {"order": 17, "customer_id": "c-9"}
+    assert mail["on_uncertain"] == "hold"
+    assert await _rows(mail_api) == {"mails": 1, "contents": 1, "queue": 1}
+    again = await client.get(f"/v1/mails/{mail['id']}")
+    assert again.json() == mail | {"content": None} or again.json() == mail
+    history = (await client.get(f"/v1/mails/{mail['id']}/history")).json()["items"]
+    assert [(entry["kind"], entry["subject"]) for entry in history] == [("mail.accepted", mail["id"])]
+    assert history[0]["related"] == ["order-1", "shop", "c-9"]
+
+
+async def test_the_same_request_again_is_replayed_and_sends_nothing(mail_api: Api, client: httpx.AsyncClient) -> None:
+    first = await client.post("/v1/mails", json=MAIL)
+    second = await client.post("/v1/mails", json={**MAIL, "correlation_id": "another", "lane": "live"})
+    assert "Idempotent-Replayed" not in first.headers
+    assert (second.status_code, second.headers["Idempotent-Replayed"]) == (202, "true")
+    assert second.json() == first.json()
+    assert await _rows(mail_api) == {"mails": 1, "contents": 1, "queue": 1}
+
+
+async def test_fifty_equal_requests_at_once_make_one_mail_and_equal_answers(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    answers = await asyncio.gather(*(client.post("/v1/mails", json=MAIL) for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.text for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    assert await _rows(mail_api) == {"mails": 1, "contents": 1, "queue": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "pointers"),
+    [
+        ({"to": {"email": "b@x.example"}}, ["/to/email", "/to/name"]),
+        ({"subject": "Other"}, ["/subject"]),
+        ({"metadata": {"order": 18, "customer_id": "c-9"}}, ["/metadata/order"]),
+        ({"metadata": {"order": True, "customer_id": "c-9"}}, ["/metadata/order"]),
+        ({"tags": ["orders", "late"]}, ["/tags"]),
+        ({"lane": "bulk"}, ["/lane"]),
+        ({"html": "<p>It is on its way.</p>"}, ["/html"]),
+        ({"to": {**MAIL["to"], "email": "asa+test@xn--bcher-kva.example"}}, []),
+    ],
+)
+async def test_other_content_under_a_known_request_id_is_refused_naming_the_fields(
+    client: httpx.AsyncClient, change: dict[str, Any], pointers: list[str]
+) -> None:
+    assert (await client.post("/v1/mails", json=MAIL)).status_code == 202
+    answer = await client.post("/v1/mails", json=MAIL | change)
+    if not pointers:  # the same address in its other spelling is the same content
+        assert answer.status_code == 202
+        return
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert problem["type"] == "/problems/request-id-reused"
+    assert [error["pointer"] for error in problem["errors"]] == pointers
+
+
+async def test_two_clients_may_use_the_same_request_id(mail_api: Api, client: httpx.AsyncClient) -> None:
+    async with await mail_api.as_client("other", ["mails:send", "mails:read"]) as other:
+        mine = (await client.post("/v1/mails", json=MAIL)).json()
+        theirs = (await other.post("/v1/mails", json=MAIL | {"subject": "Theirs"})).json()
+        assert mine["id"] != theirs["id"]
+        assert (await other.get(f"/v1/mails/{mine['id']}")).status_code == 404
+        assert [mail["id"] for mail in (await other.get("/v1/mails")).json()["items"]] == [theirs["id"]]
+
+
+async def test_the_request_id_may_come_in_the_header_and_must_agree_with_the_body(client: httpx.AsyncClient) -> None:
+    body = {key: value for key, value in MAIL.items() if key != "request_id"}
+    by_header = await client.post("/v1/mails", json=body, headers={"Idempotency-Key": "order-1"})
+    assert by_header.json()["request_id"] == "order-1"
+    by_body = await client.post("/v1/mails", json=MAIL, headers={"Idempotency-Key": "order-1"})
+    assert by_body.headers["Idempotent-Replayed"] == "true"
+    differing = await client.post("/v1/mails", json=MAIL, headers={"Idempotency-Key": "order-2"})
+    assert (differing.status_code, differing.json()["type"]) == (400, "/problems/request-id-mismatch")
+    missing = await client.post("/v1/mails", json=body)
+    assert (missing.status_code, missing.json()["type"]) == (400, "/problems/request-id-required")
+
+
+NASTY: dict[str, tuple[dict[str, Any], str]] = {
+    "no address": ({"to": {"email": "nobody"}}, "/to/email"),
+    "two addresses": ({"to": {"email": "a@x.example, b@x.example"}}, "/to/email"),
+    "a line break in the address": ({"to": {"email": "a@x.example\r\nBcc: b@x.example"}}, "/to/email"),
+    "a line break in the name": ({"to": {"email": "a@x.example", "name": "A\r\nBcc: b@x.example"}}, "/to/name"),
+    "a line break in the subject": ({"subject": "Hi\nBcc: b@x.example"}, "/subject"),
+    "NUL in the text": ({"text": "a\0b"}, "/text"),
+    "NUL in metadata": ({"metadata": {"k": "a\0b"}}, "/metadata"),
+    "a header that is ours": ({"headers": {"Message-ID": "<x@y>"}}, "/headers"),
+    "a header name with a line break": ({"headers": {"X-A\r\nBcc": "b@x.example"}}, "/headers"),
+    "a header value with a line break": ({"headers": {"X-A": "1\r\nBcc: b"}}, "/headers/X-A"),
+    "an unknown field": ({"cc": "b@x.example"}, "/cc"),
+    "template and text at once": ({"template": "welcome"}, ""),
+    "a time without an offset": ({"send_at": "2026-01-01T00:00:00"}, "/send_at"),
+    "an expiry in the past": ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
+    "too long a request ID": ({"request_id": "x" * 256}, "/request_id"),
+    "a request ID that is not ASCII": ({"request_id": "ordér"}, "/request_id"),
+}
+
+
+@pytest.mark.parametrize(("change", "pointer"), NASTY.values(), ids=NASTY.keys())
+async def test_bad_input_names_its_field_leaves_nothing_behind_and_frees_the_id(
+    mail_api: Api, client: httpx.AsyncClient, change: dict[str, Any], pointer: str
+) -> None:
+    answer = await client.post("/v1/mails", json=MAIL | change)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert pointer in [error["pointer"] for error in answer.json()["errors"]]
+    assert await _rows(mail_api) == {"mails": 0, "contents": 0, "queue": 0}
+    assert (await client.post("/v1/mails", json=MAIL)).status_code == 202
+
+
+async def test_a_batch_is_judged_item_by_item_and_answered_in_order(mail_api: Api, client: httpx.AsyncClient) -> None:
+    await client.post("/v1/mails", json=MAIL)
+    batch = [
+        MAIL | {"request_id": "new"},
+        MAIL,
+        MAIL | {"subject": "Other"},
+        {"nonsense": True},
+        17,
+        MAIL | {"request_id": "new"},
+        MAIL | {"request_id": "new", "subject": "Other"},
+        MAIL | {"request_id": "t", "subject": None, "text": None, "template": "no-such-template"},
+    ]
+    results = (await client.post("/v1/mails/batch", json={"mails": batch})).json()["results"]
+    assert [(result["request_id"], result["outcome"]) for result in results] == [
+        ("new", "accepted"),
+        ("order-1", "replayed"),
+        ("order-1", "rejected"),
+        (None, "rejected"),
+        (None, "rejected"),
+        ("new", "replayed"),
+        ("new", "rejected"),
+        ("t", "rejected"),
+    ]
+    assert results[0]["mail"]["id"] == results[5]["mail"]["id"]
+    assert results[2]["problem"]["type"] == "/problems/request-id-reused"
+    assert results[7]["problem"]["type"] == "/problems/unknown-template"
+    assert await _rows(mail_api) == {"mails": 2, "contents": 2, "queue": 2}
+
+
+async def test_concurrent_batches_with_the_same_ids_in_other_orders_do_not_deadlock(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    mails = [MAIL | {"request_id": f"r{n}"} for n in range(100)]
+    answers = await asyncio.gather(
+        *(client.post("/v1/mails/batch", json={"mails": mails[::step]}) for step in (1, -1, 1, -1, 1, -1))
+    )
+    outcomes = [result["outcome"] for answer in answers for result in answer.json()["results"]]
+    assert (outcomes.count("accepted"), outcomes.count("replayed")) == (100, 500)
+    assert (await _rows(mail_api))["mails"] == 100
+
+
+async def test_a_replay_needs_neither_a_living_template_nor_a_future_expiry(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    made = await client.post(
+        "/v1/mails", json={"request_id": "t", "to": {"email": "a@x.example"}, "template": "welcome",
+                           "variables": {"name": "A"}}
+    )  # fmt: skip
+    assert made.status_code == 202, made.text
+    # As after a deployment without this template.
+    mail_api.app.state.resources.intake.templates._loaded.pop("welcome")
+    again = await client.post(
+        "/v1/mails", json={"request_id": "t", "to": {"email": "a@x.example"}, "template": "welcome",
+                           "variables": {"name": "A"}}
+    )  # fmt: skip
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
+    assert again.json()["subject"] == made.json()["subject"]
+
+
+async def test_a_suppressed_address_is_answered_at_accept_and_never_queued(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    await mail_api.database.pool.execute(
+        "INSERT INTO suppressions (email_key, email, reason, source) VALUES ($1, $1, 'hard bounce', 'smtp')",
+        "asa+test@xn--bcher-kva.example",
+    )
+    answer = await client.post("/v1/mails", json=MAIL)
+    assert (answer.status_code, answer.json()["state"]) == (202, "suppressed")
+    assert await _rows(mail_api) == {"mails": 1, "contents": 1, "queue": 0}

@@ -1,0 +1,43 @@
+"""An API in this process, spoken to as HTTP, with keys of its own."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+
+from shared import keys
+from shared.database import Database
+
+
+@dataclass(frozen=True)
+class Api:
+    """`http` has no key; `as_client` gives one that has."""
+
+    app: FastAPI
+    http: httpx.AsyncClient
+    database: Database
+
+    async def key(self, client: str, *scopes: str) -> dict[str, str]:
+        """Headers with a fresh key for `client`."""
+        key = keys.mint()
+        async with self.database.pool.acquire() as connection:
+            await keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
+        return {"Authorization": f"Bearer {key.text}"}
+
+    async def as_client(self, client: str, scopes: Sequence[str]) -> httpx.AsyncClient:
+        """A client whose every request carries a fresh key."""
+        headers = await self.key(client, *scopes)
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://api", headers=headers)
+
+
+@asynccontextmanager
+async def running(app: FastAPI, database: Database) -> AsyncIterator[Api]:
+    """The app with its lifespan entered, and left again."""
+    async with app.router.lifespan_context(app), _client(app) as http:
+        yield Api(app, http, database)
+
+
+def _client(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
