@@ -54,3 +54,11 @@ class RequestIdReused(Problem):
             "A mail with this request ID exists, and its content differs in: " + (", ".join(fields) or "the whole"),
             errors=[at(pointer, "Differs from the first request with this ID") for pointer in fields],
         )
+
+
+class CursorLost(Problem):
+    """The mail book was restored to an earlier time, so the place where the reader stopped no longer exists.
+    Start again without `after`: reading a change twice does no harm, missing one does.
+    """
+
+    status, slug, title = 410, "cursor-lost", "This place in the feed no longer exists"

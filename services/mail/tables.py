@@ -122,5 +122,15 @@ heartbeats = sa.Table(
     sa.Column("detail", pg.JSONB, nullable=False, server_default="{}"),
 )
 
+feed_base = sa.Table(
+    "feed_base",
+    metadata,
+    sa.Column("singleton", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("base", sa.BigInteger, nullable=False),
+)
+
 history = history_table(metadata)
+# Where a line stands in the feed of changes; see the migration.
+history.append_column(sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("feed_position()")))
+sa.Index("history_position", history.c.position, history.c.id)
 api_keys = api_keys_table(metadata)

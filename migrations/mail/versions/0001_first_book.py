@@ -138,6 +138,40 @@ _SUPPRESSIONS = (
 )
 
 
+# Every line of history has a position in the feed of changes: the number of the transaction that wrote it. A reader
+# stops below the oldest transaction still writing, so nothing can appear behind its cursor. `base` keeps positions
+# rising when a dump is restored into a cluster that counts its transactions anew.
+_FEED = (
+    "CREATE TABLE feed_base (singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), base bigint NOT NULL)",
+    "INSERT INTO feed_base (base) VALUES (0)",
+    """
+    CREATE FUNCTION feed_position() RETURNS bigint LANGUAGE sql STABLE AS $$
+        SELECT base + pg_current_xact_id()::text::bigint FROM feed_base
+    $$
+    """,
+    """
+    CREATE FUNCTION feed_horizon() RETURNS bigint LANGUAGE sql STABLE AS $$
+        SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_base
+    $$
+    """,
+    "ALTER TABLE history ADD COLUMN position bigint NOT NULL DEFAULT feed_position()",
+    "CREATE INDEX history_position ON history (position, id)",
+    """
+    CREATE FUNCTION rebase_feed() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    DECLARE
+        newest bigint;
+    BEGIN
+        SELECT max(position) INTO newest FROM public.history;
+        -- The transaction numbers of this cluster lie behind those in the book: the book came from another one.
+        UPDATE public.feed_base SET base = newest WHERE newest > public.feed_position();
+        RETURN FOUND;
+    END $$
+    """,
+    "REVOKE ALL ON FUNCTION rebase_feed() FROM PUBLIC",
+)
+
+
 def upgrade() -> None:
     statements.execute(
         [
@@ -145,6 +179,7 @@ def upgrade() -> None:
             *_QUEUE,
             *_SUPPRESSIONS,
             *statements.HISTORY,
+            *_FEED,
             *statements.API_KEYS,
             *statements.HEARTBEATS,
             *statements.partitioned("history"),
@@ -153,6 +188,8 @@ def upgrade() -> None:
                 append_only=("history",),
                 tables=("mails", "contents", "queue", "attempts", "suppressions", "api_keys", "heartbeats"),
             ),
+            f"GRANT SELECT ON feed_base TO {statements.runtime_role()}",
+            f"GRANT EXECUTE ON FUNCTION rebase_feed() TO {statements.runtime_role()}",
         ]
     )
 
@@ -160,5 +197,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("suppressions", "attempts", "queue", "contents", "mails", "history", "api_keys", "heartbeats"):
         op.execute(f"DROP TABLE {table}")
+    op.execute("DROP FUNCTION rebase_feed(), feed_horizon(), feed_position()")
+    op.execute("DROP TABLE feed_base")
     op.execute("DROP FUNCTION ensure_partitions(integer)")
     op.execute("DROP FUNCTION refuse_change()")

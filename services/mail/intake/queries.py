@@ -44,7 +44,7 @@ WITH given AS (
 ), told AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT CASE m.state WHEN 'queued' THEN 'mail.accepted' ELSE 'mail.suppressed' END, m.id::text, g.related, $4,
-           m.correlation_id, m.traceparent, jsonb_build_object('template', m.template, 'lane', m.lane)
+           m.correlation_id, m.traceparent, jsonb_build_object('state', m.state, 'template', m.template, 'lane', m.lane)
     FROM m JOIN given g USING (id)
 )
 SELECT {COLUMNS} FROM m JOIN given c USING (id)

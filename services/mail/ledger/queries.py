@@ -48,3 +48,18 @@ HEARTBEAT = """
 SELECT at, now() - at < interval '1 minute' AS fresh, detail::text AS detail
 FROM heartbeats WHERE process = 'mail-worker'
 """
+
+# Oldest first, from where a reader stopped ($1, $2), and only below every transaction that is still writing: so no
+# line can appear later behind a cursor that was given out. $3 is the client, or NULL for all.
+CHANGES_IN_COMMIT_SAFE_ORDER = """
+SELECT h.position, h.id, h.at, h.kind, m.id AS mail_id, m.request_id, m.client, h.detail ->> 'state' AS state,
+       m.message_id, m.sent_at, encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
+       h.detail::text AS detail
+FROM history h JOIN mails m ON m.id = h.subject::uuid
+WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon()
+  AND h.kind LIKE 'mail.%' AND h.detail ? 'state' AND ($3::text IS NULL OR m.client = $3)
+ORDER BY h.position, h.id LIMIT $4
+"""
+
+# Whether the line that a cursor stands on is in this book; it is not after the book went back in time.
+IS_IN_BOOK = "SELECT true FROM history WHERE id = $2 AND position = $1"

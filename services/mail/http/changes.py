@@ -1,0 +1,55 @@
+"""The feed of changes, for clients that keep a book of their own."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, JsonValue
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi
+from shared.auth import Key, Principal
+from shared.ids import UUID
+from shared.paging import Limit, clamp
+from shared.web import Answer, StrictRoute
+
+from ..errors import CursorLost
+from ..ledger import book, feed
+from ..resources import Resources
+from .schemas import State
+
+router = APIRouter(route_class=StrictRoute, tags=["mails"])
+
+
+class Change(BaseModel):
+    id: UUID
+    at: datetime
+    kind: str
+    mail_id: UUID
+    request_id: str
+    client: str
+    state: State
+    message_id: str
+    sent_at: datetime | None
+    fingerprint: str
+    template: str | None
+    correlation_id: str | None
+    detail: dict[str, JsonValue]
+
+
+class Changes(BaseModel):
+    items: list[Change]
+    next_cursor: str
+
+
+@router.get("/v1/changes", response_model=Changes, responses=openapi.keyed(CursorLost))
+async def list_changes(
+    request: Request,
+    principal: Annotated[Principal, Depends(Key("mails:read"))],
+    after: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the call before.")] = None,
+    limit: Limit = 500,
+) -> Response:
+    """Every state change of the caller's mails, oldest first, with no gap; a cursor to go on from even when empty."""
+    resources: Resources = request.app.state.resources
+    return Answer(await feed.changes(resources.database, book.client_scope(principal), after, clamp(limit)))

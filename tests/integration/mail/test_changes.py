@@ -1,0 +1,108 @@
+"""The feed of changes has no gap and nothing behind a cursor, whatever commits in which order."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import httpx
+
+from tests.support.apis import Api
+from tests.support.databases import Clone
+
+
+def _mail(request_id: str) -> dict[str, Any]:
+    return {"request_id": request_id, "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
+
+
+async def test_an_empty_feed_gives_a_cursor_to_go_on_from(client: httpx.AsyncClient) -> None:
+    empty = (await client.get("/v1/changes")).json()
+    assert empty["items"] == []
+    await client.post("/v1/mails", json=_mail("one"))
+    page = (await client.get("/v1/changes", params={"after": empty["next_cursor"]})).json()
+    assert [(change["request_id"], change["state"]) for change in page["items"]] == [("one", "queued")]
+    again = (await client.get("/v1/changes", params={"after": page["next_cursor"]})).json()
+    assert (again["items"], again["next_cursor"]) == ([], page["next_cursor"])
+
+
+async def test_a_change_is_shown_only_when_none_can_commit_before_it(
+    mail_database: Clone, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/mails", json=_mail("one"))
+    slow = await asyncpg.connect(mail_database.owner_url)
+    transaction = slow.transaction()
+    await transaction.start()
+    await slow.execute(
+        "INSERT INTO history (kind, subject, actor, detail)"
+        """ SELECT 'mail.sent', id::text, 'test', '{"state": "sent"}' FROM mails"""
+    )
+    await client.post("/v1/mails", json=_mail("two"))  # begins later, commits first
+    before = (await client.get("/v1/changes")).json()
+    assert [change["kind"] for change in before["items"]] == ["mail.accepted"]
+    await transaction.commit()
+    await slow.close()
+    after = (await client.get("/v1/changes", params={"after": before["next_cursor"]})).json()
+    assert [(change["kind"], change["request_id"]) for change in after["items"]] == [
+        ("mail.sent", "one"),
+        ("mail.accepted", "two"),
+    ]
+
+
+async def test_a_follower_sees_every_change_once_while_writers_race(client: httpx.AsyncClient) -> None:
+    async def write(writer: int) -> None:
+        for n in range(20):
+            await client.post("/v1/mails", json=_mail(f"{writer}-{n}"))
+
+    seen: list[str] = []
+
+    async def follow() -> None:
+        cursor: dict[str, str] = {}
+        while len(seen) < 160:
+            page = (await client.get("/v1/changes", params={**cursor, "limit": 7})).json()
+            seen.extend(change["request_id"] for change in page["items"])
+            cursor = {"after": page["next_cursor"]}
+
+    await asyncio.gather(follow(), *(write(writer) for writer in range(8)))
+    assert sorted(seen) == sorted(f"{writer}-{n}" for writer in range(8) for n in range(20))
+
+
+async def test_a_cursor_from_a_future_that_was_undone_is_called_lost(
+    mail_database: Clone, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/mails", json=_mail("one"))
+    cursor = (await client.get("/v1/changes")).json()["next_cursor"]
+    owner = await asyncpg.connect(mail_database.owner_url)
+    # As a restore to an earlier time does; the trigger would refuse anything less.
+    await owner.execute("ALTER TABLE history DISABLE TRIGGER history_is_append_only")
+    await owner.execute("DELETE FROM history")
+    await owner.close()
+    answer = await client.get("/v1/changes", params={"after": cursor})
+    assert (answer.status_code, answer.json()["type"]) == (410, "/problems/cursor-lost")
+
+
+async def test_positions_keep_rising_after_a_dump_is_restored_into_a_younger_cluster(
+    mail_database: Clone, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/mails", json=_mail("one"))
+    owner = await asyncpg.connect(mail_database.owner_url)
+    # As if the line had been written by a cluster whose transactions counted far ahead of this one's.
+    await owner.execute("ALTER TABLE history DISABLE TRIGGER history_is_append_only")
+    await owner.execute("UPDATE history SET position = position + 1000000000000")
+    assert await mail_database.database.pool.fetchval("SELECT rebase_feed()")
+    assert not await mail_database.database.pool.fetchval("SELECT rebase_feed()")
+    await owner.close()
+    await client.post("/v1/mails", json=_mail("two"))
+    items = (await client.get("/v1/changes")).json()["items"]
+    assert [change["request_id"] for change in items] == ["one", "two"]
+
+
+async def test_a_client_follows_only_its_own_mails(mail_api: Api, client: httpx.AsyncClient) -> None:
+    await client.post("/v1/mails", json=_mail("one"))
+    async with await mail_api.as_client("other", ["mails:read"]) as other:
+        assert (await other.get("/v1/changes")).json()["items"] == []
+    async with await mail_api.as_client("ops", ["mails:read", "mails:all"]) as ops:
+        assert [change["client"] for change in (await ops.get("/v1/changes")).json()["items"]] == ["shop"]
+
+
+async def test_a_cursor_that_is_none_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/changes?after=abc")
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "after")

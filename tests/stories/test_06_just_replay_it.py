@@ -1,0 +1,46 @@
+"""Incident 6: "just replay it" sends the mail again."""
+
+import asyncio
+
+from tests.support.stack import Books, eventually
+
+# What somebody does who "just replays the job": the settled row is put back as if it had never been relayed.
+REPLAY = """
+INSERT INTO outbox (id, effect, user_id, payload, created_at, expires_at, correlation_id)
+SELECT id, effect, user_id, payload, created_at, now() + interval '1 day', correlation_id
+FROM outbox_settled WHERE id = $1 ORDER BY settled_at LIMIT 1
+"""
+
+
+async def test_a_request_sent_a_thousand_times_is_one_mail_and_a_thousand_equal_answers(books: Books) -> None:
+    request = {
+        "request_id": "story6-thousand",
+        "to": {"email": "story6@x.example"},
+        "subject": "Once",
+        "text": "And only once.",
+    }
+    first = (await books.mail.post("/v1/mails", json=request)).json()
+    await eventually(lambda: books.mails(request_id="story6-thousand"), lambda mails: mails[0]["state"] == "sent")
+    answers = []
+    for _ in range(20):
+        answers += await asyncio.gather(*(books.mail.post("/v1/mails", json=request) for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len(answers) == 1000
+    assert len({answer.text for answer in answers}) == 1
+    assert {answer.json()["id"] for answer in answers} == {first["id"]}
+    assert len(await books.caught("story6@x.example")) == 1
+
+
+async def test_a_relayed_effect_put_back_into_the_outbox_sends_nothing_again(books: Books) -> None:
+    email = "story6-replayed@x.example"
+    await books.sign_up(email)
+    (mail,) = await eventually(lambda: books.mails(to=email), lambda mails: [m["state"] for m in mails] == ["sent"])
+    settled = "SELECT count(*) FROM outbox_settled WHERE id = $1::uuid"
+    for times in (1, 2, 3):
+        await eventually(
+            lambda: books.fetchval("signup", settled, mail["request_id"]), lambda count, times=times: count == times
+        )
+        await books.execute("signup", REPLAY, mail["request_id"])
+    await eventually(lambda: books.fetchval("signup", settled, mail["request_id"]), lambda count: count == 4)
+    assert [m["id"] for m in await books.mails(to=email)] == [mail["id"]]
+    assert len(await books.caught(email)) == 1

@@ -1,0 +1,268 @@
+"""The whole product as real processes: PostgreSQL, Valkey, the mail catcher, two APIs and two workers.
+
+Each can be killed with -9 and started again, which is what the stories are about.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import httpx
+import redis
+
+from local import postgres, valkey
+from local.ports import pick_free
+from local.process import RunningServer, dies_with_parent
+from shared import keys
+
+from .databases import PASSWORDS, ROOT, Server, prepare
+
+T = TypeVar("T")
+
+SIGNUP_SCOPES = (
+    "signups:write",
+    "users:read",
+    "audit:read",
+    "audit:operate",
+    "users:erase",
+    "users:import",
+    "stats:read",
+)
+MAIL_SCOPES = ("mails:send", "mails:read", "mails:operate", "mails:all", "audit:read", "audit:operate")
+PATIENCE_SECONDS = 60.0
+PROCESSES = ("signup-api", "signup-worker", "mail-api", "mail-worker")
+
+
+async def eventually(
+    ask: Callable[[], Awaitable[T]], until: Callable[[T], bool], *, seconds: float = PATIENCE_SECONDS, what: str = ""
+) -> T:
+    """Ask again and again until the answer is as wanted; the deadline only ends a test that has failed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            seen = await ask()
+        except (httpx.TransportError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what}: {error!r}") from error
+        else:
+            if until(seen):
+                return seen
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what or 'this'} never came; last seen: {seen!r}"[:2000])
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Stack:
+    """Start with `start_all`, end with `stop_all`. Ports and databases are its own."""
+
+    directory: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    operator_key: str = ""
+    _servers: dict[str, RunningServer] = field(default_factory=dict)
+    _environment: dict[str, str] = field(default_factory=dict)
+    _book: Server | None = None
+
+    def start_all(self) -> None:
+        self.ports = {name: pick_free() for name in ("signup", "mail", "smtp", "catcher", "postgres", "valkey")}
+        self.start_server("postgres")
+        self.start_server("valkey")
+        self._book = prepare(self._servers["postgres"].url, self._servers["postgres"].pid)
+        mail_key, operator_key = keys.mint(), keys.mint()
+        asyncio.run(self._register(mail_key, operator_key))
+        self.operator_key = operator_key.text
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.endswith("_DATABASE_URL")},
+            "PYTHONUNBUFFERED": "1",
+            "LOG_LEVEL": "INFO",
+            "REDIS_URL": self._servers["valkey"].url,
+            "SIGNUP_RUNTIME_DATABASE_URL": self._book.url("signup", "signup_app"),
+            "MAIL_RUNTIME_DATABASE_URL": self._book.url("mail", "mail_app"),
+            "SIGNUP_PORT": str(self.ports["signup"]),
+            "MAIL_PORT": str(self.ports["mail"]),
+            "MAIL_URL": self.mail_url,
+            "MAIL_API_KEY": mail_key.text,
+            "SIGNUP_PUBLIC_URL": self.signup_url,
+            "SIGNUP_TOKEN_KEYS": secrets.token_hex(32),
+            "SIGNUP_LIMIT_PER_IP": "off",
+            "MAIL_GATEWAYS": f"smtp://127.0.0.1:{self.ports['smtp']}?name=catcher&connections=8",
+            "CATCHER_SMTP_PORT": str(self.ports["smtp"]),
+            "CATCHER_HTTP_PORT": str(self.ports["catcher"]),
+            "STATE_DIR": str(self.directory / "state"),
+            # So that what was held by a killed worker is free again within a test.
+            "SIGNUP_LEASE_SECONDS": "3",
+            "MAIL_TIMEOUT_SECONDS": "2",
+            "MAIL_LEASE_SECONDS": "3",
+            **self.settings,
+        }
+        for name in ("catcher", *PROCESSES):
+            self.start(name)
+
+    async def _register(self, mail_key: keys.ApiKey, operator_key: keys.ApiKey) -> None:
+        assert self._book is not None
+        for service, key, client, scopes in (
+            ("mail", mail_key, "signup", ("mails:send", "mails:read", "mails:operate")),
+            ("mail", operator_key, "operator", MAIL_SCOPES),
+            ("signup", operator_key, "operator", SIGNUP_SCOPES),
+        ):
+            connection = await asyncpg.connect(self._book.url(service, f"{service}_owner"))
+            await keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
+            await connection.close()
+
+    @property
+    def signup_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['signup']}"
+
+    @property
+    def mail_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['mail']}"
+
+    @property
+    def catcher_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['catcher']}"
+
+    def owner_url(self, service: str) -> str:
+        assert self._book is not None
+        return self._book.url(service, f"{service}_owner")
+
+    def start_server(self, name: str) -> None:
+        start = {"postgres": postgres.start_server, "valkey": valkey.start_server}[name]
+        self._servers[name] = start(self.directory / name, self.ports[name], durable=True)
+
+    def stop_server(self, name: str) -> None:
+        self._servers[name].stop()
+
+    def kill_server(self, name: str) -> None:
+        os.kill(self._servers[name].pid, signal.SIGKILL)
+        self._servers[name].stop()
+
+    def start(self, name: str) -> None:
+        service, _, role = name.partition("-")
+        module = [f"services.{service}", role] if role else [f"local.{name}"]
+        log = (self.directory / f"{name}.log").open("ab")
+        self.processes[name] = subprocess.Popen(
+            [*dies_with_parent("KILL"), sys.executable, "-m", *module],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        log.close()
+
+    def kill(self, name: str) -> None:
+        """Kill -9."""
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def terminate(self, name: str) -> int:
+        """SIGTERM, and the exit status."""
+        self.processes[name].terminate()
+        return self.processes[name].wait(30)
+
+    def is_running(self, name: str) -> bool:
+        return name in self.processes and self.processes[name].poll() is None
+
+    async def heal(self) -> None:
+        """Start whatever does not run, and wait until both APIs are ready."""
+        for name in ("postgres", "valkey"):
+            if self._servers[name].process.poll() is not None:
+                self.start_server(name)
+        for name in ("catcher", *PROCESSES):
+            if not self.is_running(name):
+                self.start(name)
+        async with httpx.AsyncClient() as http:
+            for url in (
+                f"{self.signup_url}/health/ready",
+                f"{self.mail_url}/health/ready",
+                f"{self.catcher_url}/readyz",
+            ):
+                await eventually(lambda url=url: http.get(url), lambda answer: answer.status_code == 200, what=url)  # type: ignore[misc]
+
+    def stop_all(self) -> None:
+        for name in (*PROCESSES, "catcher"):
+            if self.is_running(name):
+                self.processes[name].terminate()
+        for name, process in self.processes.items():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise AssertionError(f"{name} did not stop on SIGTERM") from None
+        for server in self._servers.values():
+            server.stop()
+
+    def log_of(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text()
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a story looks at: both services as an operator, the catcher, and both databases."""
+
+    stack: Stack
+    signup: httpx.AsyncClient
+    mail: httpx.AsyncClient
+    anonymous: httpx.AsyncClient
+    catcher: httpx.AsyncClient
+
+    async def sign_up(self, email: str, name: str = "Åsa Öberg") -> httpx.Response:
+        return await self.anonymous.post("/v1/signups", json={"email": email, "name": name})
+
+    async def caught(self, email: str) -> list[dict[str, Any]]:
+        """What the catcher holds for an address."""
+        answer = await self.catcher.get("/api/v1/search", params={"query": f"to:{email}", "limit": 1000})
+        found: list[dict[str, Any]] = answer.json()["messages"]
+        return found
+
+    async def mails(self, **filters: str) -> list[dict[str, Any]]:
+        """The mail ledger's answer, all pages."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            params = {**filters, "limit": "500"} | ({"cursor": cursor} if cursor else {})
+            page = (await self.mail.get("/v1/mails", params=params)).json()
+            items += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return items
+
+    async def user(self, email: str) -> dict[str, Any]:
+        (user,) = (await self.signup.get("/v1/users", params={"email": email})).json()["items"]
+        found: dict[str, Any] = user
+        return found
+
+    async def fetchval(self, service: str, query: str, *arguments: Any) -> Any:
+        connection = await asyncpg.connect(self.stack.owner_url(service))
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    async def execute(self, service: str, query: str, *arguments: Any) -> None:
+        connection = await asyncpg.connect(self.stack.owner_url(service))
+        try:
+            await connection.execute(query, *arguments)
+        finally:
+            await connection.close()
+
+
+def redis_answers(url: str) -> bool:
+    try:
+        return bool(redis.Redis.from_url(url, socket_connect_timeout=1).ping())
+    except redis.RedisError:
+        return False
+
+
+__all__ = ["PASSWORDS", "PROCESSES", "Books", "Stack", "eventually", "redis_answers"]
