@@ -12,6 +12,13 @@ from email_validator import EmailNotValidError, validate_email
 
 # The longest path of RFC 5321 section 4.5.3.1.3 is 256 with its angle brackets.
 MAX_LENGTH = 254
+# What most addresses look like: a dot-atom (RFC 5322 section 3.2.3) at a plain host name. For these the library's
+# thorough reading, a quarter of what a signup costs, comes to the same; a test holds the two together. Labels with
+# hyphens in third and fourth place are its business, they may be A-labels.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"(?!..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PLAIN = re.compile(rf"(?=[^@]{{1,64}}@)({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+([A-Za-z]{{2,63}}))")
+_SPECIAL_ENDINGS = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,14 @@ def parse_address(text: str) -> Address:
     Raises:
         ValueError: with a sentence that says what is wrong; it never repeats the address.
     """
+    plain = _PLAIN.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    if plain and (domain := plain[2].lower()).rpartition(".")[2] not in _SPECIAL_ENDINGS:
+        email = f"{plain[1]}@{domain}"
+        return Address(email, email.lower(), email)
+    return _parse_thoroughly(text)
+
+
+def _parse_thoroughly(text: str) -> Address:
     try:
         # No DNS here: a signup must not wait for someone else's server (P2). RFC 6761 asks applications to treat
         # names below .test like any other.

@@ -22,6 +22,7 @@ import redis
 from local import postgres, valkey
 from local.ports import pick_free
 from local.process import RunningServer, dies_with_parent
+from local.settings import LocalError
 from shared import keys
 
 from .databases import PASSWORDS, ROOT, Server, prepare
@@ -140,6 +141,14 @@ class Stack:
         start = {"postgres": postgres.start_server, "valkey": valkey.start_server}[name]
         self._servers[name] = start(self.directory / name, self.ports[name], durable=True)
 
+    async def _start_again(self, name: str) -> bool:
+        """As a supervisor would: PostgreSQL refuses while children of the killed one still hold its memory."""
+        try:
+            self.start_server(name)
+        except LocalError:
+            return False
+        return True
+
     def stop_server(self, name: str) -> None:
         self._servers[name].stop()
 
@@ -178,7 +187,7 @@ class Stack:
         """Start whatever does not run, and wait until both APIs are ready."""
         for name in ("postgres", "valkey"):
             if self._servers[name].process.poll() is not None:
-                self.start_server(name)
+                await eventually(lambda name=name: self._start_again(name), bool, seconds=20, what=f"{name} again")  # type: ignore[misc]
         for name in ("catcher", *PROCESSES):
             if not self.is_running(name):
                 self.start(name)

@@ -76,7 +76,12 @@ def ascii_domain(email: str) -> tuple[str, bool]:
     local, at_sign, domain = email.rpartition("@")
     if not domain.isascii():
         domain = _a_labels(domain)
-    if not at_sign or len(email) > _LONGEST_ADDRESS or not _LOCAL_PART.fullmatch(local) or not _DOMAIN.fullmatch(domain):
+    if (
+        not at_sign
+        or len(email) > _LONGEST_ADDRESS
+        or not _LOCAL_PART.fullmatch(local)
+        or not _DOMAIN.fullmatch(domain)
+    ):
         raise ValueError("Not an address that can stand in a header")
     return f"{local}@{domain}", not local.isascii()
 
@@ -116,11 +121,11 @@ def _fold(field: str) -> str:
 def _with_words(name: str, value: str) -> str:
     data = value.encode()
     # Base64 makes 4 out of 3; quoted printable makes 3 out of each byte that cannot stand for itself.
-    escaped = sum(len(_Q[byte]) for byte in data)
-    sizes, encode, room = (_q_sizes, _q_word, 1) if escaped * 3 <= len(data) * 4 else (_b_sizes, _b_word, 0)
+    quoted = sum(len(_Q[byte]) for byte in data) <= (len(data) + 2) // 3 * 4
+    sizes, encode = (_q_sizes, _q_word) if quoted else (_b_sizes, _b_word)
     own_line = len(name) > _LONGEST_NAME_BESIDE_WORDS
     first = _WORD if own_line else _WORD_LINE - len(name) - 2
-    budgets = [budget - _FRAME if room else (budget - _FRAME) // 4 * 3 for budget in (first, _WORD)]
+    budgets = [budget - _FRAME if quoted else (budget - _FRAME) // 4 * 3 for budget in (first, _WORD)]
     words = [encode(chunk) for chunk in _chunks(value, sizes(value), *budgets)]
     return f"{name}:" + ("\r\n " if own_line else " ") + "\r\n ".join(words)
 

@@ -51,9 +51,7 @@ class Leases:
             held = dict(self._held)
             if not held:
                 return False
-            rows = await self._pool.fetch(
-                queries.RENEW_IF_LEASED, list(held.values()), list(held), self._lease_seconds
-            )
+            rows = await self._pool.fetch(queries.RENEW_IF_LEASED, list(held.values()), list(held), self._lease_seconds)
         for lease in held.keys() - {row["lease"] for row in rows}:
             self.lose(lease)
         return False

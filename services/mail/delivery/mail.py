@@ -110,22 +110,27 @@ def decide_next(
     """What follows from `verdict`. `worker_lost`: its lease ran out long ago, so a resend need not wait again."""
     match verdict.outcome:
         case Outcome.ACCEPTED:
-            return Settlement(MailState.SENT, "mail.sent", verdict, verdict.reason)
+            settlement = Settlement(MailState.SENT, "mail.sent", verdict, verdict.reason)
         case Outcome.REFUSED:
-            return _give_up(mail, verdict, verdict.reason)
+            settlement = _give_up(mail, verdict, verdict.reason)
         case Outcome.TRY_LATER:
             wait = _wait(mail, now, policy)
-            if wait is None:
-                return _give_up(mail, verdict, f"{verdict.reason}; given up, it expires before another try")
-            return Settlement(MailState.DEFERRED, "mail.deferred", verdict, verdict.reason, wait)
+            settlement = (
+                _give_up(mail, verdict, f"{verdict.reason}; given up, it expires before another try")
+                if wait is None
+                else Settlement(MailState.DEFERRED, "mail.deferred", verdict, verdict.reason, wait)
+            )
         case Outcome.UNKNOWN:
             wait = 0.0 if worker_lost else _wait(mail, now, policy)
-            if mail.on_uncertain != "resend" or wait is None or mail.expires_at <= now:
-                return Settlement(MailState.UNCERTAIN, "mail.uncertain", verdict, verdict.reason)
-            return Settlement(MailState.QUEUED, "mail.requeued", verdict, verdict.reason, wait)
+            settlement = (
+                Settlement(MailState.UNCERTAIN, "mail.uncertain", verdict, verdict.reason)
+                if mail.on_uncertain != "resend" or wait is None or mail.expires_at <= now
+                else Settlement(MailState.QUEUED, "mail.requeued", verdict, verdict.reason, wait)
+            )
         case Outcome.GATEWAY_FAULT:
             state = MailState.DEFERRED if mail.counted else MailState.QUEUED
-            return Settlement(state, "mail.requeued", verdict, verdict.reason, _fault_wait(mail, policy))
+            settlement = Settlement(state, "mail.requeued", verdict, verdict.reason, _fault_wait(mail, policy))
+    return settlement
 
 
 def _give_up(mail: Standing, verdict: Verdict, reason: str) -> Settlement:

@@ -20,13 +20,14 @@ _BECOMES = """
 _PICKED = f"""
 picked AS MATERIALIZED (
     SELECT m.id, m.client, m.request_id, m.to_email, m.to_name, m.attempts, m.on_uncertain, m.message_id,
-           m.accepted_at, m.expires_at, m.failure_reason, m.metadata, m.correlation_id, m.traceparent, w.in_doubt,
+           m.accepted_at, m.expires_at, m.metadata, m.correlation_id, m.traceparent, w.in_doubt,
            {_BECOMES} AS becomes,
            CASE
                WHEN m.to_email IS NULL THEN 'erased'
                WHEN s.email_key IS NOT NULL THEN 'address suppressed'
                ELSE 'expired'
-           END AS why
+           END AS why,
+           s.reason AS suppressed_because
     FROM mails m
     LEFT JOIN suppressions s ON s.email_key = m.to_key
     CROSS JOIN LATERAL (
@@ -49,8 +50,12 @@ gone AS (
 closed AS (
     UPDATE mails m
     SET state = p.becomes, next_attempt_at = NULL,
-        failure_reason = CASE WHEN p.becomes IN ('failed', 'uncertain') THEN coalesce(m.failure_reason || '; ', '')
-            || p.why ELSE m.failure_reason END
+        failure_reason = CASE p.becomes
+            WHEN 'suppressed' THEN p.suppressed_because
+            WHEN 'failed' THEN concat_ws('; ', m.failure_reason, p.why)
+            WHEN 'uncertain' THEN concat_ws('; ', m.failure_reason, p.why)
+            ELSE m.failure_reason
+        END
     FROM picked p WHERE m.id = p.id AND p.becomes <> 'sending'
 ),
 told AS (

@@ -7,7 +7,7 @@ was still held.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 # Of arrays in one statement: beyond it nothing is gained.
 _MOST = 500
 # Two batches that meet in the other order: one of them just has to run again.
-_RETRIABLE = (*UNAVAILABLE, asyncpg.DeadlockDetectedError)
+_RETRIABLE: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.DeadlockDetectedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,17 @@ class Ending:
 
 
 Item = TypeVar("Item", Transmission, Ending)
+_Batch: TypeAlias = list[tuple[Item, asyncio.Future[bool]]]
 
 
 class GroupCommit(Generic[Item]):
     """Collects items while the previous write is in flight, and writes them together."""
 
     def __init__(self, write: Callable[[Sequence[Item]], Awaitable[set[UUID]]], *, keep_trying: bool) -> None:
-        self._write = write
+        self._write: Callable[[Sequence[Item]], Awaitable[set[UUID]]] = write
         self._keep_trying = keep_trying
-        self._waiting: list[tuple[Item, asyncio.Future[bool]]] = []
+        self._waiting: _Batch[Item] = []
+        self._writing: _Batch[Item] = []
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> bool:
@@ -69,39 +71,42 @@ class GroupCommit(Generic[Item]):
         return await done
 
     async def _flush(self) -> None:
-        failures = 0
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-                try:
-                    held = await self._write([item for item, _ in batch])
-                except _RETRIABLE as error:
-                    failures += 1
-                    if not self._keep_trying:
-                        _fail(batch, error)
-                        continue
-                    _log.warning("outcomes_wait_for_database", outcomes=len(batch), error=type(error).__name__)
-                    self._waiting = batch + self._waiting
-                    await asyncio.sleep(full_jitter(failures, base_seconds=0.1, cap_seconds=1.0))
-                except Exception as error:
-                    _log.exception("outcomes_not_written", outcomes=len(batch))
-                    _fail(batch, error)
-                else:
-                    failures = 0
-                    for item, done in batch:
-                        if not done.done():
-                            done.set_result(item.lease in held)
+                self._writing, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+                await self._write_batch(self._writing)
         finally:
             self._task = None
 
+    async def _write_batch(self, batch: _Batch[Item]) -> None:
+        failures = 0
+        while True:
+            try:
+                held = await self._write([item for item, _ in batch])
+            except _RETRIABLE as error:
+                if not self._keep_trying:
+                    return _fail(batch, error)
+                failures += 1
+                _log.warning("outcomes_wait_for_database", outcomes=len(batch), error=type(error).__name__)
+                await asyncio.sleep(full_jitter(failures, base_seconds=0.1, cap_seconds=1.0))
+            except Exception as error:  # noqa: BLE001 - a fault of ours must reach whoever waits, or they wait for ever
+                _log.exception("outcomes_not_written", outcomes=len(batch))
+                return _fail(batch, error)
+            else:
+                for item, done in batch:
+                    if not done.done():
+                        done.set_result(item.lease in held)
+                return None
+
     async def close(self) -> None:
-        """Stop trying. What is not written stays as it is on record, for a rescue."""
-        task, waiting = self._task, self._waiting
+        """Stop trying. What is not written stays as it is on record, for a rescue; whoever waits is cancelled."""
+        task = self._task
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        for _, done in waiting:
+        for _, done in [*self._writing, *self._waiting]:
             done.cancel()
+        self._waiting = []
 
 
 def _fail(batch: Sequence[tuple[object, asyncio.Future[bool]]], error: BaseException) -> None:

@@ -114,6 +114,6 @@ def own_fault(what: str) -> Verdict:
     return Verdict(Outcome.GATEWAY_FAULT, what, blames_gateway=False)
 
 
-def unsendable(why: str) -> Verdict:
-    """No gateway will ever take this mail as it is."""
-    return Verdict(Outcome.REFUSED, why)
+def unsendable(why: str, details: str | None = None) -> Verdict:
+    """No gateway will ever take this mail as it is. `details` may be personal: they are kept where replies are."""
+    return Verdict(Outcome.REFUSED, why, reply=details)

@@ -1,0 +1,222 @@
+"""The mail worker: puts delivery together and keeps it running, beside an arq worker that only helps.
+
+Every loop goes on while Valkey is down, and waits while PostgreSQL is. SIGTERM drains; `kill -9` loses nothing.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from arq.cron import CronJob, cron
+
+from shared.arq_host import run_arq
+from shared.database import Database, DatabaseOptions, open_database
+from shared.log import configure, get_logger
+from shared.loops import Loop, keep_running, run_until_signalled
+from shared.wakeup import Listener
+
+from .delivery import queries
+from .delivery.deliver import Delivery
+from .delivery.gateways.connection import Timeouts
+from .delivery.gateways.failover import Gateways, Route
+from .delivery.gateways.settings import parse_gateways
+from .delivery.gateways.smtp import SmtpGateway
+from .delivery.leases import Leases
+from .delivery.mail import RetryPolicy
+from .delivery.recorder import Recorder
+from .delivery.rescue import Expiry, Rescue
+from .settings import Settings
+
+_log = get_logger(__name__)
+
+PROCESS = "mail-worker"
+QUEUE_CHANNEL = "mail_queue"
+ARQ_QUEUE = "counterfoil:mail"
+
+_BEAT_SECONDS = 5.0
+_EXPIRY_SECONDS = 30.0
+# Longer than most conversations, shorter than the time that supervisors give before they kill.
+_DRAIN_SECONDS = 15.0
+_PARTITIONS_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a running worker is made of."""
+
+    database: Database
+    gateways: Gateways
+    recorder: Recorder
+    leases: Leases
+    delivery: Delivery
+    rescue: Rescue
+    expiry: Expiry
+    listener: Listener | None
+    wake: asyncio.Event
+
+
+class Heartbeat:
+    """A loop: tells the API, through the database, that this worker lives and how its gateways are."""
+
+    name = "heartbeat"
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def run_once(self) -> bool:
+        parts = self._parts
+        await parts.gateways.close_idle()
+        detail = {
+            "gateways": [route.describe() for route in parts.gateways.routes],
+            "listening": parts.listener.listening if parts.listener else None,
+            "in_flight": parts.delivery.in_flight,
+            "lease_lost": parts.leases.lost,
+            "rescued": parts.rescue.rescued,
+            "outcomes": dict(parts.delivery.outcomes),
+        }
+        await parts.database.pool.execute(queries.BEAT, PROCESS, orjson.dumps(detail).decode())
+        return False
+
+
+async def run(settings: Settings) -> None:
+    """Deliver until SIGTERM or SIGINT, then drain. Returns when everything is closed.
+
+    Raises:
+        ValueError: MAIL_GATEWAYS cannot be read.
+    """
+    configure(PROCESS, settings.log_level)
+    parts = await assemble(settings)
+    _log.info("started", gateways=[route.name for route in parts.gateways.routes])
+    await run_until_signalled(lambda stop: serve(parts, settings, stop), wakes=(parts.wake,))
+
+
+async def assemble(settings: Settings) -> Parts:
+    """Build everything; connects nowhere yet."""
+    options = DatabaseOptions(
+        settings.process_database_url,
+        PROCESS,
+        pool_size=settings.database_pool_size,
+        statement_cache_size=settings.database_statement_cache_size,
+    )
+    timeouts = Timeouts(settings.mail_command_timeout_seconds, settings.mail_reply_timeout_seconds)
+    policy = RetryPolicy(settings.mail_retry_base_seconds, settings.mail_retry_cap_seconds)
+    lease_seconds = settings.mail_lease_seconds
+    gateways = Gateways(
+        [
+            Route(SmtpGateway(gateway, timeouts, settings.mail_ehlo_name))
+            for gateway in parse_gateways(settings.mail_gateways)
+        ]
+    )
+    wake = asyncio.Event()
+    database = await open_database(options)
+    pool = database.pool
+    recorder = Recorder(pool)
+    leases = Leases(pool, recorder.queue_lock, lease_seconds)
+    return Parts(
+        database,
+        gateways,
+        recorder,
+        leases,
+        Delivery(pool, gateways, recorder, leases, policy, lease_seconds=lease_seconds, wake=wake),
+        # A sixth of the lease: twice the longest pause before a renewal is tried again after an outage (2 s).
+        Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=lease_seconds / 6),
+        Expiry(pool),
+        Listener(options, QUEUE_CHANNEL, wake) if settings.wakeup == "listen" else None,
+        wake,
+    )
+
+
+async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
+    """Run all loops until `stop`, drain, close. Leases are renewed and hearts beat until the last mail is out."""
+    drained = asyncio.Event()
+    claiming = _start(parts.delivery, parts.wake, stop, settings.mail_poll_seconds)
+    until_stop = [
+        _every(parts.rescue, stop, settings.mail_lease_seconds / 6),
+        _every(parts.expiry, stop, _EXPIRY_SECONDS),
+        _task(_arq(parts, settings, stop)),
+        *([_task(parts.listener.run())] if parts.listener else []),
+    ]
+    until_drained = [
+        _every(parts.leases, drained, settings.mail_lease_seconds / 3),
+        _every(Heartbeat(parts), drained, _BEAT_SECONDS),
+    ]
+    try:
+        await _first_failure_or(stop, [claiming, *until_stop, *until_drained])
+        stop.set()
+        await asyncio.wait([claiming], timeout=_DRAIN_SECONDS)
+        await parts.delivery.drain(_DRAIN_SECONDS)
+    finally:
+        drained.set()
+        for task in (claiming, *until_stop, *until_drained):
+            task.cancel()
+        await asyncio.gather(claiming, *until_stop, *until_drained, return_exceptions=True)
+        await parts.recorder.close()
+        await parts.gateways.close()
+        await parts.database.close()
+        _log.info("stopped")
+
+
+def _task(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    return asyncio.get_running_loop().create_task(work)
+
+
+def _start(loop: Loop, wake: asyncio.Event, stop: asyncio.Event, seconds: float) -> "asyncio.Task[None]":
+    return _task(keep_running(loop, wake=wake, stop=stop, poll_seconds=seconds))
+
+
+def _every(loop: Loop, stop: asyncio.Event, seconds: float) -> "asyncio.Task[None]":
+    """A loop that nobody wakes: its pauses end with `stop`."""
+
+    async def run() -> None:
+        wake = asyncio.Event()
+        running = _start(loop, wake, stop, seconds)
+        await stop.wait()
+        wake.set()
+        await running
+
+    return _task(run())
+
+
+async def _first_failure_or(stop: asyncio.Event, tasks: list["asyncio.Task[None]"]) -> None:
+    """Until `stop`; a task that ends before that has failed, and the process must not go on without it."""
+    stopping = asyncio.get_running_loop().create_task(stop.wait())
+    done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await stopping
+    if not stop.is_set():
+        for task in done:
+            task.result()
+
+
+async def _arq(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
+    await run_arq(
+        redis_url=str(settings.redis_url),
+        queue_name=ARQ_QUEUE,
+        functions=[],
+        cron_jobs=_cron_jobs(),
+        context={"wake": parts.wake, "pool": parts.database.pool},
+        stop=stop,
+    )
+
+
+def _cron_jobs() -> list[CronJob]:
+    return [
+        cron(wake_delivery, second=set(range(60)), max_tries=1, keep_result=0),
+        cron(make_partitions, minute=7, second=0, run_at_startup=True, max_tries=1),
+    ]
+
+
+async def wake_delivery(ctx: dict[Any, Any]) -> None:
+    """Once a second: a safety net under the wake-ups and the poll."""
+    wake: asyncio.Event = ctx["wake"]
+    wake.set()
+    await asyncio.sleep(0)
+
+
+async def make_partitions(ctx: dict[Any, Any]) -> None:
+    """Month partitions of history, made well ahead. Without it rows go to the default partition, and none is lost."""
+    await ctx["pool"].execute("SELECT ensure_partitions($1)", _PARTITIONS_AHEAD)

@@ -1,0 +1,5 @@
+"""The faults are injected into the whole product."""
+
+from tests.support.running import books, running_stack
+
+__all__ = ["books", "running_stack"]

@@ -1,0 +1,206 @@
+"""The templates that the service brings, and what a folder of templates must be to be loaded."""
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from services.mail.delivery.message import build
+from services.mail.errors import UnknownTemplate
+from services.mail.intake.render import Rendered, Templates
+
+from .mails import mail, parse, said
+
+LINK = "https://signup.example/verify/abc?x=1&y=2"
+VARIABLES: dict[str, dict[str, JsonValue]] = {
+    "already-registered": {"name": "Ada"},
+    "verification": {"name": "Ada", "link": LINK, "expires_in_hours": 48},
+    "welcome": {"name": "Ada"},
+}
+EACH = [(name, locale) for name in VARIABLES for locale in ("de", "en")]
+SPEC = """
+description = "An example"
+default_locale = "en"
+on_uncertain = "hold"
+on_uncertain_reason = "It is an example"
+[variables.name]
+required = true
+kind = "text"
+description = "A name"
+[variables.place]
+required = false
+kind = "text"
+description = "A place"
+"""
+VOID = {"meta", "br"}
+
+
+@pytest.fixture(scope="module")
+def templates() -> Templates:
+    return Templates.load()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    def write(
+        spec: str = SPEC, subject: str = "Hello", text: str = "Hello {{ name }}\n", html: str = "<p>Hi</p>\n"
+    ) -> Path:
+        (tmp_path / "example" / "en").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "example" / "template.toml").write_text(spec)
+        for part, source in (("subject.txt", subject), ("text.txt", text), ("html.html", html)):
+            (tmp_path / "example" / "en" / part).write_text(source)
+        return tmp_path
+
+    return write
+
+
+class Outline(HTMLParser):
+    """The elements of a page; fails where they do not nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str | None] = []
+        self.languages: list[str | None] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.links += [value for key, value in attrs if key == "href"]
+        self.languages += [value for key, value in attrs if key == "lang"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_service_brings_three_templates_in_english_and_german(templates: Templates) -> None:
+    assert templates.names() == ["already-registered", "verification", "welcome"]
+    for name in templates.names():
+        assert templates.describe(name)["locales"] == ["de", "en"]
+
+
+@pytest.mark.parametrize(("name", "locale"), EACH)
+def test_each_template_makes_a_well_formed_page_in_its_language(templates: Templates, name: str, locale: str) -> None:
+    rendered = templates.render(name, locale, VARIABLES[name])
+    outline = Outline()
+    outline.feed(rendered.html)
+    outline.close()
+    assert outline.open == []
+    assert outline.languages == [locale]
+    assert not outline.tags & {"table", "img", "script", "link"}
+    assert ">Ada<" in rendered.html or " Ada," in rendered.html
+
+
+@pytest.mark.parametrize(("name", "locale"), EACH)
+def test_each_text_greets_by_name_and_has_short_lines(templates: Templates, name: str, locale: str) -> None:
+    text = templates.render(name, locale, VARIABLES[name]).text
+    assert text.startswith({"en": "Hello Ada,\n\n", "de": "Guten Tag Ada,\n\n"}[locale])
+    assert max(map(len, text.split("\n"))) <= 78
+    assert text.endswith("\n")
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize(("name", "locale"), EACH)
+def test_a_blank_name_gives_a_greeting_without_one(templates: Templates, name: str, locale: str) -> None:
+    rendered = templates.render(name, locale, {**VARIABLES[name], "name": " "})
+    assert rendered.text.startswith({"en": "Hello,\n", "de": "Guten Tag,\n"}[locale])
+
+
+@pytest.mark.parametrize("locale", ["de", "en"])
+def test_the_verification_mail_has_the_link_as_a_button_and_in_plain_sight(templates: Templates, locale: str) -> None:
+    rendered = templates.render("verification", locale, VARIABLES["verification"])
+    outline = Outline()
+    outline.feed(rendered.html)
+    assert outline.links == [LINK, LINK]
+    assert f"\n{LINK}\n" in rendered.text
+    assert "48" in rendered.text
+    assert "48" in rendered.html
+
+
+@pytest.mark.parametrize(("locale", "words"), [("en", "works for one hour."), ("de", "gilt eine Stunde lang.")])
+def test_one_hour_is_said_in_the_singular(templates: Templates, locale: str, words: str) -> None:
+    rendered = templates.render("verification", locale, {**VARIABLES["verification"], "expires_in_hours": 1})
+    assert words in rendered.text
+    assert words in rendered.html
+
+
+@pytest.mark.parametrize(("name", "locale"), EACH)
+def test_what_is_rendered_survives_the_journey(templates: Templates, name: str, locale: str) -> None:
+    rendered = templates.render(name, locale, VARIABLES[name])
+    message = parse(build(mail(subject=rendered.subject, text=rendered.text, html=rendered.html)))
+    assert message["subject"] == rendered.subject
+    assert [said(part) for part in message.iter_parts()] == [rendered.text, rendered.html]
+
+
+def test_each_template_says_what_is_done_when_its_fate_is_unknown_and_why(templates: Templates) -> None:
+    assert {name: templates.on_uncertain(name) for name in templates.names()} == {
+        "already-registered": "hold",
+        "verification": "resend",
+        "welcome": "hold",
+    }
+    for name in templates.names():
+        assert templates.describe(name)["on_uncertain_reason"]
+
+
+def test_a_description_names_every_variable_and_whether_it_is_needed(folder: Callable[..., Path]) -> None:
+    described = Templates.load(folder()).describe("example")
+    assert described["required_variables"] == ["name"]
+    assert described["optional_variables"] == ["place"]
+    assert described["variables"]["name"] == {"required": True, "kind": "text", "description": "A name"}
+    assert described["default_locale"] == "en"
+    assert described["description"] == "An example"
+
+
+def test_a_template_that_does_not_exist_is_named_as_such(templates: Templates) -> None:
+    with pytest.raises(UnknownTemplate) as refused:
+        templates.render("nonesuch", None, {})
+    assert refused.value.status == 422
+    assert [error["pointer"] for error in refused.value.errors] == ["/template"]
+    for ask in (templates.describe, templates.on_uncertain):
+        with pytest.raises(UnknownTemplate):
+            ask("../welcome")
+
+
+def test_the_version_is_stable_and_changes_with_any_file(folder: Callable[..., Path]) -> None:
+    def version(**changes: str) -> str:
+        return str(Templates.load(folder(**changes)).describe("example")["version"])
+
+    first = version()
+    assert first == version()
+    changed = [version(spec=SPEC + "\n"), version(subject="Hi"), version(text="Hi\n"), version(html="<p>Ho</p>\n")]
+    (folder() / "layout.html").write_text("<p>")
+    changed.append(version())
+    assert len({first, *changed}) == 6
+    assert all(len(text) == 12 and int(text, 16) >= 0 for text in changed)
+
+
+def test_rendering_says_which_version_it_used(templates: Templates) -> None:
+    rendered = templates.render("welcome", None, {"name": "Ada"})
+    assert isinstance(rendered, Rendered)
+    assert rendered.version == templates.describe("welcome")["version"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"text": "{{ nmae }}"}, "does not declare"),
+        ({"html": "{{ place }}"}, "cannot be rendered"),
+        ({"subject": ""}, "cannot be rendered"),
+        ({"subject": "a\nb"}, "cannot be rendered"),
+        ({"text": "{{ name.__class__.__mro__ }}"}, "cannot be rendered"),
+        ({"spec": SPEC.replace('"en"', '"fr"')}, "default locale"),
+        ({"spec": SPEC.replace("variables.place", "variables.locale")}, "set by the renderer"),
+        ({"spec": SPEC.replace('"hold"', '"pray"')}, "on_uncertain"),
+        ({"spec": SPEC.replace("required = true\n", "")}, "required"),
+        ({"spec": "description ="}, "template.toml"),
+    ],
+)
+def test_a_broken_template_is_refused_when_it_is_loaded(
+    folder: Callable[..., Path], changes: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Templates.load(folder(**changes))
