@@ -120,7 +120,7 @@ async def look_up(body: Lookup, request: Request, principal: MayRead) -> Respons
 
 
 @router.get(
-    "/{mail_id}",
+    "/{mail_id:uuid}",
     response_model=Mail,
     responses=openapi.keyed(problem.NotFound),
 )
@@ -138,7 +138,7 @@ async def get_mail(
     return Answer(mail)
 
 
-@router.get("/{mail_id}/history", response_model=HistoryPage, responses=openapi.keyed(problem.NotFound))
+@router.get("/{mail_id:uuid}/history", response_model=HistoryPage, responses=openapi.keyed(problem.NotFound))
 async def mail_history(
     mail_id: MailId, request: Request, principal: MayRead, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
@@ -149,7 +149,7 @@ async def mail_history(
     return Answer(page(await book.history_of(database, mail_id, after_id(cursor), limit), limit))
 
 
-@router.get("/{mail_id}/attempts", response_model=AttemptPage, responses=openapi.keyed(problem.NotFound))
+@router.get("/{mail_id:uuid}/attempts", response_model=AttemptPage, responses=openapi.keyed(problem.NotFound))
 async def mail_attempts(
     mail_id: MailId,
     request: Request,

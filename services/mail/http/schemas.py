@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from shared.contract import MAX_BATCH, MAX_LOOKUP, MailRequest, RequestId, Strict
+from shared.contract import MAX_BATCH, MAX_LOOKUP, RequestId, Strict
 from shared.ids import UUID
 from shared.openapi import ProblemDocument
 from shared.operations import HistoryEntry
@@ -24,7 +24,8 @@ class Batch(Strict):
         Field(
             min_length=1,
             max_length=MAX_BATCH,
-            json_schema_extra={"items": MailRequest.model_json_schema(ref_template="#/components/schemas/{model}")},
+            # Whatever else stands here is answered as `rejected`, in its place.
+            json_schema_extra={"items": {"anyOf": [{"$ref": "#/components/schemas/MailRequest"}, {}]}},
         ),
     ]
 

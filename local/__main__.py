@@ -1,0 +1,31 @@
+"""`python -m local run` and `python -m local demo`."""
+
+import argparse
+import asyncio
+import sys
+
+from .settings import LocalError, read_settings
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m local", description="Everything on one machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="start everything, supervised, until Ctrl-C")
+    commands.add_parser("demo", help="sign up a handful of people and compare both books")
+    command = parser.parse_args().command
+    try:
+        settings = read_settings()
+    except LocalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if command == "demo":
+        from .demo import demo  # noqa: PLC0415 - `run` starts faster without an HTTP client
+
+        return asyncio.run(demo(settings))
+    from .run import run  # noqa: PLC0415 - as above
+
+    return asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The SMTP conversation. 250 after the dot means that the mail is on disk; anything else, that it is not."""
+
+import asyncio
+import logging
+
+from aiosmtpd.smtp import SMTP, Session
+from aiosmtpd.smtp import Envelope as SmtpEnvelope
+
+from .message import Envelope
+from .store import Store
+
+LARGEST_MAIL = 25 * 1024 * 1024
+# RFC 5321 §4.5.3.1.6 lets a server refuse lines over 1,000 octets. One that is there to show mails does not.
+LONGEST_LINE = 1024 * 1024
+IDLE_SECONDS = 300  # RFC 5321 §4.5.3.2.7
+
+log = logging.getLogger(__name__)
+
+
+class CatcherSMTP(SMTP):
+    line_length_limit = LONGEST_LINE
+
+
+class Handler:
+    """aiosmtpd calls these by name."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's signature
+        self, _server: SMTP, session: Session, _envelope: SmtpEnvelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        # Commands are read line by line from a buffer and answered in turn, and there is no STARTTLS after which what
+        # came before would have to be forgotten; so a client may send several at once (RFC 2920).
+        return [responses[0], "250-PIPELINING", *responses[1:]]
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: SmtpEnvelope) -> str:  # noqa: N802
+        content = envelope.content
+        raw = content if isinstance(content, bytes) else str(content).encode("utf-8", "surrogateescape")
+        try:
+            mail_id = await self._store.add(raw, Envelope(envelope.mail_from or "", tuple(envelope.rcpt_tos)))
+        except Exception:
+            log.exception("cannot keep a mail")
+            return "451 4.3.0 Cannot write it down at the moment"
+        return f"250 2.0.0 Ok: queued as {mail_id}"
+
+
+def make_protocol(store: Store, loop: asyncio.AbstractEventLoop) -> CatcherSMTP:
+    return CatcherSMTP(
+        Handler(store),
+        data_size_limit=LARGEST_MAIL,
+        enable_SMTPUTF8=True,
+        hostname="catcher.localhost",
+        ident="counterfoil mail catcher",
+        timeout=IDLE_SECONDS,
+        loop=loop,
+    )

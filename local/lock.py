@@ -1,0 +1,68 @@
+"""One stack for each state directory.
+
+The lock is handed on to supervisord. So it is held until the last process of a killed launcher has ended, and a new
+start waits for that instead of fighting with them for ports and data.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from .process import is_alive
+from .settings import LocalError
+
+# What stops by itself after its launcher was killed has supervisord's 20 seconds for each group.
+LEFTOVER_SECONDS = 75
+TRY_SECONDS = 0.1
+
+
+class AlreadyRunningError(LocalError):
+    """Another launcher holds the state directory."""
+
+
+def is_held(state: Path) -> bool:
+    """Whether a launcher, or what it left behind, uses the state directory now."""
+    try:
+        descriptor = os.open(state / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def launcher_is_alive(state: Path) -> bool:
+    """Whether the last one to hold the lock still exists."""
+    try:
+        holder = (state / "lock").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return False
+    return holder.isdecimal() and is_alive(int(holder))
+
+
+async def hold(state: Path) -> int:
+    """The descriptor that holds the lock until it is closed here and in every process it was passed to."""
+    path = state / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if launcher_is_alive(state) or time.monotonic() > deadline:
+                os.close(descriptor)
+                raise AlreadyRunningError(
+                    f"already running in {state} (process {path.read_text(encoding='ascii').strip()});"
+                    " stop that one, or choose another STATE_DIR"
+                ) from None
+            await asyncio.sleep(TRY_SECONDS)
+            continue
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return descriptor

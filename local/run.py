@@ -1,0 +1,79 @@
+"""`python -m local run`: the stack in the foreground, until Ctrl-C."""
+
+import asyncio
+import shlex
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+from .settings import LocalError, Settings
+from .stack import RECIPE, Recipe, Stack, say
+from .supervisor import SupervisorGoneError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Use = Callable[[Stack], Awaitable[int]]
+STOPPED, FAILED, FORCED = 0, 1, 130
+
+
+async def run(settings: Settings, recipe: Recipe = RECIPE, use: Use | None = None) -> int:
+    """The exit status: what `use` makes of the running stack, or 0 when a signal ends it."""
+    stack = Stack(settings, recipe)
+    work = asyncio.ensure_future(_work(stack, use))
+    asked = 0
+
+    def end() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            say("\nstopping; once more to force it")
+            work.cancel()
+        else:
+            stack.force()
+
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, end)
+    status = STOPPED
+    try:
+        status = await work
+    except asyncio.CancelledError:
+        pass
+    except (LocalError, SupervisorGoneError) as error:
+        say(f"error: {error}")
+        status = FAILED
+    finally:
+        await stack.stop()
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+    return FORCED if asked > 1 else status
+
+
+async def _work(stack: Stack, use: Use | None) -> int:
+    began = time.monotonic()
+    say("starting …")
+    await stack.start()
+    seconds = time.monotonic() - began
+    if use is None:
+        say(summary(stack, seconds))
+        await stack.watch()
+        return FAILED
+    say(f"ready in {seconds:.1f} s")
+    watching = asyncio.ensure_future(stack.watch())
+    try:
+        return await use(stack)
+    finally:
+        watching.cancel()
+
+
+def summary(stack: Stack, seconds: float) -> str:
+    facts, state = stack.facts, stack.settings.state
+    return f"""ready in {seconds:.1f} s
+  signup   {facts["SIGNUP_URL"]}/docs
+  mail     {facts["MAIL_URL"]}/docs
+  mails    {facts["CATCHER_URL"]}   every mail that is sent arrives here
+  logs     {state}/log
+  shell    set -a; . {shlex.quote(str(stack.settings.run_env))}; set +a   (URLs, OPERATOR_KEY, process IDs)
+Try:
+  curl -i {facts["SIGNUP_URL"]}/v1/signups -H 'Content-Type: application/json' \\
+    -d '{{"email": "ada@example.org", "name": "Ada Lovelace"}}'
+Ctrl-C stops everything; what was written stays."""

@@ -1,0 +1,26 @@
+"""var/run.env: what a shell, a test or a person needs to know about the running stack. Its names are API.md's."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from .credentials import write_private
+
+VARIABLES = (
+    *("SIGNUP_URL", "MAIL_URL", "CATCHER_URL", "OPERATOR_KEY"),
+    *("SIGNUP_DATABASE_URL", "MAIL_DATABASE_URL", "POSTGRES_URL", "REDIS_URL", "MAIL_GATEWAYS"),
+    *("PID_SIGNUP_API", "PID_SIGNUP_WORKER", "PID_MAIL_API", "PID_MAIL_WORKER"),
+    *("PID_POSTGRES", "PID_VALKEY", "PID_CATCHER"),
+)
+
+
+def write(path: Path, values: Mapping[str, str]) -> None:
+    """Every variable is always there; a server that is not ours (no PID, no superuser) has an empty one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, "".join(f"{name}={shlex.quote(values.get(name, ''))}\n" for name in VARIABLES))
+
+
+def read(path: Path) -> dict[str, str]:
+    """Raises FileNotFoundError when nothing runs."""
+    pairs = (line.partition("=") for line in path.read_text(encoding="utf-8").splitlines())
+    return {name: "".join(shlex.split(value)) for name, _, value in pairs}

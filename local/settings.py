@@ -1,0 +1,76 @@
+"""What the environment asks of `make run`. Read once, passed on as an argument, never looked up again."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# The variable that changes each port, and its default: messages about a taken port name the variable.
+PORT_DEFAULTS = {"SIGNUP_PORT": 8001, "MAIL_PORT": 8002, "CATCHER_SMTP_PORT": 1025, "CATCHER_HTTP_PORT": 8025}
+HIGHEST_PORT = 65535
+
+
+class LocalError(Exception):
+    """Something the person who typed `make run` can mend; its message is all they need."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`environment` is the launching shell's: the processes inherit it."""
+
+    environment: Mapping[str, str]
+    ports: Mapping[str, int]
+    checkout: Path = CHECKOUT
+    state: Path = CHECKOUT / "var"
+    postgres_port: int | None = None
+    redis_port: int | None = None
+    signup_database_url: str | None = None
+    mail_database_url: str | None = None
+    redis_url: str | None = None
+    mail_gateways: str | None = None
+
+    @property
+    def run_env(self) -> Path:
+        # Always below the checkout, whatever STATE_DIR is: whoever reads it knows where to look.
+        return self.checkout / "var" / "run.env"
+
+    @property
+    def embeds_postgres(self) -> bool:
+        return self.signup_database_url is None
+
+    @property
+    def embeds_valkey(self) -> bool:
+        return self.redis_url is None
+
+
+def _port(environment: Mapping[str, str], variable: str, default: int | None) -> int | None:
+    text = environment.get(variable, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
+        raise LocalError(f"{variable}={text} is not a port number")
+    return int(text)
+
+
+def read_settings(environment: Mapping[str, str] = os.environ, checkout: Path = CHECKOUT) -> Settings:
+    """Raises LocalError for values that make no sense."""
+    ports = {name: _port(environment, name, default) or default for name, default in PORT_DEFAULTS.items()}
+    if len(set(ports.values())) < len(ports):
+        raise LocalError("two of " + ", ".join(f"{name}={port}" for name, port in ports.items()) + " are equal")
+    signup_url, mail_url = environment.get("SIGNUP_DATABASE_URL"), environment.get("MAIL_DATABASE_URL")
+    if bool(signup_url) != bool(mail_url):
+        raise LocalError("set both SIGNUP_DATABASE_URL and MAIL_DATABASE_URL, or neither")
+    return Settings(
+        environment=dict(environment),
+        ports=ports,
+        checkout=checkout,
+        state=(checkout / Path(environment.get("STATE_DIR") or "var").expanduser()).resolve(),
+        postgres_port=_port(environment, "POSTGRES_PORT", None),
+        redis_port=_port(environment, "REDIS_PORT", None),
+        signup_database_url=signup_url or None,
+        mail_database_url=mail_url or None,
+        redis_url=environment.get("REDIS_URL") or None,
+        mail_gateways=environment.get("MAIL_GATEWAYS") or None,
+    )

@@ -1,0 +1,123 @@
+"""What the processes are told about each other: URLs, roles, secrets."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .credentials import Vault
+from .ports import LOOPBACK
+from .postgres import Cluster, database_url
+from .settings import Settings
+from .valkey import Store
+
+ROLES = ("signup_owner", "signup_app", "mail_owner", "mail_app")
+# Not inherited: for migrations and operators only, or for one of the two services only, which is given its own.
+WITHHELD = (
+    *("SIGNUP_DATABASE_URL", "MAIL_DATABASE_URL", "POSTGRES_URL", "OPERATOR_KEY"),
+    *("SIGNUP_RUNTIME_DATABASE_URL", "MAIL_RUNTIME_DATABASE_URL", "MAIL_API_KEY"),
+)
+CATCHER_NAME = "name=catcher&connections=8"
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """URLs of databases are pairs: owner role, runtime role."""
+
+    signup_database: tuple[str, str]
+    mail_database: tuple[str, str]
+    redis_url: str
+    mail_gateways: str
+    signup_token_keys: str
+    mail_api_key: str = ""
+
+
+def http_url(settings: Settings, variable: str) -> str:
+    return f"http://{LOOPBACK}:{settings.ports[variable]}"
+
+
+def role_passwords(vault: Vault) -> dict[str, str]:
+    return {role: vault.get_or_make(role) for role in ROLES}
+
+
+def without_our_own(settings: Settings, vault: Vault) -> Settings:
+    """A shell that has read var/run.env names *our* servers: those are not servers of one's own to be used instead."""
+
+    def foreign(url: str | None) -> str | None:
+        return None if url and vault.occurs_in(url) else url
+
+    gateways = settings.mail_gateways
+    return dataclasses.replace(
+        settings,
+        signup_database_url=foreign(settings.signup_database_url),
+        mail_database_url=foreign(settings.mail_database_url),
+        redis_url=foreign(settings.redis_url),
+        mail_gateways=None if gateways and CATCHER_NAME in gateways and "," not in gateways else gateways,
+    )
+
+
+def wire(settings: Settings, vault: Vault, cluster: Cluster | None, store: Store | None) -> Wiring:
+    """`cluster` and `store` are the embedded servers, None where the environment names others."""
+    redis_url = store.url if store else settings.redis_url
+    assert redis_url is not None
+    smtp_port = settings.ports["CATCHER_SMTP_PORT"]
+    return Wiring(
+        signup_database=_database("signup", settings, vault, cluster),
+        mail_database=_database("mail", settings, vault, cluster),
+        redis_url=redis_url,
+        mail_gateways=settings.mail_gateways or f"smtp://{LOOPBACK}:{smtp_port}?{CATCHER_NAME}",
+        signup_token_keys=settings.environment.get("SIGNUP_TOKEN_KEYS") or vault.get_or_make("SIGNUP_TOKEN_KEYS"),
+    )
+
+
+def _database(name: str, settings: Settings, vault: Vault, cluster: Cluster | None) -> tuple[str, str]:
+    if cluster:
+        passwords = role_passwords(vault)
+        owner, app = f"{name}_owner", f"{name}_app"
+        return (
+            database_url(cluster.url, name, owner, passwords[owner]),
+            database_url(cluster.url, name, app, passwords[app]),
+        )
+    given = settings.signup_database_url if name == "signup" else settings.mail_database_url
+    assert given is not None
+    return given, settings.environment.get(f"{name.upper()}_RUNTIME_DATABASE_URL") or given
+
+
+def inherited_environment(settings: Settings) -> dict[str, str]:
+    """What every process gets from the launching shell."""
+    return {name: value for name, value in settings.environment.items() if name not in WITHHELD}
+
+
+def service_environment(service: str, settings: Settings, wiring: Wiring) -> dict[str, str]:
+    """What one service's processes get beside that."""
+    shell: Mapping[str, str] = settings.environment
+    common = {
+        "REDIS_URL": wiring.redis_url,
+        f"{service.upper()}_HOST": LOOPBACK,
+        f"{service.upper()}_PORT": str(settings.ports[f"{service.upper()}_PORT"]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if service == "mail":
+        return common | {
+            "MAIL_RUNTIME_DATABASE_URL": wiring.mail_database[1],
+            "MAIL_GATEWAYS": wiring.mail_gateways,
+        }
+    return common | {
+        "SIGNUP_RUNTIME_DATABASE_URL": wiring.signup_database[1],
+        "MAIL_URL": http_url(settings, "MAIL_PORT"),
+        "MAIL_API_KEY": wiring.mail_api_key,
+        "SIGNUP_PUBLIC_URL": shell.get("SIGNUP_PUBLIC_URL") or http_url(settings, "SIGNUP_PORT"),
+        "SIGNUP_TOKEN_KEYS": wiring.signup_token_keys,
+        # One machine is one address: the limit would stop its only user.
+        "SIGNUP_LIMIT_PER_IP": shell.get("SIGNUP_LIMIT_PER_IP") or "off",
+    }
+
+
+def command_environment(settings: Settings, wiring: Wiring) -> dict[str, str]:
+    """What migrations and the `keys` commands get: the owner roles, and all that the processes have."""
+    return {
+        **inherited_environment(settings),
+        **service_environment("signup", settings, wiring),
+        **service_environment("mail", settings, wiring),
+        "SIGNUP_DATABASE_URL": wiring.signup_database[0],
+        "MAIL_DATABASE_URL": wiring.mail_database[0],
+    }

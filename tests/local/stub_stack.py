@@ -1,0 +1,69 @@
+"""The stack with small stand-ins for the services. As a program: `python stub_stack.py CHECKOUT`, like `make run`."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.credentials import Vault
+from local.ports import pick_free
+from local.process import dies_with_parent
+from local.programs import SERVICES
+from local.run import run
+from local.settings import PORT_DEFAULTS, Settings, read_settings
+from local.stack import Recipe
+from local.supervisor import Program
+from local.wiring import Wiring
+
+API = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+# Dies at once as long as the file is there, as a process with a broken setting would.
+WORKER = """
+import pathlib, sys, time
+if pathlib.Path(sys.argv[1]).exists():
+    sys.exit("broken")
+time.sleep(1000)
+"""
+ODD_VALUE = "a 'b' \"c\" %(d)s ; # $HOME\nsecond line"
+
+
+def services(settings: Settings, wiring: Wiring) -> list[Program]:
+    def program(name: str, *code: str) -> Program:
+        command = (*dies_with_parent("KILL"), sys.executable, "-S", "-c", *code)
+        environment = {"MAIL_API_KEY": wiring.mail_api_key, "ODD_VALUE": ODD_VALUE}
+        return Program(name, command, SERVICES, settings.state, environment)
+
+    return [
+        program("signup-api", API, str(settings.ports["SIGNUP_PORT"])),
+        program("mail-api", API, str(settings.ports["MAIL_PORT"])),
+        program("signup-worker", WORKER, str(settings.state / "broken")),
+        program("mail-worker", WORKER, "/nonexistent"),
+    ]
+
+
+async def nothing(*_: object) -> None:
+    """No migrations, no keys to make known."""
+
+
+async def mint(_settings: Settings, vault: Vault, _environment: Mapping[str, str]) -> None:
+    vault.keep("OPERATOR_KEY", "cf_operator")
+    vault.keep("MAIL_API_KEY", "cf_signup")
+
+
+RECIPE = Recipe(services, nothing, mint, nothing)
+
+
+def free_ports() -> dict[str, str]:
+    return {name: str(pick_free()) for name in PORT_DEFAULTS}
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run(read_settings(checkout=Path(sys.argv[1])), RECIPE)))
