@@ -48,6 +48,9 @@ bench: $(VENV)/.installed ## Measure speed, as ratios to a yardstick in the same
 compose-test: ## Build the images, `docker compose up --wait`, sign up, find the mail (needs a Docker engine)
 	tests/compose/run
 
+docs: $(VENV)/.installed ## Write the parts of the documentation that the code knows best
+	$(BIN)/python docs/render.py
+
 lock: $(VENV)/.installed ## Resolve the requirements files again from pyproject.toml
 	cd requirements && ./lock
 
@@ -55,4 +58,4 @@ clean: ## Remove the virtual environment, caches and local state
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install run demo check test format migrate bench compose-test lock clean
+.PHONY: help install run demo check test format migrate bench compose-test docs lock clean

@@ -17,7 +17,7 @@ CHECKS = (
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("service", ["signup", "mail"])
-async def test_schemathesis_finds_nothing(books: Books, service: str, tmp_path: Path) -> None:
+def test_schemathesis_finds_nothing(books: Books, service: str, tmp_path: Path) -> None:
     url = books.stack.signup_url if service == "signup" else books.stack.mail_url
     done = subprocess.run(
         [

@@ -36,8 +36,16 @@ async def _everybody_has_exactly_one_mail(books: Books, prefix: str) -> None:
         message["To"][0]["Address"] for message in page["messages"] if message["To"][0]["Address"].startswith(prefix)
     )
     assert len(caught) == PEOPLE
-    assert {address: copies for address, copies in caught.items() if copies != 1} == {}
+    doubles = [address for address, copies in caught.items() if copies != 1]
+    assert not doubles, f"{len(doubles)} were mailed twice; the first one's way: {await _way(books, doubles[0])}"
     assert await books.fetchval("signup", "SELECT count(*) FROM outbox WHERE state = 'dead'") == 0
+
+
+async def _way(books: Books, address: str) -> str:
+    """What a failure is understood by: the attempts at a mail, and what the worker said around it."""
+    (mail,) = await books.mails(to=address)
+    attempts = (await books.mail.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
+    return f"{attempts}\n{books.stack.log_of('mail-worker')[-6000:]}"
 
 
 async def _kill_signup_worker(books: Books) -> None:

@@ -1,0 +1,39 @@
+"""What is written about the code is what the code says."""
+
+import importlib.util
+from types import ModuleType
+
+from tests.support.databases import ROOT
+
+
+def _render() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_render", ROOT / "docs" / "render.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_drawn_states_are_those_of_the_code() -> None:
+    assert (ROOT / "docs" / "states.md").read_text() == _render().states(), "run `make docs`"
+
+
+def test_the_settings_in_the_readme_are_those_of_the_code() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert readme == _render().readme(readme), "run `make docs`"
+
+
+def test_every_make_target_is_explained_by_make_help() -> None:
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    targets = {line.split(":")[0] for line in lines if line[:1].islower() and ":" in line and ":=" not in line}
+    explained = {line.split(":")[0] for line in lines if ":" in line and "## " in line}
+    assert targets - explained == set()
+
+
+def test_every_file_that_the_documents_name_exists() -> None:
+    for document in (ROOT / "docs").rglob("*.md"):
+        for word in document.read_text().replace("`", " ").replace(",", " ").split():
+            path = word.strip("().:;")
+            if path.startswith(("services/", "shared/", "tests/", "local/", "migrations/")):
+                assert (ROOT / path).exists(), f"{document.name} names {path}"
