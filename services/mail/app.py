@@ -16,7 +16,7 @@ from shared.metrics import HttpMetrics
 from shared.operations import VERSION, operations_router
 from shared.wakeup import Pinger
 
-from .http import book, changes, health, mails, templates
+from .http import book, changes, gateways, health, mails, operations, suppressions, templates
 from .intake.accept import Intake
 from .intake.render import Templates
 from .resources import Resources
@@ -71,7 +71,15 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_tags=[{"name": "mails"}, {"name": "templates"}, {"name": "operators"}],
     )
-    for router in (mails.router, book.router, changes.router, templates.router):
+    for router in (
+        mails.router,
+        operations.router,
+        book.router,
+        changes.router,
+        templates.router,
+        suppressions.router,
+        gateways.router,
+    ):
         app.include_router(router)
     app.include_router(
         operations_router(service="mail", history=history, registry=metrics.registry, checks=health.checks)

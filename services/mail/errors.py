@@ -62,3 +62,22 @@ class CursorLost(Problem):
     """
 
     status, slug, title = 410, "cursor-lost", "This place in the feed no longer exists"
+
+
+class WrongState(Problem):
+    """The mail is in a state that does not allow this; the detail says which states do."""
+
+    status, slug, title = 409, "wrong-state", "The mail's state does not allow this"
+
+    def __init__(self, action: str, state: str, allowed: Sequence[str]) -> None:
+        super().__init__(
+            f"This mail is {state}; {action} is for mails that are {' or '.join(allowed)}.",
+            state=state,
+            allowed=list(allowed),
+        )
+
+
+class ContentGone(Problem):
+    """The content of this mail was wiped, by age or because the person was erased; it cannot be sent again."""
+
+    status, slug, title = 409, "content-gone", "The mail's content is no longer kept"

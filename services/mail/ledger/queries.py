@@ -45,8 +45,7 @@ SELECT
 """
 
 HEARTBEAT = """
-SELECT at, now() - at < interval '1 minute' AS fresh, detail::text AS detail
-FROM heartbeats WHERE process = 'mail-worker'
+SELECT at, detail::text AS detail FROM heartbeats WHERE process = 'mail-worker'
 """
 
 # Oldest first, from where a reader stopped ($1, $2), and only below every transaction that is still writing: so no
@@ -63,3 +62,33 @@ ORDER BY h.position, h.id LIMIT $4
 
 # Whether the line that a cursor stands on is in this book; it is not after the book went back in time.
 IS_IN_BOOK = "SELECT true FROM history WHERE id = $2 AND position = $1"
+
+# $2 is the key of the last address of the page before.
+SUPPRESSIONS = """
+SELECT s.email, s.reason, s.source, s.mail_id, s.created_at, s.email_key
+FROM suppressions s LEFT JOIN suppressions last ON last.email_key = $2
+WHERE (cardinality($1::text[]) = 0 OR s.email_key = ANY($1::text[]))
+  AND ($2::text IS NULL OR (s.created_at, s.email_key) < (last.created_at, last.email_key))
+ORDER BY s.created_at DESC, s.email_key DESC LIMIT $3
+"""
+
+# The first reason stays; whoever says it again learns it.
+SUPPRESS = """
+WITH new AS (
+    INSERT INTO suppressions (email_key, email, reason, source) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (email_key) DO NOTHING
+    RETURNING email, reason, source, mail_id, created_at
+), told AS (
+    INSERT INTO history (kind, subject, actor) SELECT 'address.suppressed', $5, $4 FROM new
+)
+SELECT *, true AS is_new FROM new
+UNION ALL
+SELECT email, reason, source, mail_id, created_at, false FROM suppressions
+WHERE email_key = $1 AND NOT EXISTS (SELECT FROM new)
+"""
+
+ALLOW_IF_SUPPRESSED = """
+WITH gone AS (DELETE FROM suppressions WHERE email_key = $1 RETURNING email_key)
+INSERT INTO history (kind, subject, actor, detail) SELECT 'address.allowed', $3, $2, $4::jsonb FROM gone
+RETURNING true
+"""

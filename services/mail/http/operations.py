@@ -1,0 +1,87 @@
+"""What operators do to single mails: cancel, retry, resolve; and restoring records of what was sent."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.auth import Key, Principal
+from shared.contract import MAX_BATCH, Line, Strict
+from shared.ids import UUID
+from shared.web import Answer, StrictRoute
+
+from ..errors import ContentGone, WrongState
+from ..interventions import intervene
+from ..interventions.restore import SentMail, restore
+from ..resources import Resources
+from .schemas import Mail
+
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["operators"])
+
+MayOperate = Annotated[Principal, Depends(Key("mails:operate"))]
+MailId = Annotated[UUID, Path()]
+
+
+class Resolve(Strict):
+    as_: intervene.Resolution = Field(alias="as", description="What is known now: it was sent; send it again; give up.")
+    reason: Annotated[Line, Field(min_length=1, max_length=500)] = Field(description="How it is known, for history.")
+
+
+class Restore(Strict):
+    mails: Annotated[list[SentMail], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class Restored(BaseModel):
+    restored: list[str]
+    known: list[str]
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+@router.post("/restore", response_model=Restored, responses=openapi.keyed(problem.UnsupportedMediaType))
+async def restore_mails(body: Restore, request: Request, principal: MayOperate) -> Response:
+    """Write down as sent, without sending, what the client's own book knows; known request IDs stay as they are."""
+    return Answer(await restore(_resources(request).database, principal, body.mails))
+
+
+@router.post("/{mail_id:uuid}/cancel", response_model=Mail, responses=openapi.keyed(problem.NotFound, WrongState))
+async def cancel_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
+    """Take a mail that waits out of the queue."""
+    return Answer(await intervene.cancel(_resources(request).database, principal, mail_id))
+
+
+@router.post(
+    "/{mail_id:uuid}/retry", response_model=Mail, responses=openapi.keyed(problem.NotFound, WrongState, ContentGone)
+)
+async def retry_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
+    """Send a mail that was given up again, or a deferred one now."""
+    resources = _resources(request)
+    mail = await intervene.retry(resources.database, principal, mail_id, resources.intake.lifetime_seconds)
+    resources.pinger.ping()
+    return Answer(mail)
+
+
+@router.post(
+    "/{mail_id:uuid}/resolve",
+    response_model=Mail,
+    responses=openapi.keyed(problem.NotFound, WrongState, ContentGone, problem.UnsupportedMediaType),
+)
+async def resolve_mail(mail_id: MailId, body: Resolve, request: Request, principal: MayOperate) -> Response:
+    """Say what became of an uncertain mail."""
+    resources = _resources(request)
+    mail = await intervene.resolve(
+        resources.database,
+        principal,
+        mail_id,
+        resolution=body.as_,
+        reason=body.reason,
+        lifetime_seconds=resources.intake.lifetime_seconds,
+    )
+    resources.pinger.ping()
+    return Answer(mail)

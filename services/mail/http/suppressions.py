@@ -1,0 +1,85 @@
+"""Addresses that are not mailed, why, and because of which mail."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.addresses import Address, parse_address
+from shared.auth import Key, Principal
+from shared.contract import Line, Strict
+from shared.ids import UUID
+from shared.paging import Cursor, Limit, Words, clamp
+from shared.problem import InvalidRequest
+from shared.web import Answer, StrictRoute
+
+from ..ledger import suppressions
+from ..resources import Resources
+
+router = APIRouter(prefix="/v1/suppressions", route_class=StrictRoute, tags=["suppressions"])
+
+MayOperate = Annotated[Principal, Depends(Key("mails:operate"))]
+Email = Annotated[str, Path(max_length=320)]
+
+
+class Suppress(Strict):
+    reason: Annotated[Line, Field(min_length=1, max_length=500)]
+
+
+class Suppression(BaseModel):
+    email: str
+    reason: str
+    source: str
+    mail_id: UUID | None
+    created_at: datetime
+
+
+class SuppressionPage(BaseModel):
+    items: list[Suppression]
+    next_cursor: str | None
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise InvalidRequest(str(error), errors=[{"parameter": "email", "detail": str(error)}]) from None
+
+
+@router.get("", response_model=SuppressionPage, responses=openapi.keyed())
+async def list_suppressions(
+    request: Request, _principal: MayOperate, email: Words = (), limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """Suppressed addresses, newest first."""
+    keys = [_address(text).key for text in email]
+    return Answer(await suppressions.list_suppressions(_resources(request).database, keys, cursor, clamp(limit)))
+
+
+@router.put(
+    "/{email}",
+    response_model=Suppression,
+    responses=openapi.keyed(problem.UnsupportedMediaType) | {201: {"model": Suppression, "description": "New"}},
+)
+async def suppress(email: Email, body: Suppress, request: Request, principal: MayOperate) -> Response:
+    """Never mail this address again, for a reason. An address that is suppressed already keeps its first reason."""
+    row, is_new = await suppressions.suppress(
+        _resources(request).database, _address(email), body.reason, principal.actor
+    )
+    return Answer(row, 201 if is_new else 200)
+
+
+@router.delete("/{email}", status_code=204, responses=openapi.keyed(problem.NotFound))
+async def allow_again(email: Email, request: Request, principal: MayOperate) -> Response:
+    """Mail this address again. Mails that were suppressed stay so; ask for new ones."""
+    if not await suppressions.allow_again(_resources(request).database, _address(email), principal.actor):
+        raise problem.NotFound("This address is not suppressed.")
+    return Response(status_code=204)

@@ -1,0 +1,117 @@
+"""The SQL of interventions. Each is one transaction; its name says in which states it does anything.
+
+$1 is the mail, $2 the client whose mail it must be (NULL: any), $3 who did it.
+"""
+
+# `c` is the mail as it has become. The queue row goes or comes in the same statement, so no worker sees half of it.
+_TOLD = """
+told AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT c.kind, c.id::text,
+           ARRAY[c.request_id, c.client]
+               || ARRAY(SELECT e.value FROM jsonb_each_text(c.metadata) e WHERE right(e.key, 3) = '_id'),
+           $3, c.correlation_id, c.traceparent, jsonb_build_object('state', c.state) || c.note
+    FROM changed c
+)
+SELECT id FROM changed
+"""
+
+# A leased row is being sent at this moment: the mail is `sending` then, and not to be canceled.
+CANCEL_IF_WAITING = f"""
+WITH gone AS (
+    DELETE FROM queue q USING mails m
+    WHERE q.mail_id = $1 AND m.id = $1 AND q.lease IS NULL AND ($2::text IS NULL OR m.client = $2)
+    RETURNING q.mail_id
+), changed AS (
+    UPDATE mails m SET state = 'canceled', next_attempt_at = NULL
+    FROM gone WHERE m.id = gone.mail_id AND m.state IN ('queued', 'deferred')
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
+              'mail.canceled' AS kind, '{{}}'::jsonb AS note
+),
+{_TOLD}
+"""
+
+# $4: lifetime in seconds from now on, where the mail's own has run out or nearly so.
+RETRY_IF_GIVEN_UP = f"""
+WITH changed AS (
+    UPDATE mails m SET state = 'queued', next_attempt_at = now(),
+        expires_at = greatest(m.expires_at, now() + make_interval(secs => $4))
+    WHERE m.id = $1 AND ($2::text IS NULL OR m.client = $2) AND m.state IN ('failed', 'expired')
+      AND m.to_email IS NOT NULL AND EXISTS (SELECT FROM contents WHERE mail_id = m.id)
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state, m.lane,
+              'mail.retried' AS kind, '{{}}'::jsonb AS note
+), queued AS (
+    INSERT INTO queue (mail_id, lane, due_at, attempt)
+    SELECT id, lane, now(), coalesce((SELECT max(n) FROM attempts WHERE mail_id = id), 0) FROM changed
+),
+{_TOLD}
+"""
+
+RETRY_NOW_IF_DEFERRED = f"""
+WITH due AS (
+    UPDATE queue q SET due_at = now() FROM mails m
+    WHERE q.mail_id = $1 AND m.id = $1 AND q.lease IS NULL AND ($2::text IS NULL OR m.client = $2)
+      AND m.state = 'deferred'
+    RETURNING q.mail_id
+), changed AS (
+    UPDATE mails m SET next_attempt_at = now() FROM due WHERE m.id = due.mail_id
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
+              'mail.retried' AS kind, '{{}}'::jsonb AS note
+),
+{_TOLD}
+"""
+
+# $4 what it was (`sent` or `canceled`), $5 the note. A mail that was sent was sent when its last unknown attempt was.
+RESOLVE_IF_UNCERTAIN = f"""
+WITH changed AS (
+    UPDATE mails m SET state = $4,
+        sent_at = CASE WHEN $4 = 'sent' THEN coalesce(
+            (SELECT max(transmitting_at) FROM attempts WHERE mail_id = m.id AND outcome = 'unknown'), now()
+        ) END
+    WHERE m.id = $1 AND ($2::text IS NULL OR m.client = $2) AND m.state = 'uncertain'
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
+              'mail.resolved' AS kind, $5::jsonb AS note
+),
+{_TOLD}
+"""
+
+# $4 lifetime in seconds, $5 the note. The same bytes and the same Message-ID go out again, on somebody's word.
+RESEND_IF_UNCERTAIN = f"""
+WITH changed AS (
+    UPDATE mails m SET state = 'queued', next_attempt_at = now(),
+        expires_at = greatest(m.expires_at, now() + make_interval(secs => $4))
+    WHERE m.id = $1 AND ($2::text IS NULL OR m.client = $2) AND m.state = 'uncertain'
+      AND m.to_email IS NOT NULL AND EXISTS (SELECT FROM contents WHERE mail_id = m.id)
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state, m.lane,
+              'mail.resolved' AS kind, $5::jsonb AS note
+), queued AS (
+    INSERT INTO queue (mail_id, lane, due_at, attempt)
+    SELECT id, lane, now(), coalesce((SELECT max(n) FROM attempts WHERE mail_id = id), 0) FROM changed
+),
+{_TOLD}
+"""
+
+# $1 client, $2 the mails as a JSON array, $3 who did it.
+# A known request ID stays as it is: its own record is better than a copy of it.
+RESTORE_UNKNOWN = """
+WITH given AS (
+    SELECT * FROM json_to_recordset($2::json) AS g (
+        id uuid, request_id text, fingerprint text, to_email text, to_key text, to_name text, template text,
+        sent_at timestamptz, message_id text
+    )
+), m AS (
+    INSERT INTO mails (
+        id, client, request_id, fingerprint, state, to_email, to_key, to_name, template, on_uncertain, lane,
+        message_id, accepted_at, sent_at, expires_at, restored
+    )
+    SELECT id, $1, request_id, decode(fingerprint, 'hex'), 'sent', to_email, to_key, to_name, template, 'hold', 'live',
+           message_id, sent_at, sent_at, sent_at, true
+    FROM given ORDER BY request_id
+    ON CONFLICT (client, request_id) DO NOTHING
+    RETURNING id, request_id, client
+), told AS (
+    INSERT INTO history (kind, subject, related, actor, detail)
+    SELECT 'mail.restored', id::text, ARRAY[request_id, client], $3, '{"state": "sent"}' FROM m
+)
+SELECT request_id FROM m
+"""

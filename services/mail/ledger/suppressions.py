@@ -1,0 +1,59 @@
+"""The list of addresses that are not mailed. The address itself never enters history: its hash does."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from shared.addresses import Address
+from shared.database import Database
+from shared.problem import InvalidRequest
+
+from . import queries
+
+
+def _cursor(text: str | None) -> str | None:
+    try:
+        return base64.urlsafe_b64decode(text).decode() if text else None
+    except (ValueError, binascii.Error):
+        detail = "Not a cursor of this list"
+        raise InvalidRequest(detail, errors=[{"parameter": "cursor", "detail": detail}]) from None
+
+
+async def list_suppressions(database: Database, keys: Sequence[str], cursor: str | None, limit: int) -> dict[str, Any]:
+    """A page, newest first. Raises InvalidRequest for a cursor of another list."""
+    after = _cursor(cursor)
+    if after is not None and "\0" in after:
+        after = ""
+    rows = await database.pool.fetch(queries.SUPPRESSIONS, list(keys), after, limit + 1)
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return {
+        "items": [{name: value for name, value in row.items() if name != "email_key"} for row in shown],
+        "next_cursor": base64.urlsafe_b64encode(shown[-1]["email_key"].encode()).decode() if more else None,
+    }
+
+
+async def suppress(database: Database, address: Address, reason: str, actor: str) -> tuple[dict[str, Any], bool]:
+    """The suppression, and whether it is new. Committed, with a line of history."""
+    row = await database.pool.fetchrow(
+        queries.SUPPRESS, address.key, address.email, reason, actor, subject_of(address.key)
+    )
+    assert row is not None
+    return {name: value for name, value in row.items() if name != "is_new"}, row["is_new"]
+
+
+async def allow_again(database: Database, address: Address, actor: str) -> bool:
+    """Whether the address was suppressed. Committed, with a line of history."""
+    detail = orjson.dumps({}).decode()
+    return bool(
+        await database.pool.fetchval(queries.ALLOW_IF_SUPPRESSED, address.key, actor, subject_of(address.key), detail)
+    )
+
+
+def subject_of(key: str) -> str:
+    """What stands for an address in history: it can be recognised by whoever has the address, and not read."""
+    return "address:" + hashlib.sha256(key.encode()).hexdigest()[:32]
