@@ -12,7 +12,6 @@ from shared.database import DatabaseOptions, open_database
 
 from .support.databases import Clone, Server, prepare
 
-
 # structlog's default draws tracebacks with all their variables, which takes seconds.
 structlog.configure(
     processors=[

@@ -119,8 +119,9 @@ async def test_the_ledger_refuses(mail_database: Clone, values: str) -> None:
 
 async def test_a_request_id_is_unique_within_its_client_and_free_in_another(mail_database: Clone) -> None:
     insert = (
-        "INSERT INTO mails (state, next_attempt_at, id, client, request_id, fingerprint, on_uncertain, lane, message_id,"
-        " expires_at) VALUES ('queued', now(), uuidv7(), $1, 'r', sha256(''), 'hold', 'live', '<m@x>', now())"
+        "INSERT INTO mails (state, next_attempt_at, id, client, request_id, fingerprint, on_uncertain, lane,"
+        " message_id, expires_at)"
+        " VALUES ('queued', now(), uuidv7(), $1, 'r', sha256(''), 'hold', 'live', '<m@x>', now())"
     )
     await mail_database.database.pool.execute(insert, "one")
     await mail_database.database.pool.execute(insert, "other")
