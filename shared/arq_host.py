@@ -78,7 +78,9 @@ async def run_arq(
             failures = 1 if asyncio.get_running_loop().time() - started > 60 else failures + 1  # noqa: PLR2004 - a good minute
             _log.warning("arq_lost_valkey", queue=queue_name, error=str(error) or type(error).__name__)
         with contextlib.suppress(Exception):
-            await worker.close()
+            # Valkey may be away, and arq says goodbye as patiently as it works.
+            async with asyncio.timeout(1):
+                await worker.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(full_jitter(max(failures, 1), base_seconds=0.2, cap_seconds=2.0)):
                 await stop.wait()
