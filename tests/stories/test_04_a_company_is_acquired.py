@@ -1,0 +1,126 @@
+"""Incident 4: a company is acquired: its users are bulk-loaded and need the same welcome and validation."""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.databases import ROOT
+from tests.support.imports import NDJSON, ndjson, people
+from tests.support.stack import Books, eventually
+
+# `STORY_4_ROWS=20000 STORY_4_KILLS=10` is the story as it is told; this is the same, in the time of a test run.
+ROWS = int(os.environ.get("STORY_4_ROWS", "1500"))
+KILLS = int(os.environ.get("STORY_4_KILLS", "3"))
+PATIENCE_SECONDS = 60 + ROWS / 20
+UNSETTLED = "SELECT count(*) FROM outbox WHERE import_id = $1::uuid"
+# Lines that have their outcome, and mails that were handed over.
+PROGRESS = """
+SELECT created + (mails_owed - (SELECT count(*) FROM outbox WHERE import_id = imports.id))
+FROM imports WHERE source = $1
+"""
+
+
+def _emails(prefix: str) -> list[str]:
+    return [f"{prefix}-{n}@x.example" for n in range(ROWS)]
+
+
+async def _import(books: Books, file: Path, *options: str) -> asyncio.subprocess.Process:
+    """As an operator types it."""
+    stack = books.stack
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.signup", "import", str(file), *options),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "SIGNUP_URL": stack.signup_url, "OPERATOR_KEY": stack.operator_key},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def _everybody_was_mailed_once(books: Books, prefix: str) -> None:
+    await eventually(
+        lambda: books.fetchval(
+            "mail", "SELECT count(*) FROM mails WHERE to_key LIKE $1 AND state = 'sent'", f"{prefix}-%"
+        ),
+        lambda count: bool(count == ROWS),
+        seconds=PATIENCE_SECONDS,
+        what="every mail sent",
+    )
+    assert await books.fetchval("mail", "SELECT count(*) FROM mails WHERE to_key LIKE $1", f"{prefix}-%") == ROWS
+    page = (await books.catcher.get("/api/v1/messages", params={"limit": 1_000_000})).json()
+    caught = Counter(message["To"][0]["Address"] for message in page["messages"])
+    assert {email: caught[email] for email in _emails(prefix)} == dict.fromkeys(_emails(prefix), 1)
+
+
+@pytest.mark.timeout(60 + PATIENCE_SECONDS * 3)
+async def test_an_import_whose_worker_is_killed_again_and_again_makes_and_mails_everybody_once(
+    books: Books, tmp_path: Path
+) -> None:
+    prefix = "story4"
+    rows = [
+        person | {"email": email, "verified": n % 2 == 0}
+        for n, (person, email) in enumerate(zip(people(ROWS), _emails(prefix), strict=True))
+    ]
+    file = tmp_path / "users.ndjson"
+    file.write_bytes(ndjson(rows))
+    command = await _import(books, file, "--source", prefix, "--mails-per-minute", "0")
+    for kill in range(1, KILLS + 1):
+        enough = 2 * ROWS * kill // (KILLS + 1)
+        await eventually(
+            lambda: books.fetchval("signup", PROGRESS, prefix),
+            lambda seen, enough=enough: bool(seen is not None and seen >= enough),  # type: ignore[misc]
+            seconds=PATIENCE_SECONDS,
+            what=f"{enough} steps",
+        )
+        books.stack.kill("signup-worker")
+        books.stack.start("signup-worker")
+    out, err = await asyncio.wait_for(command.communicate(), PATIENCE_SECONDS)
+    assert command.returncode == 0, err.decode()
+    assert f"created         {ROWS}" in out.decode()
+    (done,) = (item for item in (await books.signup.get("/v1/imports")).json()["items"] if item["source"] == prefix)
+    assert (done["state"], done["outcomes"]["created"], done["mails_owed"]) == ("done", ROWS, ROWS)
+    users = "SELECT count(*), count(DISTINCT email_key), count(DISTINCT external_id) FROM users WHERE source = 'story4'"
+    assert tuple(await _fetchrow(books, users)) == (ROWS, ROWS, ROWS)
+    await _everybody_was_mailed_once(books, prefix)
+    templates = Counter(mail["template"] for mail in await books.mails(to=_emails(prefix)[0]))
+    assert templates == {"welcome": 1}
+    by_template = "SELECT count(*) FROM mails WHERE to_key LIKE 'story4-%' AND template = $1"
+    for template in ("welcome", "verification"):
+        assert await books.fetchval("mail", by_template, template) == ROWS // 2
+    # The same command again looks at the same import.
+    again = await _import(books, file, "--source", prefix, "--mails-per-minute", "0")
+    out, err = await again.communicate()
+    assert (again.returncode, done["id"] in out.decode()) == (0, True), err.decode()
+
+
+async def _fetchrow(books: Books, query: str) -> list[int]:
+    return [int(part) for part in str(await books.fetchval("signup", f"SELECT t::text FROM ({query}) AS t"))[1:-1].split(",")]
+
+
+async def test_an_upload_that_the_api_dies_under_is_sent_again_and_counts_once(books: Books) -> None:
+    rows = [person | {"email": f"story4-upload-{n}@x.example"} for n, person in enumerate(people(3000))]
+    body = ndjson(rows)
+    headers = {"Content-Type": NDJSON, "Idempotency-Key": "story4-upload"}
+    params = {"source": "story4-upload", "dry_run": "true"}
+    staged = "SELECT count(*) FROM import_rows JOIN imports ON imports.id = import_id WHERE source = 'story4-upload'"
+
+    async def dying() -> AsyncIterator[bytes]:
+        yield body[: len(body) // 2]
+        await eventually(lambda: books.fetchval("signup", staged), lambda count: count > 0, what="staged rows")
+        books.stack.kill("signup-api")
+        yield body[len(body) // 2 :]
+
+    with pytest.raises(httpx.TransportError):
+        await books.signup.post("/v1/imports", content=dying(), headers=headers, params=params)
+    await books.stack.heal()
+    answer = await books.signup.post("/v1/imports", content=body, headers=headers, params=params)
+    assert answer.status_code == 202
+    done = await eventually(
+        lambda: books.signup.get(answer.headers["Location"]), lambda found: found.json()["state"] == "done"
+    )
+    assert done.json()["rows"] == done.json()["outcomes"]["created"] == len(rows)
