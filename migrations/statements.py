@@ -129,6 +129,57 @@ HEARTBEATS = (
 )
 
 
+# What the sanity checks found last, when they were last run, and the alerts that followed. One incident per name is
+# open at a time, whoever sees it; a mail to the operators is owed in the same statement that opens or closes it.
+CHECKS = (
+    """
+    CREATE TABLE check_results (
+        name text PRIMARY KEY,
+        last_run_at timestamptz NOT NULL,
+        violations integer NOT NULL CHECK (violations >= 0),
+        fixed integer NOT NULL CHECK (fixed >= 0),
+        fixed_total bigint NOT NULL DEFAULT 0 CHECK (fixed_total >= fixed),
+        examples jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(examples) = 'array'),
+        error text
+    ) WITH (fillfactor = 50)
+    """,
+    "CREATE TABLE check_runs (singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), claimed_at timestamptz)",
+    "INSERT INTO check_runs DEFAULT VALUES",
+    """
+    CREATE TABLE alerts (
+        id uuid PRIMARY KEY DEFAULT uuidv7(),
+        name text NOT NULL,
+        severity text NOT NULL CHECK (severity IN ('red', 'warning')),
+        subject text NOT NULL,
+        since timestamptz NOT NULL DEFAULT now(),
+        seen_at timestamptz NOT NULL DEFAULT now(),
+        opened_at timestamptz,
+        reminded_at timestamptz,
+        closed_at timestamptz,
+        CHECK (opened_at IS NOT NULL OR (reminded_at IS NULL AND closed_at IS NULL))
+    )
+    """,
+    "CREATE UNIQUE INDEX alerts_open ON alerts (name) WHERE closed_at IS NULL",
+    """
+    CREATE TABLE alert_notices (
+        alert_id uuid NOT NULL REFERENCES alerts (id),
+        phase text NOT NULL CHECK (length(phase) BETWEEN 1 AND 50),
+        subject text NOT NULL,
+        body text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        due_at timestamptz NOT NULL DEFAULT now(),
+        attempts integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+        sent_at timestamptz,
+        via text,
+        PRIMARY KEY (alert_id, phase),
+        CHECK ((sent_at IS NULL) = (via IS NULL))
+    )
+    """,
+    "CREATE INDEX alert_notices_due ON alert_notices (due_at) WHERE sent_at IS NULL",
+)
+CHECK_TABLES = ("check_results", "check_runs", "alerts", "alert_notices")
+
+
 def grants(role: str, *, append_only: Sequence[str], tables: Sequence[str]) -> tuple[str, ...]:
     """What the processes may do: everything to `tables`, only add to `append_only`, and call the maintenance."""
     return (

@@ -4,11 +4,12 @@ An address is kept as it is to be mailed (local part as given, domain in Unicode
 domain as A-labels), so that `Asa@BÜCHER.example` and `asa@xn--bcher-kva.example` are one person.
 """
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
 import idna
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 # The longest path of RFC 5321 section 4.5.3.1.3 is 256 with its angle brackets.
 MAX_LENGTH = 254
@@ -46,7 +47,7 @@ def _parse_thoroughly(text: str) -> Address:
     try:
         # No DNS here: a signup must not wait for someone else's server (P2). RFC 6761 asks applications to treat
         # names below .test like any other.
-        parsed = validate_email(text, check_deliverability=False, test_environment=True)
+        parsed = validate_email(text, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError as error:
         raise ValueError(f"Not an e-mail address that can be mailed: {error}") from None
     if len(parsed.normalized) > MAX_LENGTH:

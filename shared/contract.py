@@ -43,6 +43,12 @@ _RESERVED_HEADERS = frozenset(
         "errors-to",
     ]
 )
+# URLs in angle brackets (RFC 2369); programs read them, so they travel as they are.
+_HEADERS_OF_URLS = frozenset(
+    ["list-help", "list-unsubscribe", "list-subscribe", "list-post", "list-owner", "list-archive"]
+)
+_URLS = re.compile(r"<[a-z][a-z0-9+.-]*:[!-;=?-~]+>(, *<[a-z][a-z0-9+.-]*:[!-;=?-~]+>)*", re.IGNORECASE)
+_ONE_CLICK = "list-unsubscribe-post"
 _METADATA_MAX_BYTES = 4096
 
 
@@ -106,6 +112,26 @@ def header_names(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
+def is_of_urls(header_name: str) -> bool:
+    """Whether a header holds URLs that programs read."""
+    return header_name.lower() in _HEADERS_OF_URLS
+
+
+def custom_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Headers that a mail may bring along: `header_names`, and what mailbox providers read can be read."""
+    header_names(headers)
+    lower = {name.lower(): value for name, value in headers.items()}
+    for name, value in lower.items():
+        if name in _HEADERS_OF_URLS and not _URLS.fullmatch(value) and (name, value) != ("list-post", "NO"):
+            raise ValueError(f"{name} must be ASCII URLs in angle brackets with commas between them (RFC 2369)")
+    if _ONE_CLICK in lower:
+        if lower[_ONE_CLICK] != "List-Unsubscribe=One-Click":
+            raise ValueError(f"{_ONE_CLICK} must be `List-Unsubscribe=One-Click` (RFC 8058)")
+        if "<https:" not in lower.get("list-unsubscribe", "").lower():
+            raise ValueError(f"{_ONE_CLICK} needs a List-Unsubscribe with an https URL (RFC 8058)")
+    return headers
+
+
 RequestId = Annotated[str, AfterValidator(_request_id)]
 Email = Annotated[str, Field(max_length=320), AfterValidator(normalised_email)]
 Line = Annotated[str, AfterValidator(plain_text)]
@@ -143,7 +169,7 @@ class MailRequest(Strict):
         Annotated[
             dict[str, Annotated[Line, Field(max_length=900)]],
             Field(max_length=20),
-            AfterValidator(header_names),
+            AfterValidator(custom_headers),
         ]
         | None
     ) = None

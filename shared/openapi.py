@@ -61,10 +61,6 @@ def keyed(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
     return problems(problem.Unauthorized, problem.Forbidden, *kinds)
 
 
-# The security requirement of a route that works with a key and without: `openapi_extra=KEY_IS_OPTIONAL`.
-KEY_IS_OPTIONAL: dict[str, Any] = {"security": [{}]}
-
-
 def install(app: FastAPI) -> None:
     """Make `app.openapi()` describe the problem document that `problems()` refers to."""
     describe = app.openapi

@@ -23,3 +23,15 @@ class ServiceSettings(BaseSettings):
         500, ge=0, description="Prepared statements kept per connection; 0 behind PgBouncer before 1.21"
     )
     database_pool_size: int = Field(10, ge=1, le=200, description="Most connections of the hot pool of a process")
+    alert_email: str = Field(
+        "", description="Operators who are mailed red alerts, comma-separated; empty: alerts are only logged and shown"
+    )
+    alert_smtp_url: str = Field(
+        "",
+        description="SMTP server for alerts when the mail service is what is broken, as in MAIL_GATEWAYS; "
+        "the mail service takes its first gateway unless told",
+    )
+    alert_from: str = Field(
+        "Counterfoil <alerts@counterfoil.example>", description="Sender of alerts that go past the mail service"
+    )
+    alert_seconds: float = Field(60, gt=0, description="What could be wrong is looked at this often")

@@ -50,13 +50,15 @@ class StrictRoute(APIRoute):
         known = {field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, params.Query)}
         prefixes: tuple[str, ...] = getattr(self.endpoint, "__query_prefixes__", ())
         takes_json = self.body_field is not None
+        may_be_empty = self.body_field is not None and not self.body_field.field_info.is_required()
 
         async def handle_strictly(request: Request) -> Response:
             if request.scope["query_string"]:
                 _refuse_unknown(request, known, prefixes)
             if takes_json:
                 request = StrictRequest(request.scope, request.receive)
-                _refuse_other_media(request)
+                if not (may_be_empty and _has_no_body(request)):
+                    _refuse_other_media(request)
             return await handle(request)
 
         return handle_strictly
@@ -73,6 +75,11 @@ def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]
             "Unknown query parameters are refused, so that a misspelt filter is never ignored.",
             errors=[{"parameter": name, "detail": "This call has no such parameter"} for name in unknown],
         )
+
+
+def _has_no_body(request: Request) -> bool:
+    """RFC 9112 section 6.3: neither header means that there is none."""
+    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
 
 
 def _refuse_other_media(request: Request) -> None:

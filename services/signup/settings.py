@@ -23,7 +23,7 @@ class Settings(ServiceSettings):
         60, ge=0, description="At most one mail to an address in this time, when an anonymous caller can cause it"
     )
     mail_url: str = Field("http://127.0.0.1:8002", description="Where the mail service is")
-    mail_api_key: str = Field("", description="Signup's own key at the mail service")
+    mail_api_key: str = Field("", description="Signup's own key at the mail service, of its client `signup`")
     mail_timeout_seconds: float = Field(10, gt=0, description="Longest wait for an answer of the mail service")
     signup_lease_seconds: float = Field(
         30, gt=0, description="An outbox row claimed this long ago is free again; longer than MAIL_TIMEOUT_SECONDS"
@@ -32,6 +32,34 @@ class Settings(ServiceSettings):
     signup_poll_seconds: float = Field(1.0, gt=0, description="The outbox is looked at this often, woken or not")
     signup_give_up_seconds: int = Field(
         604_800, ge=60, description="An effect that has been refused for this long is dead and waits for an operator"
+    )
+    signup_effects: str = Field(
+        "stats,cache", description="Effects owed beside mails and webhooks, comma-separated; empty for none"
+    )
+    signup_cache_ttl_seconds: int = Field(86_400, ge=1, description="How long a profile stays in Valkey")
+    signup_webhook_timeout_seconds: float = Field(15, gt=0, le=60, description="Longest wait for a webhook subscriber")
+    signup_webhook_allow_private: bool = Field(
+        default=False, description="Webhooks may go to private and loopback addresses, and over plain http"
+    )
+    signup_pending_days: int = Field(
+        30, ge=0, le=3650, description="A pending account is removed after this many days of silence; 0: never"
+    )
+    signup_limit_per_ip: str = Field(
+        "60/minute", description="Anonymous requests that write, per client address; `off` for no limit"
+    )
+    signup_trusted_proxies: str = Field(
+        "", description="Networks of proxies whose X-Forwarded-For is believed, comma-separated CIDRs"
+    )
+    import_max_bytes: int = Field(1_073_741_824, ge=1, description="The longest body of an import")
+    reconcile_lag_seconds: float = Field(
+        60, ge=0, description="A reconciliation looks at what is at least this old: the rest is still on its way"
+    )
+    reconcile_stuck_seconds: float = Field(
+        3600, gt=0, description="A mail that has waited for this long after its time is called stuck"
+    )
+
+    signup_check_severity: str = Field(
+        "", description="`name=red|warning` for sanity checks and alerts of signup, comma-separated"
     )
 
     @property

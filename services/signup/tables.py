@@ -4,7 +4,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from shared.history import history_table
+from shared.incidents import alert_tables
 from shared.keys import api_keys_table
+from shared.sanity import check_tables
 
 metadata = sa.MetaData()
 
@@ -29,6 +31,8 @@ users = sa.Table(
     sa.Column("last_mail_at", _TIME),
     sa.UniqueConstraint("source", "external_id"),
     sa.Index("users_source", "source", "id"),
+    sa.Index("users_erased", "erased_at", postgresql_where=sa.text("erased_at IS NOT NULL")),
+    sa.Index("users_pending", "id", postgresql_where=sa.text("status = 'pending'")),
 )
 
 idempotency_keys = sa.Table(
@@ -42,6 +46,72 @@ idempotency_keys = sa.Table(
     sa.Column("user_id", sa.Uuid, sa.ForeignKey("users.id")),
     sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
     sa.Index("idempotency_keys_user", "user_id"),
+    sa.Index("idempotency_keys_created", "created_at", postgresql_using="brin"),
+)
+
+imports = sa.Table(
+    "imports",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("media", sa.Text, nullable=False),
+    sa.Column("dry_run", sa.Boolean, nullable=False),
+    sa.Column("mails_per_minute", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="receiving"),
+    sa.Column("receiver", sa.Uuid),
+    sa.Column("received_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("body_digest", sa.LargeBinary),
+    sa.Column("row_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("done_through_line", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("created", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("already_exists", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("duplicate", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("invalid", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("mails_owed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_mail_at", _TIME),
+    sa.Column("failure", sa.Text),
+    sa.Column("swept_at", _TIME),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("traceparent", sa.Text),
+    sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("finished_at", _TIME),
+    sa.UniqueConstraint("client", "idempotency_key"),
+    sa.Index("imports_client", "client", "id"),
+    sa.Index(
+        "imports_open",
+        "state",
+        "id",
+        postgresql_where=sa.text(
+            "state IN ('receiving', 'running', 'paused') OR (state IN ('failed', 'canceled') AND swept_at IS NULL)"
+        ),
+    ),
+)
+
+import_rows = sa.Table(
+    "import_rows",
+    metadata,
+    sa.Column("import_id", sa.Uuid, sa.ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("line", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("raw", sa.LargeBinary),
+    sa.Column("outcome", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("external_id", sa.Text),
+    sa.Column("email", sa.Text),
+    sa.Column("email_key", sa.Text),
+    sa.Column("user_id", sa.Uuid, sa.ForeignKey("users.id")),
+    sa.Index("import_rows_email", "email_key", "import_id", postgresql_where=sa.text("email_key IS NOT NULL")),
+    sa.Index("import_rows_user", "user_id", postgresql_where=sa.text("user_id IS NOT NULL")),
+    sa.Index(
+        "import_rows_external_id",
+        "external_id",
+        "import_id",
+        unique=True,
+        postgresql_where=sa.text("outcome IN ('created', 'already_exists')"),
+    ),
+    sa.Index("import_rows_trouble", "import_id", "outcome", "line", postgresql_where=sa.text("outcome <> 'created'")),
 )
 
 outbox = sa.Table(
@@ -61,9 +131,11 @@ outbox = sa.Table(
     sa.Column("dead_at", _TIME),
     sa.Column("correlation_id", sa.Text),
     sa.Column("traceparent", sa.Text),
+    sa.Column("import_id", sa.Uuid, sa.ForeignKey("imports.id")),
     sa.Index("outbox_due", "effect", "due_at", postgresql_where=sa.text("due_at IS NOT NULL")),
     sa.Index("outbox_dead", "dead_at", postgresql_where=sa.text("state = 'dead'")),
     sa.Index("outbox_user", "user_id"),
+    sa.Index("outbox_import", "import_id", "due_at", postgresql_where=sa.text("import_id IS NOT NULL")),
 )
 
 # Partitioned by month on `settled_at`: where an outbox row goes in the statement that settles it.
@@ -82,7 +154,108 @@ outbox_settled = sa.Table(
     sa.Column("correlation_id", sa.Text),
     sa.Column("traceparent", sa.Text),
     sa.Index("outbox_settled_user", "user_id"),
+    sa.Index("outbox_settled_created", "created_at", "id", postgresql_where=sa.text("effect = 'mail'")),
     postgresql_partition_by="RANGE (settled_at)",
+)
+
+# What became of each mail, as the mail service's feed told; and where its follower stands.
+mail_fates = sa.Table(
+    "mail_fates",
+    metadata,
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("mail_id", sa.Uuid, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("sent_at", _TIME),
+    sa.Column("failure_code", sa.Integer),
+    sa.Column("failure_enhanced_code", sa.Text),
+    sa.Column("changed_at", _TIME, nullable=False),
+)
+
+mail_feed = sa.Table(
+    "mail_feed",
+    metadata,
+    sa.Column("singleton", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("cursor", sa.Text),
+    sa.Column("moved_at", _TIME, nullable=False, server_default=sa.func.now()),
+)
+
+# Both books laid side by side: the runs, and each thing that one of them found.
+reconciliation_runs = sa.Table(
+    "reconciliation_runs",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
+    sa.Column("state", sa.Text, nullable=False, server_default="running"),
+    sa.Column("verdict", sa.Text, nullable=False, server_default="incomplete"),
+    sa.Column("window_from", _TIME, nullable=False),
+    sa.Column("window_to", _TIME, nullable=False),
+    sa.Column("heal", sa.Boolean, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("phase", sa.Text, nullable=False, server_default="waiting"),
+    sa.Column("position", pg.JSONB),
+    sa.Column("compared", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("missing", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("lost_records", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("unexpected", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("different", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("stuck", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("unserved_users", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("known", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("healed", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("examples", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("due_at", _TIME, server_default=sa.func.now()),
+    sa.Column("lease", sa.Uuid),
+    sa.Column("faults", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("last_error", sa.Text),
+    sa.Column("started_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("finished_at", _TIME),
+    sa.Index("reconciliation_runs_running", "id", postgresql_where=sa.text("state = 'running'")),
+    sa.Index("reconciliation_runs_balanced", "window_to", postgresql_where=sa.text("verdict = 'balanced'")),
+)
+
+reconciliation_findings = sa.Table(
+    "reconciliation_findings",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
+    sa.Column("run_id", sa.Uuid, sa.ForeignKey("reconciliation_runs.id"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("mail_id", sa.Uuid),
+    sa.Column("user_id", sa.Uuid),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("mark", sa.Text, nullable=False),
+    sa.Column("healable", sa.Boolean, nullable=False),
+    sa.Column("found_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("healed_at", _TIME),
+    sa.UniqueConstraint("kind", "request_id"),
+    sa.Index("reconciliation_findings_run", "run_id", "kind", "id"),
+)
+
+signup_statistics = sa.Table(
+    "signup_statistics",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+
+webhook_subscribers = sa.Table(
+    "webhook_subscribers",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("events", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("secret_version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("previous_key_id", sa.Text),
+    sa.Column("rotated_at", _TIME),
+    sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("disabled_at", _TIME),
+    sa.Column("disabled_reason", sa.Text),
+    sa.Index("webhook_subscribers_client", "client", "id"),
 )
 
 heartbeats = sa.Table(
@@ -95,3 +268,5 @@ heartbeats = sa.Table(
 
 history = history_table(metadata)
 api_keys = api_keys_table(metadata)
+check_results, check_runs = check_tables(metadata)
+alerts, alert_notices = alert_tables(metadata)

@@ -105,6 +105,7 @@ class Stack:
             "SIGNUP_LEASE_SECONDS": "3",
             "MAIL_TIMEOUT_SECONDS": "2",
             "MAIL_LEASE_SECONDS": "3",
+            "RECONCILE_LAG_SECONDS": "0",
             **self.settings,
         }
         for name in ("catcher", *PROCESSES):
@@ -156,14 +157,15 @@ class Stack:
         os.kill(self._servers[name].pid, signal.SIGKILL)
         self._servers[name].stop()
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, **settings: str) -> None:
+        """Start a process; `settings` differ from the stack's until it is started again without."""
         service, _, role = name.partition("-")
         module = [f"services.{service}", role] if role else [f"local.{name}"]
         log = (self.directory / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
             [*dies_with_parent("KILL"), sys.executable, "-m", *module],
             cwd=ROOT,
-            env=self._environment,
+            env=self._environment | settings,
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -1,0 +1,37 @@
+"""What may be said about a person, read the same way wherever it comes in: a signup or a line of an import."""
+
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, GetPydanticSchema, StringConstraints
+from pydantic_core import core_schema
+
+from shared.addresses import Address, parse_address
+from shared.contract import plain_text
+
+# Longer than any address that can be mailed, even one written with A-labels; past it, nobody parses.
+LONGEST_EMAIL_INPUT = 320
+
+
+def _visible(text: str) -> str:
+    if not any(unicodedata.category(char)[0] not in "ZC" for char in text):
+        raise ValueError("Must not be blank")
+    return text
+
+
+# Text in, an address that was read once out: its spelling for mailing, and its key for comparing.
+EmailAddress = Annotated[
+    Address,
+    GetPydanticSchema(
+        lambda _source, _handler: core_schema.no_info_after_validator_function(
+            parse_address, core_schema.str_schema(max_length=LONGEST_EMAIL_INPUT, strict=True)
+        )
+    ),
+    Field(json_schema_extra={"format": "idn-email"}),
+]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(plain_text),
+    AfterValidator(_visible),
+]

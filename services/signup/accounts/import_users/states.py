@@ -1,0 +1,43 @@
+"""The states of an import, as data: docs/states.md is drawn from here, and the CHECKs hold the same rules."""
+
+import enum
+from collections.abc import Mapping
+
+
+class State(enum.StrEnum):
+    RECEIVING = "receiving"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELED = "canceled"
+    FAILED = "failed"
+
+
+class Outcome(enum.StrEnum):
+    CREATED = "created"
+    ALREADY_EXISTS = "already_exists"
+    DUPLICATE = "duplicate"
+    INVALID = "invalid"
+
+
+# `done`: every line has its outcome. Its mails may still be leaving, at their pace: that can be paused and canceled.
+TRANSITIONS: Mapping[State, Mapping[str, State]] = {
+    State.RECEIVING: {"start": State.RUNNING, "fail": State.FAILED, "cancel": State.CANCELED},
+    State.RUNNING: {"pause": State.PAUSED, "finish": State.DONE, "cancel": State.CANCELED},
+    State.PAUSED: {"resume": State.RUNNING, "cancel": State.CANCELED},
+    State.DONE: {"pause": State.PAUSED, "cancel": State.CANCELED},
+    State.CANCELED: {},
+    State.FAILED: {"receive": State.RECEIVING},
+}
+
+
+def next_state(state: State, event: str, *, mails_left: bool) -> State | None:
+    """Where `event` leads from `state`, or None where it is not possible."""
+    if state is State.DONE and not mails_left:
+        return None
+    return TRANSITIONS[state].get(event)
+
+
+def states_for(event: str) -> list[State]:
+    """Where `event` is possible."""
+    return [state for state, events in TRANSITIONS.items() if event in events]

@@ -1,0 +1,148 @@
+"""What operators ask of signup beyond what both services answer: one person's timeline, and the outbox row by row."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field, JsonValue
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.auth import Key, Principal
+from shared.contract import Strict, Text
+from shared.ids import UUID
+from shared.paging import Cursor, Limit, Word, after_id, clamp, page
+from shared.web import Answer, StrictRoute
+
+from ..errors import WrongState
+from ..ledger.mail_side import MailSide
+from ..ledger.timeline import timeline
+from ..outbox import operations
+from .state import state_of
+
+router = APIRouter(prefix="/audit", route_class=StrictRoute, tags=["operators"])
+
+MayRead = [Depends(Key("audit:read"))]
+Operator = Annotated[Principal, Depends(Key("audit:operate"))]
+RowState = Literal["pending", "leased", "dead", "delivered", "canceled"]
+
+
+class TimelineItem(BaseModel):
+    at: datetime
+    service: Literal["signup", "mail"]
+    kind: str
+    subject: str
+    detail: dict[str, JsonValue]
+    correlation_id: str | None
+
+
+class Timeline(BaseModel):
+    user_id: UUID
+    complete: bool
+    unavailable: list[Literal["mail"]]
+    items: list[TimelineItem]
+
+
+class OutboxRow(BaseModel):
+    id: UUID
+    effect: str
+    user_id: UUID | None
+    state: RowState
+    attempts: int
+    last_error: str | None
+    due_at: datetime | None
+    created_at: datetime
+    expires_at: datetime | None
+    dead_at: datetime | None
+    settled_at: datetime | None
+    outcome: Literal["delivered", "canceled"] | None
+    result: dict[str, JsonValue] | None
+    correlation_id: str | None
+
+
+class OutboxPage(BaseModel):
+    items: list[OutboxRow]
+    next_cursor: str | None
+
+
+class Redrive(Strict):
+    state: operations.Redrivable = Field(description="`dead`, or `pending`: what waits for its next try goes now")
+    effect: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
+    error_like: Annotated[Text, Field(min_length=1, max_length=500)] | None = Field(
+        None, description="A part of the last error; `%` and `_` as in SQL's LIKE"
+    )
+
+
+class Redriven(BaseModel):
+    retried: int
+
+
+@router.get(
+    "/users/{user_id}", response_model=Timeline, responses=openapi.keyed(problem.NotFound), dependencies=MayRead
+)
+async def user_timeline(request: Request, user_id: UUID) -> Response:
+    """What happened to one person, over both services, oldest first; erased people have a timeline too."""
+    mail: MailSide = request.app.state.mail_side
+    return Answer(await timeline(state_of(request).database.pool, mail, user_id))
+
+
+@router.get("/outbox", response_model=OutboxPage, responses=openapi.keyed(), dependencies=MayRead)
+async def list_outbox(
+    request: Request,
+    state: Annotated[Sequence[RowState], Query(max_length=5)] = (),
+    effect: Annotated[Sequence[Word], Query(max_length=20)] = (),
+    user_id: Annotated[Sequence[UUID], Query(max_length=100)] = (),
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Effects that are owed, and that were, newest first."""
+    shown = clamp(limit)
+    filters = operations.Filters(state, effect, user_id)
+    rows = await operations.list_rows(state_of(request).database, filters, before=after_id(cursor), limit=shown)
+    return Answer(page(rows, shown))
+
+
+@router.post("/outbox/retry", response_model=Redriven, responses=openapi.keyed(problem.UnsupportedMediaType))
+async def redrive_outbox(body: Redrive, request: Request, operator: Operator) -> Response:
+    """Retry all rows that match: dead ones with time to live anew, or refused ones that wait for their next try."""
+    state = state_of(request)
+    retried = await operations.redrive(
+        state.database.pool,
+        body.state,
+        effects=[body.effect] if body.effect else [],
+        error_like=body.error_like,
+        actor=operator.actor,
+        give_up_seconds=state.terms.give_up_seconds,
+    )
+    state.pinger.ping()
+    return Answer({"retried": retried})
+
+
+@router.get(
+    "/outbox/{row_id}", response_model=OutboxRow, responses=openapi.keyed(problem.NotFound), dependencies=MayRead
+)
+async def get_outbox_row(request: Request, row_id: UUID) -> Response:
+    """One row, owed or settled."""
+    return Answer(await operations.find_row(state_of(request).database.pool, row_id))
+
+
+_changed: dict[int | str, dict[str, Any]] = openapi.keyed(problem.NotFound, WrongState)
+
+
+@router.post("/outbox/{row_id}/retry", response_model=OutboxRow, responses=_changed)
+async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
+    """Make a dead or a waiting row due now."""
+    state = state_of(request)
+    row = await operations.retry(
+        state.database.pool, row_id, actor=operator.actor, give_up_seconds=state.terms.give_up_seconds
+    )
+    state.pinger.ping()
+    return Answer(row)
+
+
+@router.post("/outbox/{row_id}/cancel", response_model=OutboxRow, responses=_changed)
+async def cancel_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
+    """Give up a dead or a waiting row: its effect will not take place."""
+    return Answer(await operations.cancel(state_of(request).database.pool, row_id, actor=operator.actor))

@@ -1,0 +1,99 @@
+"""What makes up signup's health. Every check answers within a second or two, whatever is down."""
+
+import asyncio
+from typing import Any
+
+import orjson
+from redis.exceptions import RedisError
+from starlette.requests import Request
+
+from shared.alert_health import finding_checks
+from shared.breaker import BreakerState
+from shared.database import UNAVAILABLE, Database, Record
+from shared.health import Check, Status, graded
+
+from ..ledger.queries import LAST_BEAT
+from ..ledger.reconcile_queries import LAST_VERDICT
+from ..ledger.upkeep import WORKER
+from ..outbox.queries import OUTBOX_HEALTH
+from .state import State, state_of
+
+_PATIENCE_SECONDS = 2.0
+# It beats every 5 s.
+_BEAT_WARN_SECONDS, _BEAT_FAIL_SECONDS = 15, 60
+# A mail outage is no fault of signup's: it warns for an hour before it fails.
+_DUE_WARN_SECONDS, _DUE_FAIL_SECONDS = 60, 3600
+# It is due every hour.
+_BALANCE_WARN_SECONDS = 7200
+
+
+async def checks(request: Request) -> dict[str, Check]:
+    state = state_of(request)
+    own, valkey = await asyncio.gather(_own_database(state.database), _valkey(state))
+    return own | {"valkey": valkey}
+
+
+async def _own_database(database: Database) -> dict[str, Check]:
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            outbox = await database.pool.fetchrow(OUTBOX_HEALTH)
+            beat = await database.pool.fetchrow(LAST_BEAT, WORKER)
+            books = await database.pool.fetchrow(LAST_VERDICT)
+            findings = await finding_checks(database.pool)
+    except UNAVAILABLE as error:
+        # It knows the rest.
+        return {"database": Check(Status.FAIL, detail=str(error) or type(error).__name__)}
+    took = asyncio.get_running_loop().time() - began
+    assert outbox is not None
+    assert books is not None
+    found = {
+        "database": Check(Status.PASS, round(took * 1000, 1), "ms"),
+        "outbox_oldest_due": graded(
+            outbox["oldest_due_seconds"] or 0.0, "s", warn_at=_DUE_WARN_SECONDS, fail_at=_DUE_FAIL_SECONDS
+        ),
+        "outbox_dead": graded(outbox["dead_rows"], "rows", warn_at=1, detail="Refused for good; an operator decides"),
+        "reconciliation": _reconciliation(books),
+        **findings,
+    }
+    if beat is None:
+        return found | {"worker": Check(Status.WARN, detail="No worker has reported yet")}
+    worker = graded(beat["age_seconds"], "s", warn_at=_BEAT_WARN_SECONDS, fail_at=_BEAT_FAIL_SECONDS)
+    return found | {"worker": worker} | _breakers(orjson.loads(beat["detail"]))
+
+
+def _reconciliation(books: Record) -> Check:
+    verdict, age_seconds = books["verdict"], books["age_seconds"] or 0.0
+    if verdict is None:
+        # The first one is due an hour after the first person signed up.
+        overdue = (books["first_user_seconds"] or 0.0) >= _BALANCE_WARN_SECONDS
+        detail = "Both books have not been laid side by side yet"
+        return Check(Status.WARN if overdue else Status.PASS, detail=detail)
+    if verdict != "balanced":
+        return Check(Status.WARN, verdict, detail="GET /audit/reconciliation says what was found")
+    if age_seconds >= _BALANCE_WARN_SECONDS:
+        return Check(Status.WARN, verdict, detail=f"The last run ended {age_seconds:.0f} s ago")
+    return Check(Status.PASS, verdict)
+
+
+def _breakers(detail: dict[str, Any]) -> dict[str, Check]:
+    """As the worker last reported them."""
+    return {
+        f"breaker_{name}": Check(
+            Status.PASS if effect["breaker"] == BreakerState.CLOSED else Status.WARN,
+            effect["breaker"],
+            detail=effect["last_fault"] or "",
+        )
+        for name, effect in detail.get("effects", {}).items()
+    }
+
+
+async def _valkey(state: State) -> Check:
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await state.redis.ping()
+    except (RedisError, OSError) as error:
+        detail = f"Cron and jobs wait; nothing is lost. {error or type(error).__name__}"
+        return Check(Status.WARN, detail=detail)
+    return Check(Status.PASS, round((asyncio.get_running_loop().time() - began) * 1000, 1), "ms")

@@ -1,0 +1,220 @@
+"""/v1/imports: files of users come in as a stream; how far they are, their report, and pause, resume, cancel."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Query
+from pydantic import AfterValidator, BaseModel, StringConstraints
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.auth import Key, Principal
+from shared.contract import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, RequestId, plain_text
+from shared.ids import UUID
+from shared.paging import Cursor, Limit, after_id, clamp, cursor_of, page
+from shared.web import Answer, StrictRoute
+
+from ..accounts.import_users import book
+from ..accounts.import_users.interventions import Order, intervene
+from ..accounts.import_users.receive import Ask, receive
+from ..accounts.import_users.states import Outcome, State
+from ..errors import ImportTakenOver, RequestIdReused, WrongState
+from .state import state_of
+
+router = APIRouter(route_class=StrictRoute, tags=["imports"])
+
+PATH = "/v1/imports"
+_MEDIA = {
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "text/csv": "csv",
+}
+_ACCEPTED = 202
+_PAYLOAD_TOO_LARGE = 413
+_DESCRIPTION = (
+    "One row a line: `{external_id, email, name, locale?, verified?, metadata?}`. CSV has a header line with these "
+    "names; metadata is a JSON object, or columns `metadata.KEY`. UTF-8."
+)
+_location = {"Location": {"description": "Where the import is", "schema": {"type": "string"}}}
+_replayed = {REPLAYED_HEADER: {"description": "`true`: this key was used before", "schema": {"type": "string"}}}
+_Importer = Annotated[Principal, Depends(Key("users:import"))]
+
+
+class Outcomes(BaseModel):
+    created: int
+    already_exists: int
+    duplicate: int
+    invalid: int
+
+
+class Import(BaseModel):
+    """`done` when every line has its outcome. `mails_left` may still be on their way then, at their pace."""
+
+    id: UUID
+    source: str
+    state: State
+    dry_run: bool
+    mails_per_minute: int
+    rows: int
+    outcomes: Outcomes
+    mails_owed: int
+    mails_left: int
+    failure: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class ImportPage(BaseModel):
+    items: list[Import]
+    next_cursor: str | None
+
+
+class ImportRowReport(BaseModel):
+    line: int
+    external_id: str | None
+    email: str | None
+    outcome: Outcome
+    reason: str | None
+    user_id: UUID | None
+
+
+class ImportRowPage(BaseModel):
+    items: list[ImportRowReport]
+    next_cursor: str | None
+
+
+_started: dict[int | str, dict[str, Any]] = {
+    _ACCEPTED: {
+        "model": Import,
+        "description": "It is all here, and will be worked off",
+        "headers": _location | _replayed,
+    }
+}
+
+
+@router.post(
+    PATH,
+    status_code=_ACCEPTED,
+    response_model=Import,
+    responses=openapi.keyed(ImportTakenOver, RequestIdReused, problem.UnsupportedMediaType) | _started,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": _DESCRIPTION,
+            "content": {media: {"schema": {"type": "string"}} for media in _MEDIA},
+        }
+    },
+)
+async def post_import(
+    request: Request,
+    principal: _Importer,
+    source: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(plain_text)] | None,
+        Query(description="Where these users come from; with their external ID it names them. The client unless said"),
+    ] = None,
+    mails_per_minute: Annotated[int, Query(ge=0, le=1_000_000, description="0: as fast as they go")] = 600,
+    dry_run: Annotated[bool, Query(description="Report what would become of each row, and create nobody")] = False,  # noqa: FBT002 - a query parameter
+    idempotency_key: Annotated[
+        RequestId | None,
+        Header(alias=IDEMPOTENCY_KEY_HEADER, description="Same key, same body: the same import, not another one"),
+    ] = None,
+) -> Response:
+    """Bring users in. When this answers, every row is durable, and a worker goes through them."""
+    ask = Ask(
+        client=principal.client,
+        actor=principal.actor,
+        idempotency_key=idempotency_key,
+        source=source or principal.client,
+        media=_media_of(request),
+        dry_run=dry_run,
+        mails_per_minute=mails_per_minute,
+    )
+    row, replayed = await receive(state_of(request).database.pool, ask, _body(request))
+    headers = {"Location": f"{PATH}/{row['id']}"} | ({REPLAYED_HEADER: "true"} if replayed else {})
+    return Answer(book.as_import(row), _ACCEPTED, headers)
+
+
+@router.get(PATH, response_model=ImportPage, responses=openapi.keyed())
+async def list_imports(request: Request, principal: _Importer, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    """The client's imports, newest first."""
+    shown = clamp(limit)
+    items = await book.list_imports(state_of(request).database, principal.client, after_id(cursor), shown)
+    return Answer(page(items, shown))
+
+
+@router.get(PATH + "/{import_id}", response_model=Import, responses=openapi.keyed(problem.NotFound))
+async def get_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
+    """How far one is."""
+    row = await book.find(state_of(request).database, import_id, principal.client)
+    if row is None:
+        raise problem.NotFound("There is no such import.")
+    return Answer(book.as_import(row))
+
+
+@router.get(PATH + "/{import_id}/rows", response_model=ImportRowPage, responses=openapi.keyed(problem.NotFound))
+async def list_import_rows(
+    request: Request,
+    principal: _Importer,
+    import_id: UUID,
+    outcome: Annotated[list[Outcome], Query(max_length=10)] = [],  # noqa: B006 - FastAPI copies defaults
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """What became of each line that was looked at already, in the order of the file."""
+    database = state_of(request).database
+    if await book.find(database, import_id, principal.client) is None:
+        raise problem.NotFound("There is no such import.")
+    shown = clamp(limit)
+    items = await book.list_rows(database, import_id, outcome, _line_of(cursor), shown)
+    more = len(items) > shown
+    # A line number travels in the same wrapping as an ID.
+    next_cursor = cursor_of(UUID(int=items[shown - 1]["line"])) if more else None
+    return Answer({"items": items[:shown], "next_cursor": next_cursor})
+
+
+@router.post(
+    PATH + "/{import_id}/{action}", response_model=Import, responses=openapi.keyed(problem.NotFound, WrongState)
+)
+async def intervene_import(
+    request: Request, principal: _Importer, import_id: UUID, action: Literal["pause", "resume", "cancel"]
+) -> Response:
+    """Pausing holds the lines and mails that are left; canceling drops them. Users who were created stay."""
+    state = state_of(request)
+    order = Order(import_id, principal.client, principal.actor, action)
+    row = await intervene(state.database.pool, order, state.terms)
+    state.pinger.ping()
+    return Answer(book.as_import(row))
+
+
+def _media_of(request: Request) -> str:
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    media = _MEDIA.get(media_type.strip().lower())
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if media is None or (parameters.strip().lower().startswith("charset=") and charset not in {"utf-8", "utf8"}):
+        raise problem.UnsupportedMediaType(
+            "Send NDJSON or CSV, in UTF-8.",
+            errors=[{"header": "Content-Type", "detail": f"Must be one of {', '.join(_MEDIA)}"}],
+        )
+    return media
+
+
+def _line_of(cursor: str | None) -> int:
+    wrapped = after_id(cursor)
+    return min(wrapped.int, 2**31 - 1) if wrapped else 0
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes, and how it may end as problems."""
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise problem.MalformedRequest("The body broke off.") from None
+    except HTTPException as error:
+        if error.status_code != _PAYLOAD_TOO_LARGE:
+            raise
+        raise problem.PayloadTooLarge(error.detail, headers={"Connection": "close"}) from None

@@ -1,0 +1,42 @@
+"""Pages for people who follow a link in a mail: plain HTML that works without scripts and tells nobody else."""
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import Response
+
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
+
+
+@cache
+def _style() -> str:
+    return (_FOLDER / "style.css").read_text(encoding="utf-8")
+
+
+@cache
+def _headers() -> dict[str, str]:
+    style_hash = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    return {
+        # Nothing runs, nothing is loaded, nothing frames it; the form goes nowhere but here.
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'",
+        # The address holds the token.
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "X-Robots-Tag": "noindex",
+    }
+
+
+def render(page: str, status: int = 200) -> Response:
+    """The page `<page>.html`. Pages say nothing about who is looking, so they take no values."""
+    html = _environment().get_template(f"{page}.html").render(style=_style())
+    return Response(html, status, _headers(), media_type="text/html")

@@ -1,0 +1,54 @@
+"""What may come in and what goes out, as the API documents it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from shared.contract import Locale, Metadata, Strict
+from shared.ids import UUID
+
+from ..accounts.fields import EmailAddress, Name
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+class SignupRequest(Strict):
+    email: EmailAddress
+    name: Name = Field(description="How to address the person")
+    locale: Locale | None = Field(None, description="Language of the mails, BCP 47; `en` unless said")
+    metadata: Metadata | None = Field(None, description="Kept with the user; at most 4096 bytes of JSON")
+
+
+class ResendRequest(Strict):
+    email: EmailAddress
+
+
+class VerificationRequest(Strict):
+    token: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Accepted(BaseModel):
+    status: Literal["accepted"]
+
+
+class Verified(BaseModel):
+    status: Literal["verified", "already_verified"]
+
+
+class User(BaseModel):
+    id: UUID
+    email: str | None
+    name: str | None
+    locale: str
+    status: Literal["pending", "verified", "erased"]
+    source: str
+    external_id: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    verified_at: datetime | None
+
+
+class UserPage(BaseModel):
+    items: list[User]
+    next_cursor: str | None

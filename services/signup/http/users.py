@@ -1,0 +1,90 @@
+"""/v1/users: who has signed up, and erasing them."""
+
+from typing import Annotated, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi
+from shared.addresses import address_key
+from shared.auth import Key, Principal
+from shared.ids import UUID
+from shared.paging import Cursor, Limit, Moment, Words, after_id, clamp, page
+from shared.problem import NotFound
+from shared.web import Answer, StrictRoute
+
+from ..accounts import queries
+from ..accounts.erase import erase
+from ..accounts.sign_up import as_user
+from ..errors import UserErased
+from ..tables import users
+from .schemas import User, UserPage
+from .state import state_of
+
+router = APIRouter(route_class=StrictRoute, tags=["users"])
+
+_may_read = [Depends(Key("users:read"))]
+
+Status = Literal["pending", "verified", "erased"]
+EmailKey = Annotated[str, AfterValidator(address_key)]
+
+
+@router.get("/v1/users", dependencies=_may_read, response_model=UserPage, responses=openapi.keyed())
+async def list_users(
+    request: Request,
+    email: Annotated[list[EmailKey], Query(max_length=100, description="In any spelling of it")] = [],  # noqa: B006 - FastAPI copies defaults
+    status: Annotated[list[Status], Query(max_length=3, description="Erased users are shown when asked for")] = [],  # noqa: B006
+    source: Words = (),
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Users, newest first."""
+    shown = clamp(limit)
+    below = after_id(cursor)
+    query = sa.select(*(users.c[name] for name in User.model_fields)).order_by(users.c.id.desc()).limit(shown + 1)
+    query = query.where(users.c.status.in_(status) if status else users.c.status != "erased")
+    if email:
+        query = query.where(users.c.email_key.in_(email))
+    if source:
+        query = query.where(users.c.source.in_(source))
+    if created_after:
+        query = query.where(users.c.created_at >= created_after)
+    if created_before:
+        query = query.where(users.c.created_at < created_before)
+    if below:
+        query = query.where(users.c.id < below)
+    rows = await state_of(request).database.fetch_all(query)
+    return Answer(page([as_user(row) for row in rows], shown))
+
+
+@router.get(
+    "/v1/users/{user_id}",
+    dependencies=_may_read,
+    response_model=User,
+    responses=openapi.keyed(NotFound, UserErased),
+)
+async def get_user(request: Request, user_id: UUID) -> Response:
+    """One user."""
+    row = await state_of(request).database.pool.fetchrow(queries.FIND_USER, user_id)
+    if row is None:
+        raise NotFound("There is no such user.")
+    if row["status"] == "erased":
+        raise UserErased("This user has been erased.")
+    return Answer(as_user(row))
+
+
+@router.delete("/v1/users/{user_id}", status_code=204, responses=openapi.keyed(NotFound))
+async def delete_user(
+    request: Request, user_id: UUID, eraser: Annotated[Principal, Depends(Key("users:erase"))]
+) -> Response:
+    """Erase a user. When this answers, what is personal is gone here; the mail service is told. Again is no error."""
+    state = state_of(request)
+    if not await erase(state.database.pool, user_id, eraser.actor, state.terms):
+        raise NotFound("There is no such user.")
+    state.pinger.ping()
+    return Response(status_code=204)

@@ -1,0 +1,92 @@
+"""/v1/verifications and /verify: a token from a mail becomes a verified address; the second for people's browsers."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi, problem
+from shared.web import Answer, StrictRoute
+
+from ..accounts.verify import Verification, resend, verify
+from ..errors import RateLimited, TokenExpired, TokenUnknown
+from . import pages
+from .schemas import Accepted, ResendRequest, VerificationRequest, Verified
+from .signups import ACCEPTED
+from .state import state_of
+
+router = APIRouter(route_class=StrictRoute, tags=["verifications"])
+
+_html = {"text/html": {"schema": {"type": "string"}}}
+_Token = Annotated[str, Path(description="From the link in the mail")]
+
+
+def _page(status: int, description: str) -> dict[int | str, dict[str, Any]]:
+    return {status: {"content": _html, "description": description}}
+
+
+@router.post(
+    "/v1/verifications",
+    response_model=Verified,
+    responses=openapi.problems(TokenUnknown, TokenExpired, RateLimited, problem.UnsupportedMediaType),
+)
+async def post_verification(request: Request, body: VerificationRequest) -> Response:
+    """Verify the address that a token was mailed to. Again is no error."""
+    return Answer({"status": await _verify(request, body.token)})
+
+
+@router.post(
+    "/v1/verifications/resend",
+    status_code=202,
+    response_model=Accepted,
+    responses=openapi.problems(RateLimited, problem.UnsupportedMediaType),
+)
+async def post_resend(request: Request, body: ResendRequest) -> Response:
+    """Mail another verification link, if the address waits for one and had none just now. The answer never tells."""
+    state = state_of(request)
+    if state.limit:
+        await state.limit.check(request)
+    if await resend(state.database.pool, body.email.key, state.terms):
+        state.pinger.ping()
+    return Response(ACCEPTED, 202, media_type="application/json")
+
+
+@router.get(
+    "/verify/{token}",
+    response_class=Response,
+    responses=openapi.problems() | _page(200, "A page with a button; opening it changes nothing"),
+)
+async def get_verify_page(token: _Token) -> Response:
+    """For browsers. Mail scanners follow links, so looking at this page verifies nothing."""
+    del token
+    return pages.render("confirm")
+
+
+@router.post(
+    "/verify/{token}",
+    response_class=Response,
+    responses=openapi.problems(RateLimited)
+    | _page(200, "Verified, now or before")
+    | _page(404, "The link is not known")
+    | _page(410, "The link has expired"),
+)
+async def post_verify_page(request: Request, token: _Token) -> Response:
+    """What the page's button does."""
+    try:
+        outcome = await _verify(request, token)
+    except TokenUnknown:
+        return pages.render("unknown", 404)
+    except TokenExpired:
+        return pages.render("expired", 410)
+    return pages.render(outcome)
+
+
+async def _verify(request: Request, token: str) -> Verification:
+    state = state_of(request)
+    if state.limit:
+        await state.limit.check(request)
+    outcome = await verify(state.database.pool, state.ring, token, state.terms)
+    if outcome is Verification.VERIFIED:
+        state.pinger.ping()
+    return outcome

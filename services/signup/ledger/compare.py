@@ -1,0 +1,136 @@
+"""What one mail looks like in both books, and what is wrong with it. Pure: decides, reads nothing.
+
+Which of it can be mended is decided here too: only what can neither mail a person twice nor overrule a decision.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.addresses import key_of
+from shared.ids import UUID
+
+from ..mail_service import BookedMail
+
+_SENT = frozenset({"sent", "bounced"})
+# On their way when last heard of: nobody has said that they were sent, or that they must not be.
+_UNDER_WAY = frozenset({"queued", "sending", "deferred"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`mark` is what was seen: a finding that cannot be healed is named again only when its mark changes."""
+
+    kind: str
+    request_id: str
+    reason: str
+    mark: str
+    healable: bool = False
+    mail_id: UUID | None = None
+    user_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A row of `outbox_settled`, with everything that signup's book knows of its mail."""
+
+    id: UUID
+    user_id: UUID | None
+    created_at: datetime
+    outcome: str
+    to_email: str | None
+    fingerprint: str | None
+    told_state: str | None
+    waiting: bool
+    served: bool
+    fate: str | None
+    sent_at: datetime | None
+    fate_fingerprint: str | None
+
+    @property
+    def known_sent(self) -> bool:
+        return self.sent_at is not None or self.fate in _SENT or self.told_state in _SENT
+
+
+def judge(
+    asked: Asked, there: BookedMail | None, *, now: datetime, stuck_seconds: float, run: str
+) -> Iterator[Finding]:
+    """What is wrong with a mail that was asked for; `there` is how the mail service's book has it."""
+    if there is None:
+        if asked.outcome == "delivered" and not asked.waiting:
+            yield _lost(asked) if asked.known_sent else _missing(asked)
+        return
+    differing = list(_differences(asked, there))
+    if differing:
+        yield Finding(
+            "different",
+            str(asked.id),
+            "differs in " + ", ".join(differing),
+            _digest(*differing, there.fingerprint, there.to.email or ""),
+            mail_id=there.id,
+            user_id=asked.user_id,
+        )
+    if is_stuck(there, now, stuck_seconds):
+        # Named by every run that sees it: waiting is no less wrong for having been said before.
+        yield Finding("stuck", str(asked.id), f"{there.state} there", run, mail_id=there.id, user_id=asked.user_id)
+
+
+def _lost(asked: Asked) -> Finding:
+    # Without the time there is no Message-ID either: signup was told `sent` in an answer, but not by the feed.
+    healable = asked.sent_at is not None and asked.to_email is not None
+    reason = "sent" if healable else "erased" if asked.to_email is None else "sent, at a time not known here"
+    return Finding("lost_records", str(asked.id), reason, reason, healable, user_id=asked.user_id)
+
+
+def _missing(asked: Asked) -> Finding:
+    last = asked.fate or asked.told_state
+    if asked.to_email is None:
+        reason, healable = "erased", False
+    elif asked.served:
+        # Whoever has clicked the link had the mail.
+        reason, healable = "its user is verified", False
+    elif last is None or last in _UNDER_WAY:
+        reason, healable = "unknown there", True
+    else:
+        # Failed, expired, suppressed, canceled: somebody decided. Uncertain: it may have been sent (P5).
+        reason, healable = f"was {last} there", False
+    return Finding("missing", str(asked.id), reason, reason, healable, user_id=asked.user_id)
+
+
+def _differences(asked: Asked, there: BookedMail) -> Iterator[str]:
+    expected = asked.fingerprint or asked.fate_fingerprint
+    if expected is not None and expected != there.fingerprint:
+        yield "fingerprint"
+    # Either side may have been erased already.
+    if asked.to_email is not None and there.to.email is not None and not same_person(asked.to_email, there.to.email):
+        yield "recipient"
+    if asked.known_sent and there.state in _UNDER_WAY:
+        # That book went back in time: it is about to send what was sent.
+        yield "state"
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two spellings are one address. What cannot be read as an address is nobody's."""
+    if one == other:
+        return True
+    try:
+        return key_of(one) == key_of(other)
+    except UnicodeError:
+        return False
+
+
+def is_stuck(mail: BookedMail, now: datetime, stuck_seconds: float) -> bool:
+    """Still under way long after its time: it should have been given up, or looked at."""
+    long_ago = now - timedelta(seconds=stuck_seconds)
+    return mail.state in _UNDER_WAY and min(mail.expires_at, mail.next_attempt_at or mail.expires_at) <= long_ago
+
+
+def unexpected(mail: BookedMail) -> Finding:
+    """A mail that was never asked for here."""
+    return Finding("unexpected", mail.request_id, "never asked for here", str(mail.id), mail_id=mail.id)
+
+
+def _digest(*parts: str) -> str:
+    # A hash, because findings outlive the person.
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,98 @@
+"""Mends what a reconciliation found and what is safe to mend: nothing here mails a person twice.
+
+Works off the findings of a run, which were committed before. Each method mends a batch, commits it with its line of
+history and its count, and answers with the last finding it has come to, or None when there are no more.
+"""
+
+from typing import Any
+
+from shared.contract import MAX_BATCH
+from shared.database import Pool, Record
+from shared.ids import UUID
+from shared.log import get_logger
+
+from ..accounts.terms import Terms
+from ..mail_service import MailService, RefusedError
+from . import heal_queries as queries
+from .upkeep import WORKER
+
+_log = get_logger(__name__)
+
+
+class Healer:
+    def __init__(self, pool: Pool, mail_service: MailService, terms: Terms) -> None:
+        self._pool = pool
+        self._mail_service = mail_service
+        self._terms = terms
+
+    async def restore(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
+        """Records that were lost there are written back, as sent. They are never sent again.
+
+        Raises:
+            PeerFaultError: the mail service gave no answer.
+        """
+        rows = await self._pool.fetch(queries.NEXT_LOST, run, after, MAX_BATCH)
+        if not rows:
+            return None
+        # Whoever was erased since the look has no address any more.
+        known = [row for row in rows if row["email"] and row["message_id"]]
+        try:
+            restored = await self._mail_service.restore([_sent_mail(row) for row in known]) if known else []
+        except RefusedError:
+            restored = await self._restore_one_by_one(known)
+        await self._pool.execute(queries.KEEP_RESTORED_IF_LEASED, run, lease, "mail.record_restored", WORKER, restored)
+        return _last(rows)
+
+    async def _restore_one_by_one(self, rows: list[Record]) -> list[str]:
+        """What one record brings with it must not keep the others from being written back."""
+        restored: list[str] = []
+        for row in rows:
+            try:
+                restored += await self._mail_service.restore([_sent_mail(row)])
+            except RefusedError:
+                _log.warning("record_not_restored", request_id=row["request_id"])
+        return restored
+
+    async def reask(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
+        """Mails that are not known to have been sent go back into the outbox: same request ID, same pinned payload."""
+        rows = await self._pool.fetch(queries.NEXT_MISSING, run, after, MAX_BATCH)
+        if not rows:
+            return None
+        ids = [UUID(row["request_id"]) for row in rows]
+        await self._pool.execute(
+            queries.REASK_IF_LEASED, run, lease, "outbox.reasked", WORKER, ids, self._terms.give_up_seconds
+        )
+        return _last(rows)
+
+    async def serve(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
+        """People whose verification mail stands nowhere are owed one."""
+        rows = await self._pool.fetch(queries.NEXT_UNSERVED, run, after, MAX_BATCH)
+        if not rows:
+            return None
+        await self._pool.execute(
+            queries.OWE_MAIL_IF_LEASED_AND_UNSERVED,
+            run,
+            lease,
+            "user.served",
+            WORKER,
+            [UUID(row["request_id"]) for row in rows],
+            self._terms.link,
+            self._terms.give_up_seconds,
+        )
+        return _last(rows)
+
+
+def _sent_mail(row: Record) -> dict[str, Any]:
+    mail = {
+        "request_id": row["request_id"],
+        "fingerprint": row["fingerprint"],
+        "to": {"email": row["email"], "name": row["name"]},
+        "sent_at": row["sent_at"],
+        "message_id": row["message_id"],
+    }
+    return mail | ({"template": row["template"]} if row["template"] else {})
+
+
+def _last(rows: list[Record]) -> UUID:
+    last: UUID = rows[-1]["id"]
+    return last

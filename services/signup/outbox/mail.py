@@ -1,0 +1,147 @@
+"""The effect `mail`: asks the mail service for mails, a batch in one request.
+
+The outbox row's ID is the request ID, and everything in a request comes from the row: however often it is asked again,
+it asks for the same, and the mail service sends one mail (P4).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import orjson
+from pydantic import ValidationError
+
+from shared.contract import BatchAnswer, BatchResult, MailProblem
+from shared.correlation import Correlation
+from shared.ids import UUID, uuid7
+
+from ..accounts.token import TokenRing, UnknownSigningKeyError
+from ..settings import Settings
+from .entry import Done, Entry, Outcome, PeerFaultError, Refused, TryLater
+
+# Statuses of a rejected item that say "not now", beside all of 5xx (RFC 9110, 6585, 8470).
+_NOT_NOW = frozenset({408, 425, 429})
+_SERVER_ERRORS = 500
+_OK = 200
+_LONGEST_ERROR = 1000
+
+
+class MailEffect:
+    """Hands rows to `POST /v1/mails/batch`. Writes nothing itself."""
+
+    name = "mail"
+
+    def __init__(self, client: httpx.AsyncClient, ring: TokenRing, *, timeout_seconds: float) -> None:
+        self._client = client
+        self._ring = ring
+        self._timeout_seconds = timeout_seconds
+
+    @classmethod
+    def connect(cls, settings: Settings, ring: TokenRing) -> "MailEffect":
+        client = httpx.AsyncClient(
+            base_url=settings.mail_url,
+            headers={"Authorization": f"Bearer {settings.mail_api_key}", "Content-Type": "application/json"},
+            timeout=settings.mail_timeout_seconds,
+            trust_env=False,  # a neighbour is not reached through a proxy
+        )
+        return cls(client, ring, timeout_seconds=settings.mail_timeout_seconds)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def perform(self, entries: Sequence[Entry]) -> dict[UUID, Outcome]:
+        """The mail service's verdict on each row.
+
+        Raises:
+            PeerFaultError: it gave none.
+        """
+        requests: list[dict[str, Any]] = []
+        outcomes: dict[UUID, Outcome] = {}
+        for entry in entries:
+            try:
+                requests.append(mail_request(entry, self._ring))
+            except UnknownSigningKeyError as error:
+                outcomes[entry.id] = TryLater(str(error))
+        if requests:
+            answer = await self._post(requests)
+            results = {result.request_id: result for result in answer.results}
+            for entry in entries:
+                outcomes.setdefault(entry.id, verdict(results.get(str(entry.id))))
+        return outcomes
+
+    async def _post(self, requests: list[dict[str, Any]]) -> BatchAnswer:
+        try:
+            # httpx' own timeout starts anew with every byte; the lease does not.
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._client.post(
+                    "/v1/mails/batch",
+                    content=orjson.dumps({"mails": requests}),
+                    headers=Correlation(str(uuid7())).headers(),
+                )
+        except (httpx.HTTPError, OSError) as error:
+            raise PeerFaultError(f"The mail service did not answer: {error or type(error).__name__}") from error
+        if response.status_code != _OK:
+            raise PeerFaultError(f"The mail service answered {response.status_code} {_title(response)}")
+        try:
+            return BatchAnswer.model_validate_json(response.content)
+        except ValidationError as error:
+            raise PeerFaultError(
+                f"The mail service's answer cannot be read: {error.error_count()} errors, "
+                f"the first at {error.errors()[0]['loc']}"
+            ) from error
+
+
+def mail_request(entry: Entry, ring: TokenRing) -> dict[str, Any]:
+    """What is asked for, from nothing but the row and the key it names.
+
+    Raises:
+        UnknownSigningKeyError: the row's link cannot be signed.
+    """
+    payload = entry.payload
+    variables = {"name": payload["to"]["name"]}
+    link = payload.get("link")
+    if link:
+        variables["link"] = f"{link['base']}/verify/{ring.sign(entry.id, link['key_id'])}"
+        variables["expires_in_hours"] = max(1, round(link["ttl_seconds"] / 3600))
+    request = {
+        "request_id": str(entry.id),
+        "to": payload["to"],
+        "template": payload["template"],
+        "variables": variables,
+        "locale": payload["locale"],
+        "metadata": {"user_id": str(entry.user_id)},
+        "tags": [payload["template"]],
+        # Who caused it is no part of what is asked for: the mail service keeps these of the first request.
+        "correlation_id": entry.correlation_id,
+        "traceparent": entry.traceparent,
+    }
+    if "lane" in payload:
+        request["lane"] = payload["lane"]
+    return request
+
+
+def verdict(result: BatchResult | None) -> Outcome:
+    """What one entry of a batch answer means for its row."""
+    if result is None:
+        return TryLater("The mail service's answer left this mail out")
+    if result.mail is not None and result.outcome != "rejected":
+        return Done({"mail_id": result.mail.id, "state": result.mail.state, "fingerprint": result.mail.fingerprint})
+    if result.problem is None:
+        return TryLater(f"The mail service answered `{result.outcome}` without saying more")
+    if result.problem.status in _NOT_NOW or result.problem.status >= _SERVER_ERRORS:
+        return TryLater(_said(result.problem))
+    return Refused(_said(result.problem))
+
+
+def _said(problem: MailProblem) -> str:
+    # It ends up in a text column, which holds no NUL, and on an operator's screen.
+    return f"{problem.status} {problem.title}: {problem.detail}".replace("\0", "")[:_LONGEST_ERROR]
+
+
+def _title(response: httpx.Response) -> str:
+    try:
+        problem = MailProblem.model_validate_json(response.content)
+    except ValidationError:
+        return response.reason_phrase
+    return f"{problem.title}: {problem.detail}".replace("\0", "")[:_LONGEST_ERROR]

@@ -1,0 +1,222 @@
+"""The SQL of the outbox. After the claim, every statement is fenced: a row whose lease is another's is not touched."""
+
+# Waiting rows and rows whose worker has not been heard of, in one look: a claim moves `due_at` past its lease.
+CLAIM_DUE = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM outbox WHERE effect = $1 AND due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE outbox SET state = 'leased', lease = $3, due_at = now() + make_interval(secs => $4)
+FROM due WHERE outbox.id = due.id
+RETURNING
+    outbox.id, outbox.user_id, outbox.payload, outbox.attempts, outbox.created_at, outbox.expires_at,
+    now() AS claimed_at, outbox.correlation_id, outbox.traceparent
+"""
+
+_DELIVER = """
+WITH verdict AS (
+    SELECT * FROM unnest($2::uuid[], $3::jsonb[]) AS verdict (id, result)
+), gone AS (
+    DELETE FROM outbox USING verdict WHERE outbox.id = verdict.id AND outbox.lease = $1
+    RETURNING outbox.*, verdict.result
+), kept AS (
+    INSERT INTO outbox_settled
+        (id, effect, user_id, payload, outcome, result, attempts, created_at, correlation_id, traceparent)
+    SELECT id, effect, user_id, payload, 'delivered', result, attempts + 1, created_at, correlation_id, traceparent
+    FROM gone
+), noted AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT
+        'outbox.delivered', id::text, array_remove(ARRAY[user_id::text, result ->> 'mail_id'], NULL),
+        'signup-worker', correlation_id, traceparent,
+        jsonb_build_object('effect', effect, 'attempts', attempts + 1)
+    FROM gone
+)"""
+SETTLE_DELIVERED_IF_LEASED = f"{_DELIVER} SELECT count(*) FROM gone"
+
+# A row that was settled before, and that somebody put back, is in the books already: it was counted then. Days are
+# taken in one order, so that two such statements never deadlock.
+SETTLE_COUNTED_IF_LEASED = f"""{_DELIVER}, counted AS (
+    INSERT INTO signup_statistics AS s (day, kind, count)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, kind, count(*)
+    FROM gone JOIN (VALUES
+        ('user.signed_up', 'signups'), ('user.imported', 'signups'), ('user.verified', 'verifications')
+    ) AS named (event, kind) ON named.event = payload ->> 'event'
+    WHERE NOT EXISTS (SELECT FROM outbox_settled AS before WHERE before.id = gone.id AND before.outcome = 'delivered')
+    GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (day, kind) DO UPDATE SET count = s.count + excluded.count
+)
+SELECT count(*) FROM gone
+"""
+
+SETTLE_CANCELED_IF_LEASED = """
+WITH verdict AS (
+    SELECT * FROM unnest($2::uuid[], $3::text[]) AS verdict (id, reason)
+), gone AS (
+    DELETE FROM outbox USING verdict WHERE outbox.id = verdict.id AND outbox.lease = $1
+    RETURNING outbox.*, verdict.reason
+), kept AS (
+    INSERT INTO outbox_settled
+        (id, effect, user_id, payload, outcome, result, attempts, created_at, correlation_id, traceparent)
+    SELECT
+        id, effect, user_id, payload, 'canceled', jsonb_build_object('reason', reason), attempts, created_at,
+        correlation_id, traceparent
+    FROM gone
+), noted AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT
+        'outbox.canceled', id::text, array_remove(ARRAY[user_id::text], NULL), 'signup-worker', correlation_id,
+        traceparent, jsonb_build_object('effect', effect, 'reason', reason)
+    FROM gone
+)
+SELECT count(*) FROM gone
+"""
+
+SETTLE_RETRY_IF_LEASED = """
+WITH verdict AS (
+    SELECT * FROM unnest($2::uuid[], $3::float8[], $4::text[], $5::int[])
+        AS verdict (id, delay_seconds, error, counted)
+), again AS (
+    UPDATE outbox SET
+        state = 'pending', lease = NULL, attempts = attempts + verdict.counted, last_error = verdict.error,
+        due_at = now() + make_interval(secs => verdict.delay_seconds)
+    FROM verdict WHERE outbox.id = verdict.id AND outbox.lease = $1
+    RETURNING outbox.id
+)
+SELECT count(*) FROM again
+"""
+
+SETTLE_DEAD_IF_LEASED = """
+WITH verdict AS (
+    SELECT * FROM unnest($2::uuid[], $3::text[]) AS verdict (id, error)
+), buried AS (
+    UPDATE outbox SET
+        state = 'dead', lease = NULL, attempts = attempts + 1, last_error = verdict.error,
+        due_at = NULL, dead_at = now()
+    FROM verdict WHERE outbox.id = verdict.id AND outbox.lease = $1
+    RETURNING outbox.id, user_id, effect, attempts, correlation_id, traceparent
+), noted AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT
+        'outbox.dead', id::text, array_remove(ARRAY[user_id::text], NULL), 'signup-worker', correlation_id, traceparent,
+        jsonb_build_object('effect', effect, 'attempts', attempts)
+    FROM buried
+)
+SELECT count(*) FROM buried
+"""
+
+# No verdict: the attempt does not count, and the row is due again at once; the breaker decides when it is taken.
+RELEASE_IF_LEASED = """
+WITH released AS (
+    UPDATE outbox SET state = 'pending', lease = NULL, due_at = now(), last_error = $3
+    WHERE id = ANY ($2::uuid[]) AND lease = $1
+    RETURNING id
+)
+SELECT count(*) FROM released
+"""
+
+# The oldest by its creation: `due_at` starts anew whenever an outage hands a row back.
+OUTBOX_HEALTH = """
+SELECT
+    (SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox WHERE due_at <= now() ORDER BY id LIMIT 1)
+        AS oldest_due_seconds,
+    (SELECT count(*) FROM outbox WHERE state = 'dead') AS dead_rows
+"""
+
+# What the profile cache shows, and `updated_at` to tell whether it is still so.
+READ_PROFILES = """
+SELECT id, name, locale, status, created_at, verified_at, updated_at
+FROM users WHERE id = ANY ($1::uuid[]) AND status <> 'erased'
+"""
+
+FIND_SUBSCRIBERS = """
+SELECT
+    id, url, key_id, secret_version, disabled_at,
+    CASE WHEN rotated_at > now() - make_interval(secs => $2) THEN previous_key_id END AS previous_key_id
+FROM webhook_subscribers WHERE id = ANY ($1::uuid[])
+"""
+
+DISABLE_SUBSCRIBER_IF_ACTIVE = """
+WITH disabled AS (
+    UPDATE webhook_subscribers SET disabled_at = now(), disabled_reason = $2 WHERE id = $1 AND disabled_at IS NULL
+    RETURNING id
+)
+INSERT INTO history (kind, subject, actor, detail)
+SELECT 'webhook.disabled', id::text, 'signup-worker', jsonb_build_object('reason', $2::text) FROM disabled
+"""
+
+TODAY = "SELECT (now() AT TIME ZONE 'UTC')::date"
+
+# Days come as text: asyncpg takes the first and the last day that Python knows for infinity.
+READ_STATISTICS = """
+SELECT
+    days.day::date AS day,
+    coalesce(sum(count) FILTER (WHERE kind = 'signups'), 0)::bigint AS signups,
+    coalesce(sum(count) FILTER (WHERE kind = 'verifications'), 0)::bigint AS verifications
+FROM generate_series($1::text::timestamp, $2::text::timestamp, interval '1 day') AS days (day)
+LEFT JOIN signup_statistics ON signup_statistics.day = days.day::date
+GROUP BY 1 ORDER BY 1
+"""
+
+# --- operators: by ID or in bulk, and never a row whose effect is being performed
+
+FIND_ROW = """
+SELECT id, effect, user_id, attempts, created_at, correlation_id, state, last_error, due_at, expires_at, dead_at,
+       NULL::timestamptz AS settled_at, NULL::jsonb AS result
+FROM outbox WHERE id = $1
+UNION ALL
+SELECT id, effect, user_id, attempts, created_at, correlation_id, outcome, NULL, NULL, NULL, NULL, settled_at, result
+FROM outbox_settled WHERE id = $1
+LIMIT 1
+"""
+
+_RETRIED = """
+    UPDATE outbox SET
+        state = 'pending', due_at = now(), dead_at = NULL,
+        expires_at = CASE WHEN outbox.state = 'dead' THEN greatest(expires_at, now() + make_interval(secs => {give_up}))
+                     ELSE expires_at END
+    FROM wanted WHERE outbox.id = wanted.id
+    RETURNING outbox.id, user_id, effect, correlation_id, traceparent, wanted.state AS was
+), noted AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT 'outbox.retried', id::text, array_remove(ARRAY[user_id::text], NULL), {actor}, correlation_id, traceparent,
+           jsonb_build_object('effect', effect, 'was', was)
+    FROM again
+)"""
+
+RETRY_IF_DEAD_OR_PENDING = f"""
+WITH wanted AS (
+    SELECT id, state FROM outbox WHERE id = $1 AND state IN ('dead', 'pending') FOR UPDATE
+), again AS ({_RETRIED.format(give_up="$2", actor="$3")}
+SELECT id FROM again
+"""
+
+CANCEL_IF_DEAD_OR_PENDING = """
+WITH gone AS (
+    DELETE FROM outbox WHERE id = $1 AND state IN ('dead', 'pending') RETURNING *
+), kept AS (
+    INSERT INTO outbox_settled
+        (id, effect, user_id, payload, outcome, result, attempts, created_at, correlation_id, traceparent)
+    SELECT id, effect, user_id, payload, 'canceled', jsonb_build_object('was', state), attempts,
+        least(created_at, now()), correlation_id, traceparent
+    FROM gone
+), noted AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT 'outbox.canceled', id::text, array_remove(ARRAY[user_id::text], NULL), $2, correlation_id, traceparent,
+           jsonb_build_object('effect', effect, 'was', state)
+    FROM gone
+)
+SELECT id FROM gone
+"""
+
+# A pending row that is due already is not touched, so that a loop over batches comes to its end; nor is one that was
+# never refused, for it waits on purpose: an import paces its mails.
+REDRIVE_MATCHING = f"""
+WITH wanted AS (
+    SELECT id, state FROM outbox
+    WHERE state = $1 AND (cardinality($2::text[]) = 0 OR effect = ANY ($2::text[]))
+      AND ($3::text IS NULL OR last_error ILIKE '%' || $3 || '%')
+      AND (state = 'dead' OR (due_at > now() AND last_error IS NOT NULL))
+    ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED
+), again AS ({_RETRIED.format(give_up="$5", actor="$6")}
+SELECT count(*) FROM again
+"""

@@ -1,0 +1,106 @@
+"""Works off one kind of effect: claim a batch, perform it, settle each row. One relay per effect; any number may run.
+
+What the other side says about a row settles that row. When it says nothing, the breaker hears it and the rows go back
+as they were (P9).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from shared.breaker import Breaker, BreakerState
+from shared.database import Pool
+from shared.ids import UUID, uuid7
+from shared.log import get_logger
+
+from . import queries
+from .effects import Effect, SettlingEffect
+from .entry import Bury, Cancel, Deliver, Entry, Outcome, PeerFaultError, Retry, decide_next
+
+_log = get_logger(__name__)
+
+
+class Relay:
+    """A loop (`shared.loops`). `counts` is how rows were settled since the process started."""
+
+    def __init__(self, pool: Pool, effect: Effect, *, breaker: Breaker, batch: int, lease_seconds: float) -> None:
+        self.name = f"relay-{effect.name}"
+        self.counts: Counter[str] = Counter()
+        self.breaker = breaker
+        self._pool = pool
+        self._effect = effect
+        self._settle_delivered = (
+            effect.settle_delivered if isinstance(effect, SettlingEffect) else queries.SETTLE_DELIVERED_IF_LEASED
+        )
+        self._most = batch
+        # Halved by each fault, doubled by each answer: one row that breaks the other side is soon alone in its batch.
+        self._batch = batch
+        self._lease_seconds = lease_seconds
+
+    async def run_once(self) -> bool:
+        """One batch; says whether there may be more to do at once. Commits the claim, then each kind of settlement."""
+        allowed = self.breaker.allowance(self._batch)
+        if not allowed:
+            return False
+        lease = uuid7()
+        entries: list[Entry] = []
+        try:
+            entries = await self._claim(allowed, lease)
+        finally:
+            if not entries:
+                self.breaker.unused()
+        if not entries:
+            return False
+        try:
+            outcomes = await self._effect.perform(entries)
+        except PeerFaultError as fault:
+            await self._release(entries, lease, fault)
+            return self.breaker.state is BreakerState.CLOSED
+        except BaseException:
+            # A fault of ours or the end of the process. The lease brings the rows back.
+            self.breaker.unused()
+            raise
+        self.breaker.succeeded()
+        self._batch = min(self._most, self._batch * 2)
+        await self._settle(entries, outcomes, lease)
+        return len(entries) == allowed
+
+    async def _claim(self, limit: int, lease: UUID) -> list[Entry]:
+        rows = await self._pool.fetch(queries.CLAIM_DUE, self._effect.name, limit, lease, self._lease_seconds)
+        return [Entry(**{**row, "payload": orjson.loads(row["payload"])}) for row in rows]
+
+    async def _release(self, entries: Sequence[Entry], lease: UUID, fault: PeerFaultError) -> None:
+        self.breaker.faulted(str(fault))
+        self._batch = max(1, len(entries) // 2)
+        _log.warning("relay_peer_fault", effect=self._effect.name, rows=len(entries), error=str(fault))
+        await self._write("released", queries.RELEASE_IF_LEASED, lease, [entry.id for entry in entries], str(fault))
+
+    async def _settle(self, entries: Sequence[Entry], outcomes: Mapping[UUID, Outcome], lease: UUID) -> None:
+        decided = [(entry.id, decide_next(entry, outcomes[entry.id])) for entry in entries]
+        delivered = [(key, orjson.dumps(it.result).decode()) for key, it in decided if isinstance(it, Deliver)]
+        again = [(key, it.delay_seconds, it.error, int(it.counted)) for key, it in decided if isinstance(it, Retry)]
+        canceled = [(key, it.reason) for key, it in decided if isinstance(it, Cancel)]
+        dead = [(key, it.error) for key, it in decided if isinstance(it, Bury)]
+        if delivered:
+            await self._write("delivered", self._settle_delivered, lease, *_columns(delivered))
+        if again:
+            await self._write("retried", queries.SETTLE_RETRY_IF_LEASED, lease, *_columns(again))
+        if canceled:
+            await self._write("canceled", queries.SETTLE_CANCELED_IF_LEASED, lease, *_columns(canceled))
+        if dead:
+            await self._write("dead", queries.SETTLE_DEAD_IF_LEASED, lease, *_columns(dead))
+            _log.warning("outbox_dead", effect=self._effect.name, rows=[str(key) for key, _ in dead])
+
+    async def _write(self, what: str, query: str, lease: UUID, ids: Sequence[object], *columns: object) -> None:
+        """One fenced statement over `ids`; whoever else holds a row by now keeps it, and that is counted."""
+        written = await self._pool.fetchval(query, lease, ids, *columns)
+        self.counts[what] += written
+        lost = len(ids) - written
+        if lost:
+            self.counts["lease_lost"] += lost
+            _log.warning("lease_lost", effect=self._effect.name, rows=lost, while_writing=what)
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,27 @@
+"""How loud a finding is: red wakes somebody up, a warning is counted. One line of configuration changes it."""
+
+import enum
+from collections.abc import Mapping
+
+
+class Severity(enum.StrEnum):
+    RED = "red"
+    WARNING = "warning"
+
+
+def read_severities(text: str, defaults: Mapping[str, Severity]) -> dict[str, Severity]:
+    """`defaults` with what `text` says of them: `name=warning,other=red`.
+
+    Raises:
+        ValueError: it names nothing there is, or no severity.
+    """
+    severities = dict(defaults)
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, severity = (word.strip() for word in part.partition("="))
+        if name not in defaults:
+            raise ValueError(f"no check or alert is named {name!r}; there are {', '.join(sorted(defaults))}")
+        try:
+            severities[name] = Severity(severity)
+        except ValueError:
+            raise ValueError(f"{name} must be `red` or `warning`, not {severity!r}") from None
+    return severities

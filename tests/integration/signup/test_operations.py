@@ -1,0 +1,120 @@
+"""What operators ask of the signup API."""
+
+import asyncio
+
+import pytest
+from fastapi import FastAPI
+
+from services.signup.app import create_app
+from services.signup.ledger.upkeep import Heartbeat, Partitions
+from services.signup.settings import Settings
+from shared import problem
+from tests.support.apis import Api, running
+from tests.support.databases import Clone
+from tests.support.signups import SignupBook
+
+
+async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api: Api, book: SignupBook) -> None:
+    before = (await signup_api.http.get("/health")).json()
+    assert before["checks"]["worker"]["status"] == "warn", "nobody has reported"
+    await Heartbeat(book.pool, lambda: {"effects": {"mail": {"breaker": "closed", "last_fault": None}}}).run_once()
+    well = await signup_api.http.get("/health")
+    assert (well.status_code, well.json()["status"]) == (200, "pass")
+    await book.sign_up("asa@example.org", "bo@example.org")
+    first, second = await book.rows("outbox")
+    await book.run("UPDATE outbox SET created_at = created_at - interval '2 minutes' WHERE id = $1", first["id"])
+    dead = "state = 'dead', dead_at = now(), due_at = NULL, last_error = 'x'"
+    await book.run(f"UPDATE outbox SET {dead} WHERE id = $1", second["id"])
+    await Heartbeat(book.pool, lambda: {"effects": {"mail": {"breaker": "open", "last_fault": "503"}}}).run_once()
+    report = (await signup_api.http.get("/health")).json()
+    worried = {name for name, check in report["checks"].items() if check["status"] == "warn"}
+    assert worried == {"outbox_oldest_due", "outbox_dead", "breaker_mail"}
+    assert report["checks"]["breaker_mail"]["detail"] == "503"
+    await book.run("UPDATE heartbeats SET at = at - interval '2 minutes'")
+    failing = await signup_api.http.get("/health")
+    assert (failing.status_code, failing.json()["checks"]["worker"]["status"]) == (503, "fail")
+
+
+async def test_valkey_being_away_is_a_warning_and_signups_go_on(
+    signup_settings: Settings, signup_database: Clone
+) -> None:
+    settings = signup_settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    async with running(create_app(settings), signup_database.database) as api:
+        assert (await api.http.get("/health")).json()["checks"]["valkey"]["status"] == "warn"
+        assert (await api.http.get("/health/ready")).status_code == 200
+        answer = await api.http.post("/v1/signups", json={"email": "bo@example.org", "name": "Bo"})
+        assert answer.status_code == 202
+
+
+async def test_without_its_database_it_lives_is_not_ready_and_says_503(
+    signup_settings: Settings, signup_database: Clone
+) -> None:
+    url = "postgresql://nobody:x@127.0.0.1:1/none"
+    settings = signup_settings.model_copy(update={"signup_runtime_database_url": url})
+    async with running(create_app(settings), signup_database.database) as api:
+        assert (await api.http.get("/health/live")).status_code == 200
+        ready, health = await asyncio.gather(api.http.get("/health/ready"), api.http.get("/health"))
+        assert (ready.status_code, ready.json()["type"]) == (503, "/problems/unavailable")
+        assert (health.status_code, health.json()["checks"]["database"]["status"]) == (503, "fail")
+        answer = await api.http.post("/v1/signups", json={"email": "bo@example.org", "name": "Bo"})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "127.0.0.1" not in answer.text
+
+
+async def test_history_is_found_by_subject_by_relation_and_by_kind(signup_api: Api, book: SignupBook) -> None:
+    (asa, _) = await book.sign_up("asa@example.org", "bo@example.org")
+    owed = await book.row("outbox", user_id=asa.user["id"])
+    async with await signup_api.as_client("auditor", ["audit:read"]) as auditor:
+        for subject in (asa.user["id"], owed["id"]):
+            page = (await auditor.get("/audit/history", params={"subject": str(subject)})).json()
+            assert [entry["subject"] for entry in page["items"]] == [str(asa.user["id"])]
+        page = (await auditor.get("/audit/history", params={"kind": "user.signed_up", "limit": 1})).json()
+        rest = await auditor.get("/audit/history", params={"kind": "user.signed_up", "cursor": page["next_cursor"]})
+        assert len(page["items"]) == len(rest.json()["items"]) == 1
+        assert page["items"] != rest.json()["items"]
+        assert set(page["items"][0]) == {
+            *("id", "at", "kind", "subject", "related", "actor", "correlation_id", "detail")
+        }
+    assert (await signup_api.http.get("/audit/history")).status_code == 401
+
+
+async def test_every_kind_of_problem_explains_itself(signup_api: Api) -> None:
+    for kind in problem.kinds():
+        answer = await signup_api.http.get(f"/problems/{kind.slug}")
+        assert (answer.status_code, answer.json()["type"]) == (200, f"/problems/{kind.slug}")
+        assert len(answer.json()["explanation"]) > len("too short to explain")
+    assert (await signup_api.http.get("/problems/none-of-ours")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("DELETE", "/v1/signups", 405), ("GET", "/v1/signups", 405)],
+)
+async def test_the_frameworks_own_errors_are_problems(signup_api: Api, method: str, path: str, status: int) -> None:
+    answer = await signup_api.http.request(method, path)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+
+
+async def test_metrics_name_routes_and_never_paths(signup_api: Api) -> None:
+    await signup_api.http.get("/verify/secret-token")
+    await signup_api.http.get("/v1/users/asa@example.org")
+    await signup_api.http.request("BREW", "/nothing")
+    text = (await signup_api.http.get("/metrics")).text
+    assert 'route="/verify/{token}"' in text
+    assert not any(word in text for word in ("secret-token", "asa@", "nothing", "BREW"))
+
+
+async def test_the_worker_makes_room_for_the_months_to_come(book: SignupBook, signup_database: Clone) -> None:
+    before = await book.pool.fetchval("SELECT count(*) FROM pg_inherits")
+    assert await Partitions(signup_database.database.pool).run_once() is False
+    assert await book.pool.fetchval("SELECT count(*) FROM pg_inherits") == before, "the migration made them"
+
+
+def test_the_document_describes_the_optional_key_and_problems(signup_settings: Settings) -> None:
+    app: FastAPI = create_app(signup_settings)
+    document = app.openapi()
+    signup = document["paths"]["/v1/signups"]["post"]
+    assert signup["security"] == [{}, {"ApiKey": []}]
+    assert set(signup["responses"]) >= {"200", "201", "202", "401", "403", "409", "413", "415", "422", "500", "503"}
+    assert "application/problem+json" in signup["responses"]["422"]["content"]
+    assert "Problem" in document["components"]["schemas"]

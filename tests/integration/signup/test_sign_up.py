@@ -1,0 +1,232 @@
+"""POST /v1/signups."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from shared.correlation import REQUEST_ID_HEADER
+from tests.support.apis import Api
+from tests.support.databases import Clone
+from tests.support.signups import SignupBook
+
+BO = {"email": "bo@example.org", "name": "Bo"}
+
+
+async def test_a_signup_commits_the_person_their_mail_and_its_history_together(
+    signup_api: Api, book: SignupBook
+) -> None:
+    traceparent = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    body = {"email": "Asa@BÜCHER.example", "name": " Åsa ", "locale": "sv_SE", "metadata": {"plan": "x"}}
+    headers = {REQUEST_ID_HEADER: "why", "traceparent": traceparent}
+    answer = await signup_api.http.post("/v1/signups", json=body, headers=headers)
+    assert (answer.status_code, answer.content) == (202, b'{"status":"accepted"}\n')
+    user, owed, entry = await book.row("users"), await book.row("outbox"), await book.row("history")
+    assert user["email"] == "Asa@bücher.example"
+    assert user["email_key"] == "asa@xn--bcher-kva.example"
+    assert (user["status"], user["source"], user["locale"]) == ("pending", "web", "sv-SE")
+    assert owed["payload"]["to"] == {"email": "Asa@bücher.example", "name": "Åsa"}
+    assert (owed["effect"], owed["state"], owed["user_id"]) == ("mail", "pending", user["id"])
+    assert (owed["correlation_id"], owed["traceparent"]) == ("why", traceparent)
+    assert (entry["kind"], entry["subject"], entry["actor"]) == ("user.signed_up", str(user["id"]), "anonymous")
+    assert (entry["related"], entry["correlation_id"]) == ([str(owed["id"])], "why")
+    assert user["created_at"] == owed["created_at"] == user["last_mail_at"], "they are of one transaction"
+
+
+async def test_no_row_holds_a_token_or_a_key(signup_api: Api, book: SignupBook) -> None:
+    await signup_api.http.post("/v1/signups", json=BO)
+    token = await book.token(BO["email"])
+    stored = str([await book.rows(table) for table in ("users", "outbox", "history")])
+    assert token not in stored
+    assert "k" * 32 not in stored
+
+
+async def test_history_holds_nothing_personal(signup_api: Api, book: SignupBook) -> None:
+    for _ in range(2):
+        await signup_api.http.post("/v1/signups", json={"email": "astrid@example.org", "name": "Lindgren"})
+    stored = str(await book.rows("history"))
+    assert not any(word in stored for word in ("astrid", "Lindgren", "example"))
+
+
+async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncClient, book: SignupBook) -> None:
+    created = await client.post("/v1/signups", json=BO)
+    user = created.json()
+    assert (created.status_code, created.headers["Location"]) == (201, f"/v1/users/{user['id']}")
+    assert list(user) == [
+        *("id", "email", "name", "locale", "status", "source", "external_id", "metadata", "created_at", "verified_at")
+    ]
+    assert (user["source"], user["status"], user["verified_at"]) == ("shop", "pending", None)
+    assert user["created_at"].endswith("Z")
+    again = await client.post("/v1/signups", json=BO | {"name": "Bosse"})
+    assert (again.status_code, again.json()) == (200, user | {"name": "Bosse"})
+    actors = [entry["actor"].partition("/")[0] for entry in await book.rows("history") if "user" in entry["kind"]]
+    assert actors == ["key:shop", "key:shop"]
+
+
+async def test_a_service_learns_that_an_address_is_verified_and_changes_nothing(
+    client: httpx.AsyncClient, book: SignupBook
+) -> None:
+    await client.post("/v1/signups", json=BO)
+    await book.run("UPDATE users SET status = 'verified', verified_at = now()")
+    await book.let_the_cooldown_pass()
+    before = await book.rows("users"), await book.counts()
+    refused = await client.post("/v1/signups", json={"email": "BO@example.org", "name": "Mallory"})
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/already-verified")
+    assert (await book.rows("users"), await book.counts()) == before
+
+
+@pytest.mark.parametrize("header", ["Bearer cf_nonsense", "Basic Ym86Ym8=", ""])
+async def test_a_bad_key_is_not_taken_for_nobody(signup_api: Api, book: SignupBook, header: str) -> None:
+    refused = await signup_api.http.post("/v1/signups", json=BO, headers={"Authorization": header})
+    assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
+    assert (await book.counts())["users"] == 0
+
+
+async def test_a_key_without_the_scope_is_refused(signup_api: Api, book: SignupBook) -> None:
+    async with await signup_api.as_client("reader", ["users:read"]) as reader:
+        assert (await reader.post("/v1/signups", json=BO)).status_code == 403
+    assert (await book.counts())["users"] == 0
+
+
+async def test_again_within_the_cooldown_changes_the_details_and_owes_no_mail(
+    signup_api: Api, book: SignupBook
+) -> None:
+    await signup_api.http.post("/v1/signups", json=BO)
+    await signup_api.http.post("/v1/signups", json={"email": "BO@Example.ORG", "name": "Bosse", "locale": "sv"})
+    user = await book.row("users")
+    assert (user["email"], user["name"], user["locale"]) == ("bo@example.org", "Bosse", "sv")
+    assert (await book.row("outbox"))["payload"]["to"]["name"] == "Bo", "what was owed stays as it was pinned"
+    assert [entry["kind"] for entry in await book.rows("history")] == ["user.signed_up", "user.signed_up_again"]
+
+
+async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_address_on_record(
+    signup_api: Api, book: SignupBook
+) -> None:
+    await signup_api.http.post("/v1/signups", json=BO)
+    await book.let_the_cooldown_pass()
+    await signup_api.http.post("/v1/signups", json={"email": "BO@EXAMPLE.org", "name": "Bosse"})
+    first, second = await book.rows("outbox")
+    assert second["payload"]["to"] == {"email": "bo@example.org", "name": "Bosse"}
+    assert second["payload"]["template"] == first["payload"]["template"] == "verification"
+    assert (await book.rows("history"))[1]["related"] == [str(second["id"])]
+
+
+async def test_a_verified_owner_is_told_once_per_cooldown_and_nothing_else_changes(
+    signup_api: Api, book: SignupBook
+) -> None:
+    await signup_api.http.post("/v1/signups", json=BO)
+    await book.run("UPDATE users SET status = 'verified', verified_at = now()")
+    await book.let_the_cooldown_pass()
+    before = await book.row("users")
+    for _ in range(3):
+        await signup_api.http.post("/v1/signups", json=BO | {"name": "Mallory", "locale": "de"})
+    assert await book.row("users") | {"last_mail_at": None} == before | {"last_mail_at": None}
+    _, told = await book.rows("outbox")
+    assert told["payload"]["template"] == "already-registered"
+    assert told["payload"]["to"] == {"email": "bo@example.org", "name": "Bo"}
+    assert "link" not in told["payload"]
+
+
+async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api: Api, book: SignupBook) -> None:
+    async def answer(email: str) -> tuple[int, bytes, dict[str, str]]:
+        answered = await signup_api.http.post("/v1/signups", json={"email": email, "name": "X"})
+        headers = {name: value for name, value in answered.headers.items() if name != REQUEST_ID_HEADER.lower()}
+        return answered.status_code, answered.content, headers
+
+    await book.sign_up("pending@example.org", "verified@example.org")
+    await book.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
+    answers = [await answer(f"{kind}@example.org") for kind in ("new", "pending", "verified", "verified")]
+    assert answers == [answers[0]] * 4
+
+
+async def test_two_hundred_signups_of_one_address_at_once_make_one_person_and_one_mail(
+    signup_api: Api, book: SignupBook
+) -> None:
+    answers = await asyncio.gather(*(signup_api.http.post("/v1/signups", json=BO) for _ in range(200)))
+    assert {answer.status_code for answer in answers} == {202}
+    counts = await book.counts()
+    assert (counts["users"], counts["outbox"], counts["history"]) == (1, 1, 200)
+
+
+async def test_signups_that_come_at_once_share_statements_and_each_gets_its_own_answer(
+    client: httpx.AsyncClient, book: SignupBook
+) -> None:
+    people = [{"email": f"p{n}@example.org", "name": f"Person {n}", "metadata": {"n": n}} for n in range(60)]
+    answers = await asyncio.gather(*(client.post("/v1/signups", json=person) for person in people))
+    assert [(answer.json()["name"], answer.json()["metadata"]["n"]) for answer in answers] == [
+        (f"Person {n}", n) for n in range(60)
+    ]
+    assert len({user["created_at"] for user in await book.rows("users")}) < 60, "they shared commits"
+
+
+async def test_what_one_person_brings_in_does_not_fail_the_others(
+    signup_api: Api, book: SignupBook, signup_database: Clone
+) -> None:
+    owner = await asyncpg.connect(signup_database.owner_url)
+    await owner.execute("ALTER TABLE users ADD CONSTRAINT no_mallory CHECK (name <> 'Mallory')")
+    await owner.close()
+    people = [{"email": f"p{n}@example.org", "name": "Mallory" if n == 7 else "Bo"} for n in range(20)]
+    answers = await asyncio.gather(*(signup_api.http.post("/v1/signups", json=person) for person in people))
+    assert [answer.status_code for answer in answers] == [500 if n == 7 else 202 for n in range(20)]
+    counts = await book.counts()
+    assert (counts["users"], counts["outbox"], counts["history"]) == (19, 19, 19)
+
+
+NASTY: list[tuple[dict[str, Any], str]] = [
+    ({}, "/email"),
+    ({"email": "bo@example.org"}, "/name"),
+    (BO | {"email": "bo@example.org\r\nBcc: x@example.org"}, "/email"),
+    (BO | {"name": "Bo\u0000"}, "/name"),
+    (BO | {"name": "Bo\r\nBcc: x"}, "/name"),
+    (BO | {"name": " \t "}, "/name"),
+    (BO | {"locale": "../../etc"}, "/locale"),
+    (BO | {"metadata": {"a": "x" * 5000}}, "/metadata"),
+    (BO | {"metadata": {"\u0000": 1}}, "/metadata"),
+    (BO | {"metadata": "{}"}, "/metadata"),
+    (BO | {"status": "verified"}, "/status"),
+]
+
+
+@pytest.mark.parametrize(("body", "pointer"), NASTY)
+async def test_bad_input_names_its_field_and_leaves_nothing_behind(
+    signup_api: Api, book: SignupBook, body: dict[str, Any], pointer: str
+) -> None:
+    refused = await signup_api.http.post("/v1/signups", json=body, headers={"Idempotency-Key": "k"})
+    assert (refused.status_code, refused.headers["Content-Type"]) == (422, "application/problem+json")
+    assert pointer in [error["pointer"] for error in refused.json()["errors"]]
+    assert set((await book.counts()).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"{", "application/json", 422),
+        (b"", "application/json", 422),
+        (b"[]", "application/json", 422),
+        (b'{"email": "bo@example.org", "name": "\\ud800"}', "application/json", 422),
+        (b'{"email": "bo@example.org", "name": "\xff"}', "application/json", 422),
+        (b'{"email": "bo@example.org", "name": "Bo", "metadata": {"a": NaN}}', "application/json", 422),
+        (b"email=bo@example.org&name=Bo", "application/x-www-form-urlencoded", 415),
+        (b'{"email": "bo@example.org", "name": "Bo"}', "text/plain", 415),
+        (b" " * 70_000, "application/json", 413),
+    ],
+)
+async def test_what_cannot_be_read_is_a_problem_and_leaves_nothing_behind(
+    signup_api: Api, book: SignupBook, body: bytes, content_type: str, status: int
+) -> None:
+    refused = await signup_api.http.post("/v1/signups", content=body, headers={"Content-Type": content_type})
+    assert (refused.status_code, refused.headers["Content-Type"]) == (status, "application/problem+json")
+    assert set((await book.counts()).values()) == {0}
+
+
+async def test_a_body_without_a_length_is_refused_once_it_is_too_long(signup_api: Api, book: SignupBook) -> None:
+    async def chunks() -> Any:
+        for _ in range(70):
+            yield b" " * 1000
+
+    headers = {"Content-Type": "application/json"}
+    refused = await signup_api.http.post("/v1/signups", content=chunks(), headers=headers)
+    assert (refused.status_code, refused.json()["type"]) == (413, "/problems/payload-too-large")
+    assert (await book.counts())["users"] == 0

@@ -1,0 +1,23 @@
+"""Bad data put where no process could put it: by the owner, past constraints and triggers."""
+
+import asyncpg
+
+from .databases import Clone
+
+
+async def plant(clone: Clone, *statements: str) -> None:
+    owner = await asyncpg.connect(clone.owner_url)
+    try:
+        for statement in statements:
+            await owner.execute(statement)
+    finally:
+        await owner.close()
+
+
+async def findings(clone: Clone) -> dict[str, tuple[int, int]]:
+    """What the last run of each check found and mended, where it found anything or broke."""
+    rows = await clone.database.pool.fetch(
+        "SELECT name, violations, fixed, error FROM check_results WHERE violations > 0 OR error IS NOT NULL"
+    )
+    assert [row["error"] for row in rows if row["error"]] == []
+    return {row["name"]: (row["violations"], row["fixed"]) for row in rows}

@@ -1,0 +1,74 @@
+"""Delivery put together for a test: the real parts, without the process around them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.mail.delivery.deliver import Delivery
+from services.mail.delivery.gateways.connection import Timeouts
+from services.mail.delivery.gateways.failover import Gateways, Route
+from services.mail.delivery.gateways.protocol import Gateway
+from services.mail.delivery.gateways.settings import GatewaySettings, Tls
+from services.mail.delivery.gateways.smtp import SmtpGateway
+from services.mail.delivery.leases import Leases
+from services.mail.delivery.mail import RetryPolicy
+from services.mail.delivery.recorder import Recorder
+from services.mail.delivery.rescue import Rescue
+from shared.database import Pool
+
+# A gateway that says nothing is given this long in tests.
+IMPATIENT = Timeouts(command_seconds=0.15, reply_seconds=0.15)
+PATIENT = Timeouts(command_seconds=20, reply_seconds=20)
+
+
+@dataclass(frozen=True)
+class Rig:
+    """One worker."""
+
+    gateways: Gateways
+    recorder: Recorder
+    leases: Leases
+    delivery: Delivery
+    rescue: Rescue
+    wake: asyncio.Event
+
+    async def deliver(self) -> None:
+        """Claim until there is nothing due that may be tried, and wait for what is in flight."""
+        while await self.delivery.run_once() or self.delivery.in_flight:
+            await self.finish()
+
+    async def finish(self) -> None:
+        if tasks := list(self.delivery._tasks):
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        for task in list(self.delivery._tasks):
+            task.cancel()
+        await self.recorder.close()
+        await self.gateways.close()
+
+
+def make_rig(
+    pool: Pool, gateways: Sequence[Gateway], *, policy: RetryPolicy | None = None, lease_seconds: float = 30
+) -> Rig:
+    recorder = Recorder(pool)
+    leases = Leases(pool, recorder.queue_lock, lease_seconds)
+    routed = Gateways([Route(gateway) for gateway in gateways])
+    policy = policy or RetryPolicy(draw=max)
+    wake = asyncio.Event()
+    return Rig(
+        routed,
+        recorder,
+        leases,
+        Delivery(pool, routed, recorder, leases, policy, lease_seconds=lease_seconds, wake=wake),
+        Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=0),
+        wake,
+    )
+
+
+def smtp_gateway(
+    port: int, *, name: str = "scripted", timeouts: Timeouts = PATIENT, connections: int = 2, tls: Tls = Tls.NONE
+) -> SmtpGateway:
+    return SmtpGateway(
+        GatewaySettings(name, "127.0.0.1", port, tls, connections=connections), timeouts, "worker.example"
+    )

@@ -1,0 +1,194 @@
+"""An SMTP server that does what a script says at each step of the conversation, good or bad."""
+
+import asyncio
+import contextlib
+import enum
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+
+class Deed(enum.Enum):
+    DROP = "closes the connection"
+    HANG = "says nothing"
+    GARBAGE = "says what is no SMTP reply"
+
+
+@dataclass(frozen=True)
+class Slowly:
+    """The reply in pieces of one byte, each in a segment of its own."""
+
+    reply: str
+
+
+# A reply such as "450 4.2.1 later", lines separated by \n; None: what a good server does.
+Act = str | Deed | Slowly | None
+
+# `banner`, `EHLO`, `AUTH`, `STARTTLS`, `MAIL`, `RCPT`, `DATA`, `body` (its first bytes), `dot`, `RSET`, `NOOP`, `QUIT`.
+# A sequence is used up act by act, then the server is good.
+Script = Mapping[str, Act | Sequence[Act]]
+
+_GOOD = {"banner": "220 scripted ESMTP", "DATA": "354 go ahead", "QUIT": "221 bye", "dot": "250 2.0.0 taken"}
+
+
+@dataclass
+class Received:
+    """A mail whose final dot arrived; `accepted` when that was answered with 250."""
+
+    sender: str
+    recipient: str
+    data: bytes
+    accepted: bool = False
+
+
+@dataclass
+class ScriptedSmtp:
+    script: Script
+    extensions: Sequence[str] = ("SMTPUTF8",)
+    tls: ssl.SSLContext | None = None
+    received: list[Received] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    connections: int = 0
+    open_now: int = 0
+    most_open: int = 0
+    port: int = 0
+    # Set when the final dot has been read: for tests that then take something away.
+    dot_seen: asyncio.Event = field(default_factory=asyncio.Event)
+    # Awaited between reading the final dot and answering it.
+    before_dot_reply: Callable[[], Awaitable[object]] | None = None
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _used: dict[str, int] = field(default_factory=dict)
+
+    def act(self, step: str) -> Act:
+        acts = self.script.get(step)
+        if isinstance(acts, Sequence) and not isinstance(acts, str):
+            place = self._used.get(step, 0)
+            self._used[step] = place + 1
+            return acts[place] if place < len(acts) else None
+        return acts
+
+    @property
+    def accepted(self) -> list[Received]:
+        return [mail for mail in self.received if mail.accepted]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+        self.writers.add(writer)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, _Over):
+                await _Conversation(self, reader, writer).run()
+        finally:
+            self.open_now -= 1
+            self.writers.discard(writer)
+            writer.close()
+
+
+class _Over(Exception):  # noqa: N818 - no error: the script ends the conversation here
+    """The connection is to be closed."""
+
+
+class _Conversation:
+    def __init__(self, server: ScriptedSmtp, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.server = server
+        self.reader = reader
+        self.writer = writer
+        self.sender = self.recipient = ""
+
+    async def run(self) -> None:
+        await self._do("banner")
+        while line := (await self.reader.readline()).decode():
+            self.server.commands.append(line.strip())
+            verb, _, rest = line.strip().partition(" ")
+            await self._answer(verb.upper(), rest)
+
+    async def _answer(self, verb: str, rest: str) -> None:
+        match verb:
+            case "EHLO":
+                await self._do("EHLO", "\n".join(["250 scripted", *(f"250 {name}" for name in self.server.extensions)]))
+            case "MAIL":
+                self.sender = rest.partition("<")[2].partition(">")[0]
+                await self._do("MAIL")
+            case "RCPT":
+                self.recipient = rest.partition("<")[2].partition(">")[0]
+                await self._do("RCPT")
+            case "DATA":
+                if (await self._do("DATA")).startswith("354"):
+                    await self._body()
+            case "STARTTLS":
+                await self._do("STARTTLS", "220 go")
+                assert self.server.tls is not None
+                await self.writer.start_tls(self.server.tls)
+            case "QUIT":
+                await self._do("QUIT")
+                raise _Over
+            case _:
+                await self._do(verb, "235 in" if verb == "AUTH" else "250 ok")
+
+    async def _body(self) -> None:
+        lines: list[bytes] = []
+        while (line := await self.reader.readline()) != b".\r\n":
+            if not line:
+                raise _Over
+            if not lines and self.server.act("body") is Deed.DROP:
+                raise _Over
+            lines.append(line.removeprefix(b"."))
+        received = Received(self.sender, self.recipient, b"".join(lines))
+        self.server.received.append(received)
+        self.server.dot_seen.set()
+        if self.server.before_dot_reply is not None:
+            await self.server.before_dot_reply()
+        if (await self._do("dot")).startswith("250"):
+            received.accepted = True
+
+    async def _do(self, step: str, good: str = "250 ok") -> str:
+        """Act as the script says, and return the reply that was given."""
+        act = self.server.act(step)
+        match act:
+            case Deed.DROP:
+                raise _Over
+            case Deed.HANG:
+                await self.reader.read()  # until the other side has had enough
+                raise _Over
+            case Deed.GARBAGE:
+                self.writer.write(b"\x16\x03 what?\r\n")
+                return ""
+            case Slowly(reply):
+                for byte in _lines(reply):
+                    self.writer.write(bytes([byte]))
+                    await self.writer.drain()
+                    await asyncio.sleep(0)
+                return reply
+            case _:
+                reply = act or _GOOD.get(step, good)
+                self.writer.write(_lines(reply))
+                return reply
+
+
+def _lines(reply: str) -> bytes:
+    """A multi-line reply has a hyphen after the code of all lines but the last (RFC 5321 section 4.2.1)."""
+    *first, last = reply.split("\n")
+    return "".join(f"{line[:3]}-{line[4:]}\r\n" for line in first).encode() + f"{last}\r\n".encode()
+
+
+@asynccontextmanager
+async def scripted_smtp(
+    script: Script | None = None,
+    *,
+    extensions: Sequence[str] = ("SMTPUTF8",),
+    tls: ssl.SSLContext | None = None,
+    implicit_tls: bool = False,
+    port: int = 0,
+) -> AsyncIterator[ScriptedSmtp]:
+    """A server on loopback, on a free port unless told, for as long as the block lasts; then it is dead at once."""
+    scripted = ScriptedSmtp(script or {}, extensions, tls)
+    server = await asyncio.start_server(scripted.serve, "127.0.0.1", port, ssl=tls if implicit_tls else None)
+    scripted.port = server.sockets[0].getsockname()[1]
+    try:
+        yield scripted
+    finally:
+        server.close()
+        for writer in list(scripted.writers):
+            writer.transport.abort()

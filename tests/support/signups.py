@@ -1,0 +1,70 @@
+"""The signup book, as tests look into it and change it behind the service's back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from services.signup.accounts.sign_up import Ask, Caller, Details, SignedUp, write
+from services.signup.accounts.terms import Terms
+from services.signup.accounts.token import TokenRing
+from shared.addresses import parse_address
+from shared.correlation import Correlation
+from shared.database import Pool
+from shared.ids import UUID
+
+ANYONE = Caller(None, "anonymous", "anonymous:test")
+
+
+@dataclass(frozen=True)
+class SignupBook:
+    pool: Pool
+    ring: TokenRing
+    terms: Terms
+
+    async def sign_up(self, *emails: str) -> list[SignedUp]:
+        """People with a verification mail owed, without an API."""
+        asks = [
+            Ask(Details(parse_address(email), email.partition("@")[0]), ANYONE, Correlation(f"because-of-{email}"))
+            for email in emails
+        ]
+        done = await write(self.pool, asks, self.terms)
+        return [done[ask.email_key] for ask in asks]
+
+    async def rows(self, table: str, **where: Any) -> list[dict[str, Any]]:
+        """Rows of a table, oldest first."""
+        condition = " AND ".join(f"{name} = ${n}" for n, name in enumerate(where, 1)) or "true"
+        found = await self.pool.fetch(f"SELECT * FROM {table} WHERE {condition} ORDER BY id", *where.values())
+        return [
+            {
+                key: orjson.loads(value) if key in {"payload", "result", "detail"} else value
+                for key, value in row.items()
+            }
+            for row in found
+        ]
+
+    async def row(self, table: str, **where: Any) -> dict[str, Any]:
+        (only,) = await self.rows(table, **where)
+        return only
+
+    async def counts(self) -> dict[str, int]:
+        """How many rows stand in each table that a signup may write."""
+        return {
+            table: await self.pool.fetchval(f"SELECT count(*) FROM {table}")
+            for table in ("users", "outbox", "outbox_settled", "history", "idempotency_keys")
+        }
+
+    async def run(self, statement: str, *values: Any) -> None:
+        await self.pool.execute(statement, *values)
+
+    async def let_the_cooldown_pass(self) -> None:
+        await self.run("UPDATE users SET last_mail_at = last_mail_at - interval '1 hour'")
+
+    async def token(self, email: str) -> str:
+        """The token of the newest verification mail to an address."""
+        outbox_id: UUID = await self.pool.fetchval(
+            "SELECT id FROM outbox WHERE payload #>> '{to,email}' = $1 AND payload ->> 'template' = 'verification' "
+            "ORDER BY id DESC LIMIT 1",
+            email,
+        )
+        return self.ring.sign(outbox_id, self.ring.signing_key_id)

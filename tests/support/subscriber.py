@@ -1,0 +1,69 @@
+"""A webhook subscriber that answers as it is told. It speaks raw HTTP, so that it can also hang."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Received:
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class SubscriberStandIn:
+    """`answer_with` is a status, "hang", "hang_up" or "flood" (a body without end)."""
+
+    url: str = ""
+    answer_with: int | str = 204
+    received: list[Received] = field(default_factory=list)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        try:
+            while await self._answer_one(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        lines = [line.partition(":") for line in head.split("\r\n")[1:] if line]
+        headers = {name.lower(): value.strip() for name, _, value in lines}
+        self.received.append(Received(headers, await reader.readexactly(int(headers["content-length"]))))
+        if self.answer_with == "hang":
+            await reader.read()
+            return False
+        if self.answer_with == "hang_up":
+            return False
+        if self.answer_with == "flood":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+            while not writer.is_closing():
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+            return False
+        location = f"Location: {self.url}/elsewhere\r\n" if self.answer_with == 307 else ""
+        writer.write(f"HTTP/1.1 {self.answer_with} X\r\n{location}Content-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        return True
+
+    def hang_up(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+@asynccontextmanager
+async def subscriber_stand_in() -> AsyncIterator[SubscriberStandIn]:
+    stand_in = SubscriberStandIn()
+    server = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
+    stand_in.url = "http://127.0.0.1:{1}/hook".format(*server.sockets[0].getsockname())
+    try:
+        yield stand_in
+    finally:
+        stand_in.hang_up()
+        server.close()

@@ -1,0 +1,53 @@
+"""A door in front of a server that a test can open and shut: what a restart looks like to its clients."""
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit, urlunsplit
+
+from local.ports import pick_free
+
+
+class Forwarder:
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self.port = pick_free()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._pipes: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The same server, through the door."""
+        parts = self._parts
+        return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def shut(self) -> None:
+        """Cut every connection and refuse new ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.transport.abort()
+        pipes = list(self._pipes)
+        for pipe in pipes:
+            pipe.cancel()
+        await asyncio.gather(*pipes, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        self._writers |= {writer, there_writer}
+        for source, target in ((reader, there_writer), (there_reader, writer)):
+            pipe = asyncio.create_task(_pipe(source, target))
+            self._pipes.add(pipe)
+            pipe.add_done_callback(self._pipes.discard)
+
+
+async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := await source.read(65536):
+            target.write(chunk)
+            await target.drain()
+    target.close()

@@ -1,0 +1,10 @@
+"""What `/version` says is what is packaged."""
+
+import tomllib
+
+from shared.operations import VERSION
+from tests.support.databases import ROOT
+
+
+def test_the_version_answered_is_the_version_packaged() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -1,0 +1,87 @@
+"""What is asked of the mail service, and what its answers mean."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from services.signup.accounts.token import TokenRing
+from services.signup.outbox.entry import Done, Entry, Refused, TryLater
+from services.signup.outbox.mail import mail_request, verdict
+from shared.contract import BatchResult, MailRequest
+from shared.ids import uuid7
+
+OLD, NEW = "o" * 32, "n" * 32
+RING = TokenRing.from_setting(OLD)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def entry(template: str, **payload: Any) -> Entry:
+    to = {"email": "asa@example.org", "name": "Åsa"}
+    return Entry(
+        id=uuid7(), user_id=uuid7(), payload={"template": template, "to": to, "locale": "sv", **payload}, attempts=0,
+        created_at=NOW, expires_at=NOW, claimed_at=NOW, correlation_id="c-1",
+    )  # fmt: skip
+
+
+def verification() -> Entry:
+    link = {"base": "https://x.example", "key_id": RING.signing_key_id, "ttl_seconds": 259_200}
+    return entry("verification", link=link)
+
+
+def test_a_verification_mail_carries_a_link_with_the_token_of_its_row() -> None:
+    row = verification()
+    variables = mail_request(row, RING)["variables"]
+    base, _, token = variables["link"].rpartition("/")
+    assert base == "https://x.example/verify"
+    assert RING.verify(token) == row.id
+    assert variables["expires_in_hours"] == 72
+    assert variables["name"] == "Åsa"
+
+
+def test_every_retry_asks_for_the_same_bytes_even_after_a_key_rotation() -> None:
+    row = verification()
+    first = orjson.dumps(mail_request(row, RING))
+    later = replace(row, attempts=7, claimed_at=datetime.now(UTC))
+    assert orjson.dumps(mail_request(later, TokenRing.from_setting(f"{NEW},{OLD}"))) == first
+
+
+@pytest.mark.parametrize("template", ["welcome", "already-registered"])
+def test_other_mails_carry_no_link(template: str) -> None:
+    assert mail_request(entry(template), RING)["variables"] == {"name": "Åsa"}
+
+
+@pytest.mark.parametrize("row", [verification(), entry("welcome"), entry("already-registered", lane="bulk")])
+def test_what_is_asked_for_keeps_the_contract(row: Entry) -> None:
+    request = MailRequest.model_validate(mail_request(row, RING))
+    assert request.request_id == str(row.id)
+    assert request.lane == row.payload.get("lane")
+
+
+def rejected(status: int) -> BatchResult:
+    problem = {"type": "/problems/x", "status": status, "title": "No", "detail": "because\0"}
+    return BatchResult.model_validate({"request_id": "r", "outcome": "rejected", "problem": problem})
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
+def test_a_definitive_refusal_of_one_mail_is_final(status: int) -> None:
+    assert verdict(rejected(status)) == Refused(f"{status} No: because")
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_not_now_for_one_mail_is_tried_later(status: int) -> None:
+    assert verdict(rejected(status)) == TryLater(f"{status} No: because")
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "replayed"])
+def test_a_replayed_mail_is_as_good_as_an_accepted_one(outcome: str) -> None:
+    mail = {"id": "m", "state": "sent", "fingerprint": "f"}
+    result = BatchResult.model_validate({"request_id": "r", "outcome": outcome, "mail": mail})
+    assert verdict(result) == Done({"mail_id": "m", "state": "sent", "fingerprint": "f"})
+
+
+@pytest.mark.parametrize("result", [None, BatchResult(request_id="r", outcome="accepted")])
+def test_an_answer_that_leaves_a_mail_out_is_no_acceptance(result: BatchResult | None) -> None:
+    assert isinstance(verdict(result), TryLater)
