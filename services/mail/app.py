@@ -2,24 +2,25 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from email.utils import parseaddr
 
 from fastapi import FastAPI
+from prometheus_client import Counter
 
 from shared import handlers, openapi
+from shared.alert_metrics import AlertMetrics
+from shared.alerts import watching
 from shared.auth import Authenticator
 from shared.body_limit import BodyLimit
-from shared.contract import Recipient
+from shared.checks_router import checks_router
 from shared.database import DatabaseOptions, open_database
 from shared.edge import Edge
 from shared.metrics import HttpMetrics
 from shared.operations import VERSION, operations_router
 from shared.wakeup import Pinger
 
-from .http import book, changes, gateways, health, mails, operations, suppressions, templates
-from .intake.accept import Intake
-from .intake.render import Templates
-from .resources import Resources
+from .http import book, bounces, changes, erasures, gateways, health, mails, operations, suppressions, templates
+from .ledger.alerts import make_watch, register_of
+from .resources import Resources, intake_of
 from .settings import Settings
 from .tables import history
 
@@ -33,6 +34,11 @@ _LIMITS = {"/v1/mails/batch": 16 * _MEBIBYTE}
 def create_app(settings: Settings) -> FastAPI:
     """The API for these settings. It connects when first asked, so it starts while its database is down."""
     metrics = HttpMetrics()
+    register = register_of(settings)
+    alert_metrics = AlertMetrics(metrics.registry)
+    bounces_taken_in = Counter(
+        "mail_bounces", "Messages from the bounce mailbox, by what they came to", ["outcome"], registry=metrics.registry
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -47,19 +53,19 @@ def create_app(settings: Settings) -> FastAPI:
         pinger = Pinger(database.pool, QUEUE_CHANNEL, enabled=settings.wakeup == "listen")
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)
+        intake = intake_of(settings, database)
         app.state.resources = Resources(
             database=database,
-            intake=Intake(
-                database=database,
-                templates=Templates.load(),
-                sender=default_sender(settings),
-                message_id_domain=settings.mail_message_id_domain,
-                lifetime_seconds=settings.mail_expire_seconds,
-            ),
+            intake=intake,
             pinger=pinger,
             redis_url=str(settings.redis_url),
+            bounce_domain=settings.mail_bounce_domain,
+            bounces=bounces_taken_in,
         )
-        yield
+        # Here too: a worker cannot tell that it is gone.
+        watch = make_watch(settings, intake, runs_checks=False, metrics=alert_metrics)
+        async with watching(watch, settings.alert_seconds):
+            yield
         await pinger.close()
         await database.close()
 
@@ -79,6 +85,9 @@ def create_app(settings: Settings) -> FastAPI:
         templates.router,
         suppressions.router,
         gateways.router,
+        erasures.router,
+        bounces.router,
+        checks_router(register),
     ):
         app.include_router(router)
     app.include_router(
@@ -89,9 +98,3 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, limit_of=lambda path: _LIMITS.get(path, _MEBIBYTE))
     app.add_middleware(Edge, observe=metrics.observe)
     return app
-
-
-def default_sender(settings: Settings) -> Recipient:
-    """MAIL_FROM, read. Raises pydantic's ValidationError when it holds no address."""
-    name, email = parseaddr(settings.mail_from)
-    return Recipient(email=email, name=name or None)

@@ -1,8 +1,12 @@
 """The mail service's settings, each an environment variable. Read by `load()` when a process starts."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from shared.settings import ServiceSettings
+
+_DAY_SECONDS = 86_400
 
 
 class Settings(ServiceSettings):
@@ -37,6 +41,32 @@ class Settings(ServiceSettings):
     )
     mail_ehlo_name: str = Field("", description="Name said in EHLO; the host's own when empty")
     mail_poll_seconds: float = Field(1.0, gt=0, description="The queue is looked at this often, woken or not")
+    mail_bounce_domain: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$",
+        description="Envelope senders become bounce+ID@ this domain, whose mailbox feeds POST /v1/bounces; empty: From",
+    )
+    mail_content_days: int = Field(
+        30, ge=1, description="Content and gateways' words of settled mails are wiped this long after accept"
+    )
+    mail_address_days: int = Field(
+        0, ge=0, description="Addresses, names and metadata (but IDs) of settled mails too, after this long; 0: never"
+    )
+
+    mail_check_severity: str = Field(
+        "", description="`name=red|warning` for sanity checks and alerts of mail, comma-separated"
+    )
+
+    @model_validator(mode="after")
+    def _retention_outlives_retries(self) -> Self:
+        if self.mail_content_days * _DAY_SECONDS <= self.mail_expire_seconds:
+            raise ValueError(
+                f"MAIL_CONTENT_DAYS={self.mail_content_days} would wipe what MAIL_EXPIRE_SECONDS="
+                f"{self.mail_expire_seconds} may still have to send: keep content longer than mails are retried"
+            )
+        if 0 < self.mail_address_days < self.mail_content_days:
+            raise ValueError("MAIL_ADDRESS_DAYS must be 0 (never) or at least MAIL_CONTENT_DAYS: content names people")
+        return self
 
     @property
     def process_database_url(self) -> str:

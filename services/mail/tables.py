@@ -4,7 +4,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from shared.history import history_table
+from shared.incidents import alert_tables
 from shared.keys import api_keys_table
+from shared.sanity import check_tables
 
 metadata = sa.MetaData()
 
@@ -49,6 +51,7 @@ mails = sa.Table(
     sa.Index("mails_to", "to_key", "id"),
     sa.Index("mails_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
     sa.Index("mails_accepted", "accepted_at", postgresql_using="brin"),
+    sa.Index("mails_restored", "message_id", postgresql_where=sa.text("restored")),
     sa.Index(
         "mails_state",
         "state",
@@ -112,6 +115,42 @@ suppressions = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id")),
     sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Index("suppressions_mail", "mail_id", postgresql_where=sa.text("mail_id IS NOT NULL")),
+)
+
+# What came back about mails that had left.
+bounces = sa.Table(
+    "bounces",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
+    sa.Column("received_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id")),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("status", sa.Text),
+    sa.Column("code", sa.SmallInteger),
+    sa.Column("diagnostic", sa.Text),
+    sa.Index("bounces_mail", "mail_id", "id"),
+    sa.Index("bounces_worded", "received_at", postgresql_where=sa.text("diagnostic IS NOT NULL")),
+)
+
+# The last time that what is too old was wiped.
+retention_runs = sa.Table(
+    "retention_runs",
+    metadata,
+    sa.Column("singleton", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("ran_at", _TIME, nullable=False),
+    sa.Column("contents_wiped", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("addresses_wiped", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+# When the next mail may go through a gateway that takes only so many a second.
+gateway_rates = sa.Table(
+    "gateway_rates",
+    metadata,
+    sa.Column("gateway", sa.Text, primary_key=True),
+    sa.Column("next_at", _TIME, nullable=False),
 )
 
 heartbeats = sa.Table(
@@ -134,3 +173,5 @@ history = history_table(metadata)
 history.append_column(sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("feed_position()")))
 sa.Index("history_position", history.c.position, history.c.id)
 api_keys = api_keys_table(metadata)
+check_results, check_runs = check_tables(metadata)
+alerts, alert_notices = alert_tables(metadata)

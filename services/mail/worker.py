@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 from arq.cron import CronJob, cron
 
+from shared.alerts import Watch
 from shared.arq_host import run_arq
-from shared.database import Database, DatabaseOptions, open_database
+from shared.database import Database, DatabaseOptions, Pool, open_database
 from shared.log import configure, get_logger
 from shared.loops import Loop, keep_running, run_until_signalled
 from shared.wakeup import Listener
@@ -22,12 +23,16 @@ from .delivery import queries
 from .delivery.deliver import Delivery
 from .delivery.gateways.connection import Timeouts
 from .delivery.gateways.failover import Gateways, Route
-from .delivery.gateways.settings import parse_gateways
+from .delivery.gateways.pace import Pace
+from .delivery.gateways.settings import GatewaySettings, parse_gateways
 from .delivery.gateways.smtp import SmtpGateway
 from .delivery.leases import Leases
 from .delivery.mail import RetryPolicy
 from .delivery.recorder import Recorder
 from .delivery.rescue import Expiry, Rescue
+from .ledger.alerts import make_watch
+from .ledger.retention import Retention
+from .resources import intake_of
 from .settings import Settings
 
 _log = get_logger(__name__)
@@ -40,7 +45,10 @@ _BEAT_SECONDS = 5.0
 _EXPIRY_SECONDS = 30.0
 # Longer than most conversations, shorter than the time that supervisors give before they kill.
 _DRAIN_SECONDS = 15.0
+_END_SECONDS = 3.0
 _PARTITIONS_AHEAD = 3
+# Retention counts in days.
+_RETENTION_SECONDS = 6 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,12 @@ class Parts:
     delivery: Delivery
     rescue: Rescue
     expiry: Expiry
+    retention: Retention
     listener: Listener | None
     wake: asyncio.Event
+    wake_retention: asyncio.Event
+    watch: Watch
+    wake_watch: asyncio.Event
 
 
 class Heartbeat:
@@ -75,7 +87,7 @@ class Heartbeat:
             "in_flight": parts.delivery.in_flight,
             "lease_lost": parts.leases.lost,
             "rescued": parts.rescue.rescued,
-            "outcomes": dict(parts.delivery.outcomes),
+            "outcomes": {str(outcome): count for outcome, count in parts.delivery.outcomes.items()},
         }
         await parts.database.pool.execute(queries.BEAT, PROCESS, orjson.dumps(detail).decode())
         return False
@@ -85,7 +97,7 @@ async def run(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT, then drain. Returns when everything is closed.
 
     Raises:
-        ValueError: MAIL_GATEWAYS cannot be read.
+        ValueError: MAIL_GATEWAYS, or a setting of alerts, cannot be read.
     """
     configure(PROCESS, settings.log_level)
     parts = await assemble(settings)
@@ -101,18 +113,13 @@ async def assemble(settings: Settings) -> Parts:
         pool_size=settings.database_pool_size,
         statement_cache_size=settings.database_statement_cache_size,
     )
-    timeouts = Timeouts(settings.mail_command_timeout_seconds, settings.mail_reply_timeout_seconds)
     policy = RetryPolicy(settings.mail_retry_base_seconds, settings.mail_retry_cap_seconds)
     lease_seconds = settings.mail_lease_seconds
-    gateways = Gateways(
-        [
-            Route(SmtpGateway(gateway, timeouts, settings.mail_ehlo_name))
-            for gateway in parse_gateways(settings.mail_gateways)
-        ]
-    )
+    described = parse_gateways(settings.mail_gateways)
     wake = asyncio.Event()
     database = await open_database(options)
     pool = database.pool
+    gateways = Gateways([Route(_gateway(gateway, settings, pool)) for gateway in described])
     recorder = Recorder(pool)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
     return Parts(
@@ -120,39 +127,61 @@ async def assemble(settings: Settings) -> Parts:
         gateways,
         recorder,
         leases,
-        Delivery(pool, gateways, recorder, leases, policy, lease_seconds=lease_seconds, wake=wake),
+        Delivery(
+            pool,
+            gateways,
+            recorder,
+            leases,
+            policy,
+            lease_seconds=lease_seconds,
+            wake=wake,
+            bounce_domain=settings.mail_bounce_domain,
+        ),
         # A sixth of the lease: twice the longest pause before a renewal is tried again after an outage (2 s).
         Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=lease_seconds / 6),
         Expiry(pool),
+        Retention(pool, content_days=settings.mail_content_days, address_days=settings.mail_address_days),
         Listener(options, QUEUE_CHANNEL, wake) if settings.wakeup == "listen" else None,
         wake,
+        asyncio.Event(),
+        make_watch(settings, intake_of(settings, database), runs_checks=True),
+        asyncio.Event(),
     )
+
+
+def _gateway(gateway: GatewaySettings, settings: Settings, pool: Pool) -> SmtpGateway:
+    timeouts = Timeouts(settings.mail_command_timeout_seconds, settings.mail_reply_timeout_seconds)
+    pace = Pace(pool, gateway.name, gateway.per_second) if gateway.per_second else None
+    return SmtpGateway(gateway, timeouts, settings.mail_ehlo_name, pace=pace)
 
 
 async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
     """Run all loops until `stop`, drain, close. Leases are renewed and hearts beat until the last mail is out."""
     drained = asyncio.Event()
     claiming = _start(parts.delivery, parts.wake, stop, settings.mail_poll_seconds)
-    until_stop = [
+    tasks = [
+        claiming,
         _every(parts.rescue, stop, settings.mail_lease_seconds / 6),
         _every(parts.expiry, stop, _EXPIRY_SECONDS),
+        _every(parts.retention, stop, _RETENTION_SECONDS, parts.wake_retention),
+        _every(parts.watch, stop, settings.alert_seconds, parts.wake_watch),
         _task(_arq(parts, settings, stop)),
-        *([_task(parts.listener.run())] if parts.listener else []),
-    ]
-    until_drained = [
         _every(parts.leases, drained, settings.mail_lease_seconds / 3),
         _every(Heartbeat(parts), drained, _BEAT_SECONDS),
     ]
+    listening = [_task(parts.listener.run())] if parts.listener else []
     try:
-        await _first_failure_or(stop, [claiming, *until_stop, *until_drained])
-        stop.set()
+        await _first_failure_or(stop, [*tasks, *listening])
         await asyncio.wait([claiming], timeout=_DRAIN_SECONDS)
         await parts.delivery.drain(_DRAIN_SECONDS)
     finally:
+        stop.set()
         drained.set()
-        for task in (claiming, *until_stop, *until_drained):
+        # Those that wait for a database that is away are cut; the others end by themselves.
+        await asyncio.wait(tasks, timeout=_END_SECONDS)
+        for task in (*tasks, *listening):
             task.cancel()
-        await asyncio.gather(claiming, *until_stop, *until_drained, return_exceptions=True)
+        await asyncio.gather(*tasks, *listening, return_exceptions=True)
         await parts.recorder.close()
         await parts.gateways.close()
         await parts.database.close()
@@ -167,11 +196,11 @@ def _start(loop: Loop, wake: asyncio.Event, stop: asyncio.Event, seconds: float)
     return _task(keep_running(loop, wake=wake, stop=stop, poll_seconds=seconds))
 
 
-def _every(loop: Loop, stop: asyncio.Event, seconds: float) -> "asyncio.Task[None]":
-    """A loop that nobody wakes: its pauses end with `stop`."""
+def _every(loop: Loop, stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> "asyncio.Task[None]":
+    """A loop that seldom anybody wakes: its pauses end with `stop`."""
+    wake = wake or asyncio.Event()
 
     async def run() -> None:
-        wake = asyncio.Event()
         running = _start(loop, wake, stop, seconds)
         await stop.wait()
         wake.set()
@@ -198,7 +227,12 @@ async def _arq(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         queue_name=ARQ_QUEUE,
         functions=[],
         cron_jobs=_cron_jobs(),
-        context={"wake": parts.wake, "pool": parts.database.pool},
+        context={
+            "wake": parts.wake,
+            "wake_retention": parts.wake_retention,
+            "wake_watch": parts.wake_watch,
+            "pool": parts.database.pool,
+        },
         stop=stop,
     )
 
@@ -207,12 +241,28 @@ def _cron_jobs() -> list[CronJob]:
     return [
         cron(wake_delivery, second=set(range(60)), max_tries=1, keep_result=0),
         cron(make_partitions, minute=7, second=0, run_at_startup=True, max_tries=1),
+        cron(wake_retention, hour=3, minute=17, second=0, max_tries=1),
+        cron(wake_watch, minute=set(range(0, 60, 5)), second=0, max_tries=1, keep_result=0),
     ]
 
 
 async def wake_delivery(ctx: dict[Any, Any]) -> None:
     """Once a second: a safety net under the wake-ups and the poll."""
     wake: asyncio.Event = ctx["wake"]
+    wake.set()
+    await asyncio.sleep(0)
+
+
+async def wake_retention(ctx: dict[Any, Any]) -> None:
+    """Once a night, when there is least to do; a worker that runs on also does it every few hours."""
+    wake: asyncio.Event = ctx["wake_retention"]
+    wake.set()
+    await asyncio.sleep(0)
+
+
+async def wake_watch(ctx: dict[Any, Any]) -> None:
+    """Sanity checks are due every 5 minutes; which worker runs them, the database decides."""
+    wake: asyncio.Event = ctx["wake_watch"]
     wake.set()
     await asyncio.sleep(0)
 

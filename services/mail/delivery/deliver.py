@@ -9,9 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
-import asyncpg
-
-from shared.database import UNAVAILABLE, Pool
+from shared.database import Pool
 from shared.log import get_logger
 
 from .claim import ClaimedMail, claim_due
@@ -25,12 +23,11 @@ from .verdict import Outcome, Step, Verdict, interrupted, own_fault, unsendable
 
 _log = get_logger(__name__)
 
-# Claimed for each connection: enough that none waits for a claim, few enough that another worker finds work too.
-_PLACES_PER_CONNECTION = 6
+# Claimed for each connection: a claim of half of them (64 for 8) is cheap for each mail, and few enough are held back
+# from other workers.
+_PLACES_PER_CONNECTION = 16
 # Mails whose last fault is remembered, so that another gateway comes first; forgetting one costs a detour.
 _REMEMBERED_FAULTS = 10_000
-# Whatever the reason: without the record not a byte may leave.
-_NOT_RECORDED: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
 @dataclass(slots=True)
@@ -56,6 +53,7 @@ class Delivery:
         *,
         lease_seconds: float,
         wake: asyncio.Event,
+        bounce_domain: str = "",
     ) -> None:
         self._pool = pool
         self._gateways = gateways
@@ -64,6 +62,7 @@ class Delivery:
         self._policy = policy
         self._lease_seconds = lease_seconds
         self._wake = wake
+        self._bounce_domain = bounce_domain
         self._places = gateways.connections * _PLACES_PER_CONNECTION
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
@@ -122,7 +121,7 @@ class Delivery:
                 return False
             try:
                 recorded = await self._recorder.transmitting(transmission)
-            except _NOT_RECORDED:
+            except Exception:  # noqa: BLE001 - whatever the reason: without the record not a byte may leave
                 return False
             if not recorded:
                 self._leases.lose(mail.lease)
@@ -130,7 +129,7 @@ class Delivery:
             return recorded
 
         try:
-            envelope = envelope_of(mail.content)
+            envelope = envelope_of(mail.content, self._bounce_domain)
             return await self._gateways.send(
                 envelope, lambda: build(mail.content), about_to_transmit, self._faulted.get(mail.mail_id, ())
             )
@@ -166,7 +165,7 @@ class Delivery:
                 self._faulted.pop(next(iter(self._faulted)))
             self._faulted[mail_id] = faulted
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, *, write_seconds: float = 2.0) -> None:
         """Let mails in flight finish for `seconds`.
 
         After that, those whose body has not left go back to the queue, and the others stay on record as transmitting,
@@ -180,11 +179,19 @@ class Delivery:
                 task.cancel()
         if self._tasks:
             # What is settled already, or just released, still has to be written; the database may be away.
-            await asyncio.wait(list(self._tasks), timeout=2.0)
+            await asyncio.wait(list(self._tasks), timeout=write_seconds)
 
 
-def envelope_of(content: Content) -> Envelope:
-    """Raises ValueError when an address is none."""
+def envelope_of(content: Content, bounce_domain: str = "") -> Envelope:
+    """Bounces go to the From address, or with `bounce_domain` to an address there that names the mail.
+
+    That address needs no signature: its ID has 74 random bits, and is known to who was sent the mail.
+
+    Raises:
+        ValueError: an address is none.
+    """
     sender, sender_utf8 = envelope_address(content.sender_email)
     recipient, recipient_utf8 = envelope_address(content.to_email)
+    if bounce_domain:
+        sender, sender_utf8 = f"bounce+{content.mail_id.hex}@{bounce_domain}", False
     return Envelope(sender, recipient, sender_utf8 or recipient_utf8 or needs_smtputf8(content))

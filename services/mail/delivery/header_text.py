@@ -21,6 +21,7 @@ _LONGEST_ADDRESS = 320
 
 # What no header may carry, encoded or not: a reader that decodes before it splits would see a forged line.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BETWEEN_URLS = re.compile(r",\s*(?=<)")
 _PRINTABLE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LOCAL_PART = re.compile(r"[^\s\x00-\x20\x7f-\xa0()<>\[\]:;@\\,\"\ud800-\udfff]+")
@@ -48,6 +49,29 @@ def unstructured(name: str, value: str, *, longest_word: int = _LONGEST_LINE) ->
         if "  " not in value and max(map(len, value.split(" "))) <= min(longest_word, _LONGEST_LINE - len(name)):
             return _fold(field)
     return _with_words(name, value)
+
+
+def urls(name: str, value: str) -> str:
+    """The field `name: value` of URLs in angle brackets (RFC 2369 section 2): folded between them, never encoded.
+
+    Raises:
+        ValueError: `value` has a control character, or anything but ASCII: there is no way to write it.
+    """
+    _refuse_control(name, value)
+    if not value.isascii():
+        raise ValueError(f"The header {name} must be ASCII: URLs are written with percent signs and A-labels")
+    field = f"{name}: {value.strip()}"
+    if len(field) <= _LINE:
+        return field
+    lines: list[str] = []
+    for item in _BETWEEN_URLS.split(field):
+        if lines and len(lines[-1]) + 2 + len(item) <= _LINE:
+            lines[-1] += f", {item}"
+        else:
+            if lines:
+                lines[-1] += ","
+            lines.append(f" {item}" if lines else item)
+    return "\r\n".join(lines)
 
 
 def mailbox(name: str, display_name: str | None, email: str) -> str:

@@ -54,7 +54,11 @@ MAIL_TRANSITIONS: Mapping[MailState, Mapping[str, frozenset[MailState]]] = {
         Outcome.UNKNOWN: frozenset([MailState.UNCERTAIN, MailState.QUEUED]),
         Outcome.GATEWAY_FAULT: frozenset([MailState.QUEUED, MailState.DEFERRED]),
     },
-    MailState.UNCERTAIN: {"resolve": frozenset([MailState.SENT, MailState.QUEUED, MailState.CANCELED])},
+    MailState.UNCERTAIN: {
+        "resolve": frozenset([MailState.SENT, MailState.QUEUED, MailState.CANCELED]),
+        # Whatever quotes it proves that it had left.
+        "DSN": frozenset([MailState.SENT, MailState.BOUNCED]),
+    },
     MailState.FAILED: {"retry": frozenset([MailState.QUEUED])},
     MailState.EXPIRED: {"retry": frozenset([MailState.QUEUED])},
     MailState.SENT: {"DSN": frozenset([MailState.BOUNCED])},

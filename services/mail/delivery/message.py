@@ -13,9 +13,9 @@ from email.utils import format_datetime
 from hashlib import sha256
 from uuid import UUID
 
-from shared.contract import header_names
+from shared.contract import header_names, is_of_urls
 
-from .header_text import ascii_domain, mailbox, unstructured
+from .header_text import ascii_domain, mailbox, unstructured, urls
 
 # A subject's longer words are cut by encoding them, so that its lines stay below 78.
 _LONGEST_SUBJECT_WORD = 68
@@ -113,7 +113,7 @@ def _header_fields(content: Content) -> list[str]:
     if content.headers:
         # Sorted, because jsonb does not keep the order of keys.
         custom = sorted(header_names(content.headers).items())
-        fields += [unstructured(name, value) for name, value in custom]
+        fields += [urls(name, value) if is_of_urls(name) else unstructured(name, value) for name, value in custom]
     return fields
 
 

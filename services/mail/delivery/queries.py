@@ -4,6 +4,13 @@
 about the size of a batch, so that no statement ever scans the ledger.
 """
 
+# `unknown` is counted, so mails on their first attempt need no look. LIMIT keeps the planner from hashing all attempts.
+_IN_DOUBT = """
+m.attempts > 0 AND coalesce(
+    (SELECT true FROM attempts e WHERE e.mail_id = m.id AND e.outcome = 'unknown' LIMIT 1), false
+)
+"""
+
 # What becomes of a mail that must not be sent any more. In doubt means that an earlier attempt ended `unknown`: such a
 # mail may have been sent, so it is neither failed nor expired (P5).
 _BECOMES = """
@@ -19,8 +26,9 @@ _BECOMES = """
 
 _PICKED = f"""
 picked AS MATERIALIZED (
-    SELECT m.id, m.client, m.request_id, m.to_email, m.to_name, m.attempts, m.on_uncertain, m.message_id,
-           m.accepted_at, m.expires_at, m.metadata, m.correlation_id, m.traceparent, w.in_doubt,
+    SELECT m.id, m.client, m.request_id, m.lane, m.to_email, m.to_name, m.attempts, m.on_uncertain, m.message_id,
+           m.accepted_at, m.expires_at, m.metadata, m.correlation_id, m.traceparent,
+           w.in_doubt,
            {_BECOMES} AS becomes,
            CASE
                WHEN m.to_email IS NULL THEN 'erased'
@@ -30,9 +38,7 @@ picked AS MATERIALIZED (
            s.reason AS suppressed_because
     FROM mails m
     LEFT JOIN suppressions s ON s.email_key = m.to_key
-    CROSS JOIN LATERAL (
-        SELECT EXISTS (SELECT FROM attempts a WHERE a.mail_id = m.id AND a.outcome = 'unknown') AS in_doubt
-    ) w
+    CROSS JOIN LATERAL (SELECT {_IN_DOUBT} AS in_doubt OFFSET 0) w
     WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due))
 )
 """
@@ -61,7 +67,7 @@ closed AS (
 told AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT 'mail.' || m.becomes, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
-           jsonb_build_object('reason', m.why)
+           jsonb_build_object('state', m.becomes, 'reason', m.why)
     FROM picked m WHERE m.becomes <> 'sending'
 )
 """
@@ -108,6 +114,7 @@ SELECT p.id, p.becomes, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_dou
 FROM picked p
 LEFT JOIN leased l ON l.mail_id = p.id
 LEFT JOIN LATERAL (SELECT * FROM contents WHERE mail_id = p.id AND p.becomes = 'sending' OFFSET 0) c ON true
+ORDER BY p.lane DESC, p.id
 """
 
 # While every breaker is open nothing is claimed, so expiry cannot wait for a claim. $1 how many.
@@ -150,21 +157,15 @@ WITH r AS MATERIALIZED (
 left_queue AS (
     DELETE FROM queue q USING r
     WHERE q.mail_id = r.mail_id AND q.lease = r.lease AND r.due_in IS NULL
-    RETURNING q.lease
+    RETURNING r.lease
 ),
 stayed AS (
     UPDATE queue q SET lease = NULL, due_at = now() + make_interval(secs => r.due_in) FROM r
     WHERE q.mail_id = r.mail_id AND q.lease = r.lease AND r.due_in IS NOT NULL
-    RETURNING q.lease
+    RETURNING r.lease
 ),
 held AS MATERIALIZED (
     SELECT r.* FROM r WHERE r.lease IN (SELECT lease FROM left_queue UNION ALL SELECT lease FROM stayed)
-),
-ended AS (
-    UPDATE attempts a
-    SET phase = 'ended', ended_at = now(), outcome = h.outcome, counted = h.counted, code = h.code,
-        enhanced_code = h.enhanced_code, reply = h.reply, gateway = coalesce(h.gateway, a.gateway)
-    FROM held h WHERE a.mail_id = h.mail_id AND a.n = h.n AND a.lease = h.lease
 ),
 moved AS (
     UPDATE mails m
@@ -174,16 +175,28 @@ moved AS (
         failure_reason = CASE WHEN h.state = 'sent' THEN m.failure_reason ELSE h.reason END,
         failure_code = CASE WHEN h.state = 'sent' THEN m.failure_code ELSE h.code END,
         failure_enhanced_code = CASE WHEN h.state = 'sent' THEN m.failure_enhanced_code ELSE h.enhanced_code END,
-        failure_reply = CASE WHEN h.state = 'sent' THEN m.failure_reply ELSE h.reply END
+        failure_reply = CASE
+            WHEN h.state = 'sent' THEN m.failure_reply
+            WHEN m.to_email IS NOT NULL THEN h.reply
+        END
     FROM held h WHERE m.id = h.mail_id
     RETURNING m.id, m.client, m.request_id, m.metadata, m.to_email, m.to_key, m.correlation_id, m.traceparent,
-              h.n, h.gateway, h.code, h.enhanced_code, h.reason, h.kind, h.suppresses
+              m.state, h.n, h.gateway, h.code, h.enhanced_code, h.reason, h.kind, h.suppresses,
+              h.lease, h.outcome, h.counted, h.reply
+),
+-- The words are about a person: they are not kept of a mail that was erased while it was being sent.
+ended AS (
+    UPDATE attempts a
+    SET phase = 'ended', ended_at = now(), outcome = h.outcome, counted = h.counted, code = h.code,
+        enhanced_code = h.enhanced_code, reply = CASE WHEN h.to_email IS NOT NULL THEN h.reply END,
+        gateway = coalesce(h.gateway, a.gateway)
+    FROM moved h WHERE a.mail_id = h.id AND a.n = h.n AND a.lease = h.lease
 ),
 told AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT m.kind, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
-           jsonb_build_object('attempt', m.n, 'gateway', m.gateway, 'code', m.code, 'enhanced_code', m.enhanced_code,
-                              'reason', m.reason)
+           jsonb_build_object('state', m.state, 'attempt', m.n, 'gateway', m.gateway, 'code', m.code,
+                              'enhanced_code', m.enhanced_code, 'reason', m.reason)
     FROM moved m
 ),
 suppressed AS (
@@ -192,9 +205,13 @@ suppressed AS (
     ON CONFLICT (email_key) DO NOTHING
 )
 SELECT lease FROM held
-UNION
-SELECT a.lease FROM attempts a JOIN r ON a.mail_id = r.mail_id AND a.n = r.n
-WHERE a.lease = r.lease AND a.phase = 'ended' AND a.outcome = r.outcome
+UNION ALL
+SELECT r.lease FROM r
+WHERE r.lease NOT IN (SELECT lease FROM held) AND (
+    SELECT true FROM attempts a
+    WHERE a.mail_id = r.mail_id AND a.n = r.n AND a.lease = r.lease AND a.phase = 'ended' AND a.outcome = r.outcome
+    LIMIT 1
+)
 """
 
 FIND_OVERDUE = """
@@ -206,7 +223,7 @@ ORDER BY due_at LIMIT $1
 # A rescuer makes the lease its own, in queue and attempt at once, and from there on settles like any worker: the
 # silent one is fenced out from that commit, and a rescuer that dies leaves a row that is overdue again.
 # The phase comes from the locked row: `transmitting` may be being committed at this very moment.
-TAKE_OVER_IF_OVERDUE = """
+TAKE_OVER_IF_OVERDUE = f"""
 WITH overdue AS (
     SELECT q.mail_id, q.attempt FROM queue q JOIN unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
         ON q.mail_id = r.mail_id AND q.lease = r.lease
@@ -223,11 +240,22 @@ attempt AS (
     RETURNING a.mail_id, a.phase, a.gateway
 )
 SELECT t.mail_id, t.lease, t.attempt, a.phase, a.gateway, m.attempts, m.on_uncertain, m.expires_at, now() AS now,
-       EXISTS (SELECT FROM attempts e WHERE e.mail_id = t.mail_id AND e.outcome = 'unknown') AS in_doubt
+       {_IN_DOUBT} AS in_doubt
 FROM taken t JOIN mails m ON m.id = t.mail_id LEFT JOIN attempt a ON a.mail_id = t.mail_id
 """
 
 BEAT = """
 INSERT INTO heartbeats (process, at, detail) VALUES ($1, now(), $2::jsonb)
 ON CONFLICT (process) DO UPDATE SET at = excluded.at, detail = excluded.detail
+"""
+
+# $1 the gateway, $2 how many seconds its next turns take together. The first of them: when, and in how many seconds.
+# What is not used goes by: an idle gateway has its next turn now, however long it was idle.
+RESERVE_TURNS = """
+INSERT INTO gateway_rates AS r (gateway, next_at)
+VALUES ($1, clock_timestamp() + make_interval(secs => $2::float8))
+ON CONFLICT (gateway) DO UPDATE
+    SET next_at = greatest(r.next_at, clock_timestamp()) + make_interval(secs => $2::float8)
+RETURNING next_at - make_interval(secs => $2::float8) AS first_at,
+          extract(epoch FROM next_at - clock_timestamp())::float8 - $2::float8 AS wait_seconds
 """

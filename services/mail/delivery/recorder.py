@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from shared.backoff import full_jitter
-from shared.database import UNAVAILABLE, Pool
+from shared.database import Pool
 from shared.log import get_logger
 
 from . import queries
@@ -23,8 +23,19 @@ _log = get_logger(__name__)
 
 # Of arrays in one statement: beyond it nothing is gained.
 _MOST = 500
-# Two batches that meet in the other order: one of them just has to run again.
-_RETRIABLE: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.DeadlockDetectedError)
+# Connections that wait for their record wait together: twice as many mails to a commit, measured on 8 connections.
+_TRANSMISSION_GAP_SECONDS = 0.0005
+# No connection waits for an outcome's record, but a crash in this gap leaves accepted mails in doubt: keep it short.
+_ENDING_GAP_SECONDS = 0.005
+# The statement or what it was given is at fault: trying again would not help. Anything else may pass: a killed server
+# shows itself as many errors, some of them asyncpg's own, and an accepted mail must not become uncertain for that.
+_HOPELESS: tuple[type[BaseException], ...] = (
+    ValueError,
+    TypeError,
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.SyntaxOrAccessError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +62,16 @@ _Batch: TypeAlias = list[tuple[Item, asyncio.Future[bool]]]
 class GroupCommit(Generic[Item]):
     """Collects items while the previous write is in flight, and writes them together."""
 
-    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[set[UUID]]], *, keep_trying: bool) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Awaitable[set[UUID]]],
+        *,
+        keep_trying: bool,
+        gap_seconds: float = 0.0,
+    ) -> None:
         self._write: Callable[[Sequence[Item]], Awaitable[set[UUID]]] = write
         self._keep_trying = keep_trying
+        self._gap_seconds = gap_seconds
         self._waiting: _Batch[Item] = []
         self._writing: _Batch[Item] = []
         self._task: asyncio.Task[None] | None = None
@@ -62,7 +80,7 @@ class GroupCommit(Generic[Item]):
         """True when committed, False when the lease was lost.
 
         Raises:
-            one of UNAVAILABLE: the database is away, unless this one keeps trying. It may have been committed or not.
+            Exception: it could not be written, unless this one keeps trying. It may have been committed or not.
         """
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
@@ -73,6 +91,8 @@ class GroupCommit(Generic[Item]):
     async def _flush(self) -> None:
         try:
             while self._waiting:
+                if self._gap_seconds:
+                    await asyncio.sleep(self._gap_seconds)
                 self._writing, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
                 await self._write_batch(self._writing)
         finally:
@@ -83,20 +103,30 @@ class GroupCommit(Generic[Item]):
         while True:
             try:
                 held = await self._write([item for item, _ in batch])
-            except _RETRIABLE as error:
-                if not self._keep_trying:
-                    return _fail(batch, error)
+            except _HOPELESS as error:
+                await self._write_each(batch, error)
+                return
+            except Exception as error:  # noqa: BLE001 - see _HOPELESS
                 failures += 1
-                _log.warning("outcomes_wait_for_database", outcomes=len(batch), error=type(error).__name__)
+                _log.warning("record_failed", records=len(batch), error=type(error).__name__)
+                if not self._keep_trying:
+                    _fail(batch, error)
+                    return
                 await asyncio.sleep(full_jitter(failures, base_seconds=0.1, cap_seconds=1.0))
-            except Exception as error:  # noqa: BLE001 - a fault of ours must reach whoever waits, or they wait for ever
-                _log.exception("outcomes_not_written", outcomes=len(batch))
-                return _fail(batch, error)
             else:
                 for item, done in batch:
                     if not done.done():
                         done.set_result(item.lease in held)
-                return None
+                return
+
+    async def _write_each(self, batch: _Batch[Item], error: BaseException) -> None:
+        """One bad record spoils its statement: its neighbours are written without it."""
+        if len(batch) == 1:
+            _log.error("record_refused", exc_info=error)
+            _fail(batch, error)
+            return
+        for one in batch:
+            await self._write_batch([one])
 
     async def close(self) -> None:
         """Stop trying. What is not written stays as it is on record, for a rescue; whoever waits is cancelled."""
@@ -122,15 +152,17 @@ class Recorder:
         self._pool = pool
         # Renewals and settlements touch the same queue rows; side by side they could lock each other out.
         self.queue_lock = asyncio.Lock()
-        self._transmissions = GroupCommit(self._write_transmissions, keep_trying=False)
+        self._transmissions = GroupCommit(
+            self._write_transmissions, keep_trying=False, gap_seconds=_TRANSMISSION_GAP_SECONDS
+        )
         # A mail that was accepted must not become uncertain because the database was away for a moment.
-        self._endings = GroupCommit(self._write_endings, keep_trying=True)
+        self._endings = GroupCommit(self._write_endings, keep_trying=True, gap_seconds=_ENDING_GAP_SECONDS)
 
     async def transmitting(self, transmission: Transmission) -> bool:
         """Commit that the body is about to leave. False: the lease is lost.
 
         Raises:
-            one of UNAVAILABLE: it may be on record or not.
+            Exception: the database could not do it; it may be on record or not.
         """
         return await self._transmissions.submit(transmission)
 

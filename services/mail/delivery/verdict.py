@@ -59,6 +59,11 @@ class Verdict:
     blames_gateway: bool = True
 
 
+def condemns_address(enhanced_code: str | None) -> bool:
+    """Whether a permanent refusal with this code is about the recipient's address for good."""
+    return enhanced_code in _SUPPRESSING
+
+
 def accepts(step: Step, code: int) -> bool:
     """Whether the conversation goes on, or has ended well. Only the first digit counts (RFC 5321 section 4.2.1)."""
     return code // 100 == (3 if step is Step.DATA else 2)
@@ -77,7 +82,7 @@ def classify(step: Step, code: int, text: str) -> Verdict:
         code if 200 <= code <= 599 else None,  # noqa: PLR2004 - the codes that RFC 5321 knows
         enhanced,
         reply,
-        suppresses=outcome is Outcome.REFUSED and step is not Step.MAIL and enhanced in _SUPPRESSING,
+        suppresses=outcome is Outcome.REFUSED and step is not Step.MAIL and condemns_address(enhanced),
     )
 
 

@@ -8,6 +8,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from starlette.requests import Request
 
+from shared.alert_health import finding_checks
 from shared.database import UNAVAILABLE, Record
 from shared.health import Check, Status, graded
 
@@ -22,6 +23,8 @@ _OLDEST_DUE_WARN_SECONDS = 60
 _OLDEST_DUE_FAIL_SECONDS = 900
 # Somebody has to look at an uncertain mail: within the hour is fine, within the day is not.
 _UNCERTAIN_FAIL_SECONDS = 86_400
+# A worker wipes every few hours; a day late, people are kept longer than they were told.
+_RETENTION_WARN_SECONDS = 86_400
 _PATIENCE_SECONDS = 2.0
 
 
@@ -48,10 +51,11 @@ async def _book(resources: Resources) -> dict[str, Check]:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             row = await resources.database.pool.fetchrow(queries.HEALTH)
+            findings = await finding_checks(resources.database.pool)
     except UNAVAILABLE as error:
         return {"database": Check(Status.FAIL, detail=f"The mail database does not answer: {type(error).__name__}")}
     assert row is not None
-    return {"database": Check(Status.PASS), **_worker(row), **_queue(row)}
+    return {"database": Check(Status.PASS), **_worker(row), **_queue(row), "retention": _retention(row), **findings}
 
 
 def _worker(row: Record) -> dict[str, Check]:
@@ -93,3 +97,14 @@ def _queue(row: Record) -> dict[str, Check]:
             detail=f"Age of the oldest of {row['uncertain']} mails whose fate is unknown; resolve them",
         ),
     }
+
+
+def _retention(row: Record) -> Check:
+    if row["retention_seconds"] is None:
+        return Check(Status.WARN, detail="No mail worker has wiped what is too old yet")
+    return graded(
+        float(row["retention_seconds"]),
+        "s",
+        warn_at=_RETENTION_WARN_SECONDS,
+        detail="Since what is too old was last wiped",
+    )

@@ -115,3 +115,49 @@ WITH given AS (
 )
 SELECT request_id FROM m
 """
+
+# A mail whose attempt is under way keeps its place; so does one in doubt (an attempt ended `unknown`), which the next
+# claim closes as `uncertain`. Both guards are of one moment: whoever claims or settles between this statement's look
+# and its lock has moved `attempt` on, or held a lease at the look.
+_ERASE = """
+WITH matched AS MATERIALIZED (
+    SELECT m.id, q.attempt, EXISTS (SELECT FROM attempts a WHERE a.mail_id = m.id AND a.outcome = 'unknown') AS in_doubt
+    FROM mails m LEFT JOIN queue q ON q.mail_id = m.id AND q.lease IS NULL
+    WHERE {matches} AND ($2::text IS NULL OR m.client = $2) AND m.to_key IS NOT NULL
+), gone AS (
+    DELETE FROM queue q USING matched w
+    WHERE q.mail_id = w.id AND q.lease IS NULL AND q.attempt = w.attempt AND NOT w.in_doubt
+    RETURNING q.mail_id
+), changed AS (
+    UPDATE mails m
+    SET to_email = NULL, to_key = NULL, to_name = NULL, failure_reply = NULL,
+        -- What operators write about an address may name the person.
+        failure_reason = CASE WHEN m.state = 'suppressed' THEN 'address suppressed' ELSE m.failure_reason END,
+        metadata = (
+            SELECT coalesce(jsonb_object_agg(e.key, e.value), '{{}}') FROM jsonb_each(m.metadata) e
+            WHERE right(e.key, 3) = '_id'
+        ),
+        state = CASE WHEN g.mail_id IS NULL THEN m.state ELSE 'canceled' END,
+        next_attempt_at = CASE WHEN g.mail_id IS NULL THEN m.next_attempt_at END
+    FROM matched w LEFT JOIN gone g ON g.mail_id = w.id
+    WHERE m.id = w.id AND m.to_key IS NOT NULL
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
+              'mail.erased' AS kind, '{{}}'::jsonb AS note
+), wiped AS (
+    DELETE FROM contents WHERE mail_id = ANY(ARRAY(SELECT id FROM matched))
+), silenced AS (
+    UPDATE attempts SET reply = NULL WHERE mail_id = ANY(ARRAY(SELECT id FROM matched)) AND reply IS NOT NULL
+), quieted AS (
+    UPDATE bounces SET diagnostic = NULL
+    WHERE mail_id = ANY(ARRAY(SELECT id FROM matched)) AND diagnostic IS NOT NULL
+), allowed AS (
+    DELETE FROM suppressions
+    WHERE mail_id = ANY(ARRAY(SELECT id FROM matched)) AND source IN ('smtp', 'bounce')
+),
+{told}
+"""
+
+# $1 the address key; $2 and $3 as above.
+ERASE_BY_ADDRESS = _ERASE.format(matches="m.to_key = $1", told=_TOLD)
+# $1 a JSON object: all of its pairs must be in the mail's metadata.
+ERASE_BY_METADATA = _ERASE.format(matches="m.metadata @> $1::jsonb", told=_TOLD)

@@ -41,7 +41,8 @@ SELECT
     (SELECT count(*) FROM mails WHERE state = 'uncertain') AS uncertain,
     (SELECT coalesce(extract(epoch FROM now() - min(a.ended_at)), 0)
      FROM mails m JOIN attempts a ON a.mail_id = m.id
-     WHERE m.state = 'uncertain' AND a.outcome = 'unknown') AS uncertain_seconds
+     WHERE m.state = 'uncertain' AND a.outcome = 'unknown') AS uncertain_seconds,
+    (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs) AS retention_seconds
 """
 
 HEARTBEAT = """
@@ -91,4 +92,90 @@ ALLOW_IF_SUPPRESSED = """
 WITH gone AS (DELETE FROM suppressions WHERE email_key = $1 RETURNING email_key)
 INSERT INTO history (kind, subject, actor, detail) SELECT 'address.allowed', $3, $2, $4::jsonb FROM gone
 RETURNING true
+"""
+
+# Everything that can be an alert, in one round trip. Counting stops where more would say no more.
+ALERT_SIGNS = """
+WITH late AS (
+    SELECT due_at FROM queue
+    WHERE lane IN ('live', 'bulk') AND lease IS NULL AND due_at < now() - interval '15 minutes' LIMIT 10000
+), uncertain AS (
+    SELECT (SELECT coalesce(max(ended_at), m.accepted_at) FROM attempts a WHERE a.mail_id = m.id) AS since
+    FROM (SELECT id, accepted_at FROM mails WHERE state = 'uncertain' ORDER BY id LIMIT 10000) AS m
+), old AS (
+    SELECT since FROM uncertain WHERE since < now() - interval '15 minutes'
+)
+SELECT
+    (SELECT count(*) FROM late) AS late,
+    (SELECT extract(epoch FROM now() - min(due_at))::float8 FROM late) AS oldest_late_seconds,
+    (SELECT count(*) FROM old) AS uncertain,
+    (SELECT extract(epoch FROM now() - min(since))::float8 FROM old) AS oldest_uncertain_seconds,
+    (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = 'mail-worker') AS beat_seconds,
+    (SELECT detail FROM heartbeats WHERE process = 'mail-worker') AS beat_detail,
+    (SELECT extract(epoch FROM now() - max(last_run_at))::float8 FROM check_results) AS checks_seconds
+"""
+
+# IDs are UUIDv7, so the primary keys are in the order of accepting and nothing else has to be indexed for retention.
+# The mail is locked before anything else, as everywhere.
+_SETTLED = "m.state IN ('sent', 'bounced', 'failed', 'canceled', 'expired', 'suppressed')"
+
+# $1 days, $2 how many. Answers with how many.
+WIPE_CONTENTS_IF_SETTLED = f"""
+WITH due AS MATERIALIZED (
+    SELECT m.id FROM contents c JOIN mails m ON m.id = c.mail_id
+    WHERE c.mail_id < (SELECT uuidv7(make_interval(days => -$1::int)))
+      AND m.accepted_at < now() - make_interval(days => $1::int) AND {_SETTLED}
+    ORDER BY c.mail_id LIMIT $2
+    FOR UPDATE OF m SKIP LOCKED
+), wiped AS (
+    DELETE FROM contents WHERE mail_id = ANY(ARRAY(SELECT id FROM due))
+), silenced AS (
+    UPDATE attempts SET reply = NULL WHERE mail_id = ANY(ARRAY(SELECT id FROM due)) AND reply IS NOT NULL
+), quieted AS (
+    UPDATE mails SET failure_reply = NULL WHERE id = ANY(ARRAY(SELECT id FROM due)) AND failure_reply IS NOT NULL
+)
+SELECT count(*) FROM due
+"""
+
+# The words of notices, which may come when the mail's own have been wiped. $1 days, $2 how many.
+WIPE_DIAGNOSTICS = f"""
+WITH due AS MATERIALIZED (
+    SELECT id, mail_id FROM bounces
+    WHERE diagnostic IS NOT NULL AND received_at < now() - make_interval(days => $1::int)
+    ORDER BY received_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+), wiped AS (
+    UPDATE bounces SET diagnostic = NULL WHERE id = ANY(ARRAY(SELECT id FROM due))
+), quieted AS (
+    UPDATE mails m SET failure_reply = NULL
+    WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due)) AND m.failure_reply IS NOT NULL AND {_SETTLED}
+)
+SELECT count(*) FROM due
+"""
+
+# One look at the $3 mails after $2, wiped or not: an index of those that are not would cost every accepted mail.
+WIPE_ADDRESSES_IF_SETTLED = f"""
+WITH seen AS MATERIALIZED (
+    SELECT id FROM mails WHERE id > $2 AND id < (SELECT uuidv7(make_interval(days => -$1::int)))
+    ORDER BY id LIMIT $3
+), wiped AS (
+    UPDATE mails m
+    SET to_email = NULL, to_key = NULL, to_name = NULL,
+        failure_reason = CASE WHEN m.state = 'suppressed' THEN 'address suppressed' ELSE m.failure_reason END,
+        metadata = (
+            SELECT coalesce(jsonb_object_agg(e.key, e.value), '{{}}') FROM jsonb_each(m.metadata) e
+            WHERE right(e.key, 3) = '_id'
+        )
+    WHERE m.id = ANY(ARRAY(SELECT id FROM seen)) AND m.to_key IS NOT NULL AND {_SETTLED}
+      AND m.accepted_at < now() - make_interval(days => $1::int)
+    RETURNING m.id
+)
+SELECT (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM wiped) AS wiped,
+       (SELECT id FROM seen ORDER BY id DESC LIMIT 1) AS last
+"""
+
+RECORD_RETENTION_RUN = """
+INSERT INTO retention_runs (ran_at, contents_wiped, addresses_wiped) VALUES (now(), $1, $2)
+ON CONFLICT (singleton) DO UPDATE
+    SET ran_at = now(), contents_wiped = excluded.contents_wiped, addresses_wiped = excluded.addresses_wiped
 """

@@ -20,6 +20,7 @@ from .settings import GatewaySettings, Tls
 # What would end an address, or begin another parameter or command, on the command line.
 _UNSAFE = re.compile(r"[\s<>\x00-\x1f\x7f]")
 _GOING_AWAY = 421
+_GOODBYE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ class SmtpConnection:
         """Say good-bye, and close whatever the answer."""
         try:
             if self.is_open:
-                await self._client.quit(timeout=5)
+                await self._client.quit(timeout=min(_GOODBYE_SECONDS, self._timeouts.command_seconds))
         except (aiosmtplib.SMTPException, OSError):
             pass  # it is being closed: nothing depends on a polite answer
         finally:

@@ -1,19 +1,22 @@
-"""An SMTP smarthost as a gateway: pooled connections, pacing, and one verdict for each mail."""
+"""An SMTP smarthost as a gateway: pooled connections, a pace, and one verdict for each mail."""
 
 import asyncio
 import socket
 import ssl
-import time
 
-from ..verdict import Verdict
+from ..verdict import Verdict, own_fault
 from .connection import Ended, SmtpConnection, Timeouts, open_connection
+from .pace import Pace
 from .pool import ConnectionPool
 from .protocol import AboutToTransmit, BodySupplier, Envelope
 from .settings import GatewaySettings, Tls
 
 
 class SmtpGateway:
-    """`Gateway` over SMTP. `tls_context` only for private certificate authorities; the default one verifies."""
+    """`Gateway` over SMTP.
+
+    `pace` is shared with other workers. `tls_context` is for private certificate authorities; the default one verifies.
+    """
 
     def __init__(
         self,
@@ -21,6 +24,7 @@ class SmtpGateway:
         timeouts: Timeouts,
         ehlo_name: str = "",
         *,
+        pace: Pace | None = None,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self.name = settings.name
@@ -30,7 +34,7 @@ class SmtpGateway:
         self._ehlo_name = ehlo_name
         self._tls_context = tls_context
         self._pool = ConnectionPool(self._open)
-        self._pace = Pace(settings.per_second)
+        self._pace = pace
 
     async def _open(self) -> SmtpConnection:
         # Each of these reads files or asks DNS, so it is done once and not in the loop's own thread.
@@ -44,7 +48,8 @@ class SmtpGateway:
         """See `Gateway.send`."""
         if self._settings.sender is not None:
             envelope = Envelope(self._settings.sender, envelope.recipient, envelope.needs_smtputf8)
-        await self._pace.wait()
+        if self._pace is not None and not await self._pace.wait():
+            return own_fault("nothing sent: the gateway's rate could not be reserved")
         try:
             text = body()
             connection = await self._pool.acquire()
@@ -71,18 +76,3 @@ class SmtpGateway:
 
     async def close(self) -> None:
         await self._pool.close()
-
-
-class Pace:
-    """At most so many a second, evenly; unbounded when None. For this process alone."""
-
-    def __init__(self, per_second: float | None) -> None:
-        self._gap_seconds = 1 / per_second if per_second else 0.0
-        self._next = 0.0
-
-    async def wait(self) -> None:
-        if not self._gap_seconds:
-            return
-        now = time.monotonic()
-        self._next = max(now, self._next) + self._gap_seconds
-        await asyncio.sleep(self._next - self._gap_seconds - now)

@@ -1,0 +1,65 @@
+"""Taking a notice in: which mail it is about, and what follows from it, decided here and written in one commit."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.auth import Principal
+from shared.database import Database
+
+from ..delivery.verdict import condemns_address
+from ..ledger import book
+from . import queries
+from .parse import Kind, Notice, read
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """`outcome`: bounced, delayed, delivered or complaint, whatever the mail's state; unmatched; or ignored."""
+
+    outcome: str
+    mail_id: UUID | None = None
+
+
+async def take_in(database: Database, principal: Principal, raw: bytes, bounce_domain: str) -> TakenIn:
+    """What a message from the bounce mailbox came to. Committed; the same message again changes nothing.
+
+    Only mails that the caller may see are looked at: for others the notice is `unmatched`.
+    """
+    # In a thread: a megabyte takes `email` long enough to be felt by everybody else.
+    notice = await asyncio.to_thread(read, raw, bounce_domain)
+    client = book.client_scope(principal)
+    digest = hashlib.sha256(raw).digest()
+    row = await database.pool.fetchrow(
+        queries.TAKE_IN_IF_NEW,
+        list(notice.mail_ids),
+        list(notice.message_ids),
+        client,
+        digest,
+        notice.kind,
+        notice.status,
+        notice.code,
+        notice.diagnostic,
+        reason_for(notice),
+        condemns(notice),
+        principal.actor,
+    ) or await database.pool.fetchrow(queries.FIND_SEEN_BEFORE, digest, client)
+    if row is None:
+        return TakenIn("ignored" if notice.kind is Kind.OTHER else "unmatched")
+    return TakenIn(row["outcome"], row["mail_id"])
+
+
+def condemns(notice: Notice) -> bool:
+    """Whether its recipient must not be mailed any more."""
+    if notice.kind is Kind.COMPLAINT:
+        return True
+    return notice.kind is Kind.FAILED and condemns_address(notice.status)
+
+
+def reason_for(notice: Notice) -> str:
+    """Our words, fit for history: they repeat nothing that a stranger wrote."""
+    if notice.kind is Kind.COMPLAINT:
+        return f"the recipient complained ({notice.status})"
+    code = notice.status or notice.code
+    return f"{'bounced' if notice.kind is Kind.FAILED else notice.kind}{f' with {code}' if code else ''}"

@@ -1,0 +1,97 @@
+"""What comes back about mails that had left: taken in as it came, and listed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import openapi
+from shared.auth import Key, Principal
+from shared.ids import UUID
+from shared.paging import Cursor, Limit, after_id, clamp, page
+from shared.problem import InvalidRequest, UnsupportedMediaType, at
+from shared.web import Answer, StrictRoute
+
+from ..bounces.book import list_bounces
+from ..bounces.take_in import take_in
+from ..resources import Resources
+
+router = APIRouter(prefix="/v1/bounces", route_class=StrictRoute, tags=["bounces"])
+
+Outcome = Literal["bounced", "delayed", "delivered", "complaint", "ignored", "unmatched"]
+
+_MEDIA_TYPE = "message/rfc822"
+
+
+class TakenIn(BaseModel):
+    outcome: Outcome
+    mail_id: UUID | None
+
+
+class Bounce(BaseModel):
+    id: UUID
+    received_at: datetime
+    mail_id: UUID | None
+    kind: Literal["failed", "delayed", "delivered", "complaint", "other"]
+    outcome: Outcome
+    status: str | None
+    code: int | None
+    diagnostic: str | None
+
+
+class BouncePage(BaseModel):
+    items: list[Bounce]
+    next_cursor: str | None
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=TakenIn,
+    responses=openapi.keyed(UnsupportedMediaType),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The whole message as it came, at most 1 MiB",
+            "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def take_bounce_in(request: Request, principal: Annotated[Principal, Depends(Key("mails:operate"))]) -> Response:
+    """Take in a message from the bounce mailbox: a delivery status notification (RFC 3464) or a complaint (RFC 5965).
+
+    The same message again changes nothing. Any other message is `ignored`.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _MEDIA_TYPE:
+        raise UnsupportedMediaType(
+            "Send the message as it came.", errors=[{"header": "Content-Type", "detail": f"Must be {_MEDIA_TYPE}"}]
+        )
+    raw = await request.body()
+    if not raw.strip():
+        raise InvalidRequest("There is no message in the body.", errors=[at("", "Must be a message")])
+    resources: Resources = request.app.state.resources
+    taken = await take_in(resources.database, principal, raw, resources.bounce_domain)
+    resources.bounces.labels(taken.outcome).inc()
+    return Answer({"outcome": taken.outcome, "mail_id": taken.mail_id}, 202)
+
+
+@router.get("", response_model=BouncePage, responses=openapi.keyed())
+async def list_taken_in(
+    request: Request,
+    principal: Annotated[Principal, Depends(Key("mails:read"))],
+    mail_id: Annotated[Sequence[UUID], Query(max_length=100)] = (),
+    outcome: Annotated[Sequence[Outcome], Query(max_length=10)] = (),
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """What came back, newest first. What no mail was found for is shown to keys with `mails:all`."""
+    resources: Resources = request.app.state.resources
+    limit = clamp(limit)
+    rows = await list_bounces(
+        resources.database, principal, mail_ids=mail_id, outcomes=outcome, cursor=after_id(cursor), limit=limit
+    )
+    return Answer(page(rows, limit))

@@ -1,0 +1,53 @@
+"""What is kept for how long: content and gateways' words, then addresses, of mails that are settled.
+
+A mail that may still be sent, or whose fate is unknown, keeps everything. What stays for ever is the tombstone: client,
+request ID, fingerprint, state (P4).
+"""
+
+from uuid import UUID
+
+from shared.database import Pool
+from shared.log import get_logger
+
+from . import queries
+
+_log = get_logger(__name__)
+
+# Mails locked at a time; and of a look over those that are mostly wiped already, more.
+_BATCH = 500
+_WINDOW = 5_000
+_FIRST = UUID(int=0)
+
+
+class Retention:
+    """A loop (`shared.loops`). Any number of workers may run it: what one holds, the others leave alone."""
+
+    name = "retention"
+
+    def __init__(self, pool: Pool, *, content_days: int, address_days: int) -> None:
+        self._pool = pool
+        self._content_days = content_days
+        self._address_days = address_days  # 0: never
+        self._looked_at = _FIRST
+        self._contents = self._addresses = 0
+
+    async def run_once(self) -> bool:
+        """Wipe one batch of each kind; committed. True: there may be more. The end of a pass goes on record."""
+        contents = await self._pool.fetchval(queries.WIPE_CONTENTS_IF_SETTLED, self._content_days, _BATCH)
+        diagnostics = await self._pool.fetchval(queries.WIPE_DIAGNOSTICS, self._content_days, _BATCH)
+        self._contents += contents
+        more_addresses = bool(self._address_days) and await self._wipe_addresses()
+        if _BATCH in (contents, diagnostics) or more_addresses:
+            return True
+        await self._pool.execute(queries.RECORD_RETENTION_RUN, self._contents, self._addresses)
+        _log.info("retention_done", contents=self._contents, addresses=self._addresses)
+        self._looked_at = _FIRST
+        self._contents = self._addresses = 0
+        return False
+
+    async def _wipe_addresses(self) -> bool:
+        row = await self._pool.fetchrow(queries.WIPE_ADDRESSES_IF_SETTLED, self._address_days, self._looked_at, _WINDOW)
+        assert row is not None
+        self._addresses += row["wiped"]
+        self._looked_at = row["last"] or self._looked_at
+        return bool(row["seen"] == _WINDOW)

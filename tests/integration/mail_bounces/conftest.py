@@ -1,0 +1,5 @@
+"""The mail API on a database of its own, as the tests of the book have it."""
+
+from tests.integration.mail.conftest import client, mail_api
+
+__all__ = ["client", "mail_api"]

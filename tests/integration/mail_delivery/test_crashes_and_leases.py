@@ -1,0 +1,210 @@
+"""A worker may die, or fall silent, at any moment: what another one makes of it."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.mail.delivery.claim import ClaimedMail, claim_due
+from services.mail.delivery.mail import RetryPolicy, decide_next
+from services.mail.delivery.recorder import Ending, Recorder, Transmission
+from services.mail.delivery.rescue import Rescue
+from services.mail.delivery.verdict import Step, classify
+from shared.database import Pool
+from tests.support.databases import Clone
+from tests.support.delivery import Rig, make_rig, smtp_gateway
+from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, make_due, queue_row
+from tests.support.scripted_smtp import scripted_smtp
+
+POLICY = RetryPolicy(draw=max)
+
+
+async def claim_one(pool: Pool) -> ClaimedMail:
+    (mail,) = (await claim_due(pool, 10, 30)).mails
+    return mail
+
+
+async def begin_transmission(pool: Pool, mail: ClaimedMail, gateway: str = "lost") -> bool:
+    return await Recorder(pool).transmitting(Transmission(mail.mail_id, mail.standing.attempt, mail.lease, gateway))
+
+
+def accepted(mail: ClaimedMail, lease: UUID | None = None) -> Ending:
+    settlement = decide_next(mail.standing, classify(Step.BODY, 250, "2.0.0 taken"), mail.now(), POLICY)
+    return Ending(mail.mail_id, mail.standing.attempt, lease or mail.lease, "late", settlement)
+
+
+async def rescue(rig: Rig) -> None:
+    await rig.rescue.run_once()
+    await rig.rescue.run_once()
+
+
+async def test_a_worker_lost_before_the_body_left_costs_nothing(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    await claim_one(pool)
+    await make_due(pool, mail_id)
+    async with scripted_smtp() as server:
+        rig = make_rig(pool, [smtp_gateway(server.port)])
+        await rig.deliver()
+        assert not server.received  # a claim leaves abandoned mails to the rescue
+        await rescue(rig)
+        lost = await queue_row(pool, mail_id)
+        assert lost is not None
+        assert (lost["lease"], lost["due"]) == (None, True)
+        await rig.deliver()
+        await rig.close()
+    mail = await mail_row(pool, mail_id)
+    assert (mail["state"], mail["attempts"]) == ("sent", 1)
+    assert [row["outcome"] for row in await attempt_rows(pool, mail_id)] == ["gateway_fault", "accepted"]
+    assert len(server.accepted) == 1
+
+
+@pytest.mark.parametrize(("policy", "state"), [("hold", "uncertain"), ("resend", "queued")])
+async def test_a_worker_lost_after_the_body_started_leaves_doubt(policy: str, state: str, mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool, on_uncertain=policy)
+    assert await begin_transmission(pool, await claim_one(pool))
+    await make_due(pool, mail_id)
+    rig = make_rig(pool, [])
+    await rescue(rig)
+    mail, (attempt,) = await mail_row(pool, mail_id), await attempt_rows(pool, mail_id)
+    assert (mail["state"], mail["attempts"], mail["gateway"]) == (state, 1, "lost")
+    assert (attempt["outcome"], attempt["counted"]) == ("unknown", True)
+    row = await queue_row(pool, mail_id)
+    assert (row is not None and row["due"]) == (policy == "resend")
+    assert rig.rescue.rescued == 1
+
+
+async def test_a_rescuer_that_dies_itself_is_rescued(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    await begin_transmission(pool, await claim_one(pool))
+    await make_due(pool, mail_id)
+    dying = Rescue(pool, Dying(pool), POLICY, lease_seconds=0.001, grace_seconds=0)
+    await dying.run_once()
+    with pytest.raises(Died):
+        await dying.run_once()
+    assert (await mail_row(pool, mail_id))["state"] == "sending"
+    await rescue(make_rig(pool, []))
+    assert (await mail_row(pool, mail_id))["state"] == "uncertain"
+
+
+class Died(Exception):  # noqa: N818 - what a kill looks like from inside
+    pass
+
+
+class Dying(Recorder):
+    async def settle(self, ending: Ending) -> bool:
+        raise Died(ending.mail_id)
+
+
+async def test_a_silent_worker_whose_mail_was_rescued_changes_nothing(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    stale = await claim_one(pool)
+    await begin_transmission(pool, stale)
+    await make_due(pool, mail_id)
+    await rescue(make_rig(pool, []))
+    before = await mail_row(pool, mail_id), await attempt_rows(pool, mail_id), await history_kinds(pool, mail_id)
+    assert not await Recorder(pool).settle(accepted(stale))
+    assert not await begin_transmission(pool, stale)
+    after = await mail_row(pool, mail_id), await attempt_rows(pool, mail_id), await history_kinds(pool, mail_id)
+    assert before == after
+
+
+async def test_a_foreign_lease_settles_nothing(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    mail = await claim_one(pool)
+    assert not await Recorder(pool).settle(accepted(mail, lease=uuid4()))
+    assert (await mail_row(pool, mail_id))["state"] == "sending"
+
+
+async def test_a_body_never_leaves_once_the_lease_is_lost(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    async with scripted_smtp() as server:
+        rig = make_rig(pool, [smtp_gateway(server.port)])
+        await rig.delivery.run_once()
+        # The rescue of another worker, which believes this one dead, comes first.
+        await pool.execute("UPDATE queue SET lease = gen_random_uuid()")
+        await pool.execute("UPDATE attempts SET lease = (SELECT lease FROM queue)")
+        await rig.finish()
+        await rig.close()
+    assert "DATA" in server.commands
+    assert not server.received
+    assert rig.leases.lost == 1
+    assert (await mail_row(pool, mail_id))["state"] == "sending"
+
+
+async def test_an_expired_lease_still_counts_while_nobody_took_it(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    mail = await claim_one(pool)
+    await begin_transmission(pool, mail)
+    await make_due(pool, mail_id)
+    assert await Recorder(pool).settle(accepted(mail))
+    assert (await mail_row(pool, mail_id))["state"] == "sent"
+
+
+async def test_a_write_whose_answer_was_lost_succeeds_when_repeated(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    mail = await claim_one(pool)
+    await begin_transmission(pool, mail)
+    recorder = Recorder(pool)
+    assert await recorder.settle(accepted(mail))
+    assert await recorder.settle(accepted(mail))
+    assert (await mail_row(pool, mail_id))["attempts"] == 1
+    assert await history_kinds(pool, mail_id) == ["mail.sent"]
+
+
+async def test_a_renewal_keeps_a_lease_from_the_rescue(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    mail = await claim_one(pool)
+    rig = make_rig(pool, [])
+    rig.leases.hold(mail_id, mail.lease)
+    await make_due(pool, mail_id)
+    await rig.rescue.run_once()  # seen overdue once: as after an outage of the database
+    await rig.leases.run_once()
+    await rig.rescue.run_once()
+    assert rig.rescue.rescued == 0
+    row = await queue_row(pool, mail_id)
+    assert row is not None
+    assert (row["lease"], row["due"]) == (mail.lease, False)
+
+
+async def test_a_lease_that_is_gone_is_noticed_by_the_renewal(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    await claim_one(pool)
+    leases = make_rig(pool, []).leases
+    lost = uuid4()
+    leases.hold(mail_id, lost)
+    await leases.run_once()
+    assert not leases.holds(lost)
+    assert leases.lost == 1
+
+
+async def test_an_overdue_lease_is_left_alone_until_the_grace_is_over(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    await claim_one(pool)
+    await make_due(pool, mail_id)
+    rig = make_rig(pool, [])
+    now = 100.0
+    rig.rescue._clock, rig.rescue._grace_seconds = lambda: now, 5
+    for now, rescued in ((100.0, 0), (104.9, 0), (105.0, 1)):  # noqa: B007 - the clock reads it
+        await rig.rescue.run_once()
+        assert rig.rescue.rescued == rescued
+
+
+async def test_a_lease_renewed_at_the_last_moment_is_not_taken_over(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    mail = await claim_one(pool)  # its lease runs: as if renewed between the rescue's look and its takeover
+    rig = make_rig(pool, [])
+    await rig.rescue._take_over([(mail_id, mail.lease)])
+    row = await queue_row(pool, mail_id)
+    assert row is not None
+    assert (row["lease"], rig.rescue.rescued) == (mail.lease, 0)

@@ -1,0 +1,106 @@
+"""What every gateway must do: the SMTP one and the one in memory pass the same tests."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from services.mail.delivery.gateways.memory import ACCEPTED, Answer, MemoryGateway
+from services.mail.delivery.gateways.protocol import Envelope, Gateway
+from services.mail.delivery.verdict import Outcome, Step
+from tests.support.delivery import smtp_gateway
+from tests.support.scripted_smtp import Deed, scripted_smtp
+
+ENVELOPE = Envelope("from@example.test", "to@example.test")
+BODY = b"Subject: x\r\n\r\n.dotted\r\n..\r\nend\r\n"
+
+
+@dataclass
+class Subject:
+    """A gateway, and what has reached the other side of it."""
+
+    gateway: Gateway
+    taken: Callable[[], list[tuple[str, str, bytes]]]
+    asked: int = 0
+    may: bool = True
+
+    async def about_to_transmit(self) -> bool:
+        self.asked += 1
+        return self.may
+
+
+@asynccontextmanager
+async def memory(answer: Answer) -> AsyncIterator[Subject]:
+    gateway = MemoryGateway(answer=lambda _: answer)
+    yield Subject(gateway, lambda: [(e.sender, e.recipient, body) for e, body in gateway.kept])
+
+
+@asynccontextmanager
+async def smtp(answer: Answer) -> AsyncIterator[Subject]:
+    step, code, text = answer
+    place = {Step.CONNECT: "banner", Step.BODY: "dot"}.get(step, str(step))
+    async with scripted_smtp({place: f"{code} {text}" if code else Deed.DROP}) as server:
+        gateway = smtp_gateway(server.port)
+        yield Subject(gateway, lambda: [(m.sender, m.recipient, m.data) for m in server.accepted])
+        await gateway.close()
+
+
+Connect = Callable[[Answer], AbstractAsyncContextManager[Subject]]
+
+
+@pytest.fixture(params=[memory, smtp], ids=["memory", "smtp"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    return request.param  # type: ignore[no-any-return]
+
+
+async def test_an_accepted_mail_arrives_as_it_was_given(connect: Connect) -> None:
+    async with connect(ACCEPTED) as subject:
+        verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
+        assert (verdict.outcome, verdict.code) == (Outcome.ACCEPTED, 250)
+        assert subject.taken() == [("from@example.test", "to@example.test", BODY)]
+        assert subject.asked == 1
+
+
+async def test_not_a_byte_leaves_unless_the_caller_agrees(connect: Connect) -> None:
+    async with connect(ACCEPTED) as subject:
+        subject.may = False
+        verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
+        assert (verdict.outcome, verdict.blames_gateway) == (Outcome.GATEWAY_FAULT, False)
+        assert subject.taken() == []
+
+
+@pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA])
+async def test_a_refusal_before_the_body_never_asks_to_transmit(step: Step, connect: Connect) -> None:
+    async with connect((step, 550, "5.7.1 no")) as subject:
+        verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
+        assert (verdict.outcome, verdict.code, verdict.enhanced_code) == (Outcome.REFUSED, 550, "5.7.1")
+        assert subject.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [(Step.CONNECT, Outcome.GATEWAY_FAULT), (Step.RCPT, Outcome.GATEWAY_FAULT), (Step.BODY, Outcome.UNKNOWN)],
+)
+async def test_a_drop_is_a_verdict_too(step: Step, outcome: Outcome, connect: Connect) -> None:
+    async with connect((step, 0, "")) as subject:
+        verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
+        assert verdict.outcome is outcome
+        assert subject.taken() == []
+
+
+async def test_what_cannot_be_built_is_the_callers_to_handle(connect: Connect) -> None:
+    def broken() -> bytes:
+        raise ValueError("no such header")
+
+    async with connect(ACCEPTED) as subject:
+        with pytest.raises(ValueError, match="no such header"):
+            await subject.gateway.send(ENVELOPE, broken, subject.about_to_transmit)
+        assert subject.taken() == []
+
+
+async def test_closing_twice_is_fine(connect: Connect) -> None:
+    async with connect(ACCEPTED) as subject:
+        await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
+        await subject.gateway.close()
+        await subject.gateway.close()

@@ -1,0 +1,198 @@
+"""The whole worker, without its process: loops, wake-ups, outages, and an orderly end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+
+from local.ports import pick_free
+from services.mail import worker
+from services.mail.settings import Settings
+from tests.support.databases import Clone
+from tests.support.delivery import make_rig, smtp_gateway
+from tests.support.mails import attempt_rows, insert_mails, mail_row, queue_row, states
+from tests.support.scripted_smtp import Deed, ScriptedSmtp, scripted_smtp
+from tests.support.stack import eventually
+from tests.support.tcp_forwarder import Forwarder
+
+LISTENING = "SELECT detail->>'listening' FROM heartbeats WHERE process = 'mail-worker'"
+PARTITIONS = "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'history'::regclass"
+LISTENS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND query LIKE 'LISTEN%'"
+
+
+def settings_for(database_url: str, server: ScriptedSmtp, **differently: Any) -> Settings:
+    return Settings(
+        **{
+            "mail_runtime_database_url": database_url,
+            "mail_gateways": f"smtp://127.0.0.1:{server.port}?name=scripted&connections=2",
+            "redis_url": f"redis://127.0.0.1:{pick_free()}/0",  # nobody is there: the loops must not care
+            "mail_ehlo_name": "worker.example",
+            **differently,
+        }
+    )
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[worker.Parts]:
+    parts = await worker.assemble(settings)
+    stop = asyncio.Event()
+    serving = asyncio.create_task(worker.serve(parts, settings, stop))
+    try:
+        yield parts
+    finally:
+        stop.set()
+        parts.wake.set()
+        await serving
+
+
+async def test_a_worker_delivers_while_valkey_is_down_and_beats(
+    mail_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_BEAT_SECONDS", 0.05)
+    pool = mail_database.database.pool
+    await insert_mails(pool, 25)
+
+    async with scripted_smtp() as server, working(settings_for(mail_database.runtime_url, server)):
+        await eventually(lambda: states(mail_database.database), lambda found: found == {"sent": 25})
+        await eventually(lambda: pool.fetchval(LISTENING), lambda heard: heard == "true")
+    detail = orjson.loads(await pool.fetchval("SELECT detail::text FROM heartbeats"))
+    (gateway,) = detail["gateways"]
+    assert (gateway["name"], gateway["breaker"], gateway["in_flight"]) == ("scripted", "closed", 0)
+    assert len(server.accepted) == 25
+
+
+async def test_a_wake_up_is_heard_long_before_the_next_poll(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    async with scripted_smtp() as server:
+        settings = settings_for(mail_database.runtime_url, server, mail_poll_seconds=3600)
+        async with working(settings) as parts:
+            assert parts.listener is not None
+            await eventually(lambda: pool.fetchval(LISTENS, worker.PROCESS), bool)
+            await insert_mails(pool)
+            await pool.execute("SELECT pg_notify($1, '')", worker.QUEUE_CHANNEL)
+            async with asyncio.timeout(20):
+                await server.dot_seen.wait()
+
+
+async def test_a_poll_only_worker_never_listens(mail_database: Clone) -> None:
+    async with scripted_smtp() as server:
+        settings = settings_for(mail_database.runtime_url, server, wakeup="poll", mail_poll_seconds=0.02)
+        async with working(settings) as parts:
+            assert parts.listener is None
+            await insert_mails(mail_database.database.pool)
+            async with asyncio.timeout(20):
+                await server.dot_seen.wait()
+
+
+# arq 0.28 closes its pool by a name that redis-py 5 has deprecated; as an error it would leave the pool open.
+@pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")
+async def test_arq_wakes_the_delivery_and_makes_partitions(mail_database: Clone, redis_url: str) -> None:
+    pool = mail_database.database.pool
+    owner = await asyncpg.connect(mail_database.owner_url)
+    newest = await owner.fetchval(PARTITIONS)
+    await owner.execute(f"DROP TABLE {newest}")
+    async with scripted_smtp() as server:
+        settings = settings_for(
+            mail_database.runtime_url, server, wakeup="poll", mail_poll_seconds=3600, redis_url=redis_url
+        )
+        async with working(settings):
+            await insert_mails(pool)
+            async with asyncio.timeout(20):
+                await server.dot_seen.wait()
+            await eventually(lambda: owner.fetchval(PARTITIONS), lambda found: found == newest)
+    await owner.close()
+
+
+async def test_a_worker_waits_for_a_database_that_is_down_when_it_starts(mail_database: Clone) -> None:
+    door = Forwarder(mail_database.runtime_url)
+    await insert_mails(mail_database.database.pool)
+    async with scripted_smtp() as server, working(settings_for(door.url, server)):
+        assert not server.connections
+        await door.open()
+        async with asyncio.timeout(20):
+            await server.dot_seen.wait()
+    await door.shut()
+    assert await states(mail_database.database) == {"sent": 1}
+
+
+async def test_a_mail_accepted_during_an_outage_of_the_database_is_sent_and_not_uncertain(
+    mail_database: Clone,
+) -> None:
+    pool = mail_database.database.pool
+    door = Forwarder(mail_database.runtime_url)
+    await door.open()
+    await insert_mails(pool)
+    answer = asyncio.Event()
+
+    async with scripted_smtp() as server:
+        server.before_dot_reply = answer.wait  # not before the database has gone
+        # Leases so short that they are long over when the database is back.
+        async with working(settings_for(door.url, server, mail_lease_seconds=0.6)) as parts:
+            async with asyncio.timeout(20):
+                await server.dot_seen.wait()
+            await door.shut()
+            answer.set()
+            await pool.execute("UPDATE queue SET due_at = now() - interval '1 hour'")
+            await door.open()
+            await eventually(lambda: states(mail_database.database), lambda found: found == {"sent": 1})
+            assert parts.leases.lost == 0
+    await door.shut()
+
+
+async def test_a_drain_lets_mails_in_flight_finish(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool, 30)
+    async with scripted_smtp() as server:
+        async with working(settings_for(mail_database.runtime_url, server)):
+            await server.dot_seen.wait()
+        found = await states(mail_database.database)
+    assert found.get("sent") == len(server.accepted)
+    assert set(found) <= {"sent", "queued"}
+    assert await pool.fetchval("SELECT count(*) FROM queue WHERE lease IS NOT NULL") == 0
+
+
+async def test_what_outlasts_the_drain_is_released_or_left_on_record(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    ids = await insert_mails(pool, 5)
+    async with scripted_smtp({"dot": Deed.HANG}) as server:
+        rig = make_rig(pool, [smtp_gateway(server.port, connections=1)])
+        await rig.delivery.run_once()
+        await server.dot_seen.wait()
+        await rig.delivery.drain(0)
+        await rig.close()
+    in_transmission = server.received[0].recipient.partition("@")[0]
+    for mail_id in ids:
+        (attempt,) = await attempt_rows(pool, mail_id)
+        if mail_id.hex == in_transmission:
+            assert attempt["phase"] == "transmitting"
+            assert (await mail_row(pool, mail_id))["state"] == "sending"
+            continue
+        mail, row = await mail_row(pool, mail_id), await queue_row(pool, mail_id)
+        assert row is not None
+        assert (mail["state"], mail["attempts"], row["lease"], row["due"]) == ("queued", 0, None, True)
+
+
+async def test_a_drain_ends_although_the_database_is_away(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool)
+    async with scripted_smtp() as server:
+        rig = make_rig(pool, [smtp_gateway(server.port)])
+        rig.recorder._endings._write = _away  # the database, gone for good
+        await rig.delivery.run_once()
+        await server.dot_seen.wait()
+        await rig.delivery.drain(0, write_seconds=0.05)
+        await rig.close()
+    assert await states(mail_database.database) == {"sending": 1}
+
+
+async def _away(_items: object) -> set[Any]:
+    raise ConnectionRefusedError
+
+
+async def test_gateways_that_cannot_be_read_end_the_worker_at_once(mail_database: Clone) -> None:
+    with pytest.raises(ValueError, match="MAIL_GATEWAYS"):
+        await worker.assemble(Settings(mail_runtime_database_url=mail_database.runtime_url, mail_gateways="ftp://x"))

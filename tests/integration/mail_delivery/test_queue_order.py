@@ -1,0 +1,121 @@
+"""Who is claimed, who is not, and in which order."""
+
+import asyncio
+from collections import Counter
+
+from services.mail.delivery.claim import claim_due
+from services.mail.delivery.rescue import Expiry
+from tests.support.databases import Clone
+from tests.support.delivery import make_rig, smtp_gateway
+from tests.support.mails import (
+    attempt_rows,
+    history_kinds,
+    insert_mails,
+    mail_row,
+    make_due,
+    queue_row,
+    states,
+)
+from tests.support.scripted_smtp import scripted_smtp
+
+
+async def test_live_mails_go_first_and_bulk_ones_still_have_their_share(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    bulk = set(await insert_mails(pool, 50, lane="bulk"))
+    await insert_mails(pool, 50)
+    claimed = (await claim_due(pool, 20, 30)).mails
+    assert len(claimed) == 20
+    assert 4 <= sum(mail.mail_id in bulk for mail in claimed) <= 5
+
+
+async def test_a_lane_takes_what_the_other_leaves(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool, 10)
+    assert len((await claim_due(pool, 10, 30)).mails) == 10
+    await insert_mails(pool, 10, lane="bulk")
+    assert len((await claim_due(pool, 10, 30)).mails) == 10
+
+
+async def test_bulk_mails_are_not_starved_by_single_claims(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    bulk = set(await insert_mails(pool, 100, lane="bulk"))
+    await insert_mails(pool, 100)
+    claimed = [(await claim_due(pool, 1, 30)).mails[0].mail_id for _ in range(100)]
+    assert 0 < len(bulk.intersection(claimed)) < 60
+
+
+async def test_a_claimed_mail_is_nobody_elses(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool, 200)
+    claims = await asyncio.gather(*(claim_due(pool, 40, 30) for _ in range(8)))
+    claimed = Counter(mail.mail_id for claim in claims for mail in claim.mails)
+    assert set(claimed.values()) == {1}
+
+
+async def test_two_workers_on_one_queue_deliver_each_mail_once(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    ids = await insert_mails(pool, 150)
+    async with scripted_smtp() as server:
+        rigs = [make_rig(pool, [smtp_gateway(server.port, connections=4)]) for _ in range(2)]
+        await asyncio.gather(*(rig.deliver() for rig in rigs))
+        assert await states(mail_database.database) == {"sent": 150}
+        await asyncio.gather(*(rig.close() for rig in rigs))
+    assert all(rig.delivery.outcomes["accepted"] for rig in rigs)
+    assert Counter(mail.recipient for mail in server.accepted) == {f"{mail_id.hex}@example.test": 1 for mail_id in ids}
+
+
+async def test_an_expired_mail_is_not_sent(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool, expires_in_seconds=-1)
+    claim = await claim_due(pool, 10, 30)
+    assert (claim.mails, claim.closed) == ([], ["expired"])
+    assert (await mail_row(pool, mail_id))["state"] == "expired"
+    assert await queue_row(pool, mail_id) is None
+    assert await attempt_rows(pool, mail_id) == []
+    assert await history_kinds(pool, mail_id) == ["mail.expired"]
+
+
+async def test_expiry_does_not_wait_for_a_claim(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (old,) = await insert_mails(pool, expires_in_seconds=-1)
+    (fresh,) = await insert_mails(pool)
+    await Expiry(pool).run_once()
+    assert (await mail_row(pool, old))["state"] == "expired"
+    assert (await mail_row(pool, fresh))["state"] == "queued"
+
+
+async def test_a_tried_mail_that_expires_fails_with_the_last_words(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    async with scripted_smtp({"RCPT": ["450 4.2.1 greylisted"]}) as server:
+        rig = make_rig(pool, [smtp_gateway(server.port)])
+        await rig.deliver()
+        await rig.close()
+    await pool.execute("UPDATE mails SET expires_at = now()")
+    await make_due(pool, mail_id)
+    await Expiry(pool).run_once()
+    mail = await mail_row(pool, mail_id)
+    assert (mail["state"], mail["failure_code"]) == ("failed", 450)
+    assert mail["failure_reply"] == "450 4.2.1 greylisted"
+
+
+async def test_a_mail_in_doubt_never_expires_but_is_uncertain(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool, on_uncertain="resend")
+    async with scripted_smtp({"dot": ["354 what"]}) as server:
+        rig = make_rig(pool, [smtp_gateway(server.port)])
+        await rig.deliver()
+        await rig.close()
+    await pool.execute("UPDATE mails SET expires_at = now()")
+    await make_due(pool, mail_id)
+    await claim_due(pool, 10, 30)
+    assert (await mail_row(pool, mail_id))["state"] == "uncertain"
+    assert await history_kinds(pool, mail_id) == ["mail.requeued", "mail.uncertain"]
+
+
+async def test_an_erased_mail_is_canceled_and_not_sent(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    await pool.execute("UPDATE mails SET to_email = NULL, to_key = NULL")
+    await claim_due(pool, 10, 30)
+    assert (await mail_row(pool, mail_id))["state"] == "canceled"

@@ -1,0 +1,228 @@
+"""Connections to a gateway: reuse, replacement, TLS, login, pace."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.mail.delivery.gateways import pool as pool_module
+from services.mail.delivery.gateways.protocol import Envelope
+from services.mail.delivery.gateways.settings import GatewaySettings, Tls
+from services.mail.delivery.gateways.smtp import SmtpGateway
+from services.mail.delivery.verdict import Outcome, Verdict
+from tests.support.delivery import IMPATIENT, PATIENT, smtp_gateway
+from tests.support.scripted_smtp import Deed, scripted_smtp
+
+
+async def yes() -> bool:
+    await asyncio.sleep(0)
+    return True
+
+
+async def send(gateway: SmtpGateway) -> Verdict:
+    return await gateway.send(Envelope("a@example.test", "b@example.test"), lambda: b"Subject: x\r\n\r\nx\r\n", yes)
+
+
+async def test_a_connection_is_used_again_without_a_word_in_between() -> None:
+    async with scripted_smtp() as server:
+        gateway = smtp_gateway(server.port)
+        for _ in range(3):
+            assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 1
+    assert [command.split()[0] for command in server.commands] == ["EHLO", *["MAIL", "RCPT", "DATA"] * 3, "QUIT"]
+
+
+async def test_after_a_refusal_the_connection_is_reset_before_it_is_used_again() -> None:
+    async with scripted_smtp({"RCPT": ["550 5.1.1 no"]}) as server:
+        gateway = smtp_gateway(server.port)
+        assert (await send(gateway)).outcome is Outcome.REFUSED
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 1
+    assert server.commands[3] == "RSET"
+
+
+@pytest.mark.parametrize("act", ["421 4.3.2 closing", "500 what", Deed.DROP, Deed.HANG, Deed.GARBAGE])
+async def test_a_connection_that_fails_at_rset_is_replaced_silently(act: str | Deed) -> None:
+    async with scripted_smtp({"RCPT": ["550 5.1.1 no"], "RSET": [act]}) as server:
+        gateway = smtp_gateway(server.port, timeouts=IMPATIENT)
+        await send(gateway)
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("act", [None, "421 4.4.2 timeout", Deed.DROP])
+async def test_an_idle_connection_is_asked_before_it_is_used(
+    act: str | Deed | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_ASK_AFTER_IDLE_SECONDS", 0.0)
+    async with scripted_smtp({"NOOP": [act]}) as server:
+        gateway = smtp_gateway(server.port)
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert "NOOP" in server.commands
+    assert server.connections == (1 if act is None else 2)
+
+
+@pytest.mark.parametrize("act", ["421 4.7.0 too many mails on this connection", Deed.DROP])
+async def test_a_reused_connection_that_is_turned_away_says_nothing_about_the_gateway(act: str | Deed) -> None:
+    async with scripted_smtp({"MAIL": [None, act]}) as server:
+        gateway = smtp_gateway(server.port)
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 2
+
+
+async def test_a_connection_takes_so_many_mails_and_is_left_politely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_TRANSACTIONS_PER_CONNECTION", 2)
+    async with scripted_smtp() as server:
+        gateway = smtp_gateway(server.port)
+        for _ in range(4):
+            await send(gateway)
+        await gateway.close()
+    assert server.connections == 2
+    assert server.commands.count("QUIT") == 2
+
+
+async def test_what_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_CLOSE_AFTER_IDLE_SECONDS", -1.0)
+    async with scripted_smtp() as server:
+        gateway = smtp_gateway(server.port)
+        await send(gateway)
+        await gateway.close_idle()
+        await gateway.close()
+    assert server.commands[-1] == "QUIT"
+
+
+async def test_the_body_leaves_only_after_it_is_on_record() -> None:
+    recorded = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def about_to_transmit() -> bool:
+        asked.set()
+        await recorded.wait()
+        assert not server.received
+        return True
+
+    async with scripted_smtp() as server:
+        gateway = smtp_gateway(server.port)
+        sending = asyncio.create_task(
+            gateway.send(Envelope("a@example.test", "b@example.test"), lambda: b"x\r\n", about_to_transmit)
+        )
+        await asked.wait()
+        assert server.commands[-1] == "DATA"
+        recorded.set()
+        assert (await sending).outcome is Outcome.ACCEPTED
+        await gateway.close()
+
+
+async def test_nothing_leaves_when_the_record_breaks() -> None:
+    async def about_to_transmit() -> bool:
+        raise RuntimeError("no database")
+
+    async with scripted_smtp() as server:
+        gateway = smtp_gateway(server.port)
+        with pytest.raises(RuntimeError):
+            await gateway.send(Envelope("a@example.test", "b@example.test"), lambda: b"x\r\n", about_to_transmit)
+        await gateway.close()
+    assert server.commands[-1] == "DATA"
+    assert not server.received
+
+
+@pytest.mark.parametrize("address", ["b@example.test> NOTIFY=NEVER", "b c@example.test", "b@example.test\r\nRSET"])
+async def test_an_address_cannot_smuggle_words_into_the_envelope(address: str) -> None:
+    async with scripted_smtp() as server:
+        gateway = smtp_gateway(server.port)
+        verdict = await gateway.send(Envelope("a@example.test", address), lambda: b"x\r\n", yes)
+        await gateway.close()
+    assert verdict.outcome is Outcome.REFUSED
+    assert not any(command.startswith("MAIL") for command in server.commands)
+
+
+async def test_the_gateways_own_sender_stands_in_the_envelope() -> None:
+    async with scripted_smtp() as server:
+        settings = GatewaySettings("x", "127.0.0.1", server.port, Tls.NONE, sender="bounces@example.test")
+        gateway = SmtpGateway(settings, PATIENT, "worker.example")
+        await send(gateway)
+        await gateway.close()
+    assert server.accepted[0].sender == "bounces@example.test"
+    assert server.commands[0] == "EHLO worker.example"
+
+
+async def test_a_refused_login_is_the_gateways_fault() -> None:
+    async with scripted_smtp({"AUTH": "535 5.7.8 no"}, extensions=("AUTH PLAIN",)) as server:
+        settings = GatewaySettings("x", "127.0.0.1", server.port, Tls.NONE, username="u", password="p")
+        verdict = await send(SmtpGateway(settings, PATIENT, "worker.example"))
+    assert (verdict.outcome, verdict.code) == (Outcome.GATEWAY_FAULT, 535)
+
+
+async def test_a_login_comes_before_the_mail() -> None:
+    async with scripted_smtp(extensions=("AUTH PLAIN",)) as server:
+        settings = GatewaySettings("x", "127.0.0.1", server.port, Tls.NONE, username="u", password="p")
+        gateway = SmtpGateway(settings, PATIENT, "worker.example")
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert [command.split()[0] for command in server.commands][:3] == ["EHLO", "AUTH", "MAIL"]
+
+
+async def test_a_gateway_without_starttls_gets_no_mail_where_it_is_required() -> None:
+    async with scripted_smtp() as server:
+        verdict = await send(smtp_gateway(server.port, tls=Tls.STARTTLS))
+    assert verdict.outcome is Outcome.GATEWAY_FAULT
+    assert "STARTTLS" in verdict.reason
+    assert [command.split()[0] for command in server.commands] == ["EHLO"]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"),
+            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize("tls", [Tls.STARTTLS, Tls.IMPLICIT])
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_tls_is_verified(tls: Tls, trusted: bool, certificate: Path) -> None:
+    ours = ssl.create_default_context(cafile=str(certificate / "cert.pem") if trusted else None)
+    async with scripted_smtp(
+        extensions=("STARTTLS",), tls=server_tls(certificate), implicit_tls=tls is Tls.IMPLICIT
+    ) as server:
+        settings = GatewaySettings("x", "127.0.0.1", server.port, tls)
+        gateway = SmtpGateway(settings, PATIENT, "worker.example", tls_context=ours)
+        verdict = await send(gateway)
+        await gateway.close()
+    assert verdict.outcome is (Outcome.ACCEPTED if trusted else Outcome.GATEWAY_FAULT)
+    assert len(server.accepted) == trusted
+    if not trusted:
+        assert "TLS" in verdict.reason
+
+
+async def test_a_gateway_that_is_not_there_is_a_fault_that_says_so() -> None:
+    async with scripted_smtp() as server:
+        port = server.port
+    verdict = await send(smtp_gateway(port))
+    assert (verdict.outcome, verdict.blames_gateway) == (Outcome.GATEWAY_FAULT, True)
+    assert "ConnectionRefusedError" in verdict.reason

@@ -1,0 +1,190 @@
+"""What strangers' messages report, and which mails they may be about."""
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.mail.bounces.parse import DIAGNOSTIC_MAX_CHARACTERS, Kind, read
+from services.mail.bounces.take_in import condemns, reason_for
+from tests.support.notices import complaint, quoted_header, recipient_fields, report
+
+ID = UUID("019ac000-0000-7000-8000-000000000001")
+OTHER_ID = UUID("019ac000-0000-7000-8000-000000000002")
+QUOTED = quoted_header(ID)
+VERP = f"bounce+{ID.hex}@bounces.example"
+
+
+def test_a_failure_is_read_with_the_words_of_the_server() -> None:
+    notice = read(report(QUOTED))
+    assert (notice.kind, notice.status, notice.code) == (Kind.FAILED, "5.1.1", 550)
+    assert notice.diagnostic == "550 5.1.1 <b@x.example>: User unknown"
+    assert notice.mail_ids == (ID,)
+    assert notice.message_ids == (f"<{ID}@counterfoil.example>",)
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "kind"),
+    [
+        ("failed", "5.1.1", Kind.FAILED),
+        ("Failed (unknown user)", "5.1.1", Kind.FAILED),
+        # RFC 3464 section 2.3.3: whatever the status, who says failed has given up.
+        ("failed", "4.4.7", Kind.FAILED),
+        ("delayed", "4.4.1", Kind.DELAYED),
+        ("delivered", "2.0.0", Kind.DELIVERED),
+        ("relayed", "2.0.0", Kind.DELIVERED),
+        ("expanded", "2.0.0", Kind.DELIVERED),
+        ("", "5.1.1", Kind.FAILED),
+        ("", "4.4.1", Kind.DELAYED),
+        ("", "", Kind.OTHER),
+        ("exploded", "", Kind.OTHER),
+    ],
+)
+def test_the_action_says_what_became_of_it_and_the_status_where_there_is_none(
+    action: str, status: str, kind: Kind
+) -> None:
+    assert read(report(QUOTED, recipient_fields(action, status, ""))).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "diagnostic", "telling", "code"),
+    [
+        ("5.0.0", "smtp; 550 5.1.1 no such user", "5.1.1", 550),
+        ("5.0.0", "smtp; 450 4.2.0 busy", "5.0.0", 450),
+        ("5.2.2", "smtp; 552 5.1.1 odd", "5.2.2", 552),
+        ("", "smtp; 550-5.7.1 policy", "5.7.1", 550),
+        ("5.1.2 (bad destination system)", "", "5.1.2", None),
+        ("5.4.4", "x-unix; 550 host not found", "5.4.4", None),
+        ("5.4.4", "not typed at all", "5.4.4", None),
+    ],
+)
+def test_the_most_telling_code_is_kept(status: str, diagnostic: str, telling: str, code: int | None) -> None:
+    notice = read(report(QUOTED, recipient_fields("failed", status, diagnostic)))
+    assert (notice.status, notice.code) == (telling, code)
+
+
+@pytest.mark.parametrize("code", ["5.1.1", "5.1.2", "5.1.10", "5.2.1"])
+def test_a_dead_address_is_condemned_by_a_failure_and_by_nothing_less(code: str) -> None:
+    assert condemns(read(report(QUOTED, recipient_fields("failed", code))))
+    assert not condemns(read(report(QUOTED, recipient_fields("delayed", code))))
+
+
+@pytest.mark.parametrize("code", ["5.7.1", "5.7.26", "5.2.2", "5.0.0", "4.4.7", "5.1.11"])
+def test_other_failures_condemn_no_address(code: str) -> None:
+    assert not condemns(read(report(QUOTED, recipient_fields("failed", code, ""))))
+
+
+def test_a_mail_that_was_passed_on_has_failed_only_when_it_reached_nobody() -> None:
+    failed, delivered = recipient_fields(), "\nFinal-Recipient: rfc822; c@x.example\nAction: delivered\nStatus: 2.0.0\n"
+    assert read(report(QUOTED, failed + delivered)).kind is Kind.DELIVERED
+    assert read(report(QUOTED, failed + "\nAction: failed\nStatus: 5.2.2\n")).kind is Kind.FAILED
+
+
+@pytest.mark.parametrize("quoted_type", ["message/rfc822", "text/rfc822-headers", "message/global"])
+def test_the_mail_is_found_whether_it_is_quoted_whole_or_as_its_header(quoted_type: str) -> None:
+    whole = QUOTED + "\nBody\n" if quoted_type != "text/rfc822-headers" else QUOTED
+    assert read(report(whole, quoted_type=quoted_type)).mail_ids == (ID,)
+
+
+def test_an_internationalized_report_is_read_too() -> None:
+    notice = read(report(QUOTED, status_type="message/global-delivery-status"))
+    assert (notice.kind, notice.status) == (Kind.FAILED, "5.1.1")
+
+
+def test_an_envelope_sender_of_ours_tells_more_than_what_is_quoted() -> None:
+    raw = report(quoted_header(OTHER_ID), to=VERP)
+    assert read(raw, "bounces.example").mail_ids == (ID, OTHER_ID)
+    assert read(report("", to=VERP), "bounces.example").mail_ids == (ID,)
+
+
+def test_an_envelope_sender_at_another_domain_is_none_of_ours() -> None:
+    for domain in ("", "other.example"):
+        assert read(report("", to=VERP), domain).mail_ids == ()
+    assert read(report("", to="x" + VERP), "bounces.example").mail_ids == ()
+
+
+def test_the_envelope_id_and_the_sender_in_a_complaint_are_looked_at() -> None:
+    status = f"Original-Envelope-Id: {VERP}\n" + recipient_fields()
+    assert read(report("", status), "bounces.example").mail_ids == (ID,)
+    feedback = f"Feedback-Type: abuse\nOriginal-Mail-From: <{VERP}>\n"
+    assert read(complaint("", feedback), "bounces.example").mail_ids == (ID,)
+
+
+def test_a_foreign_message_id_is_kept_for_mails_that_were_restored() -> None:
+    notice = read(report("Message-ID: <abc@old.example>\n"))
+    assert (notice.mail_ids, notice.message_ids) == ((), ("<abc@old.example>",))
+
+
+def test_a_complaint_is_read_and_condemns_the_address() -> None:
+    notice = read(complaint(QUOTED))
+    assert (notice.kind, notice.status, notice.mail_ids) == (Kind.COMPLAINT, "abuse", (ID,))
+    assert condemns(notice)
+
+
+@pytest.mark.parametrize("feedback", ["not-spam", "auth-failure", "dmarc", ""])
+def test_feedback_that_is_no_complaint_is_none(feedback: str) -> None:
+    notice = read(complaint(QUOTED, f"Feedback-Type: {feedback}\n"))
+    assert notice.kind is Kind.OTHER
+    assert not condemns(notice)
+
+
+def test_a_notice_inside_a_quoted_message_reports_nothing() -> None:
+    """Somebody forwards, or answers with, a bounce of ours."""
+    inner = report(QUOTED).decode().replace("\r\n", "\n").replace("b1/", "b2/")
+    forwarded = report(inner, "Action: none\n")
+    assert read(forwarded).kind is Kind.OTHER
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\0\xff\xfe",
+        b"From: a@x.example\nSubject: Re: Welcome\n\nThank you!",
+        b"Subject: Out of office\nAuto-Submitted: auto-replied\n\nI am away. 550 5.1.1",
+        b"Content-Type: multipart/report\n\nno boundary",
+        b"Content-Type: message/delivery-status\n\n",
+        b"Content-Type: message/rfc822\n\n",
+        b"Content-Type: message/feedback-report\nContent-Transfer-Encoding: base64\n\n!!!",
+        b"Content-Type: text/rfc822-headers; charset=nonsense\nContent-Transfer-Encoding: base64\n\n////",
+    ],
+)
+def test_what_is_no_report_is_other(raw: bytes) -> None:
+    assert read(raw).kind is Kind.OTHER
+
+
+def test_a_message_nested_too_deep_is_not_read() -> None:
+    nested = b"".join(b"Content-Type: multipart/mixed; boundary=%d\n\n--%d\n" % (n, n) for n in range(5_000))
+    assert read(nested).kind is Kind.OTHER
+    assert read(b"Content-Type: message/rfc822\n\n" * 5_000).kind is Kind.OTHER
+
+
+def test_a_diagnostic_is_kept_up_to_its_limit_on_one_line_and_can_be_stored() -> None:
+    status = recipient_fields(diagnostic="smtp; 550 a\0b\n \tc " + "x" * 5_000)
+    diagnostic = read(report(QUOTED, status)).diagnostic
+    assert diagnostic is not None
+    assert diagnostic.startswith("550 a b c x")
+    assert len(diagnostic) == DIAGNOSTIC_MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (report(QUOTED), "bounced with 5.1.1"),
+        (report(QUOTED, recipient_fields("failed", "", "smtp; 550 b@x.example")), "bounced with 550"),
+        (report(QUOTED, recipient_fields("failed", "", "b@x.example")), "bounced"),
+        (report(QUOTED, recipient_fields("delayed", "4.4.1")), "delayed with 4.4.1"),
+        (complaint(QUOTED), "the recipient complained (abuse)"),
+    ],
+)
+def test_our_words_for_it_repeat_no_stranger(raw: bytes, reason: str) -> None:
+    assert reason_for(read(raw)) == reason
+
+
+@given(st.binary(max_size=300), st.integers(0, 1200))
+def test_whatever_is_written_into_a_report_it_is_read_without_a_fault(junk: bytes, at: int) -> None:
+    raw = report(QUOTED)
+    notice = read(raw[:at] + junk + raw[at:], "bounces.example")
+    assert notice.diagnostic is None or notice.diagnostic.encode()
+    assert "\0" not in f"{notice.diagnostic}{notice.status}{notice.message_ids}"

@@ -1,0 +1,93 @@
+"""How a gateway's words are read."""
+
+import pytest
+
+from services.mail.delivery.verdict import REPLY_MAX_CHARACTERS, Outcome, Step, accepts, classify, interrupted
+
+CONVERSATION = (Step.MAIL, Step.RCPT, Step.DATA)
+
+
+@pytest.mark.parametrize("step", CONVERSATION)
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [(450, Outcome.TRY_LATER), (452, Outcome.TRY_LATER), (550, Outcome.REFUSED), (421, Outcome.GATEWAY_FAULT)],
+)
+def test_the_first_digit_decides_and_421_is_about_the_gateway(step: Step, code: int, outcome: Outcome) -> None:
+    assert classify(step, code, "words").outcome is outcome
+
+
+@pytest.mark.parametrize("code", [421, 450, 500, 535, 554, -1, 354])
+def test_nothing_said_before_the_mail_is_the_mails_fault(code: int) -> None:
+    assert classify(Step.CONNECT, code, "no").outcome is Outcome.GATEWAY_FAULT
+
+
+def test_a_gateway_that_wants_a_login_is_misconfigured_and_refuses_no_mail() -> None:
+    assert classify(Step.MAIL, 530, "5.7.0 Authentication required").outcome is Outcome.GATEWAY_FAULT
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (250, Outcome.ACCEPTED),
+        (421, Outcome.TRY_LATER),
+        (451, Outcome.TRY_LATER),
+        (554, Outcome.REFUSED),
+        (354, Outcome.UNKNOWN),
+        (-1, Outcome.UNKNOWN),
+        (25, Outcome.UNKNOWN),
+    ],
+)
+def test_after_the_dot_only_a_verdict_is_certain(code: int, outcome: Outcome) -> None:
+    assert classify(Step.BODY, code, "words").outcome is outcome
+
+
+@pytest.mark.parametrize("step", [Step.CONNECT, *CONVERSATION])
+def test_a_drop_before_the_body_is_the_gateways_fault(step: Step) -> None:
+    assert interrupted(step, "connection lost").outcome is Outcome.GATEWAY_FAULT
+
+
+def test_a_drop_after_the_body_started_is_unknown() -> None:
+    assert interrupted(Step.BODY, "connection lost").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("enhanced", ["5.1.1", "5.1.2", "5.1.10", "5.2.1"])
+@pytest.mark.parametrize("step", [Step.RCPT, Step.DATA, Step.BODY])
+def test_a_dead_mailbox_is_suppressed(step: Step, enhanced: str) -> None:
+    assert classify(step, 550, f"{enhanced} gone").suppresses
+
+
+@pytest.mark.parametrize("words", ["5.7.1 policy", "5.1.11 other", "5.2.2 full", "5.1.1", "gone 5.1.1", ""])
+def test_policy_and_other_refusals_never_suppress(words: str) -> None:
+    suppresses = classify(Step.RCPT, 550, words).suppresses
+    assert suppresses is (words == "5.1.1")
+
+
+def test_a_temporary_refusal_never_suppresses() -> None:
+    assert not classify(Step.RCPT, 450, "5.1.1 odd").suppresses
+
+
+def test_a_refused_sender_does_not_suppress_the_recipient() -> None:
+    assert not classify(Step.MAIL, 550, "5.1.1 who are you").suppresses
+
+
+def test_the_gateways_words_are_kept_in_full_but_bounded() -> None:
+    verdict = classify(Step.RCPT, 550, "5.1.1 " + "x" * 5000)
+    assert (verdict.code, verdict.enhanced_code) == (550, "5.1.1")
+    assert verdict.reply is not None
+    assert verdict.reply.startswith("550 5.1.1 xxx")
+    assert len(verdict.reply) == REPLY_MAX_CHARACTERS
+
+
+def test_words_that_no_database_takes_are_made_storable() -> None:
+    reply = classify(Step.RCPT, 550, "bad \0 byte \udcff").reply
+    assert reply == "550 bad \ufffd byte ?"
+
+
+def test_our_reasons_never_repeat_the_gateway() -> None:
+    assert "asa@example.test" not in classify(Step.RCPT, 550, "5.1.1 <asa@example.test>: no such user").reason
+
+
+def test_any_positive_reply_goes_on() -> None:
+    assert accepts(Step.RCPT, 251)
+    assert accepts(Step.DATA, 354)
+    assert not accepts(Step.DATA, 250)
