@@ -47,16 +47,20 @@ class Edge:
                 sorry = problem.Unavailable("The service's database cannot be used right now. Send this again.")
                 await sorry.response()(scope, receive, send_correlated)
         except Exception:  # noqa: BLE001 - the last place that can still answer
-            _log.exception("request_failed", method=scope["method"], path=scope["path"])
+            _log.exception("request_failed", method=scope["method"], route=_route(scope))
             if not status:
                 await problem.Problem("Something went wrong here; it has been logged.").response()(
                     scope, receive, send_correlated
                 )
         seconds = time.perf_counter() - began
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = _route(scope)
         self._observe(scope["method"], route, status, seconds)
-        # The path may hold an address or a token, so only the route's pattern is logged.
         _log.debug("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
+
+
+def _route(scope: Scope) -> str:
+    """The pattern that matched: the path itself may hold an address or a token, which no log should."""
+    return getattr(scope.get("route"), "path", "unmatched")
 
 
 def _accept(scope: Scope) -> correlation.Correlation:

@@ -99,11 +99,14 @@ async def test_an_import_whose_worker_is_killed_again_and_again_makes_and_mails_
 
 
 async def _fetchrow(books: Books, query: str) -> list[int]:
-    return [int(part) for part in str(await books.fetchval("signup", f"SELECT t::text FROM ({query}) AS t"))[1:-1].split(",")]
+    return [
+        int(part)
+        for part in str(await books.fetchval("signup", f"SELECT t::text FROM ({query}) AS t"))[1:-1].split(",")
+    ]
 
 
 async def test_an_upload_that_the_api_dies_under_is_sent_again_and_counts_once(books: Books) -> None:
-    rows = [person | {"email": f"story4-upload-{n}@x.example"} for n, person in enumerate(people(3000))]
+    rows = [person | {"email": f"story4-upload-{n}@x.example"} for n, person in enumerate(people(4000))]
     body = ndjson(rows)
     headers = {"Content-Type": NDJSON, "Idempotency-Key": "story4-upload"}
     params = {"source": "story4-upload", "dry_run": "true"}
