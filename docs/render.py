@@ -1,6 +1,8 @@
 """Writes the parts of the documentation that the code knows best: `make docs`. A test keeps them current.
 
 - docs/states.md: the state machines, from the transition tables;
+- docs/smtp-outcomes.md: what each misbehaviour of a gateway leads to, from the table that a test runs;
+- docs/metrics.md: the metrics, from the registries of both APIs;
 - README.md: the settings, from the settings classes.
 """
 
@@ -11,20 +13,52 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from services.mail.delivery.mail import ATTEMPT_TRANSITIONS, MAIL_TRANSITIONS  # noqa: E402 - needs the path above
+from prometheus_client import CollectorRegistry  # noqa: E402 - needs the path above
+
+from services.mail.app import create_app as create_mail_app  # noqa: E402
+from services.mail.delivery.mail import ATTEMPT_TRANSITIONS, MAIL_TRANSITIONS  # noqa: E402
 from services.mail.settings import Settings as MailSettings  # noqa: E402
 from services.signup.accounts import standing  # noqa: E402
+from services.signup.accounts.import_users import states as import_states  # noqa: E402
+from services.signup.app import create_app as create_signup_app  # noqa: E402
 from services.signup.outbox import entry  # noqa: E402
 from services.signup.settings import Settings as SignupSettings  # noqa: E402
 from shared.settings import ServiceSettings  # noqa: E402
+from tests.integration.mail_delivery import test_every_step_gone_wrong as gone_wrong  # noqa: E402
+from tests.support.scripted_smtp import Act, Deed, Slowly  # noqa: E402
 
 BEGIN, END = "<!-- settings: written by `make docs` -->", "<!-- end of settings -->"
+
+METRICS = """# Metrics
+
+Written by `make docs` from the registries of both APIs. `GET /metrics` of each API needs no key and holds nothing
+personal; keep it inside all the same. Workers have no port: their API tells what they wrote into the database with
+their last heartbeat, under the label `worker` (host and process).
+
+- What begins with `counterfoil_` is read from the database for each scrape, in one statement that gives up after 2 s and
+  runs once a second at most. Then `counterfoil_…_database_up` is 0, the other ones of the stages are missing, and the
+  process' own numbers are there all the same.
+- Every process of an API tells the same stages: take the `max` over `instance`, never the sum. Counters are those of one
+  worker process since it started: `sum by (effect) (max by (worker, effect) (rate(…)))`.
+- The numbers of a worker that has been silent for a minute are left out.
+- Whether Valkey answers is a check in `GET /health`.
+
+`deploy/monitoring` has a configuration for Prometheus (`prometheus.yml`), alert rules (`prometheus-alerts.yml`; each
+links its heading in operating.md) and a dashboard for Grafana (`grafana-dashboard.json`: import it and choose the
+data source). The services mail their own red alerts without any of this (see operating.md); the rules here also notice
+when a service itself is gone.
+"""
 
 
 def states() -> str:
     """docs/states.md."""
     users = (
         (source, target, event) for source, events in standing.TRANSITIONS.items() for event, target in events.items()
+    )
+    imports = (
+        (source, target, event)
+        for source, events in import_states.TRANSITIONS.items()
+        for event, target in events.items()
     )
     outbox = ((source, target, "") for source, targets in entry.TRANSITIONS.items() for target in sorted(targets))
     mails = (
@@ -41,6 +75,10 @@ that tie each state to its columns.
 
 ## A user (`services/signup/accounts/standing.py`)
 {_diagram(users, "pending")}
+## An import (`services/signup/accounts/import_users/states.py`)
+`done` when every line has its outcome; while mails of it are left, it can still be paused and canceled. A failed one
+is received anew under its idempotency key.
+{_diagram(imports, "receiving")}
 ## An outbox row (`services/signup/outbox/entry.py`)
 `delivered` and `canceled` rows stand in `outbox_settled`: the settling statement moves them there.
 {_diagram(outbox, "pending")}
@@ -58,6 +96,67 @@ def _diagram(arrows: Iterable[tuple[str, str, str]], first: str) -> str:
         label = f": {event}" if event else ""
         lines.append(f"    {source} --> {target}{label}")
     return "\n".join([*lines, "```", ""])
+
+
+def smtp_outcomes() -> str:
+    """docs/smtp-outcomes.md."""
+    rows = ["| step | the gateway | outcome | counted | mail (policy `hold`) |", "|---|---|---|---|---|"]
+    for step, cases in gone_wrong.TABLE.items():
+        for act, outcome in cases:
+            counted = "no" if outcome is gone_wrong.FAULT else "yes"
+            rows.append(f"| {step} | {_deed(act)} | {outcome} | {counted} | {gone_wrong.STATE[outcome]} |")
+    return (
+        """# What each answer of a gateway leads to
+
+Written by `make docs` from the table that `tests/integration/mail_delivery/test_every_step_gone_wrong.py` runs against
+a scripted SMTP server, cell by cell. `gateway_fault` is what the breaker hears, and costs the mail nothing; it hears
+`unknown` too, for a gateway that falls silent is out of order. With the policy `resend` an `unknown` outcome sends the
+same bytes again.
+
+"""
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+def _deed(act: Act) -> str:
+    if isinstance(act, Deed):
+        return act.value
+    if isinstance(act, Slowly):
+        return f"says `{act.reply}`, byte by byte".replace("\n", " / ")
+    return f"says `{act}`".replace("\n", " / ")
+
+
+def metrics() -> str:
+    """docs/metrics.md."""
+    signup = create_signup_app(SignupSettings(signup_token_keys="k" * 32)).state.registry
+    mail = create_mail_app(MailSettings()).state.registry
+    of_signup, of_mail = dict(_families(signup)), dict(_families(mail))
+    tables = (
+        ("Both services", of_signup.keys() & of_mail.keys()),
+        ("Signup", of_signup.keys() - of_mail.keys()),
+        ("Mail", of_mail.keys() - of_signup.keys()),
+    )
+    return METRICS + "".join(
+        f"""
+## {title}
+
+| metric | type | labels | what it says |
+|---|---|---|---|
+"""
+        + "".join(f"| `{name}` | {(of_signup | of_mail)[name]} |\n" for name in sorted(names))
+        for title, names in tables
+    )
+
+
+def _families(registry: CollectorRegistry) -> Iterable[tuple[str, str]]:
+    """Names as scraped, with the rest of their rows. A family without samples names its labels only privately."""
+    for collector in registry._collector_to_names:  # noqa: SLF001 - see above
+        for family in collector.collect():
+            name = family.name + ("_total" if family.type == "counter" else "")
+            names = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+            labels = ", ".join(f"`{label}`" for label in names) or "none"
+            yield name, f"{family.type} | {labels} | {family.documentation}"
 
 
 def settings() -> str:
@@ -81,6 +180,8 @@ def readme(text: str) -> str:
 
 def main() -> None:
     (ROOT / "docs" / "states.md").write_text(states())
+    (ROOT / "docs" / "smtp-outcomes.md").write_text(smtp_outcomes())
+    (ROOT / "docs" / "metrics.md").write_text(metrics())
     page = ROOT / "README.md"
     page.write_text(readme(page.read_text()))
 

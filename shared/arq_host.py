@@ -12,9 +12,9 @@ import orjson
 from arq.connections import RedisSettings
 from arq.cron import CronJob
 from arq.worker import Function, Worker
+from redis import exceptions as redis_errors  # not by name: its TimeoutError would hide Python's
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError  # noqa: A004 - redis' own
 
 from .backoff import full_jitter
 from .log import get_logger
@@ -30,7 +30,12 @@ def redis_settings(url: str, *, patient: bool) -> RedisSettings:
     if patient:
         settings.retry = Retry(ExponentialBackoff(cap=1, base=0.05), 20)
         settings.retry_on_timeout = True
-        settings.retry_on_error = [ConnectionError, TimeoutError, BusyLoadingError, OSError]
+        settings.retry_on_error = [
+            redis_errors.ConnectionError,
+            redis_errors.TimeoutError,
+            redis_errors.BusyLoadingError,
+            OSError,
+        ]
     return settings
 
 
@@ -74,7 +79,7 @@ async def run_arq(
             await running
         except asyncio.CancelledError:
             pass
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever arq dies of, the loops beside it go on
             failures = 1 if asyncio.get_running_loop().time() - started > 60 else failures + 1  # noqa: PLR2004 - a good minute
             _log.warning("arq_lost_valkey", queue=queue_name, error=str(error) or type(error).__name__)
         with contextlib.suppress(Exception):

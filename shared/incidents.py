@@ -77,7 +77,7 @@ WITH sign AS (
     SELECT id, 'opened', $8 || ': ' || todo, facts FROM seen JOIN sign USING (name)
     WHERE $6 AND seen.severity = 'red' AND opened_at IS NOT NULL
     UNION ALL
-    SELECT id, to_char(reminded_at AT TIME ZONE 'UTC', '"reminded "YYYY-MM-DD"T"HH24:MI:SS'),
+    SELECT id, to_char(reminded_at AT TIME ZONE 'UTC', '"reminded-"YYYY-MM-DD"T"HH24:MI:SS.US'),
            $8 || ': still open: ' || todo, facts
     FROM seen JOIN sign USING (name) WHERE $6 AND seen.severity = 'red' AND reminded
     ON CONFLICT DO NOTHING

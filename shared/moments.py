@@ -11,7 +11,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d
 
 
 def _is_time(text: object) -> object:
-    if isinstance(text, str) and not _TIME.fullmatch(text):
+    if not isinstance(text, datetime) and not (isinstance(text, str) and _TIME.fullmatch(text)):
         raise ValueError("Must be a time as RFC 3339 writes it, like 2026-01-31T12:00:00Z")
     return text
 

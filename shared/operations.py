@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from . import health, openapi, problem
 from .auth import Key
-from .database import UNAVAILABLE, Database
+from .database import UNAVAILABLE, Database, Pool
 from .history import read_history
 from .ids import UUID
 from .paging import Cursor, Limit, Moment, Words, after_id, clamp, page
@@ -30,6 +30,7 @@ VERSION = "0.1.0"
 _READY_SECONDS = 2.0
 
 HealthChecks = Callable[[Request], Awaitable[Mapping[str, health.Check]]]
+Collect = Callable[[Pool], Awaitable[None]]
 
 
 class Alive(BaseModel):
@@ -78,12 +79,16 @@ class HistoryPage(BaseModel):
 
 
 def operations_router(
-    *, service: str, history: sa.Table, registry: CollectorRegistry, checks: HealthChecks
+    *, service: str, history: sa.Table, registry: CollectorRegistry, checks: HealthChecks, collect: Collect
 ) -> APIRouter:
-    """Every operators' endpoint that both services have. `checks` must answer within a few seconds and not raise."""
+    """Every operators' endpoint that both services have.
+
+    `checks`, and `collect` (which brings `registry` up to date), must answer within a few seconds and not raise.
+    """
     router = APIRouter(route_class=StrictRoute, tags=["operators"])
     _add_health(router, checks)
-    _add_build(router, service, registry)
+    _add_build(router, service)
+    _add_metrics(router, registry, collect)
     _add_problems(router)
     _add_history(router, history)
     return router
@@ -116,19 +121,22 @@ def _add_health(router: APIRouter, checks: HealthChecks) -> None:
         return Answer(body, status)
 
 
-def _add_build(router: APIRouter, service: str, registry: CollectorRegistry) -> None:
+def _add_build(router: APIRouter, service: str) -> None:
     @router.get("/version", response_model=Build, responses=openapi.problems())
     async def version() -> Response:
         """Which build this is."""
         return Answer({"service": service, "version": VERSION, "python": platform.python_version()})
 
+
+def _add_metrics(router: APIRouter, registry: CollectorRegistry, collect: Collect) -> None:
     text: dict[int | str, dict[str, Any]] = {
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text format"}
     }
 
     @router.get("/metrics", response_class=Response, responses=openapi.problems() | text)
-    async def metrics() -> Response:
-        """Counters of this process, for Prometheus."""
+    async def metrics(request: Request) -> Response:
+        """Numbers of this process and of every stage behind it, for Prometheus."""
+        await collect(database_of(request).pool)
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

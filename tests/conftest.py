@@ -74,7 +74,7 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def redis_url(valkey_url: str) -> str:
     """The run's Valkey, emptied."""
-    client = redis.asyncio.from_url(valkey_url)
+    client = redis.asyncio.Redis.from_url(valkey_url)
     await client.flushall()
     await client.aclose()
     return valkey_url

@@ -16,10 +16,12 @@ from shared.database import DatabaseOptions, open_database
 from shared.edge import Edge
 from shared.metrics import HttpMetrics
 from shared.operations import VERSION, operations_router
+from shared.stage_metrics import StageMetrics
 from shared.wakeup import Pinger
 
 from .http import book, bounces, changes, erasures, gateways, health, mails, operations, suppressions, templates
 from .ledger.alerts import make_watch, register_of
+from .ledger.metrics import BOOK
 from .resources import Resources, intake_of
 from .settings import Settings
 from .tables import history
@@ -36,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = HttpMetrics()
     register = register_of(settings)
     alert_metrics = AlertMetrics(metrics.registry)
+    stage_metrics = StageMetrics(metrics.registry, BOOK)
     bounces_taken_in = Counter(
         "mail_bounces", "Messages from the bounce mailbox, by what they came to", ["outcome"], registry=metrics.registry
     )
@@ -91,8 +94,15 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(router)
     app.include_router(
-        operations_router(service="mail", history=history, registry=metrics.registry, checks=health.checks)
+        operations_router(
+            service="mail",
+            history=history,
+            registry=metrics.registry,
+            checks=health.checks,
+            collect=stage_metrics.refresh,
+        )
     )
+    app.state.registry = metrics.registry
     handlers.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimit, limit_of=lambda path: _LIMITS.get(path, _MEBIBYTE))

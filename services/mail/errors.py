@@ -81,3 +81,13 @@ class ContentGone(Problem):
     """The content of this mail was wiped, by age or because the person was erased; it cannot be sent again."""
 
     status, slug, title = 409, "content-gone", "The mail's content is no longer kept"
+
+
+class StillSending(Problem):
+    """The notice is about a mail whose sending is not on record yet, so it has not been taken in: bring it again."""
+
+    status, slug, title = 409, "still-sending", "The mail is being sent at this moment"
+
+    def __init__(self) -> None:
+        super().__init__("What became of this mail is about to be recorded. Bring the notice again.",
+                         headers={"Retry-After": "5"})  # fmt: skip

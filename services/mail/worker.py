@@ -15,11 +15,11 @@ from arq.cron import CronJob, cron
 from shared.alerts import Watch
 from shared.arq_host import run_arq
 from shared.database import Database, DatabaseOptions, Pool, open_database
+from shared.heartbeats import BEAT, process_name
 from shared.log import configure, get_logger
 from shared.loops import Loop, keep_running, run_until_signalled
 from shared.wakeup import Listener
 
-from .delivery import queries
 from .delivery.deliver import Delivery
 from .delivery.gateways.connection import Timeouts
 from .delivery.gateways.failover import Gateways, Route
@@ -88,8 +88,12 @@ class Heartbeat:
             "lease_lost": parts.leases.lost,
             "rescued": parts.rescue.rescued,
             "outcomes": {str(outcome): count for outcome, count in parts.delivery.outcomes.items()},
+            "states": {
+                str(state): count
+                for state, count in (parts.recorder.states + parts.delivery.closed + parts.expiry.closed).items()
+            },
         }
-        await parts.database.pool.execute(queries.BEAT, PROCESS, orjson.dumps(detail).decode())
+        await parts.database.pool.execute(BEAT, PROCESS, process_name(), orjson.dumps(detail).decode())
         return False
 
 

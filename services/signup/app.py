@@ -16,6 +16,7 @@ from shared.database import open_database
 from shared.edge import Edge
 from shared.metrics import HttpMetrics
 from shared.operations import VERSION
+from shared.stage_metrics import StageMetrics
 from shared.wakeup import Pinger
 
 from .accounts.desk import Desk
@@ -27,6 +28,7 @@ from .http.schemas import MAX_BODY_BYTES
 from .http.state import State
 from .ledger.alerts import make_watch, register_of
 from .ledger.mail_side import MailSide
+from .ledger.metrics import BOOK
 from .settings import Settings
 from .worker import OUTBOX_CHANNEL, database_options
 
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     terms = Terms.of(settings, ring)
     register = register_of(settings)
     alert_metrics = AlertMetrics(metrics.registry)
+    stage_metrics = StageMetrics(metrics.registry, BOOK)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -89,9 +92,10 @@ def create_app(settings: Settings) -> FastAPI:
         subscribers.router,
         audit.router,
         checks_router(register),
-        operations.router(metrics.registry),
+        operations.router(metrics.registry, stage_metrics.refresh),
     ):
         app.router.routes.extend(router.routes)
+    app.state.registry = metrics.registry
     handlers.install(app)
     openapi.install(app)
     app.add_middleware(

@@ -34,7 +34,7 @@ class Settings(ServiceSettings):
         604_800, ge=60, description="An effect that has been refused for this long is dead and waits for an operator"
     )
     signup_effects: str = Field(
-        "stats,cache", description="Effects owed beside mails and webhooks, comma-separated; empty for none"
+        "stats,cache", description="Effects owed beside mails and webhooks, comma-separated; `none` for none"
     )
     signup_cache_ttl_seconds: int = Field(86_400, ge=1, description="How long a profile stays in Valkey")
     signup_webhook_timeout_seconds: float = Field(15, gt=0, le=60, description="Longest wait for a webhook subscriber")

@@ -31,6 +31,7 @@ users = sa.Table(
     sa.Column("last_mail_at", _TIME),
     sa.UniqueConstraint("source", "external_id"),
     sa.Index("users_source", "source", "id"),
+    sa.Index("users_external_id", "external_id", postgresql_where=sa.text("external_id IS NOT NULL")),
     sa.Index("users_erased", "erased_at", postgresql_where=sa.text("erased_at IS NOT NULL")),
     sa.Index("users_pending", "id", postgresql_where=sa.text("status = 'pending'")),
 )

@@ -19,6 +19,10 @@ def test_the_drawn_states_are_those_of_the_code() -> None:
     assert (ROOT / "docs" / "states.md").read_text() == _render().states(), "run `make docs`"
 
 
+def test_the_table_of_smtp_outcomes_is_the_one_that_is_tested() -> None:
+    assert (ROOT / "docs" / "smtp-outcomes.md").read_text() == _render().smtp_outcomes(), "run `make docs`"
+
+
 def test_the_settings_in_the_readme_are_those_of_the_code() -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme == _render().readme(readme), "run `make docs`"

@@ -127,3 +127,19 @@ async def test_an_upload_that_the_api_dies_under_is_sent_again_and_counts_once(b
         lambda: books.signup.get(answer.headers["Location"]), lambda found: found.json()["state"] == "done"
     )
     assert done.json()["rows"] == done.json()["outcomes"]["created"] == len(rows)
+
+
+async def test_the_command_names_the_rows_that_were_no_good_and_says_so_by_its_status(
+    books: Books, tmp_path: Path
+) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("external_id,email,name\n1,story4-cli@x.example,Cleo\n2,nobody,Nobody\n")
+    command = await _import(books, file, "--dry-run", "--source", "story4-cli")
+    out, err = await command.communicate()
+    assert command.returncode == 3, err.decode()
+    assert "created         1" in out.decode()
+    assert "line 3: email: " in out.decode()
+    file.write_text("external_id;email;name\n1;story4-cli@x.example;Cleo\n")
+    command = await _import(books, file, "--dry-run")
+    out, err = await command.communicate()
+    assert (command.returncode, "422" in err.decode()) == (1, True)

@@ -1,6 +1,7 @@
 """One running product for all stories; whatever a story killed is started again before the next."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -20,7 +21,13 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 async def books(running_stack: Stack) -> AsyncIterator[Books]:
-    stack = running_stack
+    async with open_books(running_stack) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_books(stack: Stack) -> AsyncIterator[Books]:
+    """All of `stack` runs, before and after."""
     await stack.heal()
     headers = {"Authorization": f"Bearer {stack.operator_key}"}
     async with (

@@ -37,6 +37,7 @@ SIGNUP_SCOPES = (
     "users:erase",
     "users:import",
     "stats:read",
+    "webhooks:manage",
 )
 MAIL_SCOPES = ("mails:send", "mails:read", "mails:operate", "mails:all", "audit:read", "audit:operate")
 PATIENCE_SECONDS = 60.0
@@ -97,6 +98,7 @@ class Stack:
             "SIGNUP_PUBLIC_URL": self.signup_url,
             "SIGNUP_TOKEN_KEYS": secrets.token_hex(32),
             "SIGNUP_LIMIT_PER_IP": "off",
+            "SIGNUP_WEBHOOK_ALLOW_PRIVATE": "true",  # subscribers of stories live on this machine
             "MAIL_GATEWAYS": f"smtp://127.0.0.1:{self.ports['smtp']}?name=catcher&connections=8",
             "CATCHER_SMTP_PORT": str(self.ports["smtp"]),
             "CATCHER_HTTP_PORT": str(self.ports["catcher"]),

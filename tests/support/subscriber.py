@@ -18,6 +18,7 @@ class SubscriberStandIn:
 
     url: str = ""
     answer_with: int | str = 204
+    secret: str = ""
     received: list[Received] = field(default_factory=list)
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 

@@ -24,6 +24,7 @@ _MOST_BOUNDARIES = 50
 _POLICY = email.policy.compat32
 _VERP = re.compile(r"(?<![\w.+-])bounce\+([0-9a-f]{32})@([a-z0-9.-]+)", re.IGNORECASE)
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,400}@[^<>\s]{1,400}>")
+_BOUNDARY = re.compile(rb"boundary[\s*\d]*=", re.IGNORECASE)  # also as RFC 2231 continues it
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ENHANCED = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.])")
 _REPLY_CODE = re.compile(r"[245]\d\d(?!\d)")
@@ -73,7 +74,7 @@ def read(raw: bytes, bounce_domain: str = "") -> Notice:
 
     Only addresses at `bounce_domain` count as ours; with none given, no address does.
     """
-    if raw.lower().count(b"boundary") > _MOST_BOUNDARIES:
+    if len(_BOUNDARY.findall(raw)) > _MOST_BOUNDARIES:
         return Notice(Kind.OTHER)
     try:
         message = email.message_from_bytes(raw, policy=_POLICY)

@@ -12,12 +12,14 @@ ARRAY[m.request_id, m.client]
 #
 # The mail is locked first, so of two notices at once the second sees what the first has done. A notice that was seen
 # before changes nothing and returns nothing, unless no mail of the caller's was found for it then and one is now.
+# While the mail is being sent nothing is taken in, and the outcome is NULL: what it may change is about to be written.
 # An uncertain mail that somebody reports on has left, whatever the report says, and so it was sent (P5).
 TAKE_IN_IF_NEW = f"""
 WITH found AS MATERIALIZED (
     SELECT m.id, m.state, m.to_email IS NULL AS erased FROM mails m
     WHERE (m.id = ANY($1::uuid[]) OR (m.restored AND m.message_id = ANY($2::text[])))
-      AND ($3::text IS NULL OR m.client = $3)
+      -- True without a $3, and no condition for the index of a client's mails, which may be nearly all there are.
+      AND (m.client = $3::text) IS NOT FALSE
     ORDER BY array_position($1::uuid[], m.id) LIMIT 1
     FOR UPDATE
 ),
@@ -30,7 +32,7 @@ noted AS (
            $6::text, $7::smallint, CASE WHEN f.erased THEN NULL ELSE $8::text END
     FROM (SELECT) one LEFT JOIN found f ON true
     -- What reports nothing and is about no mail is not worth keeping.
-    WHERE f.id IS NOT NULL OR $5 <> 'other'
+    WHERE (f.id IS NOT NULL OR $5 <> 'other') AND f.state IS DISTINCT FROM 'sending'
     ON CONFLICT (digest) DO UPDATE
         SET mail_id = excluded.mail_id, outcome = excluded.outcome, diagnostic = excluded.diagnostic
         WHERE bounces.mail_id IS NULL AND excluded.mail_id IS NOT NULL
@@ -90,6 +92,8 @@ told_of_address AS (
     FROM condemned
 )
 SELECT mail_id, outcome FROM noted
+UNION ALL
+SELECT id, NULL FROM found WHERE state = 'sending' AND NOT EXISTS (SELECT FROM bounces WHERE digest = $4)
 """
 
 # $1 digest, $2 the client whose mail it must be about.

@@ -9,6 +9,7 @@ from shared.auth import Principal
 from shared.database import Database
 
 from ..delivery.verdict import condemns_address
+from ..errors import StillSending
 from ..ledger import book
 from . import queries
 from .parse import Kind, Notice, read
@@ -26,6 +27,9 @@ async def take_in(database: Database, principal: Principal, raw: bytes, bounce_d
     """What a message from the bounce mailbox came to. Committed; the same message again changes nothing.
 
     Only mails that the caller may see are looked at: for others the notice is `unmatched`.
+
+    Raises:
+        StillSending: nothing has changed.
     """
     # In a thread: a megabyte takes `email` long enough to be felt by everybody else.
     notice = await asyncio.to_thread(read, raw, bounce_domain)
@@ -47,6 +51,8 @@ async def take_in(database: Database, principal: Principal, raw: bytes, bounce_d
     ) or await database.pool.fetchrow(queries.FIND_SEEN_BEFORE, digest, client)
     if row is None:
         return TakenIn("ignored" if notice.kind is Kind.OTHER else "unmatched")
+    if row["outcome"] is None:
+        raise StillSending
     return TakenIn(row["outcome"], row["mail_id"])
 
 

@@ -67,6 +67,7 @@ class Delivery:
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
         self.outcomes: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
 
     @property
     def in_flight(self) -> int:
@@ -81,7 +82,7 @@ class Delivery:
         if not wanted:
             return False  # every gateway is out of order, and no probe is due
         claim = await claim_due(self._pool, wanted, self._lease_seconds)
-        self.outcomes.update(claim.closed)
+        self.closed.update(claim.closed)
         for mail in claim.mails:
             self._start(mail)
         return claim.full

@@ -127,7 +127,7 @@ WITH due AS (
 ),
 {_PICKED},
 {_CLOSED}
-SELECT id FROM picked WHERE becomes <> 'sending'
+SELECT id, becomes FROM picked WHERE becomes <> 'sending'
 """
 
 # The fence is the attempt's own lease: a rescue changes it in the same breath as the queue's.
@@ -242,11 +242,6 @@ attempt AS (
 SELECT t.mail_id, t.lease, t.attempt, a.phase, a.gateway, m.attempts, m.on_uncertain, m.expires_at, now() AS now,
        {_IN_DOUBT} AS in_doubt
 FROM taken t JOIN mails m ON m.id = t.mail_id LEFT JOIN attempt a ON a.mail_id = t.mail_id
-"""
-
-BEAT = """
-INSERT INTO heartbeats (process, at, detail) VALUES ($1, now(), $2::jsonb)
-ON CONFLICT (process) DO UPDATE SET at = excluded.at, detail = excluded.detail
 """
 
 # $1 the gateway, $2 how many seconds its next turns take together. The first of them: when, and in how many seconds.

@@ -5,6 +5,7 @@ was still held.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
@@ -150,6 +151,8 @@ class Recorder:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        # Into which states mails were brought since the process started.
+        self.states: Counter[str] = Counter()
         # Renewals and settlements touch the same queue rows; side by side they could lock each other out.
         self.queue_lock = asyncio.Lock()
         self._transmissions = GroupCommit(
@@ -171,7 +174,9 @@ class Recorder:
 
         False: the lease was lost and nothing was changed.
         """
-        return await self._endings.submit(ending)
+        held = await self._endings.submit(ending)
+        self.states[ending.settlement.state] += held
+        return held
 
     async def close(self) -> None:
         await self._transmissions.close()

@@ -1,6 +1,7 @@
 """Mails whose worker has fallen silent, and mails whose time has run out: the sweeps that bring them to an end."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from uuid import UUID
 
@@ -91,7 +92,9 @@ class Expiry:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.closed: Counter[str] = Counter()
 
     async def run_once(self) -> bool:
         closed = await self._pool.fetch(queries.CLOSE_EXPIRED, _BATCH)
+        self.closed.update(row["becomes"] for row in closed)
         return len(closed) == _BATCH

@@ -18,13 +18,15 @@ from shared.web import Answer, StrictRoute
 
 from ..bounces.book import list_bounces
 from ..bounces.take_in import take_in
+from ..errors import StillSending
 from ..resources import Resources
 
 router = APIRouter(prefix="/v1/bounces", route_class=StrictRoute, tags=["bounces"])
 
 Outcome = Literal["bounced", "delayed", "delivered", "complaint", "ignored", "unmatched"]
 
-_MEDIA_TYPE = "message/rfc822"
+# The right name of what comes, and what mail systems call any file.
+_MEDIA_TYPES = ("message/rfc822", "application/octet-stream")
 
 
 class TakenIn(BaseModel):
@@ -52,12 +54,12 @@ class BouncePage(BaseModel):
     "",
     status_code=202,
     response_model=TakenIn,
-    responses=openapi.keyed(UnsupportedMediaType),
+    responses=openapi.keyed(UnsupportedMediaType, StillSending),
     openapi_extra={
         "requestBody": {
             "required": True,
             "description": "The whole message as it came, at most 1 MiB",
-            "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+            "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in _MEDIA_TYPES},
         }
     },
 )
@@ -66,9 +68,10 @@ async def take_bounce_in(request: Request, principal: Annotated[Principal, Depen
 
     The same message again changes nothing. Any other message is `ignored`.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _MEDIA_TYPE:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _MEDIA_TYPES:
+        detail = f"Must be {' or '.join(_MEDIA_TYPES)}"
         raise UnsupportedMediaType(
-            "Send the message as it came.", errors=[{"header": "Content-Type", "detail": f"Must be {_MEDIA_TYPE}"}]
+            "Send the message as it came.", errors=[{"header": "Content-Type", "detail": detail}]
         )
     raw = await request.body()
     if not raw.strip():

@@ -64,7 +64,9 @@ WITH asked AS MATERIALIZED (
         effect, person.id, jsonb_build_object('event', event) || more, now() + make_interval(secs => $3),
         correlation_id, traceparent
     FROM person JOIN asked USING (email_key) JOIN {owing("$14", "$15")}
-        ON event = CASE WHEN created THEN 'user.signed_up' WHEN status = 'pending' THEN 'user.signed_up_again' END
+        ON event = CASE
+            WHEN created THEN 'user.signed_up' WHEN status = 'pending' OR NOT keyed THEN 'user.signed_up_again'
+        END
 ), noted AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT

@@ -121,7 +121,7 @@ async def redrive_outbox(body: Redrive, request: Request, operator: Operator) ->
 
 
 @router.get(
-    "/outbox/{row_id}", response_model=OutboxRow, responses=openapi.keyed(problem.NotFound), dependencies=MayRead
+    "/outbox/{row_id:uuid}", response_model=OutboxRow, responses=openapi.keyed(problem.NotFound), dependencies=MayRead
 )
 async def get_outbox_row(request: Request, row_id: UUID) -> Response:
     """One row, owed or settled."""
@@ -131,7 +131,7 @@ async def get_outbox_row(request: Request, row_id: UUID) -> Response:
 _changed: dict[int | str, dict[str, Any]] = openapi.keyed(problem.NotFound, WrongState)
 
 
-@router.post("/outbox/{row_id}/retry", response_model=OutboxRow, responses=_changed)
+@router.post("/outbox/{row_id:uuid}/retry", response_model=OutboxRow, responses=_changed)
 async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
     """Make a dead or a waiting row due now."""
     state = state_of(request)
@@ -142,7 +142,7 @@ async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -
     return Answer(row)
 
 
-@router.post("/outbox/{row_id}/cancel", response_model=OutboxRow, responses=_changed)
+@router.post("/outbox/{row_id:uuid}/cancel", response_model=OutboxRow, responses=_changed)
 async def cancel_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
     """Give up a dead or a waiting row: its effect will not take place."""
     return Answer(await operations.cancel(state_of(request).database.pool, row_id, actor=operator.actor))

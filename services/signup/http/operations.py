@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
-from shared.operations import operations_router
+from shared.operations import Collect, operations_router
 
 from ..tables import history
 from .health import checks
 
 
-def router(registry: CollectorRegistry) -> APIRouter:
-    return operations_router(service="signup", history=history, registry=registry, checks=checks)
+def router(registry: CollectorRegistry, collect: Collect) -> APIRouter:
+    return operations_router(service="signup", history=history, registry=registry, checks=checks, collect=collect)

@@ -14,7 +14,7 @@ from shared.auth import Key
 from shared.problem import InvalidRequest
 from shared.web import Answer, StrictRoute
 
-from ..outbox.queries import READ_STATISTICS, TODAY
+from ..outbox.effect_queries import READ_STATISTICS, TODAY
 from .state import state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["statistics"], dependencies=[Depends(Key("stats:read"))])

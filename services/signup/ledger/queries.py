@@ -1,10 +1,5 @@
 """The SQL of upkeep."""
 
-BEAT = """
-INSERT INTO heartbeats (process, detail) VALUES ($1, $2)
-ON CONFLICT (process) DO UPDATE SET at = now(), detail = excluded.detail
-"""
-
 LAST_BEAT = """
 SELECT extract(epoch FROM now() - at)::float8 AS age_seconds, detail FROM heartbeats WHERE process = $1
 """

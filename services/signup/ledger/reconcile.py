@@ -122,7 +122,7 @@ class Schedule:
         self._lag_seconds = lag_seconds
 
     async def run_once(self) -> bool:
-        await self._pool.execute(queries.SCHEDULE_IF_AN_HOUR_AGO, WORKER, self._lag_seconds)
+        await self._pool.execute(queries.SCHEDULE_IF_DUE, WORKER, self._lag_seconds)
         return False
 
 

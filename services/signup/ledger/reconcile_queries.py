@@ -69,16 +69,24 @@ WITH run AS (
 SELECT * FROM run
 """
 
-# An hour after the last run, or after the first person: from where the last balanced one ended, an hour of overlap.
-SCHEDULE_IF_AN_HOUR_AGO = """
+# An hour after the last run, or after the first person, and five minutes after one that got no answer. From where the
+# last balanced one ended, with an hour of overlap, and whatever those that failed since should have looked at.
+SCHEDULE_IF_DUE = """
 INSERT INTO reconciliation_runs (window_from, window_to, heal, actor)
-SELECT coalesce(
-           (SELECT max(window_to) FROM reconciliation_runs WHERE verdict = 'balanced') - interval '1 hour',
-           now() - interval '25 hours'
+SELECT least(
+           coalesce(
+               (SELECT max(window_to) FROM reconciliation_runs WHERE verdict = 'balanced') - interval '1 hour',
+               now() - interval '25 hours'
+           ),
+           (SELECT min(failed.window_from) FROM reconciliation_runs failed WHERE failed.state = 'failed'
+            AND NOT EXISTS (SELECT FROM reconciliation_runs done WHERE done.state = 'done' AND done.id > failed.id))
        ),
        now() - make_interval(secs => $2), true, $1
 WHERE coalesce(
-    (SELECT started_at FROM reconciliation_runs ORDER BY id DESC LIMIT 1),
+    (
+        SELECT CASE WHEN state = 'failed' THEN finished_at - interval '55 minutes' ELSE started_at END
+        FROM reconciliation_runs ORDER BY id DESC LIMIT 1
+    ),
     (SELECT created_at FROM users ORDER BY id LIMIT 1)
 ) <= now() - interval '1 hour'
 """

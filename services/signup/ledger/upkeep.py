@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from shared.database import Pool
+from shared.heartbeats import BEAT, process_name
 
 from . import queries
 
@@ -24,7 +25,7 @@ class Heartbeat:
         self._detail = detail
 
     async def run_once(self) -> bool:
-        await self._pool.execute(queries.BEAT, WORKER, orjson.dumps(self._detail()).decode())
+        await self._pool.execute(BEAT, WORKER, process_name(), orjson.dumps(self._detail()).decode())
         return False
 
 

@@ -16,7 +16,7 @@ from shared.ids import UUID
 from shared.web import dumps
 
 from ..settings import Settings
-from . import queries
+from . import effect_queries as queries
 from .entry import Done, Entry, Outcome, PeerFaultError, TryLater
 from .events import Event
 

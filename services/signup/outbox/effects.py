@@ -96,7 +96,8 @@ def owed_by(setting: str, kinds: Mapping[str, Kind] = EFFECTS) -> Owed:
     Raises:
         ConfigurationError: it names an effect that there is none of, or that is no matter of choice.
     """
-    chosen = {name.strip() for name in setting.split(",") if name.strip()}
+    # An empty variable is taken for one that is not set, so nothing needs a word.
+    chosen = {name.strip() for name in setting.split(",") if name.strip()} - {"none"}
     choice = {kind.name for kind in kinds.values() if kind.optional}
     if not chosen <= choice:
         raise ConfigurationError(

@@ -5,7 +5,8 @@ import enum
 
 class Event(enum.StrEnum):
     SIGNED_UP = "user.signed_up"
-    # A pending person signed up once more: what is known of them may be another.
+    # Somebody signed up once more: what is known of the pending may be another. Without a key it happens to the
+    # verified too, so that such a signup is as much work as any.
     SIGNED_UP_AGAIN = "user.signed_up_again"
     IMPORTED = "user.imported"
     VERIFIED = "user.verified"

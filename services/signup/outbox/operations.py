@@ -38,7 +38,6 @@ class Filters:
 
 async def list_rows(database: Database, filters: Filters, *, before: UUID | None, limit: int) -> list[dict[str, Any]]:
     """Up to `limit + 1` rows, owed and settled, newest first."""
-    none = sa.null()
     owed = sa.select(
         *(outbox.c[name] for name in _COMMON),
         outbox.c.state,
@@ -46,16 +45,13 @@ async def list_rows(database: Database, filters: Filters, *, before: UUID | None
         outbox.c.due_at,
         outbox.c.expires_at,
         outbox.c.dead_at,
-        sa.cast(none, sa.TIMESTAMP(timezone=True)).label("settled_at"),
-        sa.cast(none, outbox_settled.c.result.type).label("result"),
+        _nothing(outbox_settled.c.settled_at),
+        _nothing(outbox_settled.c.result),
     )
     settled = sa.select(
         *(outbox_settled.c[name] for name in _COMMON),
         outbox_settled.c.outcome.label("state"),
-        none.label("last_error"),
-        none.label("due_at"),
-        none.label("expires_at"),
-        none.label("dead_at"),
+        *(_nothing(outbox.c[name]) for name in ("last_error", "due_at", "expires_at", "dead_at")),
         outbox_settled.c.settled_at,
         outbox_settled.c.result,
     )
@@ -66,6 +62,10 @@ async def list_rows(database: Database, filters: Filters, *, before: UUID | None
     both = sa.union_all(*(sa.select(half.subquery()) for half in halves)).subquery()
     rows = await database.fetch_all(sa.select(both).order_by(both.c.id.desc()).limit(limit + 1))
     return [as_row(dict(zip(map(str, row.keys()), row.values(), strict=True))) for row in rows]
+
+
+def _nothing(column: sa.Column[Any]) -> sa.Label[Any]:
+    return sa.cast(sa.null(), column.type).label(column.name)
 
 
 def _filtered(

@@ -18,7 +18,8 @@ class StatsEffect:
     """Nothing is called: the counting is SQL."""
 
     name = "stats"
-    owed_for: ClassVar = frozenset({Event.SIGNED_UP, Event.IMPORTED, Event.VERIFIED})
+    # Signing up again is not counted, but is as much work as the first time: an answer's time must not tell which.
+    owed_for: ClassVar = frozenset({Event.SIGNED_UP, Event.SIGNED_UP_AGAIN, Event.IMPORTED, Event.VERIFIED})
     settle_delivered = queries.SETTLE_COUNTED_IF_LEASED
 
     async def perform(self, entries: Sequence[Entry]) -> dict[UUID, Outcome]:

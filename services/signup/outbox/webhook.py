@@ -21,7 +21,7 @@ from shared.web import dumps
 
 from ..accounts.token import TokenRing, UnknownSigningKeyError
 from ..settings import Settings
-from . import queries
+from . import effect_queries as queries
 from .entry import Done, Entry, Moot, Outcome, Postponed, TryLater
 from .public_network import PrivateAddressError, PublicNetwork
 from .webhook_secret import OLD_SECRET_SECONDS, derive_secret

@@ -13,11 +13,14 @@ from tests.integration.mail.test_interventions import BECOME, MAIL
 from tests.support.apis import Api
 from tests.support.mails import history_kinds
 from tests.support.notices import complaint, quoted_header, recipient_fields, report
+from tests.support.stack import eventually
 
 RFC822 = {"Content-Type": "message/rfc822"}
 DELAYED = recipient_fields("delayed", "4.4.1", "smtp; 451 4.4.1 <b@x.example> later")
 DELIVERED = recipient_fields("delivered", "2.0.0", "")
 BLOCKED = recipient_fields("failed", "5.7.1", "smtp; 550 5.7.1 blocked")
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 async def _mail_in(api: Api, client: httpx.AsyncClient, state: str, **changes: Any) -> str:
@@ -67,7 +70,20 @@ async def test_the_same_notice_again_changes_nothing(mail_api: Api, client: http
     assert await mail_api.database.pool.fetchval("SELECT count(*) FROM bounces") == 1
 
 
-@pytest.mark.parametrize("state", list(MailState))
+async def test_of_two_failures_reported_at_once_one_is_the_bounce(mail_api: Api, client: httpx.AsyncClient) -> None:
+    mail_id = await _mail_in(mail_api, client, "sent")
+    pool = mail_api.database.pool
+    both = [report(quoted_header(mail_id)), report(quoted_header(mail_id), BLOCKED)]
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM mails FOR UPDATE")
+        posting = [asyncio.create_task(_post(client, raw)) for raw in both]
+        await eventually(lambda: pool.fetchval(WAITING), lambda count: count == len(both))
+    assert [answer["outcome"] for answer in await asyncio.gather(*posting)] == ["bounced", "bounced"]
+    kinds = await history_kinds(pool, UUID(mail_id))
+    assert kinds == ["mail.accepted", "mail.bounced", "mail.bounce_noted"]
+
+
+@pytest.mark.parametrize("state", [state for state in MailState if state != MailState.SENDING])
 async def test_only_a_mail_that_had_left_can_bounce(mail_api: Api, client: httpx.AsyncClient, state: MailState) -> None:
     mail_id = await _mail_in(mail_api, client, state)
     before = await _get(client, mail_id)
@@ -80,6 +96,24 @@ async def test_only_a_mail_that_had_left_can_bounce(mail_api: Api, client: httpx
         assert (after["state"], kinds) == ("bounced", ["mail.resolved", "mail.bounced"])
     else:
         assert (after, kinds) == (before, ["mail.bounce_noted"])
+
+
+async def test_a_notice_that_is_faster_than_our_own_record_has_to_come_again(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    """A gateway's 250 is recorded a moment after it was said, or when a rescue finds a worker dead."""
+    mail_id = await _mail_in(mail_api, client, "sending")
+    raw = report(quoted_header(mail_id))
+    answer = await client.post("/v1/bounces", content=raw, headers=RFC822)
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/still-sending")
+    assert answer.headers["retry-after"] == "5"
+    assert (await client.get("/v1/bounces")).json()["items"] == []
+    await mail_api.database.pool.execute(BECOME, "sent")
+    assert await _post(client, raw) == {"outcome": "bounced", "mail_id": mail_id}
+    assert (await _get(client, mail_id))["state"] == "bounced"
+    # And what was taken in stays so, whatever the mail does afterwards.
+    await mail_api.database.pool.execute(BECOME, "sending")
+    assert await _post(client, raw) == {"outcome": "bounced", "mail_id": mail_id}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_
         await book.sign_up("asa@example.org")
         await book.run("NOTIFY signup_outbox")
         await eventually(lambda: book.rows("outbox_settled"), bool, what="the mail is handed over")
-        (beat,) = await book.pool.fetch("SELECT process, detail FROM heartbeats")
+        (beat,) = await book.pool.fetch("SELECT process, detail FROM heartbeats WHERE process NOT LIKE '%/%'")
         assert (beat["process"], '"breaker": "closed"' in beat["detail"]) == ("signup-worker", True)
     finally:
         if worker.returncode is None:

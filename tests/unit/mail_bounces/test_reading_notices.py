@@ -154,10 +154,18 @@ def test_what_is_no_report_is_other(raw: bytes) -> None:
     assert read(raw).kind is Kind.OTHER
 
 
+def test_the_beginning_of_a_notice_says_it_all() -> None:
+    whole = report(QUOTED + "\n" + "A long mail.\n" * 1000)
+    assert read(whole[:-5000]) == read(whole)
+
+
 def test_a_message_nested_too_deep_is_not_read() -> None:
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=%d\n\n--%d\n" % (n, n) for n in range(5_000))
     assert read(nested).kind is Kind.OTHER
     assert read(b"Content-Type: message/rfc822\n\n" * 5_000).kind is Kind.OTHER
+    boundaries = "".join(f"X-{n}: multipart/mixed; Boundary*{n % 2} = {n}\n" for n in range(60))
+    assert read(report(QUOTED + boundaries)).kind is Kind.OTHER
+    assert read(report(QUOTED + "\nThe boundary: a word like any other.\n" * 60)).kind is Kind.FAILED
 
 
 def test_a_diagnostic_is_kept_up_to_its_limit_on_one_line_and_can_be_stored() -> None:

@@ -75,5 +75,10 @@ def test_a_header_that_no_program_could_read_is_refused(headers: dict[str, str])
         _request(headers)
 
 
+def test_what_was_accepted_otherwise_is_not_encoded_at_the_last_moment_either() -> None:
+    with pytest.raises(ValueError, match="must be ASCII"):
+        build(mail(headers={"List-Help": "<https://bücher.example/>"}))
+
+
 def test_a_list_that_takes_no_posts_may_say_so() -> None:
     assert _field("List-Post", "NO") == ["List-Post: NO"]

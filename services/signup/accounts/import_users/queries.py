@@ -88,7 +88,7 @@ SELECT line, raw, reason FROM import_rows WHERE import_id = $1 AND line > $2 ORD
 """
 
 # Looked up one by one, each in its index. Right after the staging, statistics know nothing of this import: without the
-# fence of OFFSET 0, the planner takes any index on `import_id` for good enough, and walks the whole import for each.
+# fence of OFFSET 0, the planner takes any index on `import_id` or `users.source` for good enough, and walks all of it.
 FIND_KNOWN = """
 SELECT 'file_emails' AS who, asked.value, found.user_id
 FROM unnest($3::text[]) AS asked (value), LATERAL (
@@ -114,7 +114,8 @@ FROM unnest($3::text[]) AS asked (value), LATERAL (
 UNION ALL
 SELECT 'user_ids', asked.value, found.id
 FROM unnest($4::text[]) AS asked (value), LATERAL (
-    SELECT id FROM users WHERE source = $2 AND external_id = asked.value LIMIT 1
+    SELECT id FROM (SELECT source, id FROM users WHERE external_id = asked.value OFFSET 0) AS same
+    WHERE source = $2 LIMIT 1
 ) AS found
 """
 

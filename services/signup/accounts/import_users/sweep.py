@@ -35,5 +35,5 @@ class Sweep:
             deleted = await self._pool.fetchval(queries.DELETE_UNPROCESSED, row["id"], _ROWS_AT_ONCE)
             if not moved and not deleted:
                 await self._pool.execute(queries.MARK_SWEPT, row["id"])
-            more = more or bool(moved) or deleted == _ROWS_AT_ONCE
+            more = more or bool(moved or deleted)
         return more

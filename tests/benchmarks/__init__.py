@@ -1,0 +1,1 @@
+"""How fast it is, always beside a yardstick in the same run: `python -m tests.benchmarks` (docs/benchmarks.md)."""

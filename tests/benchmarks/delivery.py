@@ -1,0 +1,44 @@
+"""How many mails a second the worker delivers into a sink, beside bare aiosmtplib on as many connections."""
+
+import sys
+
+from .product import SMTP_CONNECTIONS, Product, output_of, running_product
+from .report import Row, compare
+from .sink import generator
+
+_ENDED = "SELECT extract(epoch FROM max(ended_at))::float8 FROM attempts"
+_SENT = "SELECT count(*) FROM mails WHERE state = 'sent'"
+
+
+def run(*, quick: bool) -> list[Row]:
+    rounds, count = (2, 2_000) if quick else (5, 10_000)
+    ours: list[float] = []
+    bare: list[float] = []
+    with running_product("delivery") as product:
+        product.run_only("mail-worker")
+        delivered_per_second(product, 200)
+        for _ in range(rounds):
+            bare.append(bare_aiosmtplib(product.sink_port, count))
+            ours.append(delivered_per_second(product, count))
+    measured = f"{count:,} mails, {SMTP_CONNECTIONS} connections, {generator()}"
+    return [compare("delivery", measured, ours, "bare aiosmtplib", bare, "mails/s", at_least=0.4)]
+
+
+def delivered_per_second(product: Product, count: int) -> float:
+    """From the commit that queues them to the commit of the last outcome.
+
+    Raises:
+        RuntimeError: some mails were not sent.
+    """
+    before = product.fetchval("mail", _SENT)
+    began = product.queue_mails(count)
+    product.await_value("mail", "SELECT count(*) FROM queue", 0)
+    if (sent := product.fetchval("mail", _SENT) - before) != count:
+        raise RuntimeError(f"{sent} of {count} mails were sent")
+    ended: float = product.fetchval("mail", _ENDED)
+    return count / (ended - began)
+
+
+def bare_aiosmtplib(port: int, count: int) -> float:
+    command = [sys.executable, "-m", "tests.benchmarks.yardsticks.bare_aiosmtplib", str(port), str(count)]
+    return count / float(output_of([*command, str(SMTP_CONNECTIONS)]).split()[-1])

@@ -1,0 +1,115 @@
+"""How many outbox rows a second reach the real mail API, beside two outbox libraries that POST them one by one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.databases import ROOT
+
+from .product import STATE, Product, output_of, running_product
+from .report import Row, compare
+from .signup import YARDSTICKS
+
+# The versions that the numbers in docs/benchmarks.md are of.
+OTHERS = {"txoutbox": "txoutbox[postgres]==0.2.2", "faststream-outbox": "faststream-outbox[asyncpg]==0.19.0"}
+CLIENT = ("httpx==0.28.1", "uvloop")
+VENV = ROOT / "var" / "bench-venv"
+# Each row is one POST there, and the mail API under it is the same: a thousand show the rate.
+_LAST_SETTLED = "SELECT extract(epoch FROM max(settled_at))::float8 FROM outbox_settled"
+_ACCEPTED = "SELECT count(*) FROM mails WHERE request_id LIKE $1"
+
+
+def run(*, quick: bool) -> list[Row]:
+    rounds, count, few = (1, 5_000, 300) if quick else (4, 20_000, 1_000)
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {name: [] for name in OTHERS if installed(name)}
+    with running_product("relay") as product:
+        product.run_only("signup-worker", "mail-api")
+        relayed_per_second(product, "warm", 500)
+        _make_scratch_database(product)
+        for number in range(rounds):
+            ours.append(relayed_per_second(product, f"round{number}", count))
+            for name, rates in theirs.items():
+                rates.append(relayed_by(name, product, f"{name}-{number}", few))
+    rows = [
+        compare("relay", f"{count:,} rows into the mail API", ours, name, rates, "rows/s", at_least=10)
+        for name, rates in theirs.items()
+    ]
+    skipped = ", ".join(sorted(OTHERS.keys() - theirs.keys()))
+    if skipped:
+        note = f"skipped, cannot be installed here: {skipped}"
+        rows.append(Row("relay", f"{count:,} rows into the mail API", sum(ours) / len(ours), "rows/s", note=note))
+    return rows
+
+
+def relayed_per_second(product: Product, tag: str, count: int) -> float:
+    """From the commit that shows the rows to the commit that settles the last; waking up is part of it."""
+    began = product.owe_mails(tag, count)
+    product.await_value("signup", "SELECT count(*) FROM outbox", 0)
+    ended: float = product.fetchval("signup", _LAST_SETTLED)
+    return count / (ended - began)
+
+
+def _make_scratch_database(product: Product) -> None:
+    product.fetchval("postgres", "CREATE DATABASE yardsticks")
+
+
+def relayed_by(name: str, product: Product, tag: str, count: int) -> float:
+    """The same mails, from the library's own table in the same server, to the same API with the same key.
+
+    Raises:
+        RuntimeError: not all of them arrived.
+    """
+    requests = STATE / f"{tag}.ndjson"
+    requests.write_text("".join(json.dumps(_mail(f"{tag}-{number}")) + "\n" for number in range(count)))
+    script = YARDSTICKS / f"with_{name.replace('-', '_')}.py"
+    database = product.superuser_url.rpartition("/")[0] + "/yardsticks"
+    said = output_of(
+        [str(VENV / "bin" / "python"), str(script), str(requests)],
+        {
+            **os.environ,
+            "DATABASE_URL": database,
+            "MAIL_URL": product.stack.mail_url,
+            "MAIL_API_KEY": product.environment["MAIL_API_KEY"],
+        },
+    )
+    arrived = product.fetchval("mail", _ACCEPTED, f"{tag}-%")
+    if arrived != count:
+        raise RuntimeError(f"{name} relayed {arrived} of {count} rows:\n{said[-1000:]}")
+    requests.unlink()
+    return count / float(said.split()[-1])
+
+
+def _mail(request_id: str) -> dict[str, object]:
+    """As signup's own relay asks for it."""
+    return {
+        "request_id": request_id,
+        "to": {"email": f"{request_id}@bench.example", "name": "Åsa Öberg"},
+        "template": "verification",
+        "variables": {"name": "Åsa Öberg", "link": f"https://bench.example/verify/{'x' * 64}", "expires_in_hours": 72},
+        "locale": "en",
+        "metadata": {"user_id": request_id},
+        "tags": ["verification"],
+    }
+
+
+def installed(name: str) -> bool:
+    """Whether the library is in the benchmarks' own environment; it is put there when it can be."""
+    python = VENV / "bin" / "python"
+    mark = VENV / f".{name}"
+    if mark.exists():
+        return True
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    wanted = [OTHERS[name], *CLIENT]
+    uv = Path(sys.executable).with_name("uv")
+    installers = [[str(uv), "pip", "install", "--quiet", "--python", str(python)]] if uv.exists() else []
+    installers.append([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+    for installer in installers:
+        if subprocess.run([*installer, *wanted], check=False, capture_output=True).returncode == 0:
+            mark.touch()
+            return True
+    sys.stderr.write(f"{name} cannot be installed here: it is not measured\n")
+    return False

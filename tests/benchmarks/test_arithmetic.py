@@ -1,0 +1,46 @@
+"""What the benchmarks compute; what they measure is nobody's test."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import report
+from tests.benchmarks.load import take_answer
+
+
+def test_a_ratio_is_the_median_of_the_rounds_not_the_ratio_of_the_medians() -> None:
+    row = report.compare("b", "m", [10, 20, 90], "y", [100, 50, 100], "/s", at_least=0.4)
+    assert row.ratio == pytest.approx(0.4)
+    assert row.met is True
+    assert (row.value, row.yardstick_value) == (20, 100)
+
+
+def test_a_miss_is_called_a_miss() -> None:
+    assert "MISSED" in report.table([report.compare("b", "m", [1], "y", [10], "/s", at_least=0.4)])
+
+
+def test_a_percentile_is_a_value_that_occurred() -> None:
+    hundred = [float(n) for n in range(100, 0, -1)]
+    assert report.percentile(hundred, 50) == 50
+    assert report.percentile(hundred, 99) == 99
+    assert report.percentile([7.0], 99) == 7
+
+
+def test_measuring_one_benchmark_keeps_the_results_of_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "var" / "bench.json"
+    report.keep(file, "a", [report.Row("a", "m", 1.0, "s")], {"quick": True})
+    report.keep(file, "b", [], {"quick": True})
+    kept = json.loads(file.read_text())
+    assert kept.keys() == {"a", "b"}
+    assert kept["a"]["rows"][0]["value"] == 1
+
+
+def test_answers_are_taken_one_by_one_however_they_are_cut() -> None:
+    answer = b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\nok"
+    buffer = bytearray()
+    for byte in answer[:-1]:
+        buffer.append(byte)
+        assert take_answer(buffer) is None
+    buffer += answer[-1:] + answer
+    assert [take_answer(buffer), take_answer(buffer), take_answer(buffer)] == [b"202", b"202", None]

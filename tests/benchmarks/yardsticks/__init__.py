@@ -1,0 +1,1 @@
+"""What our numbers are held against. Each runs as a process of its own."""

@@ -1,0 +1,30 @@
+"""FastAPI answering a constant, under the server options of the signup API (`services/signup/__main__.py`)."""
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import Response
+
+app = FastAPI()
+
+
+@app.post("/v1/signups")
+async def post_signup() -> Response:
+    # The cheapest there is: no body is read, nothing is serialised.
+    return Response(b'{"status":"accepted"}\n', 202, media_type="application/json")
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+    )

@@ -1,0 +1,37 @@
+"""A person is erased while everything that has to forget them is down."""
+
+from redis.asyncio import Redis
+
+from tests.support.stack import Books, eventually
+
+OWED = "SELECT count(*) FROM outbox WHERE user_id = $1::uuid"
+
+
+async def test_whoever_is_erased_during_an_outage_is_forgotten_everywhere_after_it(books: Books) -> None:
+    email = "erased@x.example"
+    await books.sign_up(email)
+    user = await books.user(email)
+    (mail,) = await eventually(
+        lambda: books.mails(to=email), lambda mails: [mail["state"] for mail in mails] == ["sent"], what="the mail"
+    )
+    await eventually(
+        lambda: books.fetchval("signup", OWED, user["id"]), lambda count: count == 0, what="the other effects"
+    )
+    books.stack.kill("mail-api")
+    books.stack.kill_server("valkey")
+    assert (await books.signup.delete(f"/v1/users/{user['id']}")).status_code == 204
+    assert (await books.signup.get(f"/v1/users/{user['id']}")).status_code == 410
+    books.stack.kill("signup-worker")
+    await books.stack.heal()
+    await eventually(
+        lambda: books.fetchval("signup", OWED, user["id"]), lambda count: count == 0, what="the effects of erasing"
+    )
+    assert await books.mails(to=email) == []
+    erased = (await books.mail.get(f"/v1/mails/{mail['id']}")).json()
+    assert (erased["state"], erased["request_id"]) == ("sent", mail["request_id"])
+    assert email not in str(erased)
+    async with Redis.from_url(books.stack._environment["REDIS_URL"]) as valkey:
+        assert await valkey.get(f"counterfoil:profile:{user['id']}") is None
+    answer = await books.sign_up(email)
+    assert answer.status_code == 202
+    await eventually(lambda: books.caught(email), lambda mails: len(mails) == 2, what="a mail to who came back")

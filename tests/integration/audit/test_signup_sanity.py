@@ -1,0 +1,138 @@
+"""Signup's sanity checks: silent on a book that is in order, and each finds what it is there for."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from services.signup.accounts.terms import Terms
+from services.signup.accounts.verify import resend, verify
+from services.signup.ledger.alerts import register_of
+from services.signup.ledger.sanity import CHECKS
+from services.signup.settings import Settings
+from shared.sanity import Checks
+from tests.support.bad_data import findings, plant
+from tests.support.databases import Clone
+from tests.support.signups import SignupBook
+
+from .conftest import Relays
+
+PEOPLE = [f"sane-{n}@x.example" for n in range(6)]
+# Everything is as if it had happened a while ago: margins for what is under way are over.
+AGE = (
+    "ALTER TABLE history DISABLE TRIGGER USER",
+    "UPDATE history SET at = at - interval '20 minutes'",
+    "UPDATE users SET created_at = created_at - interval '20 minutes'",
+    "UPDATE users SET erased_at = erased_at - interval '20 minutes' WHERE status = 'erased'",
+    "UPDATE idempotency_keys SET created_at = created_at - interval '20 minutes'",
+    "ALTER TABLE history ENABLE TRIGGER USER",
+)
+PLANTED = {
+    "pending_without_mail": """
+        DELETE FROM outbox_settled
+        WHERE effect = 'mail' AND user_id = (SELECT min(id::text)::uuid FROM users WHERE status = 'pending')
+    """,
+    "owed_and_gone": """
+        DELETE FROM outbox_settled WHERE effect = 'mail' AND payload ->> 'template' = 'welcome'
+    """,
+    "settled_and_owed": """
+        INSERT INTO outbox (id, effect, user_id, payload, expires_at)
+        SELECT id, effect, user_id, payload, now() FROM outbox_settled WHERE effect = 'stats' LIMIT 1
+    """,
+    "lease_long_past": """
+        INSERT INTO outbox (effect, payload, state, lease, due_at, expires_at)
+        VALUES ('mail', '{}', 'leased', uuidv7(), now() - interval '1 hour', now())
+    """,
+    "verified_without_history": """
+        UPDATE users SET status = 'verified', verified_at = now()
+        WHERE id = (SELECT min(id::text)::uuid FROM users WHERE status = 'pending')
+    """,
+    "statistics_differ": "UPDATE signup_statistics SET count = count + 1 WHERE kind = 'signups'",
+    "partition_missing": """
+        INSERT INTO history (at, kind, subject, actor) VALUES (now() + interval '2 years', 'test.planted', 's', 'test')
+    """,
+    "dead_for_a_day": """
+        INSERT INTO outbox (effect, payload, state, due_at, dead_at, last_error, expires_at)
+        VALUES ('mail', '{}', 'dead', NULL, now() - interval '25 hours', 'no', now())
+    """,
+    "erased_and_remembered": """
+        UPDATE users SET status = 'erased', email = NULL, email_key = NULL, name = NULL,
+            erased_at = now() - interval '20 minutes'
+        WHERE id = (SELECT min(id::text)::uuid FROM users WHERE status = 'pending')
+    """,
+    "key_without_answer": """
+        INSERT INTO idempotency_keys (scope, key, fingerprint, created_at)
+        VALUES ('client:shop', 'k', sha256(''), now() - interval '1 hour')
+    """,
+}
+# What these plant is mended at once.
+MENDED = {"settled_and_owed", "key_without_answer"}
+# One planted fact that more than one check must find.
+ALSO = {"pending_without_mail": {"owed_and_gone"}}
+
+
+@pytest.fixture
+def checks(signup_database: Clone, signup_settings: Settings) -> Checks:
+    return register_of(signup_settings).checks_in(signup_database.database.pool)
+
+
+async def live(book: SignupBook, relays: Relays, api: httpx.AsyncClient, terms: Terms) -> None:
+    """People sign up, some verify, some ask again, one with a key; effects are worked off meanwhile."""
+    await book.sign_up(*PEOPLE)
+    await relays.run()
+    await api.post("/v1/signups", json={"email": "key@x.example", "name": "K"}, headers={"Idempotency-Key": "k1"})
+    for email in PEOPLE[:2]:
+        (row,) = await book.rows("users", email=email)
+        (mail,) = [entry for entry in await book.rows("outbox_settled", user_id=row["id"]) if entry["effect"] == "mail"]
+        await verify(book.pool, book.ring, book.ring.sign(mail["id"], book.ring.signing_key_id), terms)
+    await resend(book.pool, PEOPLE[3], terms)
+    await book.sign_up(*PEOPLE[2:])
+    await relays.run()
+
+
+async def test_checks_are_silent_while_people_sign_up_and_effects_are_worked_off(
+    signup_database: Clone, book: SignupBook, relays: Relays, operator: httpx.AsyncClient, checks: Checks
+) -> None:
+    async def look() -> None:
+        for _ in range(4):
+            await checks.run()
+            assert await findings(signup_database) == {}
+
+    await asyncio.gather(live(book, relays, operator, book.terms), look())
+    await plant(signup_database, *AGE)
+    await checks.run()
+    assert await findings(signup_database) == {}
+    assert {result["name"] for result in await checks.results() if result["last_run_at"]} == {c.name for c in CHECKS}
+
+
+@pytest.mark.parametrize("name", [check.name for check in CHECKS])
+async def test_each_check_finds_what_it_is_there_for(
+    signup_database: Clone, book: SignupBook, relays: Relays, operator: httpx.AsyncClient, checks: Checks, name: str
+) -> None:
+    await live(book, relays, operator, book.terms)
+    await plant(signup_database, *AGE, PLANTED[name])
+    await checks.run()
+    found = await findings(signup_database)
+    assert set(found) == {name} | ALSO.get(name, set())
+    violations, fixed = found[name]
+    assert violations > 0
+    assert (fixed == violations) is (name in MENDED)
+    await checks.run()
+    assert (name in await findings(signup_database)) is (name not in MENDED)
+    mended = await book.rows("history", kind="check.fixed")
+    assert {entry["detail"]["check"] for entry in mended} == ({name} & MENDED)
+
+
+async def test_examples_name_the_rows_and_nobody(
+    signup_database: Clone, book: SignupBook, relays: Relays, operator: httpx.AsyncClient
+) -> None:
+    await live(book, relays, operator, book.terms)
+    await plant(signup_database, *AGE, PLANTED["verified_without_history"])
+    answer = await operator.post("/audit/checks/run")
+    assert answer.status_code == 200
+    (result,) = [item for item in answer.json()["items"] if item["violations"]]
+    assert (result["name"], result["severity"], result["fixed"]) == ("verified_without_history", "red", 0)
+    (example,) = result["examples"]
+    assert await book.row("users", id=example["id"])
+    assert "@" not in answer.text
+    assert (await operator.get("/audit/checks")).json() == answer.json()

@@ -1,0 +1,115 @@
+"""What the mail service's `/metrics` says of the queue, of delivery and of what is in doubt."""
+
+from typing import Any
+
+import orjson
+
+from services.mail import worker
+from services.mail.settings import Settings
+from shared.heartbeats import BEAT
+from tests.support.apis import Api
+from tests.support.databases import Clone
+from tests.support.mails import insert_mails
+from tests.support.metrics import NONE, labels, scrape
+from tests.support.scripted_smtp import scripted_smtp
+from tests.support.stack import eventually
+
+PREFIX = "counterfoil_mail_"
+SAID: dict[str, Any] = {
+    "listening": False,
+    "in_flight": 3,
+    "lease_lost": 1,
+    "rescued": 2,
+    "outcomes": {"accepted": 9, "try_later": 4},
+    "states": {"sent": 9, "canceled": 1},
+    "gateways": [{"name": "main", "breaker": "open", "last_fault": "x", "in_flight": 1, "connections": 8}],
+}
+
+
+async def test_the_queue_is_counted_by_lane_and_its_first_due_mail_is_told(mail_api: Api) -> None:
+    pool = mail_api.database.pool
+    await insert_mails(pool, 3)
+    (bulk,) = await insert_mails(pool, 1, lane="bulk")
+    await pool.execute("UPDATE queue SET due_at = now() - interval '100 s' WHERE mail_id = $1", bulk)
+    (leased, *_) = await insert_mails(pool, 1)
+    await pool.execute("UPDATE queue SET lease = mail_id, due_at = now() - interval '1 h' WHERE mail_id = $1", leased)
+
+    seen = await scrape(mail_api.http)
+
+    assert seen[PREFIX + "queue_mails"] == {
+        labels(lane="live", state="waiting"): 3,
+        labels(lane="live", state="leased"): 1,
+        labels(lane="bulk", state="waiting"): 1,
+        labels(lane="bulk", state="leased"): 0,
+    }
+    ages = seen[PREFIX + "queue_oldest_due_age_seconds"]
+    assert 100 <= ages[labels(lane="bulk")] < 3600
+    assert ages[labels(lane="live")] < 100
+
+
+async def test_uncertain_mails_are_counted_with_the_age_of_the_oldest(mail_api: Api) -> None:
+    pool = mail_api.database.pool
+    assert (await scrape(mail_api.http))[PREFIX + "uncertain_oldest_age_seconds"] == {NONE: 0}
+    ids = await insert_mails(pool, 2)
+    await pool.execute(
+        """
+        INSERT INTO attempts (mail_id, n, lease, phase, outcome, transmitting_at, ended_at)
+        SELECT id, 1, id, 'ended', 'unknown', now(), now() - interval '1 h' FROM unnest($1::uuid[]) AS id
+        """,
+        ids,
+    )
+    await pool.execute(
+        "UPDATE mails SET state = 'uncertain', next_attempt_at = NULL, failure_reason = 'x' WHERE id = ANY ($1)", ids
+    )
+
+    async def uncertain() -> tuple[float, float]:
+        seen = await scrape(mail_api.http)
+        return seen[PREFIX + "uncertain_mails"][NONE], seen[PREFIX + "uncertain_oldest_age_seconds"][NONE]
+
+    # The second answer may be up to a second old.
+    _count, age = await eventually(uncertain, lambda found: found[0] == 2)
+    assert 3600 <= age < 7200
+
+
+async def test_what_the_worker_said_last_is_shown_gateway_by_gateway(mail_api: Api) -> None:
+    await mail_api.database.pool.execute(BEAT, worker.PROCESS, "here:7", orjson.dumps(SAID).decode())
+
+    seen = await scrape(mail_api.http)
+
+    def of(name: str, **more: str) -> float:
+        return seen[PREFIX + name][labels(worker="here:7", **more)]
+
+    assert (of("listener_up"), of("in_flight"), of("rescued_total"), of("lease_lost_total")) == (0, 3, 2, 1)
+    assert (of("attempts_total", outcome="accepted"), of("attempts_total", outcome="refused")) == (9, 0)
+    assert [of("mails_total", state=state) for state in ("sent", "canceled", "failed")] == [9, 1, 0]
+    gateway = {"gateway": "main"}
+    assert of("breaker_state", **gateway) == 2
+    assert (of("gateway_in_flight", **gateway), of("gateway_connections", **gateway)) == (1, 8)
+
+
+async def test_a_worker_counts_the_mails_that_it_brought_to_an_end(mail_database: Clone, mail_api: Api) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool, 5)
+    await insert_mails(pool, 2, expires_in_seconds=-1)
+    async with scripted_smtp() as server:
+        settings = Settings(
+            mail_runtime_database_url=mail_database.runtime_url,
+            mail_gateways=f"smtp://127.0.0.1:{server.port}?name=scripted&connections=2",
+            redis_url="redis://127.0.0.1:1/0",
+        )
+        parts = await worker.assemble(settings)
+        await parts.expiry.run_once()
+        await insert_mails(pool, 1, expires_in_seconds=-1)
+        await parts.delivery.run_once()
+        await parts.delivery.drain(30)
+        await worker.Heartbeat(parts).run_once()
+        await parts.recorder.close()
+        await parts.gateways.close()
+        await parts.database.close()
+
+    seen = await scrape(mail_api.http)
+
+    ends: dict[str, float] = {}
+    for series, value in seen[PREFIX + "mails_total"].items():
+        ends[dict(series)["state"]] = value
+    assert (ends["sent"], ends["expired"], ends["failed"]) == (5, 3, 0)

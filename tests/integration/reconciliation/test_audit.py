@@ -1,0 +1,171 @@
+"""/audit/reconciliation as operators see it."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from services.signup.app import create_app
+from services.signup.ledger.reconcile import Schedule
+from services.signup.settings import Settings
+from tests.support.apis import Api, running
+from tests.support.bookkeeping import NOBODY_ASKED, Laboratory
+
+PATH = "/audit/reconciliation"
+
+
+@pytest.fixture
+async def api(lab: Laboratory, signup_settings: Settings) -> AsyncIterator[Api]:
+    async with running(create_app(signup_settings), lab.signup.database) as api:
+        yield api
+
+
+@pytest.fixture
+async def operator(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    async with await api.as_client("ops", ["audit:read", "audit:operate"]) as http:
+        yield http
+
+
+async def _work(lab: Laboratory) -> None:
+    reconciler = lab.reconciler()
+    while await reconciler.run_once():
+        pass
+
+
+async def test_a_run_is_asked_for_worked_off_and_told(lab: Laboratory, operator: httpx.AsyncClient) -> None:
+    assert (await operator.get(PATH)).status_code == 404
+    ids = await lab.mailed(3)
+    await lab.forget(ids[:1])
+    answer = await operator.post(f"{PATH}/run")
+    asked = answer.json()
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"{PATH}/{asked['id']}")
+    assert (asked["state"], asked["verdict"], asked["compared"]) == ("running", "incomplete", 0)
+    assert asked["window"]["from"] < asked["window"]["to"]
+    await _work(lab)
+    told = (await operator.get(answer.headers["Location"])).json()
+    assert (told["state"], told["verdict"], told["compared"], told["lost_records"]) == ("done", "out_of_balance", 3, 1)
+    assert told["healed"] == {
+        "missing": 0,
+        "lost_records": 1,
+        "unexpected": 0,
+        "different": 0,
+        "stuck": 0,
+        "unserved_users": 0,
+    }
+    assert [example["request_id"] for example in told["examples"]["lost_records"]] == [str(ids[0])]
+    assert (await operator.get(PATH)).json() == told
+    history = (await operator.get("/audit/history", params={"subject": asked["id"]})).json()["items"]
+    assert [entry["kind"] for entry in history] == [
+        "reconciliation.finished",
+        "mail.record_restored",
+        "reconciliation.requested",
+    ]
+
+
+async def test_the_window_and_healing_are_as_asked(lab: Laboratory, operator: httpx.AsyncClient) -> None:
+    ids = await lab.mailed(2)
+    await lab.forget(ids)
+    before = {"from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z"}
+    for body, compared in ((before, 0), ({"from": "2020-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}, 2)):
+        asked = (await operator.post(f"{PATH}/run", json={**body, "heal": False})).json()
+        assert asked["window"]["from"] == "2020-01-01T00:00:00Z"
+        assert asked["window"]["to"] < "2098", "the rest is still on its way"
+        await _work(lab)
+        told = (await operator.get(PATH)).json()
+        assert (told["compared"], told["heal"], sum(told["healed"].values())) == (compared, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, "/from"),
+        ({"from": "yesterday"}, "/from"),
+        ({"heal": "perhaps"}, "/heal"),
+        ({"since": "2026-01-02T00:00:00Z"}, "/since"),
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_refused_by_field(
+    operator: httpx.AsyncClient, body: dict[str, str], pointer: str
+) -> None:
+    answer = await operator.post(f"{PATH}/run", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+    assert (await operator.get(PATH)).status_code == 404
+
+
+async def test_asking_needs_another_scope_than_reading(api: Api) -> None:
+    async with await api.as_client("reader", ["audit:read"]) as reader:
+        assert (await reader.post(f"{PATH}/run", json={})).status_code == 403
+        assert (await reader.get(f"{PATH}/findings")).status_code == 200
+    assert (await api.http.get(PATH)).status_code == 401
+
+
+async def test_every_finding_can_be_listed_page_by_page(lab: Laboratory, operator: httpx.AsyncClient) -> None:
+    ids = await lab.mailed(3)
+    await lab.forget(ids[:1])
+    await lab.mail.database.pool.execute(NOBODY_ASKED, ["one", "two", "three"])
+    await operator.post(f"{PATH}/run")
+    await _work(lab)
+    seen, params = set[str](), {"limit": "2"}
+    while True:
+        page = (await operator.get(f"{PATH}/findings", params=params)).json()
+        seen |= {f"{item['kind']} {item['request_id']}" for item in page["items"]}
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert seen == {f"lost_records {ids[0]}", "unexpected one", "unexpected two", "unexpected three"}
+    (healed,) = (await operator.get(f"{PATH}/findings", params={"healed": "true"})).json()["items"]
+    assert (healed["kind"], healed["healed_at"] is not None) == ("lost_records", True)
+    filtered = await operator.get(f"{PATH}/findings", params={"kind": "unexpected", "run_id": healed["run_id"]})
+    assert len(filtered.json()["items"]) == 3
+
+
+async def test_health_warns_when_the_books_are_out_of_balance_or_were_not_looked_at(
+    lab: Laboratory, api: Api, operator: httpx.AsyncClient
+) -> None:
+    async def status() -> tuple[str, str | None]:
+        check = (await api.http.get("/health")).json()["checks"]["reconciliation"]
+        return check["status"], check["observed_value"]
+
+    assert await status() == ("pass", None), "there is nothing to look at yet"
+    ids = await lab.mailed(2)
+    await lab.forget(ids[:1])
+    for expected in (("warn", "out_of_balance"), ("pass", "balanced")):
+        await operator.post(f"{PATH}/run")
+        await _work(lab)
+        assert await status() == expected
+    await lab.pool.execute("UPDATE reconciliation_runs SET finished_at = now() - interval '2 hours'")
+    assert await status() == ("warn", "balanced")
+
+
+async def test_a_run_is_due_an_hour_after_the_last_one_and_takes_up_where_the_balanced_one_ended(
+    lab: Laboratory,
+) -> None:
+    async def runs() -> int:
+        await Schedule(lab.pool, lag_seconds=0).run_once()
+        count: int = await lab.pool.fetchval("SELECT count(*) FROM reconciliation_runs")
+        return count
+
+    await lab.mailed(1)
+    assert await runs() == 0
+    await lab.pool.execute("UPDATE users SET created_at = now() - interval '1 hour'")
+    assert [await runs(), await runs()] == [1, 1]
+    await _work(lab)
+    await lab.pool.execute("UPDATE reconciliation_runs SET started_at = now() - interval '1 hour'")
+    assert await runs() == 2
+    overlap = "SELECT max(window_from) = min(window_to) - interval '1 hour' FROM reconciliation_runs"
+    assert await lab.pool.fetchval(overlap)
+
+
+async def test_what_a_run_that_got_no_answer_should_have_looked_at_is_looked_at_soon(lab: Laboratory) -> None:
+    schedule = Schedule(lab.pool, lag_seconds=0)
+    await lab.mailed(1)
+    await lab.run()
+    failed = "state = 'failed', finished_at = now(), due_at = NULL, window_from = '2020-01-01 00:00Z'"
+    await lab.asks_for_run()
+    await lab.pool.execute(f"UPDATE reconciliation_runs SET {failed} WHERE state = 'running'")
+    await schedule.run_once()
+    again = "SELECT count(*) FROM reconciliation_runs WHERE state = 'running' AND window_from = '2020-01-01 00:00Z'"
+    assert await lab.pool.fetchval(again) == 0
+    await lab.pool.execute("UPDATE reconciliation_runs SET finished_at = now() - interval '5 minutes'")
+    await schedule.run_once()
+    assert await lab.pool.fetchval(again) == 1

@@ -1,0 +1,76 @@
+"""The signup API with every effect on, and relays that are run by hand."""
+
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+
+from services.signup.accounts.terms import Terms
+from services.signup.accounts.token import TokenRing
+from services.signup.app import create_app
+from services.signup.outbox.effects import EFFECTS, Effect, Means
+from services.signup.outbox.relay import Relay
+from services.signup.settings import Settings
+from shared.breaker import Breaker, BreakerPolicy
+from tests.support.apis import Api, running
+from tests.support.databases import Clone
+from tests.support.signups import SignupBook
+from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
+
+SCOPES = ("signups:write", "users:read", "users:erase", "stats:read", "audit:read", "webhooks:manage")
+
+
+@pytest.fixture
+def signup_settings(signup_database: Clone, redis_url: str) -> Settings:
+    return Settings(
+        signup_runtime_database_url=signup_database.runtime_url,
+        redis_url=redis_url,
+        signup_token_keys="k" * 32,
+        signup_limit_per_ip="off",
+        signup_webhook_allow_private=True,
+        signup_webhook_timeout_seconds=0.3,
+        mail_url="http://127.0.0.1:9",  # nobody is there
+    )
+
+
+@pytest.fixture
+async def signup_api(signup_settings: Settings, signup_database: Clone) -> AsyncIterator[Api]:
+    async with running(create_app(signup_settings), signup_database.database) as api:
+        yield api
+
+
+@pytest.fixture
+async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    """A service with a key."""
+    async with await signup_api.as_client("shop", SCOPES) as http:
+        yield http
+
+
+@pytest.fixture
+def book(signup_database: Clone, signup_settings: Settings) -> SignupBook:
+    ring = TokenRing.from_setting(signup_settings.signup_token_keys)
+    return SignupBook(signup_database.database.pool, ring, Terms.of(signup_settings, ring))
+
+
+@pytest.fixture
+async def relay_for(signup_database: Clone, signup_settings: Settings) -> AsyncIterator[Callable[..., Relay]]:
+    """A relay for an effect of the registry; its breaker opens after two faults and probes at once."""
+    effects: list[Effect] = []
+
+    def make(name: str, **settings: object) -> Relay:
+        changed = signup_settings.model_copy(update=settings)
+        ring = TokenRing.from_setting(changed.signup_token_keys)
+        effect = EFFECTS[name].connect(Means(changed, ring, signup_database.database.pool))
+        effects.append(effect)
+        breaker = Breaker(name, BreakerPolicy(faults_to_open=2, first_probe_seconds=0))
+        return Relay(signup_database.database.pool, effect, breaker=breaker, batch=100, lease_seconds=30)
+
+    yield make
+    for effect in effects:
+        await effect.close()
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[SubscriberStandIn]:
+    async with subscriber_stand_in() as stand_in:
+        yield stand_in

@@ -1,0 +1,240 @@
+"""Erasing a person, and removing accounts that nobody verified."""
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+
+from services.signup.accounts.cleaning import Cleaning
+from services.signup.accounts.erase import erase
+from services.signup.outbox.relay import Relay
+from shared.ids import uuid7
+from tests.support.apis import Api
+from tests.support.databases import Clone
+from tests.support.signups import SignupBook
+
+MakeRelay = Callable[..., Relay]
+# Everything that was ever said about the person, in lower case.
+PERSONAL = ("asa@example.org", "åsa öberg", "s3cret-note")
+
+
+async def whole_book(clone: Clone) -> str:
+    """Every row of every table, as text."""
+    owner = await asyncpg.connect(clone.owner_url)
+    try:
+        tables = await owner.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+        )
+        parts = [
+            await owner.fetchval(f"SELECT string_agg(t::text, E'\\n') FROM \"{table['relname']}\" AS t")
+            for table in tables
+        ]
+    finally:
+        await owner.close()
+    return "\n".join(part for part in parts if part).lower()
+
+
+async def sign_up(client: httpx.AsyncClient, email: str = "Asa@example.org", key: str | None = None) -> str:
+    answer = await client.post(
+        "/v1/signups",
+        json={"email": email, "name": "Åsa Öberg", "metadata": {"note": "s3cret-note"}},
+        headers={"Idempotency-Key": key or str(uuid7())},
+    )
+    user_id: str = answer.json()["id"]
+    return user_id
+
+
+async def test_nothing_personal_is_left_in_the_whole_book(
+    signup_database: Clone, book: SignupBook, client: httpx.AsyncClient
+) -> None:
+    user_id = await sign_up(client)
+    # One mail in the books behind the outbox, one still in it.
+    await client.post("/v1/verifications", json={"token": await book.token("Asa@example.org")})
+    await book.run(
+        "WITH gone AS (DELETE FROM outbox WHERE payload ->> 'template' = 'verification' RETURNING *)"
+        " INSERT INTO outbox_settled (id, effect, user_id, payload, outcome, attempts, created_at)"
+        " SELECT id, effect, user_id, payload, 'delivered', 1, created_at FROM gone"
+    )
+    before = await whole_book(signup_database)
+    assert all(word in before for word in PERSONAL)
+    assert (await client.delete(f"/v1/users/{user_id}")).status_code == 204
+    after = await whole_book(signup_database)
+    assert [word for word in PERSONAL if word in after] == []
+    gone = await client.get(f"/v1/users/{user_id}")
+    assert (gone.status_code, gone.json()["type"]) == (410, "/problems/user-erased")
+    kinds = [entry["kind"] for entry in await book.rows("history", subject=user_id)]
+    assert kinds == ["user.signed_up", "user.verified", "user.erased"]
+
+
+async def test_erasing_again_changes_nothing_and_a_stranger_is_not_found(
+    book: SignupBook, client: httpx.AsyncClient
+) -> None:
+    user_id = await sign_up(client)
+    for _ in range(2):
+        assert (await client.delete(f"/v1/users/{user_id}")).status_code == 204
+    assert len(await book.rows("history", kind="user.erased")) == 1
+    assert len(await book.rows("outbox", effect="erase_mail")) == 1
+    assert (await client.delete(f"/v1/users/{uuid7()}")).status_code == 404
+
+
+async def test_erasing_needs_its_own_scope(signup_api: Api, client: httpx.AsyncClient) -> None:
+    user_id = await sign_up(client)
+    reader = await signup_api.key("other", "users:read")
+    assert (await signup_api.http.delete(f"/v1/users/{user_id}", headers=reader)).status_code == 403
+    eraser = await signup_api.key("other", "users:erase")
+    assert (await signup_api.http.get(f"/v1/users/{user_id}", headers=eraser)).status_code == 403
+    assert (await signup_api.http.delete(f"/v1/users/{user_id}", headers=eraser)).status_code == 204
+
+
+async def test_the_address_can_sign_up_again_at_once_and_is_somebody_new(
+    book: SignupBook, client: httpx.AsyncClient
+) -> None:
+    first = await sign_up(client)
+    await client.delete(f"/v1/users/{first}")
+    answer = await client.post("/v1/signups", json={"email": "asa@example.org", "name": "Asa"})
+    assert answer.status_code == 201
+    assert answer.json()["id"] != first
+    assert len(await book.rows("outbox", effect="mail")) == 1, "no cooldown is left of the first"
+
+
+async def test_a_late_repetition_of_the_signup_brings_nobody_back(
+    book: SignupBook, signup_api: Api, client: httpx.AsyncClient
+) -> None:
+    user_id = await sign_up(client, key="of-asa")
+    body = {"email": "Asa@example.org", "name": "Åsa Öberg", "metadata": {"note": "s3cret-note"}}
+    key = {"Idempotency-Key": "once"}
+    await signup_api.http.post("/v1/signups", json=body | {"email": "bo@example.org"}, headers=key)
+    bo = await book.row("users", email="bo@example.org")
+    for person in (user_id, bo["id"]):
+        await client.delete(f"/v1/users/{person}")
+    again = await client.post("/v1/signups", json=body, headers={"Idempotency-Key": "of-asa"})
+    assert (again.status_code, again.json()["type"]) == (410, "/problems/user-erased")
+    anonymous = await signup_api.http.post("/v1/signups", json=body | {"email": "bo@example.org"}, headers=key)
+    assert (anonymous.status_code, anonymous.text) == (202, '{"status":"accepted"}\n')
+    other = await signup_api.http.post("/v1/signups", json=body | {"email": "eve@example.org"}, headers=key)
+    assert other.json()["type"] == "/problems/request-id-reused"
+    assert {row["status"] for row in await book.rows("users")} == {"erased"}
+
+
+async def test_waiting_mails_are_canceled_and_one_that_is_under_way_is_waited_for(
+    book: SignupBook, client: httpx.AsyncClient
+) -> None:
+    asa, bo = await sign_up(client), await sign_up(client, "bo@example.org")
+    await book.run(
+        "UPDATE outbox SET state = 'leased', lease = uuidv7(), due_at = now() + interval '20 seconds'"
+        " WHERE effect = 'mail' AND user_id = $1",
+        asa,
+    )
+    for person in (asa, bo):
+        await client.delete(f"/v1/users/{person}")
+    assert await book.rows("outbox", effect="mail") == []
+    assert {row["outcome"] for row in await book.rows("outbox_settled", effect="mail")} == {"canceled"}
+    waits = "SELECT due_at > now() + interval '10 seconds' FROM outbox WHERE effect = 'erase_mail' AND user_id = $1"
+    assert await book.pool.fetchval(waits, asa) is True
+    assert await book.pool.fetchval(waits, bo) is False
+
+
+async def test_the_link_of_an_erased_person_leads_nowhere(book: SignupBook, client: httpx.AsyncClient) -> None:
+    user_id = await sign_up(client)
+    token = await book.token("Asa@example.org")
+    await client.delete(f"/v1/users/{user_id}")
+    assert (await client.post("/v1/verifications", json={"token": token})).status_code == 404
+
+
+async def test_verifying_and_erasing_at_once_leaves_nobody_half_erased(
+    book: SignupBook, client: httpx.AsyncClient, signup_database: Clone
+) -> None:
+    people = [await sign_up(client, f"asa{n}@example.org") for n in range(10)]
+    tokens = [await book.token(f"asa{n}@example.org") for n in range(10)]
+    await asyncio.gather(
+        *(client.post("/v1/verifications", json={"token": token}) for token in tokens),
+        *(client.delete(f"/v1/users/{person}") for person in people),
+    )
+    assert await book.rows("outbox", effect="mail") == []
+    assert "@example.org" not in await whole_book(signup_database)
+
+
+async def test_only_payloads_of_the_erased_can_be_erased(book: SignupBook, client: httpx.AsyncClient) -> None:
+    user_id = await sign_up(client)
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await book.pool.execute("SELECT erase_user_payloads(ARRAY[$1::uuid])", user_id)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await book.pool.execute("UPDATE outbox_settled SET payload = '{}'")
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "attempts"),
+    [(200, "settled", 1), (503, "pending", 0), (401, "pending", 0), (404, "pending", 1), (422, "dead", 1)],
+)
+async def test_the_mail_service_is_asked_to_forget_too(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, status: int, state: str, attempts: int
+) -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path, orjson.loads(request.content)))
+        return httpx.Response(status, json={"erased": 2})
+
+    user_id = await sign_up(client)
+    await client.delete(f"/v1/users/{user_id}")
+    relay = relay_for("erase_mail")
+    await relay._effect._client.aclose()  # type: ignore[attr-defined]
+    relay._effect._client = httpx.AsyncClient(base_url="http://mail", transport=httpx.MockTransport(answer))  # type: ignore[attr-defined]
+    await relay.run_once()
+    assert asked == [("POST", "/v1/erasures", {"metadata": {"user_id": user_id}})]
+    if state == "settled":
+        row = await book.row("outbox_settled", effect="erase_mail")
+        assert row["result"] == {"erased": 2}
+    else:
+        row = await book.row("outbox", effect="erase_mail")
+        assert row["state"] == state
+    assert row["attempts"] == attempts
+
+
+async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_nobody_else(
+    book: SignupBook, signup_database: Clone
+) -> None:
+    await book.sign_up(*(f"{name}@example.org" for name in ("stale", "verified", "recent", "again", "resent")))
+    month = "interval '31 days'"
+    # Their IDs hold the time at which they were made.
+    owner = await asyncpg.connect(signup_database.owner_url)
+    await owner.execute("DELETE FROM outbox")
+    await owner.execute(
+        f"UPDATE users SET id = uuidv7(-{month}), created_at = created_at - {month}, updated_at = updated_at - {month},"
+        f" last_mail_at = last_mail_at - {month} WHERE email <> 'recent@example.org'"
+    )
+    await owner.execute("UPDATE users SET updated_at = now() WHERE email = 'again@example.org'")
+    await owner.execute("UPDATE users SET last_mail_at = now() WHERE email = 'resent@example.org'")
+    await owner.execute(
+        "UPDATE users SET status = 'verified', verified_at = updated_at WHERE email = 'verified@example.org'"
+    )
+    await owner.close()
+    stale = await book.row("users", email="stale@example.org")
+    never = Cleaning(book.pool, book.terms, days=0)
+    assert await never.run_once() is False
+    assert await Cleaning(book.pool, book.terms, days=32).run_once() is False
+    cleaning = Cleaning(book.pool, book.terms, days=30, batch=1)
+    while await cleaning.run_once():
+        pass
+    assert cleaning.counts == {"cleaned": 1}
+    left = {row["email"] for row in await book.rows("users") if row["email"]}
+    assert left == {f"{name}@example.org" for name in ("verified", "recent", "again", "resent")}
+    entry = await book.row("history", kind="user.cleaned")
+    assert (entry["subject"], entry["actor"]) == (str(stale["id"]), "signup-worker")
+    assert sorted(row["effect"] for row in await book.rows("outbox")) == ["cache", "erase_mail"]
+    (fresh,) = await book.sign_up("stale@example.org")
+    assert fresh.created
+
+
+async def test_an_erasure_that_fails_half_way_changes_nothing(book: SignupBook, client: httpx.AsyncClient) -> None:
+    user_id = await sign_up(client)
+    counts = await book.counts()
+    owed = book.terms.owed._replace(effects=book.terms.owed.effects[:-1])  # columns of unequal length
+    broken = book.terms.__class__(60, None, book.terms.link, owed)  # type: ignore[arg-type]
+    with pytest.raises(asyncpg.PostgresError):
+        await erase(book.pool, (await book.row("users"))["id"], "test", broken)
+    assert await book.counts() == counts
+    assert (await client.get(f"/v1/users/{user_id}")).status_code == 200

@@ -1,0 +1,109 @@
+"""How often anybody without a key may write."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import httpx
+import pytest
+
+from services.signup.app import create_app
+from services.signup.settings import Settings
+from shared.breaker import BreakerState
+from tests.support.apis import Api, running
+from tests.support.databases import Clone
+
+Limited = Callable[..., AbstractAsyncContextManager[Api]]
+ASA = {"email": "asa@example.org", "name": "Asa"}
+
+
+@pytest.fixture
+async def limited(signup_settings: Settings, signup_database: Clone) -> Limited:
+    @asynccontextmanager
+    async def start(**settings: object) -> AsyncIterator[Api]:
+        changed = signup_settings.model_copy(update={"signup_limit_per_ip": "3/minute"} | settings)
+        async with running(create_app(changed), signup_database.database) as api:
+            yield api
+
+    return start
+
+
+async def test_the_fourth_of_three_requests_is_refused_and_told_when_to_come_back(limited: Limited) -> None:
+    async with limited() as api:
+        answers = [await api.http.post("/v1/signups", json=ASA) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
+    refused = answers[-1]
+    assert refused.json()["type"] == "/problems/rate-limited"
+    assert 1 <= int(refused.headers["retry-after"]) <= 61
+    assert refused.headers["ratelimit-policy"] == '"address";q=3;w=60'
+    assert refused.headers["ratelimit"] == f'"address";r=0;t={refused.headers["retry-after"]}'
+
+
+async def test_every_way_to_write_without_a_key_is_counted_in_one_place_and_reading_is_not(limited: Limited) -> None:
+    async with limited(signup_limit_per_ip="4/minute") as api:
+        assert (await api.http.post("/v1/signups", json=ASA)).status_code == 202
+        assert (await api.http.post("/v1/verifications", json={"token": "x"})).status_code == 404
+        assert (await api.http.post("/v1/verifications/resend", json={"email": "a@example.org"})).status_code == 202
+        assert (await api.http.post("/verify/x")).status_code == 404
+        for path, body in (
+            ("/v1/signups", ASA),
+            ("/v1/verifications", {"token": "x"}),
+            ("/v1/verifications/resend", {"email": "a@example.org"}),
+            ("/verify/x", None),
+        ):
+            assert (await api.http.post(path, json=body)).status_code == 429
+        assert (await api.http.get("/verify/x")).status_code == 200
+
+
+async def test_a_caller_with_a_key_is_never_refused(limited: Limited) -> None:
+    async with limited() as api:
+        key = await api.key("shop", "signups:write")
+        answers = [await api.http.post("/v1/signups", json=ASA, headers=key) for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200, 201}
+
+
+async def test_without_valkey_everybody_is_let_in_and_it_is_asked_no_more(limited: Limited) -> None:
+    async with limited(redis_url="redis://127.0.0.1:9/0") as api:
+        answers = [await api.http.post("/v1/signups", json=ASA) for _ in range(6)]
+        assert api.app.state.signup.limit.breaker.state is BreakerState.OPEN
+    assert {answer.status_code for answer in answers} == {202}
+
+
+async def test_a_valkey_that_does_not_answer_holds_up_nobody_for_long(limited: Limited) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with limited(redis_url=f"redis://127.0.0.1:{port}/0") as api:
+        answers = [await api.http.post("/v1/signups", json=ASA) for _ in range(6)]
+        breaker = api.app.state.signup.limit.breaker
+        assert breaker.state is BreakerState.OPEN
+    server.close()
+    assert {answer.status_code for answer in answers} == {202}
+
+
+@pytest.mark.parametrize(("trusted", "separate"), [("127.0.0.0/8", True), ("", False)])
+async def test_a_forwarded_address_counts_only_when_a_trusted_proxy_says_so(
+    limited: Limited, trusted: str, separate: bool
+) -> None:
+    async with limited(signup_limit_per_ip="1/minute", signup_trusted_proxies=trusted) as api:
+        answers = [
+            await api.http.post("/v1/signups", json=ASA, headers={"X-Forwarded-For": f"203.0.113.{n}"})
+            for n in range(3)
+        ]
+    assert [answer.status_code for answer in answers] == ([202] * 3 if separate else [202, 429, 429])
+
+
+async def test_anonymous_idempotency_keys_count_within_the_forwarded_address(limited: Limited) -> None:
+    def headers(address: str) -> dict[str, str]:
+        return {"X-Forwarded-For": address, "Idempotency-Key": "same"}
+
+    async with limited(signup_limit_per_ip="off", signup_trusted_proxies="127.0.0.1/32") as api:
+        first: httpx.Response = await api.http.post("/v1/signups", json=ASA, headers=headers("203.0.113.1"))
+        other = await api.http.post("/v1/signups", json=ASA, headers=headers("203.0.113.2"))
+        again = await api.http.post("/v1/signups", json=ASA, headers=headers("203.0.113.1"))
+    assert "idempotent-replayed" not in first.headers
+    assert "idempotent-replayed" not in other.headers
+    assert again.headers["idempotent-replayed"] == "true"

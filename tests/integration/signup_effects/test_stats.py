@@ -1,0 +1,112 @@
+"""Daily counts, settled with the rows that they count."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+
+import httpx
+import pytest
+
+from services.signup.outbox.entry import Entry, Outcome
+from services.signup.outbox.relay import Relay
+from shared.ids import UUID
+from tests.support.apis import Api
+from tests.support.signups import SignupBook
+
+MakeRelay = Callable[..., Relay]
+PUT_BACK = """
+INSERT INTO outbox (id, effect, user_id, payload, created_at, expires_at)
+SELECT DISTINCT ON (id) id, effect, user_id, payload, created_at, now() FROM outbox_settled WHERE effect = 'stats'
+"""
+
+
+async def test_signups_and_verifications_are_counted_on_the_day_they_happened(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay
+) -> None:
+    await book.sign_up(*(f"p{n}@example.org" for n in range(3)))
+    await client.post("/v1/verifications", json={"token": await book.token("p1@example.org")})
+    await book.run("UPDATE outbox SET created_at = '2026-03-01T23:59:59Z' WHERE payload ->> 'event' LIKE '%signed_up'")
+    await book.run("UPDATE outbox SET created_at = '2026-03-03T00:00:00Z' WHERE payload ->> 'event' LIKE '%verified'")
+    await relay_for("stats").run_once()
+    answer = await client.get("/v1/stats/signups", params={"from": "2026-03-01", "to": "2026-03-03"})
+    assert answer.json() == {
+        "items": [
+            {"day": "2026-03-01", "signups": 3, "verifications": 0},
+            {"day": "2026-03-02", "signups": 0, "verifications": 0},
+            {"day": "2026-03-03", "signups": 0, "verifications": 1},
+        ],
+        "next_cursor": None,
+    }
+
+
+async def test_a_counted_row_put_back_into_the_outbox_is_not_counted_again(
+    book: SignupBook, relay_for: MakeRelay
+) -> None:
+    relay = relay_for("stats")
+    await book.sign_up("asa@example.org")
+    await relay.run_once()
+    for _ in range(2):
+        await book.run(PUT_BACK)
+        await book.run("UPDATE outbox SET due_at = now()")
+        while await book.rows("outbox", effect="stats"):
+            await relay.run_once()
+    assert await book.pool.fetchval("SELECT sum(count) FROM signup_statistics") == 1
+
+
+async def test_a_worker_that_lost_its_lease_counts_nothing(book: SignupBook, relay_for: MakeRelay) -> None:
+    await book.sign_up("asa@example.org")
+    relay = relay_for("stats")
+    perform = relay._effect.perform
+
+    async def lose_the_lease(entries: Sequence[Entry]) -> Mapping[UUID, Outcome]:
+        await book.run("UPDATE outbox SET lease = uuidv7() WHERE effect = 'stats'")
+        return await perform(entries)
+
+    relay._effect.perform = lose_the_lease  # type: ignore[method-assign]
+    await relay.run_once()
+    assert relay.counts["lease_lost"] == 1
+    assert await book.pool.fetchval("SELECT count(*) FROM signup_statistics") == 0
+
+
+async def test_the_last_thirty_days_are_shown_unless_others_are_asked_for(client: httpx.AsyncClient) -> None:
+    days = [item["day"] for item in (await client.get("/v1/stats/signups")).json()["items"]]
+    assert len(days) == 30
+    assert days == sorted(days)
+    last = dt.date.fromisoformat(days[-1])
+    until = (await client.get("/v1/stats/signups", params={"to": "2026-01-31"})).json()["items"]
+    assert (until[0]["day"], until[-1]["day"]) == ("2026-01-02", "2026-01-31")
+    since = str(last - dt.timedelta(days=2))
+    assert len((await client.get("/v1/stats/signups", params={"from": since})).json()["items"]) == 3
+    oldest = (await client.get("/v1/stats/signups", params={"to": "0001-01-02"})).json()["items"]
+    assert [item["day"] for item in oldest] == ["0001-01-01", "0001-01-02"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"from": "2026-01-02", "to": "2026-01-01"},
+        {"from": "2025-01-01", "to": "2026-01-02"},
+        {"from": "0"},
+        {"to": "yesterday"},
+        {"since": "2026-01-01"},
+    ],
+)
+async def test_a_span_that_makes_no_sense_is_refused(client: httpx.AsyncClient, params: dict[str, str]) -> None:
+    answer = await client.get("/v1/stats/signups", params=params)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] in {"from", "to", "since"}
+
+
+async def test_a_year_can_be_asked_for_at_once(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/stats/signups", params={"from": "2024-01-01", "to": "2024-12-31"})
+    assert len(answer.json()["items"]) == 366
+
+
+async def test_statistics_need_their_own_scope(signup_api: Api) -> None:
+    headers = await signup_api.key("other", "users:read")
+    assert (await signup_api.http.get("/v1/stats/signups", headers=headers)).status_code == 403
+    assert (await signup_api.http.get("/v1/stats/signups")).status_code == 401
+
+
+async def test_the_last_day_of_all_can_be_asked_for(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/stats/signups", params={"from": "9999-12-31", "to": "9999-12-31"})
+    assert [item["day"] for item in answer.json()["items"]] == ["9999-12-31"]

@@ -1,0 +1,209 @@
+"""Telling subscribers: each row is one event for one of them."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from services.signup.accounts.erase import erase
+from services.signup.outbox.relay import Relay
+from tests.support.apis import Api
+from tests.support.signups import SignupBook
+from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
+
+MakeRelay = Callable[..., Relay]
+ALL = ["user.signed_up", "user.verified", "user.erased"]
+
+
+async def subscribe(client: httpx.AsyncClient, url: str, *events: str) -> dict[str, str]:
+    answer = await client.post("/v1/webhooks", json={"url": url, "events": events or ALL})
+    assert answer.status_code == 201, answer.text
+    created: dict[str, str] = answer.json()
+    return created
+
+
+async def due_again(book: SignupBook) -> None:
+    await book.run("UPDATE outbox SET due_at = now() WHERE effect = 'webhook' AND state = 'pending'")
+
+
+async def test_each_event_is_told_signed_and_names_the_user_by_id_only(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    secret = (await subscribe(client, subscriber.url))["secret"]
+    (asa,) = await book.sign_up("asa@example.org")
+    await client.post("/v1/verifications", json={"token": await book.token("asa@example.org")})
+    await erase(book.pool, asa.user["id"], "test", book.terms)
+    rows = await book.rows("outbox", effect="webhook")
+    await relay_for("webhook").run_once()
+    told = {}
+    for received in subscriber.received:
+        event = Webhook(secret).verify(received.body, received.headers)
+        assert set(event) == {"type", "timestamp", "data"}
+        assert event["data"] == {"id": str(asa.user["id"])}
+        told[received.headers["webhook-id"]] = event["type"]
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(received.body.replace(b"user.", b"uses."), received.headers)
+    assert told == {str(row["id"]): row["payload"]["event"] for row in rows}
+    assert sorted(told.values()) == sorted(ALL)
+    assert len(await book.rows("outbox_settled", effect="webhook", outcome="delivered")) == 3
+
+
+@pytest.mark.parametrize("failure", [500, 404, 307, "hang", "hang_up"])
+async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn, failure: int | str
+) -> None:
+    await subscribe(client, subscriber.url)
+    await book.sign_up("asa@example.org")
+    relay = relay_for("webhook")
+    subscriber.answer_with = failure
+    await relay.run_once()
+    row = await book.row("outbox", effect="webhook")
+    assert (row["state"], row["attempts"]) == ("pending", 1)
+    subscriber.answer_with = 200
+    await due_again(book)
+    await relay.run_once()
+    first, second = subscriber.received
+    assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
+    assert (await book.row("outbox_settled", effect="webhook"))["attempts"] == 2
+
+
+async def test_one_subscribers_outage_leaves_the_others_alone_and_costs_few_attempts(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    async with subscriber_stand_in() as away:
+        away.answer_with = 503
+        await subscribe(client, away.url)
+        await subscribe(client, subscriber.url)
+        await book.sign_up(*(f"p{n}@example.org" for n in range(30)))
+        relay = relay_for("webhook")
+        for _ in range(5):
+            await relay.run_once()
+            await due_again(book)
+        assert len(subscriber.received) == 30
+        assert len(await book.rows("outbox", effect="webhook")) == 30
+        # Eight at once, and then its breaker is open.
+        assert len(away.received) <= 8
+        assert sum(row["attempts"] for row in await book.rows("outbox", effect="webhook")) == len(away.received)
+
+
+async def test_a_subscriber_that_is_gone_is_disabled_and_told_nothing_more(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    created = await subscribe(client, subscriber.url)
+    subscriber.answer_with = 410
+    await book.sign_up("asa@example.org")
+    relay = relay_for("webhook")
+    await relay.run_once()
+    shown = (await client.get(f"/v1/webhooks/{created['id']}")).json()
+    assert shown["disabled_at"]
+    assert shown["disabled_reason"] == "The subscriber answered 410 Gone"
+    assert (await book.row("history", kind="webhook.disabled"))["subject"] == created["id"]
+    assert (await book.row("outbox_settled", effect="webhook"))["outcome"] == "canceled"
+    await book.sign_up("bo@example.org")
+    assert await book.rows("outbox", effect="webhook") == [], "nothing is owed to the disabled"
+
+
+async def test_what_is_owed_to_a_deleted_subscriber_is_canceled(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    created = await subscribe(client, subscriber.url)
+    await book.sign_up("asa@example.org")
+    assert (await client.delete(f"/v1/webhooks/{created['id']}")).status_code == 204
+    await relay_for("webhook").run_once()
+    row = await book.row("outbox_settled", effect="webhook")
+    assert (row["outcome"], row["result"]) == ("canceled", {"reason": "The subscriber was deleted"})
+    assert subscriber.received == []
+
+
+async def test_what_has_failed_for_too_long_is_dead(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    await subscribe(client, subscriber.url)
+    subscriber.answer_with = 500
+    await book.sign_up("asa@example.org")
+    await book.run("UPDATE outbox SET expires_at = now()")
+    await relay_for("webhook").run_once()
+    assert (await book.row("outbox", effect="webhook"))["state"] == "dead"
+
+
+async def test_a_private_address_is_never_connected_to(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    await subscribe(client, subscriber.url.replace("127.0.0.1", "localhost"))
+    await book.sign_up("asa@example.org")
+    await relay_for("webhook", signup_webhook_allow_private=False).run_once()
+    row = await book.row("outbox", effect="webhook")
+    assert row["last_error"] == "The host is at an address that is not public"
+    assert subscriber.received == []
+
+
+async def test_an_endless_answer_is_not_read(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    await subscribe(client, subscriber.url)
+    subscriber.answer_with = "flood"
+    await book.sign_up("asa@example.org")
+    await relay_for("webhook").run_once()
+    assert (await book.row("outbox_settled", effect="webhook"))["outcome"] == "delivered"
+
+
+async def test_for_a_day_after_a_rotation_both_secrets_sign(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    created = await subscribe(client, subscriber.url)
+    rotated = (await client.post(f"/v1/webhooks/{created['id']}/rotate-secret")).json()
+    assert rotated["secret"] != created["secret"]
+    relay = relay_for("webhook")
+    await book.sign_up("asa@example.org")
+    await relay.run_once()
+    for secret in (created["secret"], rotated["secret"]):
+        assert Webhook(secret).verify(subscriber.received[0].body, subscriber.received[0].headers)
+    await book.run("UPDATE webhook_subscribers SET rotated_at = now() - interval '25 hours'")
+    await book.sign_up("bo@example.org")
+    await relay.run_once()
+    with pytest.raises(WebhookVerificationError):
+        Webhook(created["secret"]).verify(subscriber.received[1].body, subscriber.received[1].headers)
+    assert Webhook(rotated["secret"]).verify(subscriber.received[1].body, subscriber.received[1].headers)
+
+
+async def test_a_secret_stays_the_same_when_another_key_signs_links_and_is_written_nowhere(
+    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    secret = (await subscribe(client, subscriber.url))["secret"]
+    await book.sign_up("asa@example.org")
+    await relay_for("webhook", signup_token_keys=f"{'n' * 32},{'k' * 32}").run_once()
+    assert Webhook(secret).verify(subscriber.received[0].body, subscriber.received[0].headers)
+    kept = await book.pool.fetchval("SELECT string_agg(w::text, '') FROM webhook_subscribers AS w")
+    assert secret.removeprefix("whsec_") not in kept
+
+
+async def test_subscribers_belong_to_the_client_that_made_them(
+    signup_api: Api, client: httpx.AsyncClient, subscriber: SubscriberStandIn
+) -> None:
+    created = await subscribe(client, subscriber.url)
+    path = f"/v1/webhooks/{created['id']}"
+    assert "secret" not in (await client.get(path)).json()
+    assert [item["id"] for item in (await client.get("/v1/webhooks")).json()["items"]] == [created["id"]]
+    stranger = await signup_api.key("other", "webhooks:manage")
+    assert (await signup_api.http.get("/v1/webhooks", headers=stranger)).json()["items"] == []
+    for method, url in (("GET", path), ("DELETE", path), ("POST", f"{path}/rotate-secret")):
+        assert (await signup_api.http.request(method, url, headers=stranger)).status_code == 404
+    reader = await signup_api.key("other", "users:read")
+    assert (await signup_api.http.get(path, headers=reader)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://hooks.example/",
+        "https://user:pass@hooks.example/",
+        "https://hooks.example/#part",
+        "not a url",
+        "https://hooks.example/" + "x" * 2000,
+    ],
+)
+async def test_a_url_that_cannot_be_told_is_refused(client: httpx.AsyncClient, url: str) -> None:
+    answer = await client.post("/v1/webhooks", json={"url": url, "events": ["user.verified"]})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/url"

@@ -1,0 +1,163 @@
+"""Pausing, resuming and canceling imports, and what is swept up behind them."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.signup.accounts.import_users import interventions
+from services.signup.outbox.queries import CLAIM_DUE, RELEASE_IF_LEASED
+from shared.ids import uuid7
+from tests.support.imports import Imports, people
+from tests.support.signups import SignupBook
+
+
+async def _claim(book: SignupBook, limit: int = 500) -> list[Any]:
+    """As the relay does."""
+    lease = uuid7()
+    return [(lease, row["id"]) for row in await book.pool.fetch(CLAIM_DUE, "mail", limit, lease, 30.0)]
+
+
+async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: Imports, book: SignupBook) -> None:
+    import_id = await imports.start(people(60))
+    await imports.importer.run_once()
+    paused = (await imports.act(import_id, "pause")).json()
+    assert (paused["state"], paused["outcomes"]["created"], paused["mails_left"]) == ("paused", 20, 20)
+    assert await imports.importer.run_once() is False
+    assert await _claim(book) == []
+    resumed = (await imports.act(import_id, "resume")).json()
+    assert (resumed["state"], resumed["mails_left"]) == ("running", 20)
+    assert len(await _claim(book)) == 20
+    await imports.work()
+    assert (await imports.get(import_id))["outcomes"]["created"] == 60
+
+
+async def test_resuming_starts_the_pace_anew_from_now_in_the_same_order(imports: Imports, book: SignupBook) -> None:
+    import_id = (await imports.run(people(50), mails_per_minute=6))["id"]
+    await imports.act(import_id, "pause")
+    await book.run("UPDATE imports SET next_mail_at = next_mail_at + interval '1 day'")
+    await imports.act(import_id, "resume")
+    mails = await book.rows("outbox", effect="mail")
+    due = [mail["due_at"] for mail in mails]
+    assert due == [due[0] + timedelta(seconds=10 * n) for n in range(50)]
+    assert abs(due[0] - await book.pool.fetchval("SELECT now()")) < timedelta(minutes=1)
+    assert [mail["created_at"] for mail in mails] == due
+    # And whoever is still to come is mailed after them.
+    row = await book.row("imports")
+    assert row["next_mail_at"] == due[0] + timedelta(seconds=500)
+
+
+async def test_mails_that_are_left_when_all_lines_are_done_can_be_paused_too(imports: Imports) -> None:
+    import_id = (await imports.run(people(5)))["id"]
+    paused = (await imports.act(import_id, "pause")).json()
+    assert (paused["state"], paused["finished_at"]) == ("paused", None)
+    await imports.act(import_id, "resume")
+    await imports.work()
+    done = await imports.get(import_id)
+    assert (done["state"], done["mails_left"]) == ("done", 5)
+
+
+async def test_a_canceled_import_drops_its_lines_and_mails_and_keeps_its_users(
+    imports: Imports, book: SignupBook
+) -> None:
+    import_id = await imports.start(people(60))
+    await imports.importer.run_once()
+    canceled = (await imports.act(import_id, "cancel")).json()
+    assert (canceled["state"], canceled["mails_owed"], canceled["mails_left"]) == ("canceled", 20, 0)
+    assert canceled["finished_at"] is not None
+    await imports.work()
+    assert len(await book.rows("users")) == 20
+    settled = await book.rows("outbox_settled")
+    assert {(row["outcome"], row["effect"], row["result"]["import_id"]) for row in settled} == {
+        ("canceled", "mail", import_id)
+    }
+    assert len(await book.rows("history", kind="outbox.canceled")) == len(settled) == 20
+    while await imports.sweep.run_once():
+        pass
+    assert await book.pool.fetchval("SELECT count(*) FROM import_rows") == 20
+    assert (await book.row("imports"))["swept_at"] is not None
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+async def test_a_mail_that_the_relay_hands_back_later_is_held_or_canceled_then(
+    imports: Imports, book: SignupBook, action: str
+) -> None:
+    import_id = (await imports.run(people(10)))["id"]
+    in_hand = await _claim(book, 4)
+    assert (await imports.act(import_id, action)).json()["mails_left"] == (10 if action == "pause" else 4)
+    lease = in_hand[0][0]
+    await book.pool.fetchval(RELEASE_IF_LEASED, lease, [row_id for _, row_id in in_hand], "The other side is down")
+    await imports.sweep.run_once()
+    assert await _claim(book) == []
+    assert (await imports.get(import_id))["mails_left"] == (10 if action == "pause" else 0)
+
+
+async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
+    imports: Imports, book: SignupBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_id = (await imports.run(people(7)))["id"]
+    await imports.act(import_id, "pause")
+    with monkeypatch.context() as patch:
+
+        async def die(*_: object) -> int:
+            raise ConnectionResetError
+
+        patch.setattr(interventions, "move_mails", die)
+        assert (await imports.act(import_id, "resume")).status_code == 503
+    await imports.work()
+    assert (await imports.get(import_id))["state"] == "running", "its mails are still held"
+    await imports.sweep.run_once()
+    await imports.work()
+    assert (await imports.get(import_id))["state"] == "done"
+    assert len(await _claim(book)) == 7
+
+
+@pytest.mark.parametrize(
+    ("before", "action"),
+    [((), "resume"), (("pause",), "pause"), (("cancel",), "pause"), (("cancel",), "resume"), (("cancel",), "cancel")],
+)
+async def test_what_a_state_does_not_allow_is_refused_and_changes_nothing(
+    imports: Imports, book: SignupBook, before: tuple[str, ...], action: str
+) -> None:
+    import_id = await imports.start(people(3))
+    for earlier in before:
+        assert (await imports.act(import_id, earlier)).status_code == 200
+    was = await book.rows("imports")
+    answer = await imports.act(import_id, action)
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/wrong-state")
+    assert await book.rows("imports") == was
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+async def test_an_import_with_nothing_left_to_do_cannot_be_stopped(imports: Imports, action: str) -> None:
+    import_id = (await imports.run(people(3), dry_run=True))["id"]
+    assert (await imports.act(import_id, action)).status_code == 409
+
+
+async def test_each_change_of_state_stands_in_the_history(imports: Imports, book: SignupBook) -> None:
+    import_id = await imports.start(people(3))
+    for action in ("pause", "resume"):
+        await imports.act(import_id, action)
+    await imports.work()
+    await imports.act(import_id, "cancel")
+    entries = await book.rows("history", subject=import_id)
+    assert [entry["kind"].removeprefix("import.") for entry in entries] == [
+        *("received", "paused", "resumed", "done", "canceled"),
+    ]
+    assert all(entry["related"] == ["acquirer"] for entry in entries)
+
+
+async def test_an_upload_that_nobody_goes_on_with_is_failed_and_its_rows_are_deleted(
+    imports: Imports, book: SignupBook
+) -> None:
+    import_id = await imports.start(people(3))
+    await book.run(
+        "UPDATE imports SET state = 'receiving', receiver = uuidv7(), body_digest = NULL,"
+        " received_at = now() - interval '1 hour'"
+    )
+    while await imports.sweep.run_once():
+        pass
+    failed = await imports.get(import_id)
+    assert (failed["state"], failed["failure"] is not None) == ("failed", True)
+    assert await imports.rows(import_id) == []
+    assert await book.pool.fetchval("SELECT count(*) FROM import_rows") == 0

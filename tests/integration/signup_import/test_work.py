@@ -1,0 +1,244 @@
+"""What becomes of the lines of an import."""
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+
+from services.signup.accounts.import_users import queries
+from shared.ids import uuid7
+from tests.support.imports import Imports, ndjson, people, person
+from tests.support.signups import SignupBook
+from tests.support.stack import eventually
+
+
+def _outcomes(**counts: int) -> dict[str, int]:
+    return {"created": 0, "already_exists": 0, "duplicate": 0, "invalid": 0} | counts
+
+
+async def test_every_line_becomes_a_user_with_the_mail_and_the_history_of_a_signup(
+    imports: Imports, book: SignupBook
+) -> None:
+    done = await imports.run(people(45, metadata={"plan": "gold"}, locale="de"), source="acquired")
+    assert (done["state"], done["rows"], done["outcomes"]) == ("done", 45, _outcomes(created=45))
+    assert (done["mails_owed"], done["mails_left"]) == (45, 45)
+    users = {user["external_id"]: user for user in await book.rows("users")}
+    assert len(users) == 45
+    user = users["ext-7"]
+    assert (user["email"], user["source"], user["status"]) == ("person-7@x.example", "acquired", "pending")
+    mail = await book.row("outbox", user_id=user["id"], effect="mail")
+    assert mail["payload"] == {
+        "to": {"email": "person-7@x.example", "name": "Person 7"},
+        "locale": "de",
+        "lane": "bulk",
+        "template": "verification",
+        "link": orjson.loads(book.terms.link),
+    }
+    entry = await book.row("history", subject=str(user["id"]))
+    assert (entry["kind"], entry["related"]) == ("user.imported", [str(mail["id"]), done["id"]])
+    assert entry["actor"].startswith("key:acquirer/")
+    assert entry["detail"] == {"status": "pending", "source": "acquired", "line": 7, "mail_owed": True}
+
+
+async def test_what_a_signup_owes_beside_mails_an_imported_user_is_owed_too(imports: Imports, book: SignupBook) -> None:
+    await imports.run(people(3))
+    owed = {row["effect"] for row in await book.rows("outbox")}
+    registered = {effect for event, effect in zip(*book.terms.owed, strict=True) if event == "user.imported"}
+    assert registered
+    assert owed == {"mail"} | registered
+
+
+async def test_a_verified_address_is_owed_a_welcome_and_needs_no_verification(
+    imports: Imports, book: SignupBook
+) -> None:
+    await imports.run([person(1, verified=True), person(2, verified=False)])
+    first, second = sorted(await book.rows("users"), key=lambda user: user["external_id"])
+    assert (first["status"], second["status"]) == ("verified", "pending")
+    mails = {row["user_id"]: row["payload"]["template"] for row in await book.rows("outbox", effect="mail")}
+    assert mails == {first["id"]: "welcome", second["id"]: "verification"}
+
+
+async def test_the_first_of_two_lines_with_the_same_address_or_id_wins_in_and_across_batches(
+    imports: Imports, book: SignupBook
+) -> None:
+    rows = people(30)
+    rows.insert(3, person(90, email="PERSON-1@x.example"))  # in the batch of the first
+    rows.append(person(91, email="Person-2@X.example"))  # batches later
+    rows.append(person(5, email="other@x.example"))
+    done = await imports.run(rows)
+    assert done["outcomes"] == _outcomes(created=30, duplicate=3)
+    reported = await imports.rows(done["id"], outcome="duplicate")
+    assert [row["line"] for row in reported] == [4, 32, 33]
+    assert [row["reason"].partition(":")[0] for row in reported] == ["email", "email", "external_id"]
+    users = {user["external_id"]: str(user["id"]) for user in await book.rows("users")}
+    assert [row["user_id"] for row in reported] == [users["ext-1"], users["ext-2"], users["ext-5"]]
+
+
+async def test_an_account_that_exists_is_reported_and_never_changed(imports: Imports, book: SignupBook) -> None:
+    (signed_up,) = await book.sign_up("person-1@x.example")
+    before = (await book.rows("users"), len(await book.rows("outbox")))
+    row = person(1, email="Person-1@x.example", name="Overwritten", verified=True, locale="de", metadata={"a": 1})
+    done = await imports.run([row])
+    assert done["outcomes"] == _outcomes(already_exists=1)
+    assert (await book.rows("users"), len(await book.rows("outbox"))) == before
+    (reported,) = await imports.rows(done["id"])
+    assert (reported["user_id"], reported["reason"].partition(":")[0]) == (str(signed_up.user["id"]), "email")
+
+
+async def test_the_same_file_again_creates_and_mails_nobody(imports: Imports, book: SignupBook) -> None:
+    await imports.run(people(25), source="acquired")
+    before = await book.rows("outbox")
+    again = await imports.run(people(25), source="acquired")
+    assert (again["outcomes"], again["mails_owed"]) == (_outcomes(already_exists=25), 0)
+    # Known by their IDs, even under another address.
+    moved = [person(n, email=f"moved-{n}@x.example") for n in range(1, 26)]
+    assert (await imports.run(moved, source="acquired"))["outcomes"] == _outcomes(already_exists=25)
+    assert await book.rows("outbox") == before
+
+
+BAD_LINES = {
+    b'{"external_id": "a", "email": "a@x.example"': "JSON",
+    b'["a"]': "object",
+    b'{"external_id": "a", "email": "a@x.example", "name": "\xff"}': "UTF-8",
+    b'{"external_id": "a", "email": "not an address", "name": "A"}': "email",
+    b'{"external_id": "a", "name": "A"}': "email",
+    b'{"external_id": "", "email": "a@x.example", "name": "A"}': "external_id",
+    b'{"external_id": 7, "email": "a@x.example", "name": "A"}': "external_id",
+    b'{"external_id": "a", "email": "a@x.example", "name": "A\\u0000"}': "name",
+    b'{"external_id": "a", "email": "a@x.example", "name": " "}': "name",
+    b'{"external_id": "a", "email": "a@x.example", "name": "A", "locale": "klingon!"}': "locale",
+    b'{"external_id": "a", "email": "a@x.example", "name": "A", "verified": "yes"}': "verified",
+    b'{"external_id": "a", "email": "a@x.example", "name": "A", "metadata": {"x": "\\u0000"}}': "metadata",
+    b'{"external_id": "a", "email": "a@x.example", "name": "A", "role": "admin"}': "role",
+    b'{"external_id": "a", "email": "a@x.example", "name": "' + b"A" * 70_000 + b'"}': "longer",
+}  # fmt: skip
+
+
+async def test_a_line_that_is_no_good_says_why_and_the_import_goes_on(imports: Imports, book: SignupBook) -> None:
+    body = b"\n".join([*BAD_LINES, orjson.dumps(person(1))])
+    done = await imports.run(body)
+    assert (done["state"], done["outcomes"]) == ("done", _outcomes(created=1, invalid=len(BAD_LINES)))
+    reported = await imports.rows(done["id"], outcome="invalid")
+    assert [row["line"] for row in reported] == list(range(1, len(BAD_LINES) + 1))
+    for row, word in zip(reported, BAD_LINES.values(), strict=True):
+        assert word in row["reason"], row
+    assert len(await book.rows("users")) == 1
+
+
+async def test_a_row_that_only_the_database_refuses_stops_no_other(imports: Imports) -> None:
+    rows = people(30)
+    rows[10] = person(11, name="Unwanted")
+    import_id = await imports.start(rows)
+    refuse = queries.IMPORT_USERS.replace("email, email_key, name, locale, metadata, $2", (
+        "email, CASE name WHEN 'Unwanted' THEN 'NO KEY' ELSE email_key END, name, locale, metadata, $2"
+    ))  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queries, "IMPORT_USERS", refuse)
+        await imports.work()
+    done = await imports.get(import_id)
+    assert (done["state"], done["outcomes"]) == ("done", _outcomes(created=29, invalid=1))
+    (reported,) = await imports.rows(import_id, outcome="invalid")
+    assert (reported["line"], reported["reason"]) == (11, "The row cannot be stored")
+
+
+async def test_a_dry_run_reports_what_would_be_and_creates_nobody(imports: Imports, book: SignupBook) -> None:
+    await book.sign_up("person-2@x.example")
+    before = await book.counts()
+    rows = [*people(40), person(3), {"external_id": "b"}]
+    done = await imports.run(rows, dry_run=True)
+    expected = _outcomes(created=39, already_exists=1, duplicate=1, invalid=1)
+    assert (done["state"], done["dry_run"], done["outcomes"], done["mails_owed"]) == ("done", True, expected, 0)
+    after = await book.counts()
+    assert {name: after[name] - before[name] for name in before} == dict.fromkeys(before, 0) | {"history": 2}
+    real = await imports.run(rows)
+    assert real["outcomes"] == expected
+
+
+async def test_two_workers_at_once_do_each_line_once(imports: Imports, book: SignupBook) -> None:
+    import_id = await imports.start(people(300))
+    await asyncio.gather(*(imports.work() for _ in range(3)))
+    done = await imports.get(import_id)
+    assert done["outcomes"] == _outcomes(created=300)
+    assert len(await book.rows("outbox", effect="mail")) == 300
+
+
+async def test_somebody_who_signs_up_between_the_look_and_the_writing_keeps_their_account(
+    imports: Imports, book: SignupBook
+) -> None:
+    transaction = await book.pool.acquire()
+    began = transaction.transaction()
+    await began.start()
+    await transaction.execute(
+        "INSERT INTO users (email, email_key, name, source) VALUES ($1, $1, 'Quicker', 'web')", "person-2@x.example"
+    )
+    import_id = await imports.start(people(3))
+    working = asyncio.create_task(imports.work())
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO users%'"
+    )
+    await eventually(lambda: book.pool.fetchval(waiting), bool)
+    await began.commit()
+    await book.pool.release(transaction)
+    await working
+    done = await imports.get(import_id)
+    assert done["outcomes"] == _outcomes(created=2, already_exists=1)
+    assert (await book.row("users", email_key="person-2@x.example"))["name"] == "Quicker"
+
+
+async def test_mails_are_due_one_by_one_at_the_pace_asked_for(imports: Imports, book: SignupBook) -> None:
+    await imports.run(people(50), mails_per_minute=60)
+    mails = await book.rows("outbox", effect="mail")
+    due = [mail["due_at"] for mail in mails]
+    gaps = {round((later - earlier).total_seconds(), 3) for earlier, later in pairwise(due)}
+    assert gaps == {1.0}
+    # In the order of the file, and as old as they are due: links live as long as any other.
+    assert [mail["payload"]["to"]["name"] for mail in mails] == [f"Person {n}" for n in range(1, 51)]
+    assert [mail["created_at"] for mail in mails] == due
+
+
+async def test_nothing_personal_stands_in_the_history_of_an_import(imports: Imports, book: SignupBook) -> None:
+    await imports.run([*people(3), person(1), {"external_id": "b", "email": "nobody"}])
+    for entry in await book.rows("history"):
+        text = orjson.dumps(entry, default=str).decode()
+        assert "x.example" not in text
+        assert "Person" not in text
+        assert "ext-" not in text
+
+
+async def test_rows_are_listed_page_by_page_in_the_order_of_the_file(imports: Imports) -> None:
+    import_id = (await imports.run(people(7)))["id"]
+    lines: list[int] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = (await imports.http.get(f"/v1/imports/{import_id}/rows", params={"limit": 3} | cursor)).json()
+        lines += [row["line"] for row in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert lines == list(range(1, 8))
+
+
+async def test_blank_lines_count_for_the_numbers_of_the_others_only(imports: Imports) -> None:
+    body = b"\xef\xbb\xbf" + ndjson([person(1)]) + b"\r\n  \n" + ndjson([person(2)]).replace(b"\n", b"\r\n")
+    done = await imports.run(body)
+    assert (done["rows"], done["outcomes"]) == (2, _outcomes(created=2))
+    assert [row["line"] for row in await imports.rows(done["id"])] == [1, 4]
+
+
+async def test_looking_for_known_people_never_walks_the_import(imports: Imports, book: SignupBook) -> None:
+    """A plan that did made an import of 20,000 rows take a second for every 500."""
+    await imports.start(people(2000))
+    asked = [uuid7(), "acquirer", ["person-1@x.example"], ["ext-1"]]
+    plan = "\n".join(row[0] for row in await book.pool.fetch(f"EXPLAIN {queries.FIND_KNOWN}", *asked))
+    for index in (
+        "import_rows_email",
+        "import_rows_external_id",
+        "users_email_key_key",
+        "users_external_id",
+    ):
+        assert index in plan
+    assert "Index Cond: (import_id" not in plan
+    assert "Index Cond: (source" not in plan
+    assert "Seq Scan" not in plan

@@ -1,0 +1,51 @@
+"""Incident 14: "what happened to this person?" is one question, with one answer over both services."""
+
+from tests.support.stack import Books, eventually
+
+
+async def test_one_timeline_tells_it_over_both_services(books: Books) -> None:
+    email = "story14@x.example"
+    headers = {"X-Request-ID": "story14-request"}
+    await books.anonymous.post("/v1/signups", json={"email": email, "name": "Åsa"}, headers=headers)
+    user = await books.user(email)
+    (caught,) = await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail")
+    message = (await books.catcher.get(f"/api/v1/message/{caught['ID']}")).json()
+    token = message["Text"].partition("/verify/")[2].split()[0]
+    assert (await books.anonymous.post("/v1/verifications", json={"token": token})).json() == {"status": "verified"}
+    await eventually(lambda: books.caught(email), lambda found: len(found) == 2, what="the welcome mail")
+
+    async def timeline() -> list[str]:
+        answer = (await books.signup.get(f"/audit/users/{user['id']}")).json()
+        assert (answer["complete"], answer["unavailable"]) == (True, [])
+        items = answer["items"]
+        assert [item["at"] for item in items] == sorted(item["at"] for item in items)
+        first = {item["correlation_id"] for item in items if item["kind"] in {"user.signed_up", "mail.accepted"}}
+        assert "story14-request" in first
+        return [f"{item['service']} {item['kind']}" for item in items]
+
+    told = await eventually(timeline, lambda kinds: kinds.count("mail mail.sent") == 2, what="both mails sent")
+    kinds = iter(told)
+    # In this order, with whatever stands between.
+    for kind in (
+        "signup user.signed_up",
+        "mail mail.accepted",
+        "mail attempt.accepted",
+        "signup user.verified",
+        "mail mail.accepted",
+        "mail attempt.accepted",
+    ):
+        assert kind in kinds, (kind, told)
+
+
+async def test_with_the_mail_service_gone_it_tells_signups_half_and_says_so(books: Books) -> None:
+    email = "story14-half@x.example"
+    await books.sign_up(email)
+    user = await books.user(email)
+    await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail")
+    books.stack.kill("mail-api")
+    answer = await books.signup.get(f"/audit/users/{user['id']}")
+    assert answer.status_code == 200
+    timeline = answer.json()
+    assert (timeline["complete"], timeline["unavailable"]) == (False, ["mail"])
+    assert {item["service"] for item in timeline["items"]} == {"signup"}
+    assert "user.signed_up" in {item["kind"] for item in timeline["items"]}

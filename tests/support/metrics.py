@@ -1,0 +1,24 @@
+"""What `/metrics` says, read as Prometheus would."""
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+Labels = frozenset[tuple[str, str]]
+
+
+async def scrape(http: httpx.AsyncClient) -> dict[str, dict[Labels, float]]:
+    """Each series of a fresh answer, by its name and then by its labels."""
+    answer = await http.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, dict[Labels, float]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
+    return found
+
+
+def labels(**named: str) -> Labels:
+    return frozenset(named.items())
+
+
+NONE = labels()

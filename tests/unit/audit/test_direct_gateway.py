@@ -1,0 +1,34 @@
+"""Where alerts go when the mail service is what is broken."""
+
+import pytest
+
+from shared.alert_mail import DirectGateway, request_id_of
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "implicit", "starttls"),
+    [
+        ("smtp://127.0.0.1:2525?name=catcher&connections=8", 2525, False, False),
+        ("smtp://relay.example", 25, False, True),
+        ("smtp://relay.example?plain=yes", 25, False, False),
+        ("smtp://me:se%40cret@relay.example", 587, False, True),
+        ("smtps://me:secret@relay.example", 465, True, False),
+    ],
+)
+def test_a_gateways_url_says_how_to_reach_it(url: str, port: int, *, implicit: bool, starttls: bool) -> None:
+    gateway = DirectGateway.of(url, "Alerts <a@x.example>")
+    assert (gateway.port, gateway.implicit_tls, gateway.starttls) == (port, implicit, starttls)
+    assert gateway.password in {None, "se@cret", "secret"}
+
+
+@pytest.mark.parametrize("url", ["http://relay.example", "relay.example", "smtp://"])
+def test_anything_else_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="ALERT_SMTP_URL must look like"):
+        DirectGateway.of(url, "a@x.example")
+
+
+def test_a_request_id_is_the_same_for_the_same_incident_phase_and_person_only() -> None:
+    first = request_id_of("id", "opened", "a@x.example")
+    assert first == request_id_of("id", "opened", "a@x.example")
+    assert len({first, request_id_of("id", "closed", "a@x.example"), request_id_of("id", "opened", "b@x.example")}) == 3
+    assert "@" not in first

@@ -1,0 +1,119 @@
+"""What two books say of one mail, and what is made of it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.signup.ledger.compare import Asked, Finding, judge, same_person
+from services.signup.mail_service import BookedMail
+from shared.ids import uuid7
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+ASKED = Asked(
+    id=uuid7(),
+    user_id=uuid7(),
+    created_at=NOW,
+    outcome="delivered",
+    to_email="Asa@bücher.example",
+    fingerprint="a" * 64,
+    told_state="queued",
+    waiting=False,
+    served=False,
+    fate="queued",
+    sent_at=None,
+    fate_fingerprint="a" * 64,
+)
+THERE = {
+    "id": str(uuid7()),
+    "request_id": str(ASKED.id),
+    "client": "signup",
+    "state": "sent",
+    "to": {"email": "asa@bücher.example"},
+    "fingerprint": "a" * 64,
+    "expires_at": (NOW + timedelta(days=2)).isoformat(),
+}
+
+
+def _judge(asked: Asked, **there: object) -> list[Finding]:
+    booked = BookedMail.model_validate({**THERE, **there}) if there else None
+    return list(judge(asked, booked, now=NOW, stuck_seconds=3600, run="run"))
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "healable"),
+    [
+        ({"fate": "sent", "sent_at": NOW}, "lost_records", True),
+        ({"fate": "queued", "sent_at": NOW}, "lost_records", True),
+        ({"fate": None, "told_state": "sent"}, "lost_records", False),
+        ({"fate": "sent", "sent_at": NOW, "to_email": None}, "lost_records", False),
+        ({"fate": None, "told_state": None}, "missing", True),
+        ({"fate": "queued"}, "missing", True),
+        ({"fate": "deferred"}, "missing", True),
+        ({"fate": "uncertain"}, "missing", False),
+        ({"fate": "failed"}, "missing", False),
+        ({"fate": None, "told_state": "suppressed"}, "missing", False),
+        ({"fate": "queued", "to_email": None}, "missing", False),
+        ({"fate": "queued", "served": True}, "missing", False),
+    ],
+)
+def test_a_mail_unknown_there_is_lost_or_missing_by_what_is_known_here(
+    known: dict[str, object], kind: str, healable: bool
+) -> None:
+    (finding,) = _judge(replace(ASKED, **known))  # type: ignore[arg-type]
+    assert (finding.kind, finding.healable) == (kind, healable)
+
+
+@pytest.mark.parametrize("known", [{"waiting": True}, {"outcome": "canceled"}])
+def test_a_mail_that_waits_here_or_was_canceled_need_not_be_there(known: dict[str, object]) -> None:
+    assert _judge(replace(ASKED, **known)) == []  # type: ignore[arg-type]
+
+
+def test_a_mail_that_is_the_same_in_both_books_is_no_finding() -> None:
+    assert _judge(ASKED, state="sent") == []
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        ({"to": {"email": "eve@x.example"}}, "differs in recipient"),
+        ({"fingerprint": "b" * 64}, "differs in fingerprint"),
+        ({"fingerprint": "b" * 64, "to": {"email": "eve@x.example"}}, "differs in fingerprint, recipient"),
+    ],
+)
+def test_what_differs_is_named(there: dict[str, object], reason: str) -> None:
+    (finding,) = _judge(ASKED, **there)
+    assert (finding.kind, finding.reason, finding.healable) == ("different", reason, False)
+
+
+def test_a_mail_that_was_erased_on_one_side_does_not_differ() -> None:
+    assert _judge(ASKED, to={"email": None}) == []
+    assert _judge(replace(ASKED, to_email=None), state="sent") == []
+
+
+def test_a_mail_known_as_sent_that_waits_there_again_differs_in_its_state() -> None:
+    waiting = {"state": "queued", "next_attempt_at": NOW.isoformat()}
+    (finding,) = _judge(replace(ASKED, sent_at=NOW), **waiting)
+    assert (finding.kind, finding.reason) == ("different", "differs in state")
+
+
+@pytest.mark.parametrize(
+    ("state", "next_attempt", "expires", "stuck"),
+    [
+        ("deferred", NOW + timedelta(hours=1), NOW + timedelta(days=1), False),
+        ("queued", NOW - timedelta(minutes=59), NOW + timedelta(days=1), False),
+        ("sending", NOW - timedelta(hours=1), NOW + timedelta(days=1), True),
+        ("deferred", NOW + timedelta(hours=1), NOW - timedelta(hours=1), True),
+        ("failed", None, NOW - timedelta(days=9), False),
+    ],
+)
+def test_a_mail_is_stuck_when_it_waits_long_after_its_time(
+    state: str, next_attempt: datetime | None, expires: datetime, stuck: bool
+) -> None:
+    found = _judge(ASKED, state=state, next_attempt_at=next_attempt, expires_at=expires)
+    assert [finding.kind for finding in found] == ["stuck"] * stuck
+
+
+def test_what_cannot_be_read_as_an_address_is_nobodys() -> None:
+    assert same_person("Asa@bücher.example", "asa@xn--bcher-kva.example")
+    assert not same_person("asa@x.example", "asa@" + "ü" * 80 + ".example")

@@ -1,0 +1,49 @@
+"""Who is calling, when proxies stand between."""
+
+import pytest
+from starlette.requests import Request
+
+from services.signup.errors import ConfigurationError
+from services.signup.http.limits import ClientAddress, _bucket
+
+TRUSTED = "10.0.0.0/8, fd00::/8"
+
+
+def request(peer: str, *forwarded: str) -> Request:
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    return Request({"type": "http", "client": (peer, 1), "headers": headers})
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("203.0.113.9", ("198.51.100.1",), "203.0.113.9"),  # a stranger's word
+        ("10.0.0.1", ("198.51.100.1",), "198.51.100.1"),
+        ("10.0.0.1", ("1.2.3.4, 198.51.100.1",), "198.51.100.1"),  # the left one is the stranger's claim
+        ("10.0.0.1", ("198.51.100.1, 10.0.0.2",), "198.51.100.1"),
+        ("10.0.0.1", ("1.2.3.4", "198.51.100.1, 10.0.0.2"), "198.51.100.1"),
+        ("10.0.0.1", ("10.0.0.3, 10.0.0.2",), "10.0.0.3"),
+        ("10.0.0.1", ("198.51.100.1, nonsense, 10.0.0.2",), "10.0.0.2"),
+        ("10.0.0.1", ("198.51.100.1:4711",), "198.51.100.1"),
+        ("fd00::1", ("[2001:db8::1]:4711",), "2001:db8::1"),
+        ("10.0.0.1", (), "10.0.0.1"),
+    ],
+)
+def test_the_caller_is_the_last_stranger_that_a_trusted_proxy_saw(
+    peer: str, forwarded: tuple[str, ...], expected: str
+) -> None:
+    assert ClientAddress.from_setting(TRUSTED)(request(peer, *forwarded)) == expected
+
+
+def test_nobody_is_trusted_unless_said() -> None:
+    assert ClientAddress.from_setting("")(request("127.0.0.1", "198.51.100.1")) == "127.0.0.1"
+
+
+def test_a_list_that_is_none_stops_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="SIGNUP_TRUSTED_PROXIES"):
+        ClientAddress.from_setting("10.0.0.0/8, everybody")
+
+
+def test_one_subscriber_of_ipv6_is_one_caller() -> None:
+    assert _bucket("2001:db8:1:2::3") == _bucket("2001:db8:1:2:ffff::9") != _bucket("2001:db8:1:3::3")
+    assert _bucket("203.0.113.1") != _bucket("203.0.113.2")

@@ -1,0 +1,75 @@
+"""What becomes of each row, and where an import can go from each state."""
+
+import itertools
+from uuid import UUID
+
+import pytest
+
+from services.signup.accounts.import_users.decide import Decision, Known, LostRaceError, decide, settle
+from services.signup.accounts.import_users.row import Candidate, Unreadable
+from services.signup.accounts.import_users.states import TRANSITIONS, Outcome, State, next_state
+
+NOBODY = Known({}, {}, {}, {})
+ANNA, BO = UUID(int=1), UUID(int=2)
+
+
+def row(line: int, external_id: str, email_key: str) -> Candidate:
+    return Candidate(line, external_id, email_key, email_key, "N", "en", verified=False, metadata="{}")
+
+
+def outcomes(decisions: list[Decision]) -> list[tuple[int, str, UUID | None]]:
+    return [(decision.row.line, str(decision.outcome), decision.user_id) for decision in decisions]
+
+
+def test_a_line_that_is_no_good_or_a_duplicate_stands_in_nobodys_way() -> None:
+    rows: list[Candidate | Unreadable] = [
+        Unreadable(1, "email: bad", "a"),
+        row(2, "a", "x"),
+        row(3, "a", "y"),
+        row(4, "b", "y"),
+        row(5, "c", "x"),
+    ]
+    assert [decision.outcome for decision in decide(rows, NOBODY)] == [
+        *(Outcome.INVALID, Outcome.CREATED, Outcome.DUPLICATE, Outcome.CREATED, Outcome.DUPLICATE),
+    ]
+
+
+def test_earlier_lines_are_asked_before_the_users_because_they_made_some_of_them() -> None:
+    known = Known({"x": ANNA}, {"a": ANNA}, {"x": ANNA, "y": BO}, {"a": ANNA})
+    decisions = decide([row(7, "a", "z"), row(8, "q", "x"), row(9, "r", "y"), row(10, "s", "y")], known)
+    assert outcomes(decisions) == [
+        *((7, "duplicate", ANNA), (8, "duplicate", ANNA)),
+        *((9, "already_exists", BO), (10, "duplicate", BO)),
+    ]
+
+
+def test_the_external_id_says_who_it_is_before_the_address_does() -> None:
+    known = Known({}, {}, {"x": BO}, {"a": ANNA})
+    (decision,) = decide([row(1, "a", "x")], known)
+    assert (decision.outcome, decision.user_id) == (Outcome.ALREADY_EXISTS, ANNA)
+
+
+def test_a_duplicate_is_told_whose_it_is_once_that_user_was_written() -> None:
+    decisions = decide([row(1, "a", "x"), row(2, "b", "x")], NOBODY)
+    assert outcomes(settle(decisions, {1: ANNA}, NOBODY)) == [(1, "created", ANNA), (2, "duplicate", ANNA)]
+
+
+def test_whoever_was_written_by_someone_else_meanwhile_exists_already() -> None:
+    decisions = decide([row(1, "a", "x"), row(2, "b", "x")], NOBODY)
+    beaten = settle(decisions, {}, Known({}, {}, {"x": BO}, {}))
+    assert outcomes(beaten) == [(1, "already_exists", BO), (2, "duplicate", BO)]
+    with pytest.raises(LostRaceError):
+        settle(decisions, {}, NOBODY)
+
+
+def test_no_event_leads_out_of_a_canceled_import_or_to_another_place_than_the_table_says() -> None:
+    events = {event for table in TRANSITIONS.values() for event in table}
+    for state, event in itertools.product(State, events):
+        assert next_state(state, event, mails_left=True) == TRANSITIONS[state].get(event)
+    assert TRANSITIONS[State.CANCELED] == {}
+
+
+def test_an_import_that_is_done_can_be_stopped_only_while_mails_are_left() -> None:
+    for event in ("pause", "cancel"):
+        assert next_state(State.DONE, event, mails_left=True) is not None
+        assert next_state(State.DONE, event, mails_left=False) is None

@@ -1,0 +1,103 @@
+"""A body is cut into the same records however it arrives."""
+
+import csv
+import io
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.signup.accounts.import_users.reader import MAX_LINE_BYTES, READERS, HeaderError, Record
+
+HEADER = b"external_id,email,name\n"
+
+
+def read(media: str, *chunks: bytes) -> list[Record]:
+    reader = READERS[media]()
+    records = [record for chunk in chunks for record in reader.feed(chunk)]
+    return records + list(reader.end())
+
+
+def in_chunks(body: bytes, size: int) -> list[bytes]:
+    return [body[start : start + size] for start in range(0, len(body), size)]
+
+
+def names(records: list[Record]) -> list[tuple[int, str | None]]:
+    return [(record.line, orjson.loads(record.raw)["name"] if record.raw else None) for record in records]
+
+
+@given(st.lists(st.binary(max_size=12)), st.integers(1, 7))
+def test_ndjson_is_cut_alike_in_any_chunks(lines: list[bytes], size: int) -> None:
+    body = b"\n".join(lines)
+    whole = read("ndjson", body)
+    assert read("ndjson", *in_chunks(body, size)) == whole
+    assert [record.line for record in whole] == [
+        number for number, line in enumerate(body.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1) if line.strip()
+    ]
+
+
+FIELD = st.text(st.sampled_from('ab",\n;\r é'), max_size=8)
+
+
+@given(st.lists(st.tuples(FIELD, FIELD, FIELD), max_size=8), st.integers(1, 9))
+def test_what_a_csv_writer_wrote_is_read_back_in_any_chunks(rows: list[tuple[str, str, str]], size: int) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    body = HEADER + text.getvalue().encode()
+    records = read("csv", *in_chunks(body, size))
+    assert records == read("csv", body)
+    said = [orjson.loads(record.raw or b"") for record in records]
+    # Line breaks within a cell are written as they came, except that CRLF is one.
+    assert [(row["external_id"], row["email"], row["name"]) for row in said] == [
+        tuple(cell.replace("\r\n", "\n") for cell in row) for row in rows
+    ]
+
+
+@given(st.binary(max_size=200), st.integers(1, 20))
+def test_no_bytes_break_the_readers(body: bytes, size: int) -> None:
+    read("ndjson", *in_chunks(body, size))
+    for record in read("csv", HEADER, *in_chunks(body, size)):
+        assert (record.raw is None) == (record.reason is not None)
+
+
+def test_a_csv_record_over_several_lines_has_the_number_of_its_first() -> None:
+    body = HEADER + b'1,a@x,"A\nB"\n\n2,b@x,C\n'
+    assert names(read("csv", body)) == [(2, "A\nB"), (5, "C")]
+
+
+@pytest.mark.parametrize("media", READERS)
+def test_a_line_that_is_too_long_is_dropped_and_reading_goes_on_behind_it(media: str) -> None:
+    row = {"ndjson": b'{"name": "%b"}\n', "csv": b"1,a@x,%b\n"}[media]
+    body = (HEADER if media == "csv" else b"\n") + row % (b"A" * MAX_LINE_BYTES) + row % b"B"
+    for chunks in ([body], in_chunks(body, 1000)):
+        assert names(read(media, *chunks)) == [(2, None), (3, "B")]
+
+
+def test_a_quote_that_is_never_closed_swallows_no_more_than_a_line_may_be_long() -> None:
+    good = b"1,a@x,A\n"
+    body = HEADER + b'0,z@x,"Z\n' + good * (3 * MAX_LINE_BYTES // len(good))
+    records = read("csv", *in_chunks(body, 8192))
+    assert records[0].line == 2
+    assert "CSV" in str(records[0].reason)
+    assert sum(record.raw is not None for record in records) > len(body) / len(good) / 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "verified"), [("TRUE", True), ("yes", True), ("0", False), ("False", False), ("perhaps", "perhaps")]
+)
+def test_verified_in_csv_is_said_in_the_usual_words(cell: str, verified: object) -> None:
+    (record,) = read("csv", f"external_id,email,name,verified\n1,a@x,A,{cell}\n".encode())
+    assert orjson.loads(record.raw or b"")["verified"] == verified
+
+
+def test_metadata_in_csv_is_a_json_object_or_columns_of_its_keys() -> None:
+    (one,) = read("csv", b'external_id,email,name,metadata\n1,a@x,A,"{""plan"": ""gold""}"\n')
+    (other,) = read("csv", b"external_id,email,name,metadata.plan,metadata.since\n1,a@x,A,gold,\n")
+    assert orjson.loads(one.raw or b"") == orjson.loads(other.raw or b"")
+
+
+def test_a_header_that_only_comes_with_the_last_bytes_is_a_header() -> None:
+    assert read("csv", HEADER.strip()) == []
+    with pytest.raises(HeaderError):
+        read("csv", b"external_id,email")
