@@ -35,11 +35,11 @@ Written by `make docs` from the registries of both APIs. `GET /metrics` of each 
 personal; keep it inside all the same. Workers have no port: their API tells what they wrote into the database with
 their last heartbeat, under the label `worker` (host and process).
 
-- What begins with `counterfoil_` is read from the database for each scrape, in one statement that gives up after 2 s and
-  runs once a second at most. Then `counterfoil_…_database_up` is 0, the other ones of the stages are missing, and the
-  process' own numbers are there all the same.
-- Every process of an API tells the same stages: take the `max` over `instance`, never the sum. Counters are those of one
-  worker process since it started: `sum by (effect) (max by (worker, effect) (rate(…)))`.
+- What begins with `counterfoil_` is read from the database for each scrape, in one statement that gives up after 2 s
+  and runs once a second at most. When it fails, `counterfoil_…_database_up` is 0 and the other ones of the stages are
+  missing; the process' own numbers are there all the same.
+- Every process of an API tells the same stages: take the `max` over `instance`, never the sum. Counters are those of
+  one worker process since it started: `sum by (effect) (max by (worker, effect) (rate(…)))`.
 - The numbers of a worker that has been silent for a minute are left out.
 - Whether Valkey answers is a check in `GET /health`.
 

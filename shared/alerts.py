@@ -69,8 +69,8 @@ class Operators:
     """Who is mailed, and by which ways. Nobody when ALERT_EMAIL is empty."""
 
     def __init__(self, settings: ServiceSettings, post: Post, *, fallback_smtp_url: str = "") -> None:
-        """Raises ValueError when ALERT_SMTP_URL cannot be read."""
-        self.addresses = [address for part in settings.alert_email.split(",") if (address := part.strip())]
+        """Raises ValueError when `fallback_smtp_url` cannot be read."""
+        self.addresses = [address for address in settings.alert_email.split(",") if address]
         url = settings.alert_smtp_url or fallback_smtp_url
         self._direct = DirectGateway.of(url, settings.alert_from) if url else None
         self._post = post

@@ -1,7 +1,10 @@
 """What both services' settings have in common. Every setting is an environment variable, listed in the README."""
 
-from pydantic import Field, RedisDsn
+from pydantic import Field, RedisDsn, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .addresses import parse_address
+from .alert_mail import DirectGateway
 
 
 class ServiceSettings(BaseSettings):
@@ -35,3 +38,15 @@ class ServiceSettings(BaseSettings):
         "Counterfoil <alerts@counterfoil.example>", description="Sender of alerts that go past the mail service"
     )
     alert_seconds: float = Field(60, gt=0, description="What could be wrong is looked at this often")
+
+    @field_validator("alert_email")
+    @classmethod
+    def _alerts_reach_somebody(cls, text: str) -> str:
+        return ",".join(parse_address(part.strip()).email for part in text.split(",") if part.strip())
+
+    @field_validator("alert_smtp_url")
+    @classmethod
+    def _alerts_have_a_way(cls, url: str) -> str:
+        if url:
+            DirectGateway.of(url, "")
+        return url

@@ -141,8 +141,8 @@ async def assemble(settings: Settings) -> Parts:
             wake=wake,
             bounce_domain=settings.mail_bounce_domain,
         ),
-        # A sixth of the lease: twice the longest pause before a renewal is tried again after an outage (2 s).
-        Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=lease_seconds / 6),
+        # A sixth of the lease, and never less than a renewal may take to be tried again after an outage (2 s).
+        Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=max(lease_seconds / 6, 2.5)),
         Expiry(pool),
         Retention(pool, content_days=settings.mail_content_days, address_days=settings.mail_address_days),
         Listener(options, QUEUE_CHANNEL, wake) if settings.wakeup == "listen" else None,

@@ -21,7 +21,7 @@ def run(*, quick: bool) -> list[Row]:
     with running_product("latency", sink_port=port) as product:
         with running_sink(port, accepted_file):
             product.run_only(*PROCESSES)
-            command = [sys.executable, "-m", "tests.benchmarks.load", product.stack.signup_url]
+            command = [sys.executable, "-m", "tests.benchmarks.client", product.stack.signup_url]
             output_of([*command, "warm", "3", "--rate", str(RATE)])
             said = output_of([*command, "steady", str(seconds), "--rate", str(RATE), "--record", str(answered_file)])
             product.await_value("signup", "SELECT count(*) FROM outbox WHERE effect = 'mail'", 0)

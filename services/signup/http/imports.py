@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import AfterValidator, BaseModel, StringConstraints
@@ -176,15 +176,33 @@ async def list_import_rows(
     return Answer({"items": items[:shown], "next_cursor": next_cursor})
 
 
-@router.post(
-    PATH + "/{import_id}/{action}", response_model=Import, responses=openapi.keyed(problem.NotFound, WrongState)
-)
-async def intervene_import(
-    request: Request, principal: _Importer, import_id: UUID, action: Literal["pause", "resume", "cancel"]
-) -> Response:
-    """Pausing holds the lines and mails that are left; canceling drops them. Users who were created stay."""
+_intervention: dict[str, Any] = {
+    "response_model": Import,
+    "responses": openapi.keyed(problem.NotFound, WrongState),
+}
+
+
+@router.post(PATH + "/{import_id}/pause", **_intervention)
+async def pause_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
+    """Hold the lines and the mails that are left."""
+    return await _intervene(request, principal, import_id, "pause")
+
+
+@router.post(PATH + "/{import_id}/resume", **_intervention)
+async def resume_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
+    """Go on with what was held; mails leave at their pace from now on."""
+    return await _intervene(request, principal, import_id, "resume")
+
+
+@router.post(PATH + "/{import_id}/cancel", **_intervention)
+async def cancel_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
+    """Drop the lines and the mails that are left. Users who were created stay."""
+    return await _intervene(request, principal, import_id, "cancel")
+
+
+async def _intervene(request: Request, principal: Principal, import_id: UUID, event: str) -> Response:
     state = state_of(request)
-    order = Order(import_id, principal.client, principal.actor, action)
+    order = Order(import_id, principal.client, principal.actor, event)
     row = await intervene(state.database.pool, order, state.terms)
     state.pinger.ping()
     return Answer(book.as_import(row))

@@ -49,7 +49,7 @@ def register_of(settings: Settings) -> Register:
 def make_watch(
     settings: Settings, pool: Pool, mail: MailSide, *, runs_checks: bool, metrics: AlertMetrics | None = None
 ) -> Watch:
-    """Raises ConfigurationError when the settings of alerts cannot be read."""
+    """Raises ConfigurationError when SIGNUP_CHECK_SEVERITY names what there is not."""
 
     async def look() -> Look:
         row = await pool.fetchrow(queries.ALERT_SIGNS, WORKER)

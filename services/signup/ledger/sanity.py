@@ -77,7 +77,7 @@ LEASE_LONG_PAST = SanityCheck(
 
 VERIFIED_WITHOUT_HISTORY = SanityCheck(
     "verified_without_history",
-    "Users who are verified, and history does not say by which link or import (verified in the last 3 days).",
+    "Users who are verified, and history does not say by which link or import (users of the last 3 days).",
     f"""
     SELECT u.id::text AS id, 'verified at ' || date_trunc('second', u.verified_at) AS what
     FROM users u

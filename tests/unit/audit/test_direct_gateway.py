@@ -1,8 +1,10 @@
 """Where alerts go when the mail service is what is broken."""
 
 import pytest
+from pydantic import ValidationError
 
 from shared.alert_mail import DirectGateway, request_id_of
+from shared.settings import ServiceSettings
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,11 @@ def test_a_request_id_is_the_same_for_the_same_incident_phase_and_person_only() 
     assert first == request_id_of("id", "opened", "a@x.example")
     assert len({first, request_id_of("id", "closed", "a@x.example"), request_id_of("id", "opened", "b@x.example")}) == 3
     assert "@" not in first
+
+
+def test_settings_that_would_reach_nobody_stop_a_process_from_starting() -> None:
+    settings = ServiceSettings(alert_email=" a@x.example ,b@x.example,")
+    assert settings.alert_email == "a@x.example,b@x.example"
+    for wrong in ({"alert_email": "a@x.example,nobody"}, {"alert_smtp_url": "relay.example"}):
+        with pytest.raises(ValidationError):
+            ServiceSettings(**wrong)  # type: ignore[arg-type] # one at a time
