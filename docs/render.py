@@ -154,7 +154,7 @@ def _families(registry: CollectorRegistry) -> Iterable[tuple[str, str]]:
     for collector in registry._collector_to_names:  # noqa: SLF001 - see above
         for family in collector.collect():
             name = family.name + ("_total" if family.type == "counter" else "")
-            names = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+            names: Iterable[str] = getattr(collector, "_labelnames", ()) or getattr(family, "_labelnames", ())
             labels = ", ".join(f"`{label}`" for label in names) or "none"
             yield name, f"{family.type} | {labels} | {family.documentation}"
 

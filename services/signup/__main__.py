@@ -4,13 +4,11 @@ import argparse
 import asyncio
 import sys
 
-import uvicorn
-import uvloop
 from pydantic import ValidationError
 
 from shared import keys_cli, log
 
-from . import app, audit_cli, import_cli, settings, worker
+from . import audit_cli, import_cli, settings
 from .errors import ConfigurationError
 
 SCOPES = (
@@ -56,16 +54,34 @@ def _run(arguments: argparse.Namespace, loaded: settings.Settings) -> int:
         return import_cli.run(arguments, loaded)
     if arguments.command in audit_cli.COMMANDS:
         return audit_cli.run(arguments, loaded)
-    log.configure("signup", loaded.log_level)
     if arguments.command == "worker":
-        uvloop.run(worker.run(loaded))
-        return 0
-    # `auto` chose slower parts (DESIGN decision 6); our own log and correlation stand in for the access log.
+        _work(loaded)
+    else:
+        _serve(loaded)
+    return 0
+
+
+# Imported where they are needed: commands must not wait for a web framework, nor the worker for a server.
+def _work(loaded: settings.Settings) -> None:
+    import uvloop  # noqa: PLC0415
+
+    from .worker import run  # noqa: PLC0415
+
+    log.configure("signup-worker", loaded.log_level)
+    uvloop.run(run(loaded))
+
+
+def _serve(loaded: settings.Settings) -> None:
+    import uvicorn  # noqa: PLC0415
+
+    from .app import create_app  # noqa: PLC0415
+
+    log.configure("signup-api", loaded.log_level)
     uvicorn.run(
-        app.create_app(loaded),
+        create_app(loaded),
         host=loaded.signup_host,
         port=loaded.signup_port,
-        loop="uvloop",
+        loop="uvloop",  # said explicitly, as http: `auto` chose slower parts (ADR 2)
         http="httptools",
         ws="none",
         lifespan="on",
@@ -76,7 +92,6 @@ def _run(arguments: argparse.Namespace, loaded: settings.Settings) -> int:
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
-    return 0
 
 
 if __name__ == "__main__":

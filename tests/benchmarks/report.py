@@ -69,7 +69,7 @@ def compare(
         ratio,
         "" if at_least is None else f"≥ {at_least:g}",
         None if at_least is None else ratio >= at_least,
-        f"{len(ratios)} rounds, {min(ratios):.2f} to {max(ratios):.2f}",
+        f"rounds: {len(ratios)}, from {min(ratios):.2f} to {max(ratios):.2f}",
     )
 
 

@@ -15,7 +15,7 @@ from tests.support.imports import NDJSON, ndjson, people
 from tests.support.stack import Books, eventually
 
 # `STORY_4_ROWS=20000 STORY_4_KILLS=10` is the story as it is told; this is the same, in the time of a test run.
-ROWS = int(os.environ.get("STORY_4_ROWS", "1500"))
+ROWS = int(os.environ.get("STORY_4_ROWS", "1000"))
 KILLS = int(os.environ.get("STORY_4_KILLS", "3"))
 PATIENCE_SECONDS = 60 + ROWS / 20
 UNSETTLED = "SELECT count(*) FROM outbox WHERE import_id = $1::uuid"

@@ -1,11 +1,10 @@
 """/v1/imports: files of users come in as a stream; how far they are, their report, and pause, resume, cancel."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import AfterValidator, BaseModel, StringConstraints
+from pydantic import AfterValidator, StringConstraints
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,8 +19,9 @@ from shared.web import Answer, StrictRoute
 from ..accounts.import_users import book
 from ..accounts.import_users.interventions import Order, intervene
 from ..accounts.import_users.receive import Ask, receive
-from ..accounts.import_users.states import Outcome, State
+from ..accounts.import_users.states import Outcome
 from ..errors import ImportTakenOver, RequestIdReused, WrongState
+from .import_schemas import Import, ImportPage, ImportRowPage
 from .state import state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["imports"])
@@ -42,50 +42,6 @@ _DESCRIPTION = (
 _location = {"Location": {"description": "Where the import is", "schema": {"type": "string"}}}
 _replayed = {REPLAYED_HEADER: {"description": "`true`: this key was used before", "schema": {"type": "string"}}}
 _Importer = Annotated[Principal, Depends(Key("users:import"))]
-
-
-class Outcomes(BaseModel):
-    created: int
-    already_exists: int
-    duplicate: int
-    invalid: int
-
-
-class Import(BaseModel):
-    """`done` when every line has its outcome. `mails_left` may still be on their way then, at their pace."""
-
-    id: UUID
-    source: str
-    state: State
-    dry_run: bool
-    mails_per_minute: int
-    rows: int
-    outcomes: Outcomes
-    mails_owed: int
-    mails_left: int
-    failure: str | None
-    created_at: datetime
-    finished_at: datetime | None
-
-
-class ImportPage(BaseModel):
-    items: list[Import]
-    next_cursor: str | None
-
-
-class ImportRowReport(BaseModel):
-    line: int
-    external_id: str | None
-    email: str | None
-    outcome: Outcome
-    reason: str | None
-    user_id: UUID | None
-
-
-class ImportRowPage(BaseModel):
-    items: list[ImportRowReport]
-    next_cursor: str | None
-
 
 _started: dict[int | str, dict[str, Any]] = {
     _ACCEPTED: {

@@ -42,9 +42,8 @@ class RateLimit:
             self._limit: RateLimitItem = parse(setting)
         except ValueError:
             raise ConfigurationError("SIGNUP_LIMIT_PER_IP must be like `60/minute`, or `off`") from None
-        self._connections = ConnectionPool.from_url(
-            redis_url, socket_connect_timeout=_PATIENCE_SECONDS, socket_timeout=_PATIENCE_SECONDS
-        )
+        self._connections = ConnectionPool.from_url(redis_url)
+        self._patience_seconds = _PATIENCE_SECONDS
         storage = RedisStorage(
             f"async+{redis_url}",
             implementation="redispy",
@@ -73,7 +72,7 @@ class RateLimit:
             return
         who = _bucket(self._client_address(request))
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(self._patience_seconds):
                 allowed = await self._limiter.hit(self._limit, who)
                 left = None if allowed else await self._limiter.get_window_stats(self._limit, who)
         except (RedisError, OSError) as error:

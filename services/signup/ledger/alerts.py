@@ -65,13 +65,14 @@ def make_watch(
             return Look([*signs_in(row), silent], mail_is_broken=True)
         return Look(list(signs_in(row)), mail_is_broken=sends_nothing(health))
 
-    try:
-        operators = Operators(settings, mail.send_alert)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-    register = register_of(settings)
     return Watch(
-        pool, register, operators, look, every_seconds=settings.alert_seconds, runs_checks=runs_checks, metrics=metrics
+        pool,
+        register_of(settings),
+        Operators(settings, mail.send_alert),
+        look,
+        every_seconds=settings.alert_seconds,
+        runs_checks=runs_checks,
+        metrics=metrics,
     )
 
 

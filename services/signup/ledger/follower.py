@@ -11,7 +11,7 @@ from shared.log import get_logger
 
 from ..mail_service import CLIENT, Change, CursorLostError, MailService
 from ..outbox.entry import PeerFaultError
-from . import reconcile_queries as queries
+from . import feed_queries as queries
 from .upkeep import WORKER
 
 _log = get_logger(__name__)

@@ -122,7 +122,7 @@ class Walk:
 
 
 def _name(request_id: str) -> str:
-    """What a request ID stands for in this book. The mails of one alert, to each operator, are one (shared.alert_mail)."""
+    """What a request ID stands for in this book: one alert is several mails (shared.alert_mail)."""
     if request_id.startswith(_ALERT):
         return "/".join(request_id.split("/")[:2])
     return request_id

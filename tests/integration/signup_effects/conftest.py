@@ -28,7 +28,7 @@ def signup_settings(signup_database: Clone, redis_url: str) -> Settings:
         signup_token_keys="k" * 32,
         signup_limit_per_ip="off",
         signup_webhook_allow_private=True,
-        signup_webhook_timeout_seconds=0.3,
+        signup_webhook_timeout_seconds=30,
         mail_url="http://127.0.0.1:9",  # nobody is there
     )
 

@@ -15,6 +15,7 @@ from shared.ids import uuid7
 from tests.support.apis import Api
 from tests.support.databases import Clone
 from tests.support.signups import SignupBook
+from tests.support.stack import eventually
 
 MakeRelay = Callable[..., Relay]
 # Everything that was ever said about the person, in lower case.
@@ -142,6 +143,26 @@ async def test_the_link_of_an_erased_person_leads_nowhere(book: SignupBook, clie
     token = await book.token("Asa@example.org")
     await client.delete(f"/v1/users/{user_id}")
     assert (await client.post("/v1/verifications", json={"token": token})).status_code == 404
+
+
+async def test_a_mail_that_is_owed_while_erasing_waits_for_its_turn_is_canceled_too(
+    book: SignupBook, client: httpx.AsyncClient
+) -> None:
+    user_id = await sign_up(client)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with book.pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("UPDATE users SET status = 'verified', verified_at = now()")
+            erasing = asyncio.create_task(client.delete(f"/v1/users/{user_id}"))
+            await eventually(lambda: book.pool.fetchval(waiting), lambda count: count == 1, what="erasing")
+            await connection.execute(
+                "INSERT INTO outbox (effect, user_id, payload, expires_at) VALUES"
+                """ ('mail', $1, '{"template": "welcome", "to": {"email": "asa@example.org"}}', now())""",
+                user_id,
+            )
+        assert (await erasing).status_code == 204
+    assert await book.rows("outbox", effect="mail") == []
+    assert [row["payload"] for row in await book.rows("outbox_settled") if "to" in row["payload"]] == []
 
 
 async def test_verifying_and_erasing_at_once_leaves_nobody_half_erased(

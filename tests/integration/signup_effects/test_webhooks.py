@@ -55,14 +55,13 @@ async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
 ) -> None:
     await subscribe(client, subscriber.url)
     await book.sign_up("asa@example.org")
-    relay = relay_for("webhook")
     subscriber.answer_with = failure
-    await relay.run_once()
+    await relay_for("webhook", signup_webhook_timeout_seconds=1 if failure == "hang" else 30).run_once()
     row = await book.row("outbox", effect="webhook")
     assert (row["state"], row["attempts"]) == ("pending", 1)
     subscriber.answer_with = 200
     await due_again(book)
-    await relay.run_once()
+    await relay_for("webhook").run_once()
     first, second = subscriber.received
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
     assert (await book.row("outbox_settled", effect="webhook"))["attempts"] == 2

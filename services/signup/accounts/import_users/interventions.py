@@ -12,7 +12,8 @@ from shared.problem import NotFound
 
 from ...errors import WrongState
 from ..terms import Terms
-from . import queries
+from . import intervention_queries as queries
+from .queries import FIND_IMPORT
 from .states import State, next_state, states_for
 
 # Rows in one statement: neither the relay nor the statement's timeout notices.
@@ -55,7 +56,7 @@ async def intervene(pool: Pool, order: Order, terms: Terms) -> Record:
         )
     while await move_mails(pool, order.import_id, terms):
         pass
-    after = await pool.fetchrow(queries.FIND_IMPORT, order.import_id, order.client)
+    after = await pool.fetchrow(FIND_IMPORT, order.import_id, order.client)
     assert after is not None
     return after
 

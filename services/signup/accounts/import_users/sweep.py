@@ -6,7 +6,7 @@ from shared.database import Pool
 from shared.log import get_logger
 
 from ..terms import Terms
-from . import queries
+from . import intervention_queries as queries
 from .interventions import move_mails
 
 _log = get_logger(__name__)
