@@ -1,4 +1,5 @@
--- The rows of one signup: the person, the mail that is owed, the line of history. One statement, one commit.
+-- The rows of one signup: the person, the mail that is owed, statistics and profile beside it (the default of
+-- SIGNUP_EFFECTS), the line of history. One statement, one commit.
 WITH person AS (
     INSERT INTO users (email, email_key, name, source, last_mail_at)
     SELECT address, address, 'Åsa Öberg', 'web', now()
@@ -14,6 +15,10 @@ WITH person AS (
            now() + interval '7 days', gen_random_uuid()::text
     FROM person
     RETURNING id, user_id
+), owed_beside AS (
+    INSERT INTO outbox (effect, user_id, payload, expires_at, correlation_id)
+    SELECT effect, id, jsonb_build_object('event', 'user.signed_up'), now() + interval '7 days', gen_random_uuid()::text
+    FROM person CROSS JOIN (VALUES ('stats'), ('cache')) AS effects (effect)
 )
 INSERT INTO history (kind, subject, related, actor, correlation_id, detail)
 SELECT 'user.signed_up', person.id::text, ARRAY[owed.id::text], 'anonymous', gen_random_uuid()::text,

@@ -2,10 +2,12 @@
 
 import asyncpg
 import orjson
+import pytest
 from prometheus_client import CollectorRegistry
 
 from services.signup.ledger.metrics import BOOK
 from services.signup.ledger.upkeep import WORKER, Heartbeat
+from shared import stage_metrics
 from shared.database import DatabaseOptions, open_database
 from shared.heartbeats import BEAT, process_name
 from shared.stage_metrics import StageMetrics
@@ -111,7 +113,7 @@ async def test_an_open_transaction_and_the_hot_tables_are_told(signup_api: Api, 
 async def test_nothing_personal_stands_in_the_metrics(signup_api: Api, book: SignupBook) -> None:
     await book.sign_up("asa@example.org")
     await Heartbeat(book.pool, lambda: said("open")).run_once()
-    assert "asa" not in (await signup_api.http.get("/metrics")).text
+    assert "asa@" not in (await signup_api.http.get("/metrics")).text
 
 
 async def test_without_its_database_the_process_still_shows_its_own_numbers() -> None:
@@ -143,6 +145,25 @@ async def test_a_book_that_cannot_be_read_any_more_leaves_no_old_numbers_behind(
     assert registry.get_sample_value(PREFIX + "database_up") == 0
     assert registry.get_sample_value(PREFIX + "workers") is None
     assert (await scrape(signup_api.http))[PREFIX + "database_up"] == {NONE: 0}
+
+
+async def test_a_database_that_hangs_is_given_up_and_asked_again_later(
+    signup_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([0.0, 10.0, 20.0, 30.0])
+    registry = CollectorRegistry()
+    stages = StageMetrics(registry, BOOK, clock=lambda: next(moments))
+    owner = await asyncpg.connect(signup_database.owner_url)
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE outbox")
+        with monkeypatch.context() as patched:
+            patched.setattr(stage_metrics, "_PATIENCE_SECONDS", 0.2)
+            await stages.refresh(signup_database.database.pool)
+        assert registry.get_sample_value(PREFIX + "database_up") == 0
+    await owner.close()
+
+    await stages.refresh(signup_database.database.pool)
+    assert registry.get_sample_value(PREFIX + "database_up") == 1
 
 
 async def test_the_database_is_asked_once_a_second_however_often_the_metrics_are(book: SignupBook) -> None:

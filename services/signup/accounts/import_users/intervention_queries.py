@@ -1,0 +1,120 @@
+"""The SQL of pausing, resuming and canceling imports, and of sweeping up behind them."""
+
+LOCK_IMPORT = """
+SELECT state, EXISTS (SELECT FROM outbox WHERE import_id = imports.id AND state <> 'dead') AS mails_left
+FROM imports WHERE id = $1 AND client = $2 FOR NO KEY UPDATE
+"""
+
+MOVE = """
+WITH moved AS (
+    UPDATE imports SET
+        state = $2, receiver = NULL, finished_at = CASE WHEN $2 = 'canceled' THEN now() END,
+        next_mail_at = CASE WHEN $2 = 'running' THEN now() ELSE next_mail_at END
+    WHERE id = $1
+    RETURNING *
+)
+INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+SELECT $3, id::text, ARRAY[client], $4, $5, $6, jsonb_build_object('done_through_line', done_through_line) FROM moved
+"""
+
+# Mails follow the state of their import, some at a time; each statement is fenced by that state. A row that the relay
+# has in hand is passed over: should it come back, the sweep finds it.
+HOLD_MAILS_IF_PAUSED = """
+WITH paused AS (
+    SELECT id FROM imports WHERE id = $1 AND state = 'paused' FOR NO KEY UPDATE
+), waiting AS MATERIALIZED (
+    SELECT outbox.id FROM paused JOIN outbox ON outbox.import_id = paused.id
+    WHERE outbox.state = 'pending' AND outbox.due_at < 'infinity' LIMIT $2 FOR UPDATE OF outbox SKIP LOCKED
+), held AS (
+    UPDATE outbox SET due_at = 'infinity' FROM waiting WHERE outbox.id = waiting.id RETURNING outbox.id
+)
+SELECT count(*) FROM held
+"""
+
+# At the import's pace, from now on.
+RELEASE_MAILS_IF_RUNNING = """
+WITH pace AS (
+    SELECT id, greatest(now(), next_mail_at) AS first_at,
+        CASE WHEN mails_per_minute = 0 THEN 0 ELSE 60.0 / mails_per_minute END AS gap_seconds
+    FROM imports WHERE id = $1 AND state = 'running' FOR NO KEY UPDATE
+), held AS MATERIALIZED (
+    SELECT outbox.id FROM pace JOIN outbox ON outbox.import_id = pace.id
+    WHERE outbox.state = 'pending' AND outbox.due_at = 'infinity' LIMIT $2
+), placed AS (
+    SELECT held.id, first_at + make_interval(secs => gap_seconds * (row_number() OVER (ORDER BY held.id) - 1)) AS due
+    FROM held, pace
+), released AS (
+    UPDATE outbox SET due_at = due, created_at = due, expires_at = due + make_interval(secs => $3)
+    FROM placed WHERE outbox.id = placed.id
+    RETURNING outbox.id
+), paced AS (
+    UPDATE imports SET
+        next_mail_at = first_at + make_interval(secs => gap_seconds * (SELECT count(*) FROM released))
+    FROM pace WHERE imports.id = pace.id AND EXISTS (SELECT FROM released)
+)
+SELECT count(*) FROM released
+"""
+
+CANCEL_MAILS_IF_CANCELED = """
+WITH canceled AS (
+    SELECT id FROM imports WHERE id = $1 AND state = 'canceled' FOR NO KEY UPDATE
+), waiting AS MATERIALIZED (
+    SELECT outbox.id FROM canceled JOIN outbox ON outbox.import_id = canceled.id
+    WHERE outbox.state IN ('pending', 'dead') LIMIT $2 FOR UPDATE OF outbox SKIP LOCKED
+), gone AS (
+    DELETE FROM outbox USING waiting WHERE outbox.id = waiting.id RETURNING outbox.*
+), kept AS (
+    INSERT INTO outbox_settled
+        (id, effect, user_id, payload, outcome, result, attempts, created_at, correlation_id, traceparent)
+    SELECT id, effect, user_id, payload, 'canceled', jsonb_build_object('import_id', import_id), attempts,
+        least(created_at, now()), correlation_id, traceparent
+    FROM gone
+), noted AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT 'outbox.canceled', id::text, ARRAY[user_id::text, import_id::text], 'import', correlation_id, traceparent,
+        jsonb_build_object('effect', effect)
+    FROM gone
+)
+SELECT count(*) FROM gone
+"""
+
+# --- sweeping
+
+# Its client or its API died while it was coming in. The same key starts it anew.
+FAIL_ABANDONED = """
+WITH failed AS (
+    UPDATE imports SET state = 'failed', receiver = NULL, failure = $2, finished_at = now()
+    WHERE state = 'receiving' AND received_at < now() - make_interval(secs => $1)
+    RETURNING *
+)
+INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+SELECT 'import.failed', id::text, ARRAY[client], 'signup-worker', correlation_id, traceparent,
+    jsonb_build_object('reason', $2)
+FROM failed
+"""
+
+LIST_UNSWEPT = """
+SELECT id FROM imports
+WHERE state IN ('running', 'paused') OR (state IN ('failed', 'canceled') AND swept_at IS NULL)
+ORDER BY id
+"""
+
+# What was never looked at is nobody's business any more. The state is asked again: the same key may have begun anew.
+DELETE_UNPROCESSED = """
+WITH over AS (
+    SELECT id, done_through_line FROM imports
+    WHERE id = $1 AND state IN ('failed', 'canceled') AND swept_at IS NULL FOR NO KEY UPDATE
+), gone AS (
+    DELETE FROM import_rows USING over WHERE (import_id, line) IN (
+        SELECT r.import_id, r.line FROM import_rows AS r, over
+        WHERE r.import_id = over.id AND r.line > over.done_through_line LIMIT $2
+    )
+    RETURNING line
+)
+SELECT count(*) FROM gone
+"""
+
+MARK_SWEPT = """
+UPDATE imports SET swept_at = now()
+WHERE id = $1 AND state IN ('failed', 'canceled') AND NOT EXISTS (SELECT FROM outbox WHERE import_id = $1)
+"""

@@ -1,0 +1,52 @@
+"""What goes out about imports, as the API documents it."""
+
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from shared.ids import UUID
+
+from ..accounts.import_users.states import Outcome, State
+
+
+class Outcomes(BaseModel):
+    created: int
+    already_exists: int
+    duplicate: int
+    invalid: int
+
+
+class Import(BaseModel):
+    """`done` when every line has its outcome. `mails_left` may still be on their way then, at their pace."""
+
+    id: UUID
+    source: str
+    state: State
+    dry_run: bool
+    mails_per_minute: int
+    rows: int
+    outcomes: Outcomes
+    mails_owed: int
+    mails_left: int
+    failure: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class ImportPage(BaseModel):
+    items: list[Import]
+    next_cursor: str | None
+
+
+class ImportRowReport(BaseModel):
+    line: int
+    external_id: str | None
+    email: str | None
+    outcome: Outcome
+    reason: str | None
+    user_id: UUID | None
+
+
+class ImportRowPage(BaseModel):
+    items: list[ImportRowReport]
+    next_cursor: str | None

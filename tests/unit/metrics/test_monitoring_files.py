@@ -1,0 +1,112 @@
+"""The dashboard, the alert rules and the scrape configuration speak of what there is."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.databases import ROOT
+from tests.support.documented import Documented, documented
+
+FOLDER = ROOT / "deploy" / "monitoring"
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((FOLDER / "prometheus-alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana-dashboard.json").read_text(encoding="utf-8"))
+SCRAPES: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
+METRICS = documented("signup") | documented("mail")
+# Prometheus adds the first two to everything and the last one is a histogram's.
+ALWAYS = {"job", "instance", "le"}
+OURS = re.compile(r"\b(?:counterfoil|http|alerts|check|mail)_\w+")
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    for rule in RULES:
+        yield rule["alert"], rule["expr"]
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"]
+
+
+EXPRESSIONS = list(expressions())
+
+
+def metric_of(series: str) -> Documented:
+    if series in METRICS:
+        return METRICS[series]
+    metric = METRICS[re.sub(r"_(bucket|count|sum)$", "", series)]
+    assert metric.type == "histogram", f"{series} is no histogram"
+    return metric
+
+
+@pytest.mark.parametrize(("where", "expression"), EXPRESSIONS, ids=[where for where, _ in EXPRESSIONS])
+def test_a_query_uses_only_metrics_and_labels_that_exist(where: str, expression: str) -> None:
+    without_values = re.sub(r'"[^"]*"', '""', expression)
+    named = OURS.findall(without_values)
+    assert named or "up{" in without_values, f"{where} asks for nothing"
+    known = ALWAYS.union(*(metric_of(series).labels for series in named))
+    groups = re.findall(r"\bby \(([^)]*)\)", without_values) + re.findall(r"\{([^}]*)\}", without_values)
+    used = {label for group in groups for label in re.findall(r"[a-z_]+", group)}
+    assert used <= known, where
+
+
+@pytest.mark.parametrize(("where", "expression"), EXPRESSIONS, ids=[where for where, _ in EXPRESSIONS])
+def test_a_query_never_counts_the_same_stage_once_for_each_process_of_an_api(where: str, expression: str) -> None:
+    for aggregate, argument in re.findall(r"\b(\w+)(?: by \([^)]*\))? ?\((?:rate\()?counterfoil_(\w+)", expression):
+        assert aggregate in {"max", "min"}, f"{where}: {aggregate} of {argument}"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_an_alert_says_what_is_wrong_and_links_a_heading_of_the_runbook(rule: dict[str, Any]) -> None:
+    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+    assert rule["labels"] in ({"severity": "red"}, {"severity": "warning"})
+    assert rule["annotations"]["summary"]
+    document, _, anchor = rule["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^#+ (.+)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_stage_has_its_place_on_the_dashboard() -> None:
+    shown = " ".join(target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ()))
+    assert {name for name in METRICS if name.startswith("counterfoil_") and name not in shown} == set()
+
+
+def test_no_panel_of_the_dashboard_lies_on_another_one() -> None:
+    taken: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in DASHBOARD["panels"]):
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_prometheus_scrapes_the_apis_of_compose_under_the_names_that_the_rules_go_by() -> None:
+    services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    jobs = {scrape["job_name"]: scrape["static_configs"][0]["targets"] for scrape in SCRAPES["scrape_configs"]}
+    for (target,) in jobs.values():
+        host, port = target.split(":")
+        assert services[host]["ports"][0].endswith(f":{port}")
+    named = {job for rule in RULES for job in re.findall(r'job="([^"]+)"', rule["expr"])}
+    assert named == set(jobs)
+    assert SCRAPES["rule_files"] == ["prometheus-alerts.yml"]
+
+
+def test_the_documented_metrics_are_those_of_the_code() -> None:
+    spec = importlib.util.spec_from_file_location("docs_render", ROOT / "docs" / "render.py")
+    assert spec is not None
+    assert spec.loader is not None
+    render = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(render)
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == render.metrics(), "run `make docs`"
