@@ -32,7 +32,7 @@ check: $(VENV)/.installed ## Lint, formatting, strict types, architecture contra
 	$(BIN)/lint-imports
 
 test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(VENV)/.installed ## Format the code and apply the safe fixes of the linter
 	$(BIN)/ruff format .

@@ -41,7 +41,7 @@ async def test_what_the_mail_book_lost_gained_and_changed_is_named_and_mended_an
     await eventually(
         lambda: books.fetchval("mail", SENT, f"{PREFIX}-%"), lambda count: count == PEOPLE, what="all of them sent"
     )
-    mails = [mail for mail in await books.mails(state="sent") if mail["to"]["email"].startswith(PREFIX)]
+    mails = [mail for mail in await books.mails(state="sent") if (mail["to"]["email"] or "").startswith(PREFIX)]
     request_ids = [mail["request_id"] for mail in mails]
     await eventually(
         lambda: books.fetchval("signup", HEARD_OF, request_ids), lambda count: count == PEOPLE, what="signup knows"

@@ -165,6 +165,9 @@ def _compile(environment: ImmutableSandboxedEnvironment, place: str, spec: Spec)
         if undeclared := used[part] - spec.variables.keys():
             raise ValueError(f"{place}/{part} uses variables that template.toml does not declare: {sorted(undeclared)}")
     subject, text, html = (environment.get_template(f"{place}/{part}") for part in _PARTS)
+    for template in (subject, text, html):
+        # Jinja's own is a ChainMap, which every rendering would copy key by key.
+        template.globals = dict(template.globals)
     return _Parts(subject, text, html, frozenset(used["subject.txt"]))
 
 

@@ -65,7 +65,8 @@ class Kind:
 
 
 _KINDS = (
-    Kind("mail", lambda means: MailEffect.connect(means.settings, means.ring)),
+    # Two: while one batch is in the mail service, the other is claimed or settled.
+    Kind("mail", lambda means: MailEffect.connect(means.settings, means.ring), relays=2),
     Kind("stats", lambda _: StatsEffect(), StatsEffect.owed_for, optional=True),
     Kind("cache", lambda means: CacheEffect.connect(means.settings, means.pool), CacheEffect.owed_for, optional=True),
     Kind("erase_mail", lambda means: MailErasureEffect.connect(means.settings), MailErasureEffect.owed_for),
