@@ -67,8 +67,16 @@ def make_rig(
 
 
 def smtp_gateway(
-    port: int, *, name: str = "scripted", timeouts: Timeouts = PATIENT, connections: int = 2, tls: Tls = Tls.NONE
+    port: int,
+    *,
+    name: str = "scripted",
+    timeouts: Timeouts = PATIENT,
+    connections: int = 2,
+    tls: Tls = Tls.NONE,
+    login: bool = False,
 ) -> SmtpGateway:
-    return SmtpGateway(
-        GatewaySettings(name, "127.0.0.1", port, tls, connections=connections), timeouts, "worker.example"
+    username, password = ("u", "p") if login else (None, None)
+    settings = GatewaySettings(
+        name, "127.0.0.1", port, tls, connections=connections, username=username, password=password
     )
+    return SmtpGateway(settings, timeouts, "worker.example")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.mail.delivery.gateways.failover import Gateways
+from services.mail.delivery.gateways.settings import Tls
 from services.mail.delivery.verdict import Outcome
 from shared.breaker import BreakerState
 from tests.support.databases import Clone
@@ -37,6 +38,8 @@ ABOUT_THE_MAIL: list[tuple[Act, Outcome]] = [
 TABLE: dict[str, Sequence[tuple[Act, Outcome]]] = {
     "banner": BEFORE_THE_MAIL,
     "EHLO": BEFORE_THE_MAIL,
+    "STARTTLS": BEFORE_THE_MAIL,
+    "AUTH": [*BEFORE_THE_MAIL, ("535 5.7.8 wrong password", FAULT)],
     "MAIL": [*ABOUT_THE_MAIL, ("354 what", FAULT), ("530 5.7.0 log in first", FAULT)],
     "RCPT": [*ABOUT_THE_MAIL, ("251 will forward", ACCEPTED), (Slowly("250 ok"), ACCEPTED)],
     "DATA": [*ABOUT_THE_MAIL, ("250 what", FAULT), (Slowly("354 well\n354 go on"), ACCEPTED)],
@@ -52,6 +55,8 @@ TABLE: dict[str, Sequence[tuple[Act, Outcome]]] = {
     "RSET": [(act, ACCEPTED) for act in ["421 4.3.2 closing", "550 no", *_SILENT]],
     "QUIT": [(act, ACCEPTED) for act in ["421 4.3.2 closing", *_SILENT]],
 }
+# What a server must offer for the conversation to come to that step.
+OFFERED = {"STARTTLS": ("STARTTLS",), "AUTH": ("AUTH PLAIN",)}
 
 
 def _breaker_heard_a_fault(gateways: Gateways) -> bool:
@@ -64,8 +69,10 @@ def _breaker_heard_a_fault(gateways: Gateways) -> bool:
 async def test_each_step_gone_wrong_leaves_the_right_record(step: str, mail_database: Clone) -> None:
     pool = mail_database.database.pool
     for act, outcome in TABLE[step]:
-        async with scripted_smtp({step: [act]}) as server:
-            rig = make_rig(pool, [smtp_gateway(server.port, timeouts=IMPATIENT)])
+        async with scripted_smtp({step: [act]}, extensions=OFFERED.get(step, ("SMTPUTF8",))) as server:
+            tls = Tls.STARTTLS if step == "STARTTLS" else Tls.NONE
+            gateway = smtp_gateway(server.port, timeouts=IMPATIENT, tls=tls, login=step == "AUTH")
+            rig = make_rig(pool, [gateway])
             (mail_id,) = await insert_mails(pool)
             await rig.delivery.run_once()
             await rig.finish()
