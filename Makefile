@@ -34,6 +34,10 @@ check: $(VENV)/.installed ## Lint, formatting, strict types, architecture contra
 test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# Pictures go to SCREENSHOTS, var/pages unless said; docs/pages shows them.
+browser-test: $(VENV)/.installed ## Drive the verification pages in Chromium (needs chromium; see tests/browser)
+	SCREENSHOTS=$(or $(SCREENSHOTS),var/pages) $(BIN)/python -m pytest tests/browser/verification_pages.py
+
 format: $(VENV)/.installed ## Format the code and apply the safe fixes of the linter
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -58,4 +62,4 @@ clean: ## Remove the virtual environment, caches and local state
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install run demo check test format migrate bench compose-test docs lock clean
+.PHONY: help install run demo check test browser-test format migrate bench compose-test docs lock clean

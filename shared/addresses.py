@@ -13,6 +13,8 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 
 # The longest path of RFC 5321 section 4.5.3.1.3 is 256 with its angle brackets.
 MAX_LENGTH = 254
+# Octets (RFC 5321 section 4.5.3.1.1), also where they are UTF-8 (RFC 6531 section 3.3); the library counts characters.
+_MAX_LOCAL_OCTETS = 64
 # What most addresses look like: a dot-atom (RFC 5322 section 3.2.3) at a plain host name. For these the library's
 # thorough reading, a quarter of what a signup costs, comes to the same; a test holds the two together. Labels with
 # hyphens in third and fourth place are its business, they may be A-labels.
@@ -52,7 +54,14 @@ def _parse_thoroughly(text: str) -> Address:
         # names below .test like any other.
         parsed = validate_email(text, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError as error:
-        raise ValueError(f"Not an e-mail address that can be mailed: {error}") from None
+        # What the IDNA library says repeats the label, which may be a person's name.
+        is_domain = isinstance(error.__cause__, idna.IDNAError)
+        said = "The part after the @-sign is no domain name (RFC 5891)." if is_domain else error
+        raise ValueError(f"Not an e-mail address that can be mailed: {said}") from None
+    if len(parsed.local_part.encode()) > _MAX_LOCAL_OCTETS:
+        raise ValueError(
+            f"Not an e-mail address that can be mailed: more than {_MAX_LOCAL_OCTETS} octets before the @-sign"
+        )
     if len(parsed.normalized) > MAX_LENGTH:
         raise ValueError(f"Not an e-mail address that can be mailed: longer than {MAX_LENGTH} characters")
     key = f"{parsed.local_part}@{parsed.ascii_domain}".lower()

@@ -6,7 +6,8 @@ Unknown fields are refused, so a misspelt one can never be dropped silently.
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from .addresses import is_plain_text, parse_address
 from .correlation import is_traceparent
@@ -50,6 +51,11 @@ _HEADERS_OF_URLS = frozenset(
 _URLS = re.compile(r"<[a-z][a-z0-9+.-]*:[!-;=?-~]+>(, *<[a-z][a-z0-9+.-]*:[!-;=?-~]+>)*", re.IGNORECASE)
 _ONE_CLICK = "list-unsubscribe-post"
 _METADATA_MAX_BYTES = 4096
+# orjson writes 254 levels at most. What is taken must also fit into a list of users or a mail with its content,
+# or one person's metadata would turn every answer that shows it into a 500.
+_METADATA_MAX_LEVELS = 64
+# An escape counts if the backslashes before it are pairs: the text `\\u0000` is no NUL.
+_NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def plain_text(text: str) -> str:
@@ -66,6 +72,11 @@ def storable_text(text: str) -> str:
 
 def normalised_email(text: str) -> str:
     return parse_address(text).email
+
+
+def misplaced(field: str, sentence: str) -> PydanticCustomError:
+    """What the validator of a whole body raises, so that the problem points at a field (handlers.as_problem_error)."""
+    return PydanticCustomError("misplaced", sentence, {"field": field})
 
 
 def _request_id(text: str) -> str:
@@ -86,6 +97,20 @@ def _traceparent(text: str) -> str:
     return text
 
 
+def shallow_json(value: Any) -> Any:
+    """Runs before pydantic's own reading, whose limit is another and which points into nowhere then."""
+    if _is_deeper_than(_METADATA_MAX_LEVELS, value):
+        raise ValueError(f"Must be nested at most {_METADATA_MAX_LEVELS} levels deep")
+    return value
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper_than(levels - 1, item) for item in inside)
+
+
 def storable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """A JSON object that PostgreSQL's jsonb can hold, and that is small enough to keep beside a row."""
     import orjson  # noqa: PLC0415 - beside its only use
@@ -96,7 +121,7 @@ def storable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         raise ValueError("Numbers must fit into 64 bits, and keys must be strings") from None
     if len(encoded) > _METADATA_MAX_BYTES:
         raise ValueError(f"Must be at most {_METADATA_MAX_BYTES} bytes of JSON")
-    if b"\\u0000" in encoded:
+    if _NUL_IN_JSON.search(encoded):
         raise ValueError("Must not contain NUL characters")
     return value
 
@@ -137,7 +162,7 @@ Email = Annotated[str, Field(max_length=320), AfterValidator(normalised_email)]
 Line = Annotated[str, AfterValidator(plain_text)]
 Text = Annotated[str, AfterValidator(storable_text)]
 Locale = Annotated[str, Field(max_length=35), AfterValidator(_locale)]
-Metadata = Annotated[dict[str, JsonValue], AfterValidator(storable_json)]
+Metadata = Annotated[dict[str, JsonValue], BeforeValidator(shallow_json), AfterValidator(storable_json)]
 Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(plain_text)]
 Lane = Literal["live", "bulk"]
 OnUncertain = Literal["hold", "resend"]
@@ -158,7 +183,7 @@ class MailRequest(Strict):
     request_id: RequestId | None = Field(None, description="May come in the Idempotency-Key header instead.")
     to: Recipient
     template: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
-    variables: Annotated[dict[str, JsonValue], AfterValidator(storable_json)] | None = None
+    variables: Metadata | None = None
     locale: Locale | None = None
     subject: Annotated[Line, Field(min_length=1, max_length=500)] | None = None
     text: Annotated[Text, Field(min_length=1, max_length=500_000)] | None = None
@@ -195,13 +220,15 @@ class MailRequest(Strict):
     def _either_template_or_text(self) -> Self:
         if self.template is None:
             if self.subject is None or self.text is None:
-                raise ValueError("Give either `template` (with `variables`), or `subject` and `text`")
+                missing = "subject" if self.subject is None else "text"
+                raise misplaced(missing, "Give either `template` (with `variables`), or `subject` and `text`")
             if self.variables is not None or self.locale is not None:
-                raise ValueError("`variables` and `locale` go with `template`")
+                surplus = "variables" if self.variables is not None else "locale"
+                raise misplaced(surplus, "`variables` and `locale` go with `template`")
         elif self.subject is not None or self.text is not None or self.html is not None:
-            raise ValueError("`template` and `subject`, `text` or `html` exclude each other")
+            raise misplaced("template", "`template` and `subject`, `text` or `html` exclude each other")
         if self.send_at and self.expires_at and self.expires_at <= self.send_at:
-            raise ValueError("`expires_at` must be later than `send_at`")
+            raise misplaced("expires_at", "`expires_at` must be later than `send_at`")
         return self
 
     def content(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import asyncpg
+import orjson
 import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -95,6 +96,8 @@ async def open_database(options: DatabaseOptions) -> Database:
         pool_size=5,
         max_overflow=5,
         pool_pre_ping=True,
+        # jsonb writes 1e300 as an integer of 301 digits. Python's reader makes an int of it that no answer can hold.
+        json_deserializer=orjson.loads,
     )
     return Database(pool, engine)
 

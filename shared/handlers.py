@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from . import problem
 
@@ -17,6 +18,7 @@ _OF_STATUS: dict[int, type[problem.Problem]] = {
     413: problem.PayloadTooLarge,
     415: problem.UnsupportedMediaType,
 }
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def install(app: FastAPI) -> None:
@@ -31,10 +33,19 @@ async def _own(_request: Request, error: Exception) -> Response:
     return error.response()
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = _OF_STATUS.get(error.status_code, problem.Problem)
-    return kind(error.detail if kind is not problem.Problem else "", headers=error.headers).response()
+    headers = error.headers
+    if kind is problem.MethodNotAllowed:
+        headers = {**(headers or {}), "Allow": ", ".join(_methods_at(request))}
+    return kind(error.detail if kind is not problem.Problem else "", headers=headers).response()
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Starlette names those of the first route at this path only; each of our routes has one."""
+    routes = request.app.routes
+    return [m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
@@ -66,6 +77,8 @@ def as_problem_error(entry: Any) -> dict[str, str]:
             "pointer": "",
             "detail": f"Not valid JSON: {entry.get('ctx', {}).get('error', 'syntax error')}",
         }
+    if entry["type"] == "misplaced":
+        path.append(entry["ctx"]["field"])
     return {"pointer": pointer(path), "detail": detail}
 
 

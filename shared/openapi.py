@@ -5,9 +5,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from . import problem
 from .problem import Problem
+from .web import Answer
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 # Any call can meet these: a body past the limit, an unknown query parameter, a fault of ours, a database that is away.
@@ -78,3 +82,11 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = with_problem  # type: ignore[method-assign] # FastAPI's documented way to extend the schema
+
+    async def document(_request: Request) -> Response:
+        return Answer(app.openapi())
+
+    # FastAPI's own answer lacks the newline at its end.
+    for place, route in enumerate(app.router.routes):
+        if isinstance(route, Route) and route.path == app.openapi_url:
+            app.router.routes[place] = Route(route.path, document, include_in_schema=False)

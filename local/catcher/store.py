@@ -106,6 +106,9 @@ class Store:
 
     def _submit(self, work: Work) -> "Future[Any]":
         done: Future[Any] = Future()
+        # From here on it cannot be canceled: a client that is killed after its dot would end the writing thread with
+        # it, and every mail after that would wait for ever.
+        done.set_running_or_notify_cancel()
         self._jobs.put((work, done))
         return done
 

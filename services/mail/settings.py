@@ -31,7 +31,7 @@ class Settings(ServiceSettings):
     mail_retry_base_seconds: float = Field(300, gt=0, description="Wait after a first temporary refusal; doubles")
     mail_retry_cap_seconds: float = Field(14_400, gt=0, description="Longest wait between attempts")
     mail_lease_seconds: float = Field(
-        30, gt=0, description="A worker that is silent for this long has lost the mails it holds; it renews in thirds"
+        15, gt=0, description="A worker that is silent for this long has lost the mails it holds; it renews in thirds"
     )
     mail_reply_timeout_seconds: float = Field(
         600, gt=0, description="Wait for the answer after the dot (RFC 5321 section 4.5.3.2.6)"

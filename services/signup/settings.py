@@ -18,7 +18,7 @@ class Settings(ServiceSettings):
     signup_token_keys: str = Field(
         "", description="Secrets that sign verification links, comma-separated; the first signs, all verify"
     )
-    signup_token_ttl_seconds: int = Field(259_200, ge=60, description="How long a verification link lives")
+    signup_token_ttl_seconds: int = Field(259_200, ge=1, description="How long a verification link lives")
     signup_mail_cooldown_seconds: int = Field(
         60, ge=0, description="At most one mail to an address in this time, when an anonymous caller can cause it"
     )
@@ -26,7 +26,7 @@ class Settings(ServiceSettings):
     mail_api_key: str = Field("", description="Signup's own key at the mail service, of its client `signup`")
     mail_timeout_seconds: float = Field(10, gt=0, description="Longest wait for an answer of the mail service")
     signup_lease_seconds: float = Field(
-        30, gt=0, description="An outbox row claimed this long ago is free again; longer than MAIL_TIMEOUT_SECONDS"
+        15, gt=0, description="An outbox row claimed this long ago is free again; longer than MAIL_TIMEOUT_SECONDS"
     )
     signup_relay_batch: int = Field(200, ge=1, le=500, description="Outbox rows in one request to the mail service")
     signup_poll_seconds: float = Field(1.0, gt=0, description="The outbox is looked at this often, woken or not")

@@ -7,7 +7,7 @@ import traceback
 
 from tests.support.databases import ROOT
 
-from . import delivery, growth, latency, recovery, relay, signup
+from . import delivery, enumeration, growth, latency, recovery, relay, signup
 from .load import generator
 from .report import Row, keep, machine, table
 from .sink import generator as sink_generator
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "latency": latency.run,
     "growth": growth.run,
     "recovery": recovery.run,
+    "enumeration": enumeration.run,
 }
 RESULTS = ROOT / "var" / "bench.json"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import report
+from tests.benchmarks import enumeration, report
 from tests.benchmarks.client import take_answer
 
 
@@ -44,3 +44,15 @@ def test_answers_are_taken_one_by_one_however_they_are_cut() -> None:
         assert take_answer(buffer) is None
     buffer += answer[-1:] + answer
     assert [take_answer(buffer), take_answer(buffer), take_answer(buffer)] == [b"202", b"202", None]
+
+
+def test_cliffs_delta_is_one_for_all_larger_and_nothing_for_the_same() -> None:
+    assert enumeration.cliffs_delta([3, 4], [1, 2]) == 1
+    assert enumeration.cliffs_delta([1, 2], [3, 4]) == -1
+    assert enumeration.cliffs_delta([1, 2, 2], [1, 2, 2]) == 0
+    assert enumeration.cliffs_delta([1, 3], [2, 2]) == 0
+
+
+def test_the_interval_holds_the_difference_and_not_zero_where_all_are_larger() -> None:
+    low, high = enumeration.interval_of_difference([float(n) for n in range(10, 30)], [float(n) for n in range(20)])
+    assert 0 < low <= 10 <= high < 20

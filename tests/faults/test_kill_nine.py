@@ -92,6 +92,16 @@ async def _until_more_are_sent(books: Books, like: str, more: int) -> None:
     )
 
 
+async def _nothing_is_left(books: Books, like: str) -> None:
+    unfinished = "SELECT count(*) FROM mails WHERE request_id LIKE $1 AND state NOT IN ('sent', 'uncertain')"
+    try:
+        await eventually(lambda: books.fetchval("mail", unfinished, like), lambda count: count == 0)
+    except TimeoutError:
+        rest = "SELECT state || coalesce(failure_reason, '') FROM mails WHERE request_id LIKE $1 AND state <> 'sent'"
+        one = await books.fetchval("mail", rest, like)
+        pytest.fail(f"still there, one of them {one}\n{books.stack.log_of('mail-worker')[-5000:]}")
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_killing_the_mail_worker_leaves_nothing_sending_and_no_copy_untold(books: Books, seed: int) -> None:
     """The ledger agrees with what the gateway holds: two copies only where the policy says so and the record too."""
@@ -114,10 +124,7 @@ async def test_killing_the_mail_worker_leaves_nothing_sending_and_no_copy_untold
         await _until_more_are_sent(books, f"{name}-%", draw.randrange(1, 200))
         books.stack.kill("mail-worker")
         books.stack.start("mail-worker")
-    unfinished = "SELECT count(*) FROM mails WHERE request_id LIKE $1 AND state NOT IN ('sent', 'uncertain')"
-    await eventually(
-        lambda: books.fetchval("mail", unfinished, f"{name}-%"), lambda count: count == 0, what="an empty queue"
-    )
+    await _nothing_is_left(books, f"{name}-%")
     page = (await books.catcher.get("/api/v1/messages", params={"limit": 1_000_000})).json()
     copies = Counter(message["To"][0]["Address"] for message in page["messages"])
     ledger = {mail["to"]["email"]: mail for mail in await books.mails(client="operator")}

@@ -1,6 +1,6 @@
 """The leases that this process holds, and their heartbeat.
 
-A lease is short (30 s) and the wait after the dot is long (10 min), so all of them are renewed together every third.
+A lease is short (15 s) and the wait after the dot is long (10 min), so all of them are renewed together every third.
 """
 
 import asyncio

@@ -27,7 +27,7 @@ Email = Annotated[str, Path(max_length=320)]
 
 
 class Suppress(Strict):
-    reason: Annotated[Line, Field(min_length=1, max_length=500)]
+    reason: Annotated[Line, Field(min_length=1, max_length=500)] = "Asked for by an operator"
 
 
 class Suppression(BaseModel):
@@ -69,10 +69,10 @@ async def list_suppressions(
     response_model=Suppression,
     responses=openapi.keyed(problem.UnsupportedMediaType) | {201: {"model": Suppression, "description": "New"}},
 )
-async def suppress(email: Email, body: Suppress, request: Request, principal: MayOperate) -> Response:
+async def suppress(email: Email, request: Request, principal: MayOperate, body: Suppress | None = None) -> Response:
     """Never mail this address again, for a reason. An address that is suppressed already keeps its first reason."""
     row, is_new = await suppressions.suppress(
-        _resources(request).database, _address(email), body.reason, principal.actor
+        _resources(request).database, _address(email), (body or Suppress()).reason, principal.actor
     )
     return Answer(row, 201 if is_new else 200)
 

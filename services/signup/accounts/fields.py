@@ -11,10 +11,13 @@ from shared.contract import plain_text
 
 # Longer than any address that can be mailed, even one written with A-labels; past it, nobody parses.
 LONGEST_EMAIL_INPUT = 320
+# Letters and a symbol by category, and blank all the same: the fillers of Hangul, and Braille's empty cell.
+_BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 def _visible(text: str) -> str:
-    if not any(unicodedata.category(char)[0] not in "ZC" for char in text):
+    # Separators, control and format characters show nothing; marks need something to stand on.
+    if not any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANKS for char in text):
         raise ValueError("Must not be blank")
     return text
 

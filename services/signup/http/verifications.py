@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import openapi, problem
+from shared.database import UNAVAILABLE
+from shared.log import get_logger
 from shared.web import Answer, StrictRoute
 
 from ..accounts.verify import Verification, resend, verify
@@ -16,6 +18,7 @@ from .schemas import Accepted, ResendRequest, VerificationRequest, Verified
 from .signups import ACCEPTED
 from .state import state_of
 
+_log = get_logger(__name__)
 router = APIRouter(route_class=StrictRoute, tags=["verifications"])
 
 _html = {"text/html": {"schema": {"type": "string"}}}
@@ -66,19 +69,26 @@ async def get_verify_page(token: _Token) -> Response:
 @router.post(
     "/verify/{token}",
     response_class=Response,
-    responses=openapi.problems(RateLimited)
+    responses=openapi.problems()
     | _page(200, "Verified, now or before")
     | _page(404, "The link is not known")
-    | _page(410, "The link has expired"),
+    | _page(410, "The link has expired")
+    | _page(429, "Too many requests from this address; `Retry-After` says when to try again")
+    | _page(503, "The service's database cannot be used right now"),
 )
 async def post_verify_page(request: Request, token: _Token) -> Response:
-    """What the page's button does."""
+    """What the page's button does. People are answered with pages; nobody should have to read a problem document."""
     try:
         outcome = await _verify(request, token)
     except TokenUnknown:
         return pages.render("unknown", 404)
     except TokenExpired:
         return pages.render("expired", 410)
+    except RateLimited as refusal:
+        return pages.render("busy", 429, refusal.headers)
+    except UNAVAILABLE as error:
+        _log.warning("database_unavailable", error=str(error) or type(error).__name__)
+        return pages.render("unavailable", 503, {"Retry-After": "1"})
     return pages.render(outcome)
 
 

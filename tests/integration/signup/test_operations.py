@@ -9,6 +9,7 @@ from services.signup.app import create_app
 from services.signup.ledger.upkeep import Heartbeat, Partitions
 from services.signup.settings import Settings
 from shared import problem
+from shared.ids import uuid7
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.signups import SignupBook
@@ -59,6 +60,10 @@ async def test_without_its_database_it_lives_is_not_ready_and_says_503(
         answer = await api.http.post("/v1/signups", json={"email": "bo@example.org", "name": "Bo"})
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert "127.0.0.1" not in answer.text
+        ring = api.app.state.signup.ring
+        page = await api.http.post(f"/verify/{ring.sign(uuid7(), ring.signing_key_id)}")
+        assert (page.status_code, page.headers["Retry-After"]) == (503, "1")
+        assert "<h1>This does not work right now</h1>" in page.text
 
 
 async def test_history_is_found_by_subject_by_relation_and_by_kind(signup_api: Api, book: SignupBook) -> None:

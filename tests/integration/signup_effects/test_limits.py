@@ -57,6 +57,16 @@ async def test_every_way_to_write_without_a_key_is_counted_in_one_place_and_read
         assert (await api.http.get("/verify/x")).status_code == 200
 
 
+async def test_who_presses_the_button_too_often_is_told_on_a_page(limited: Limited) -> None:
+    async with limited(signup_limit_per_ip="1/minute") as api:
+        assert (await api.http.post("/verify/x")).status_code == 404
+        refused = await api.http.post("/verify/x")
+    assert (refused.status_code, refused.headers["content-type"]) == (429, "text/html; charset=utf-8")
+    assert "Too many attempts" in refused.text
+    assert 1 <= int(refused.headers["retry-after"]) <= 61
+    assert refused.headers["referrer-policy"] == "no-referrer"
+
+
 async def test_a_caller_with_a_key_is_never_refused(limited: Limited) -> None:
     async with limited() as api:
         key = await api.key("shop", "signups:write")

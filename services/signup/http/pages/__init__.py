@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,9 @@ _FOLDER = Path(__file__).parent
 
 @cache
 def _environment() -> Environment:
-    return Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
+    return Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
 
 
 @cache
@@ -36,7 +39,7 @@ def _headers() -> dict[str, str]:
     }
 
 
-def render(page: str, status: int = 200) -> Response:
+def render(page: str, status: int = 200, more_headers: Mapping[str, str] | None = None) -> Response:
     """The page `<page>.html`. Pages say nothing about who is looking, so they take no values."""
     html = _environment().get_template(f"{page}.html").render(style=_style())
-    return Response(html, status, _headers(), media_type="text/html")
+    return Response(html, status, {**_headers(), **(more_headers or {})}, media_type="text/html")

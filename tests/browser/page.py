@@ -1,0 +1,136 @@
+"""One page in Chromium: what a person does with it, and what can be seen of it."""
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .chromium import Chromium
+
+_KEYS = {
+    "Tab": {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9},
+    "Enter": {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
+}
+# WCAG 2.2 contrast of each text with the first background that is painted behind it, and the text.
+_CONTRASTS = """
+(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = colour => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = colour => rgba(colour).slice(0, 3).map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = node => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (rgba(colour)[3] === 255) return colour;
+    }
+    return matchMedia('(prefers-color-scheme: dark)').matches ? '#121212' : '#ffffff';
+  };
+  return [...document.querySelectorAll('h1, p, button')].map(node => {
+    const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
+    return [node.textContent.trim(), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+  });
+})()
+"""
+
+
+class Page:
+    """Made by `Chromium.page()`. Every navigation is over, and loaded, when its method returns."""
+
+    def __init__(self, browser: "Chromium", session: str, width: int, height: int) -> None:
+        self._browser = browser
+        self._session = session
+        for domain in ("Page", "Network", "Log"):
+            self._call(f"{domain}.enable")
+        self._call("Emulation.setFocusEmulationEnabled", enabled=True)
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < height
+        )
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        return self._browser.call(method, self._session, **parameters)
+
+    def _loaded(self) -> None:
+        self._browser.wait_for("Page.loadEventFired", self._session)
+
+    def without_scripts(self) -> None:
+        self._call("Emulation.setScriptExecutionDisabled", value=True)
+
+    def dark(self) -> None:
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+
+    def open(self, url: str) -> None:
+        self._call("Page.navigate", url=url)
+        self._loaded()
+
+    def reload(self) -> None:
+        self._call("Page.reload")
+        self._loaded()
+
+    def back(self) -> None:
+        history = self._call("Page.getNavigationHistory")
+        self._call("Page.navigateToHistoryEntry", entryId=history["entries"][history["currentIndex"] - 1]["id"])
+        self._loaded()
+
+    def press_button(self) -> None:
+        """With the mouse, in its middle."""
+        x, y, width, height = self.box("button")
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call(
+                "Input.dispatchMouseEvent",
+                type=kind, x=x + width / 2, y=y + height / 2, button="left", clickCount=1,
+            )  # fmt: skip
+        self._loaded()
+
+    def press_key(self, name: str) -> None:
+        self._call("Input.dispatchKeyEvent", type="keyDown", **_KEYS[name])
+        self._call("Input.dispatchKeyEvent", type="keyUp", **_KEYS[name])
+
+    def press_enter_to_go_on(self) -> None:
+        self.press_key("Enter")
+        self._loaded()
+
+    def evaluate(self, expression: str) -> Any:
+        """What an expression of the tests' own is worth in the page."""
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def box(self, selector: str) -> tuple[float, float, float, float]:
+        """Left, top, width, height in CSS pixels, from the layout: it needs no script."""
+        root = self._call("DOM.getDocument")["root"]["nodeId"]
+        node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        assert node, f"the page has no {selector}"
+        left, top, right, _, _, bottom, *_ = self._call("DOM.getBoxModel", nodeId=node)["model"]["border"]
+        return left, top, right - left, bottom - top
+
+    def roles(self) -> list[tuple[str, str]]:
+        """Role and name of whatever a screen reader would say, in its order."""
+        nodes = self._call("Accessibility.getFullAXTree")["nodes"]
+        return [
+            (node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")
+        ]
+
+    def headings(self) -> list[str]:
+        return [name for role, name in self.roles() if role == "heading"]
+
+    def buttons(self) -> list[str]:
+        return [name for role, name in self.roles() if role == "button"]
+
+    def answer(self) -> tuple[int, dict[str, str]]:
+        """Status and headers, by their lower-case names, of the newest document."""
+        seen = self._browser.take("Network.responseReceived", self._session)
+        response = [event for event in seen if event["type"] == "Document"][-1]["response"]
+        return response["status"], {name.lower(): value for name, value in response["headers"].items()}
+
+    def complaints(self) -> list[str]:
+        """What the browser wrote on its console, like breaches of the content security policy."""
+        return [event["entry"]["text"] for event in self._browser.take("Log.entryAdded", self._session)]
+
+    def contrasts(self) -> list[tuple[str, float]]:
+        return [(text, ratio) for text, ratio in self.evaluate(_CONTRASTS)]
+
+    def screenshot(self) -> bytes:
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])

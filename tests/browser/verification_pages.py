@@ -1,0 +1,249 @@
+"""The pages behind the link of a verification mail, as people meet them: with the real product and the real mail.
+
+Not named test_*: `make test` must not find it, because it needs Chromium.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import Books, eventually
+
+from .chromium import Chromium
+from .page import Page
+
+CONFIRM = "Confirm your address"
+VERIFIED = "Your address is confirmed"
+ALREADY = "Your address was confirmed already"
+EXPIRED = "This link has expired"
+UNKNOWN = "This link does not work"
+BUSY = "Too many attempts just now"
+UNAVAILABLE = "This does not work right now"
+BUTTON = "Confirm my address"
+AGAIN = "Try again"
+PHONE = {"width": 390, "height": 844}
+# WCAG 2.2: 1.4.3 asks for 4.5; 2.5.5 for a target of 44 CSS pixels.
+LEAST_CONTRAST = 4.5
+LEAST_TARGET = 44
+
+
+async def link_for(books: Books, email: str) -> str:
+    """Sign up, and read the link in the mail that comes."""
+    assert (await books.sign_up(email)).status_code == 202
+    (caught,) = await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail")
+    text: str = (await books.catcher.get(f"/api/v1/message/{caught['ID']}")).json()["Text"]
+    (link,) = [word for word in text.split() if "/verify/" in word]
+    return link
+
+
+async def status(books: Books, email: str) -> str:
+    found: str = (await books.user(email))["status"]
+    return found
+
+
+def shows(page: Page, heading: str, code: int, *, buttons: tuple[str, ...] = ()) -> None:
+    """What holds for every page, and that it is this one."""
+    assert page.headings() == [heading], "one h1 and no other heading"
+    assert tuple(page.buttons()) == buttons
+    assert page.evaluate("[document.documentElement.lang, document.title]") == ["en", heading]
+    assert page.evaluate("document.querySelectorAll('h1').length") == 1
+    seen, headers = page.answer()
+    assert seen == code
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert headers["cache-control"] == "no-store"
+    # The browser tells of an answer of 4xx on its console, and that is all it may tell.
+    assert [said for said in page.complaints() if f"status of {code} " not in said] == []
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") != "none", "the style applies"
+    low = [(text, ratio) for text, ratio in page.contrasts() if ratio < LEAST_CONTRAST]
+    assert low == []
+
+
+def fits(page: Page, width: int) -> None:
+    assert page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [width, width], (
+        "no scrolling sideways"
+    )
+
+
+async def test_opening_and_reloading_verify_nothing_and_pressing_does_once(
+    books: Books, browser: Chromium, screenshots: Path
+) -> None:
+    email = "open@browser.example"
+    link = await link_for(books, email)
+    page = browser.page()
+
+    page.open(link)
+    shows(page, CONFIRM, 200, buttons=(BUTTON,))
+    (screenshots / "open.png").write_bytes(page.screenshot())
+    assert await status(books, email) == "pending"
+
+    page.reload()
+    shows(page, CONFIRM, 200, buttons=(BUTTON,))
+    (screenshots / "reload.png").write_bytes(page.screenshot())
+    assert await status(books, email) == "pending"
+
+    page.press_button()
+    shows(page, VERIFIED, 200)
+    (screenshots / "press.png").write_bytes(page.screenshot())
+    assert await status(books, email) == "verified"
+
+    page.back()
+    assert page.buttons() == [BUTTON]
+    page.press_button()
+    shows(page, ALREADY, 200)
+    (screenshots / "press-again.png").write_bytes(page.screenshot())
+    assert await status(books, email) == "verified"
+
+    await eventually(lambda: books.caught(email), lambda found: len(found) == 2, what="the welcome mail")
+    told = await books.fetchval(
+        "signup", "SELECT count(*) FROM history WHERE kind = 'user.verified' AND subject = $1",
+        (await books.user(email))["id"],
+    )  # fmt: skip
+    assert told == 1
+
+
+async def test_the_link_of_a_verified_address_opens_again_and_ends_kindly(books: Books, browser: Chromium) -> None:
+    link = await link_for(books, "twice@browser.example")
+    for heading in (VERIFIED, ALREADY):
+        page = browser.page()  # another browser, another day
+        page.open(link)
+        shows(page, CONFIRM, 200, buttons=(BUTTON,))
+        page.press_button()
+        shows(page, heading, 200)
+
+
+async def test_reloading_the_answer_sends_the_form_again_and_ends_kindly(books: Books, browser: Chromium) -> None:
+    link = await link_for(books, "resubmit@browser.example")
+    page = browser.page()
+    page.open(link)
+    page.press_button()
+    page.reload()
+    shows(page, ALREADY, 200)
+
+
+async def test_a_link_that_is_too_old_says_what_to_do(books: Books, browser: Chromium, screenshots: Path) -> None:
+    email = "expired@browser.example"
+    link = await link_for(books, email)
+    user = (await books.user(email))["id"]
+    for table in ("outbox", "outbox_settled"):  # wherever its row is by now
+        await books.execute(
+            "signup",
+            f"UPDATE {table} SET payload = jsonb_set(payload, '{{link,ttl_seconds}}', '0') "
+            "WHERE user_id = $1 AND effect = 'mail'",
+            user,
+        )
+    page = browser.page()
+    page.open(link)
+    page.press_button()
+    shows(page, EXPIRED, 410)
+    (screenshots / "expired.png").write_bytes(page.screenshot())
+    assert await status(books, email) == "pending"
+
+
+async def test_a_link_that_nobody_was_sent_says_what_to_do(books: Books, browser: Chromium, screenshots: Path) -> None:
+    page = browser.page()
+    page.open(f"{books.stack.signup_url}/verify/no-such-token")
+    page.press_button()
+    shows(page, UNKNOWN, 404)
+    (screenshots / "unknown.png").write_bytes(page.screenshot())
+
+
+async def test_with_the_database_gone_it_says_so_and_trying_again_verifies_once_it_is_back(
+    books: Books, browser: Chromium, screenshots: Path
+) -> None:
+    email = "unavailable@browser.example"
+    link = await link_for(books, email)
+    page = browser.page()
+    page.open(link)
+    books.stack.kill_server("postgres")
+    page.press_button()
+    shows(page, UNAVAILABLE, 503, buttons=(AGAIN,))
+    (screenshots / "unavailable.png").write_bytes(page.screenshot())
+    await books.stack.heal()
+    page.press_button()
+    shows(page, VERIFIED, 200)
+    assert await status(books, email) == "verified"
+
+
+async def test_whoever_presses_too_often_is_asked_to_wait(books: Books, browser: Chromium, screenshots: Path) -> None:
+    stack = books.stack
+    stack.terminate("signup-api")
+    stack.start("signup-api", SIGNUP_LIMIT_PER_IP="1/minute")
+    await stack.heal()
+    try:
+        page = browser.page()
+        page.open(f"{stack.signup_url}/verify/no-such-token")
+        page.press_button()
+        shows(page, UNKNOWN, 404)
+        page.back()
+        page.press_button()
+        shows(page, BUSY, 429, buttons=(AGAIN,))
+        (screenshots / "busy.png").write_bytes(page.screenshot())
+    finally:
+        stack.terminate("signup-api")  # the next one starts it without a limit
+        await stack.heal()
+
+
+async def test_on_a_phone_it_fits_and_the_button_can_be_hit(books: Books, browser: Chromium, screenshots: Path) -> None:
+    link = await link_for(books, "phone@browser.example")
+    page = browser.page(**PHONE)
+    page.open(link)
+    shows(page, CONFIRM, 200, buttons=(BUTTON,))
+    fits(page, PHONE["width"])
+    left, top, width, height = page.box("button")
+    assert height >= LEAST_TARGET
+    assert width >= LEAST_TARGET
+    assert left >= 0
+    assert left + width <= PHONE["width"]
+    assert top + height <= PHONE["height"], "seen without scrolling"
+    (screenshots / "phone.png").write_bytes(page.screenshot())
+    page.press_button()
+    shows(page, VERIFIED, 200)
+    fits(page, PHONE["width"])
+
+
+@pytest.mark.parametrize("width", [320, 1600])
+async def test_it_fits_the_narrowest_and_the_widest_screens(books: Books, browser: Chromium, width: int) -> None:
+    page = browser.page(width=width, height=800)
+    page.open(f"{books.stack.signup_url}/verify/no-such-token")
+    fits(page, width)
+    page.press_button()
+    fits(page, width)
+
+
+async def test_it_can_be_read_in_the_dark(books: Books, browser: Chromium, screenshots: Path) -> None:
+    page = browser.page()
+    page.dark()
+    page.open(f"{books.stack.signup_url}/verify/no-such-token")
+    shows(page, CONFIRM, 200, buttons=(BUTTON,))
+    (screenshots / "dark.png").write_bytes(page.screenshot())
+
+
+async def test_it_works_without_scripts(books: Books, browser: Chromium) -> None:
+    email = "noscript@browser.example"
+    link = await link_for(books, email)
+    page = browser.page()
+    page.without_scripts()
+    page.open("data:text/html,<h1>on</h1><script>document.querySelector('h1').textContent = 'off'</script>")
+    assert page.headings() == ["on"], "scripts are off"
+    page.open(link)
+    assert (page.headings(), page.buttons()) == ([CONFIRM], [BUTTON])
+    page.press_button()
+    assert page.headings() == [VERIFIED]
+    assert await status(books, email) == "verified"
+
+
+async def test_it_works_by_keyboard_alone_and_shows_where_one_is(
+    books: Books, browser: Chromium, screenshots: Path
+) -> None:
+    email = "keyboard@browser.example"
+    link = await link_for(books, email)
+    page = browser.page()
+    page.open(link)
+    page.press_key("Tab")
+    assert page.evaluate("document.activeElement.textContent") == BUTTON, "the first thing that Tab finds"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    (screenshots / "keyboard.png").write_bytes(page.screenshot())
+    page.press_enter_to_go_on()
+    shows(page, VERIFIED, 200)
+    assert await status(books, email) == "verified"

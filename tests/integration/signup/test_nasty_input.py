@@ -1,0 +1,171 @@
+"""What POST /v1/signups takes and refuses, on purpose. Each table is one test: pytest shows the rows that differ.
+
+Refused means a problem that names the place and says why, and not a row left behind.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from services.mail.intake.render import Templates
+from tests.support.apis import Api
+from tests.support.nasty import (
+    ADDRESSES_REFUSED,
+    ADDRESSES_TAKEN,
+    METADATA_TAKEN,
+    NAMES_REFUSED,
+    NAMES_TAKEN,
+    WRONG_METADATA,
+    WRONG_SHAPES,
+)
+from tests.support.signups import SignupBook
+
+BO = {"email": "bo@example.org", "name": "Bo"}
+
+
+async def refusals(api: Api, bodies: Mapping[Any, tuple[bytes, str, str]]) -> dict[Any, str]:
+    """What was not refused as it should be, and what was answered instead; each body with the place and the reason."""
+    wrong = {}
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "k"}
+    for label, (body, pointer, reason) in bodies.items():
+        answer = await api.http.post("/v1/signups", content=body, headers=headers)
+        errors = answer.json().get("errors", [])
+        is_problem = answer.status_code == 422 and answer.headers["Content-Type"] == "application/problem+json"
+        if not is_problem or not any(e["pointer"] == pointer and reason in e["detail"] for e in errors):
+            wrong[label] = answer.text
+    return wrong
+
+
+async def test_addresses_are_taken_as_they_can_be_mailed_and_compared_by_their_key(
+    signup_api: Api, book: SignupBook
+) -> None:
+    taken = {}
+    for typed in ADDRESSES_TAKEN:
+        await book.run("DELETE FROM outbox")
+        await book.run("DELETE FROM users")
+        answer = await signup_api.http.post("/v1/signups", json=BO | {"email": typed})
+        user = await book.row("users") if answer.status_code == 202 else {"email": answer.text, "email_key": ""}
+        taken[typed] = (user["email"], user["email_key"])
+    assert taken == ADDRESSES_TAKEN
+
+
+async def test_addresses_that_cannot_be_mailed_or_seen_are_refused_with_the_reason(
+    signup_api: Api, book: SignupBook
+) -> None:
+    bodies = {
+        email: (orjson.dumps(BO | {"email": email}), "/email", reason) for email, reason in ADDRESSES_REFUSED.items()
+    }
+    assert await refusals(signup_api, bodies) == {}
+    assert set((await book.counts()).values()) == {0}
+
+
+async def test_a_refusal_does_not_repeat_the_address(signup_api: Api) -> None:
+    for email in ("astrid bo@example.org", "bo@astrid\U0001f600.example", "bo@xn--astrid-8v74e.example"):
+        refused = await signup_api.http.post("/v1/signups", json=BO | {"email": email})
+        assert refused.status_code == 422
+        assert "astrid" not in refused.text
+
+
+async def test_names_are_taken_as_they_are_typed_but_for_space_around_them(signup_api: Api, book: SignupBook) -> None:
+    taken = {}
+    for number, typed in enumerate(NAMES_TAKEN):
+        email = f"p{number}@example.org"
+        await signup_api.http.post("/v1/signups", json={"email": email, "name": typed})
+        (user,) = await book.rows("users", email=email) or [{"id": None, "name": "refused"}]
+        (owed,) = await book.rows("outbox", user_id=user["id"]) or [{"payload": {"to": {"name": "refused"}}}]
+        assert user["name"] == owed["payload"]["to"]["name"]
+        taken[typed] = user["name"]
+    assert taken == NAMES_TAKEN
+
+
+async def test_names_that_show_nothing_or_could_forge_a_line_are_refused(signup_api: Api, book: SignupBook) -> None:
+    bodies = {name: (orjson.dumps(BO | {"name": name}), "/name", reason) for name, reason in NAMES_REFUSED.items()}
+    assert await refusals(signup_api, bodies) == {}
+    assert set((await book.counts()).values()) == {0}
+
+
+async def test_a_name_that_looks_like_a_program_is_only_text_in_the_mail(signup_api: Api, book: SignupBook) -> None:
+    name = "<img src=x onerror=alert(1)> & {{ 7 * 7 }} \"'"
+    await signup_api.http.post("/v1/signups", json=BO | {"name": name})
+    owed = (await book.row("outbox"))["payload"]["to"]["name"]
+    variables = {"name": owed, "link": "https://signup.example/verify/x", "expires_in_hours": 72}
+    mail = Templates.load().render("verification", "en", variables)
+    assert "&lt;img src=x onerror=alert(1)&gt; &amp; {{ 7 * 7 }} &#34;&#39;" in mail.html
+    assert "<img" not in mail.html
+    assert name in mail.text
+
+
+async def test_metadata_comes_back_as_it_was_given(signup_api: Api) -> None:
+    shown = {}
+    async with await signup_api.as_client("shop", ["signups:write", "users:read"]) as client:
+        for number, (label, metadata) in enumerate(METADATA_TAKEN.items()):
+            await client.post(
+                "/v1/signups", json={"email": f"p{number}@example.org", "name": "Bo", "metadata": metadata}
+            )
+            found = await client.get("/v1/users", params={"email": f"p{number}@example.org"})
+            shown[label] = found.json()["items"][0]["metadata"]
+    assert shown == METADATA_TAKEN | {"null": {}}
+
+
+async def test_an_integer_past_64_bits_is_kept_as_the_nearest_double(signup_api: Api) -> None:
+    body = b'{"email": "bo@example.org", "name": "Bo", "metadata": {"a": 18446744073709551617}}'
+    async with await signup_api.as_client("shop", ["signups:write"]) as client:
+        created = await client.post("/v1/signups", content=body, headers={"Content-Type": "application/json"})
+    assert created.json()["metadata"] == {"a": 2.0**64}, "what RFC 8259 section 6 tells senders to expect"
+
+
+async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, book: SignupBook) -> None:
+    body = b'{"email": "al@example.org", "email": "bo@example.org", "name": "Al", "name": "Bo"}'
+    answer = await signup_api.http.post("/v1/signups", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 202
+    user = await book.row("users")
+    assert (user["email"], user["name"]) == ("bo@example.org", "Bo")
+
+
+async def test_bodies_of_another_shape_are_refused_at_the_place_that_is_wrong(
+    signup_api: Api, book: SignupBook
+) -> None:
+    bodies = {body[:80]: (body, *expected) for body, expected in WRONG_SHAPES.items()}
+    for metadata, expected in WRONG_METADATA.items():
+        whole = b'{"email": "bo@example.org", "name": "Bo", "metadata": ' + metadata + b"}"
+        bodies[b"metadata: " + metadata[:60]] = (whole, *expected)
+    assert await refusals(signup_api, bodies) == {}
+    assert set((await book.counts()).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 202),
+        ("Application/JSON; charset=utf-8", 202),
+        ("application/signup+json", 202),
+        ("", 415),
+        ("text/plain", 415),
+        ("text/json", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/jsonp", 415),
+        ("multipart/form-data; boundary=application/json", 415),
+    ],
+)
+async def test_a_body_that_does_not_say_that_it_is_json_is_not_read(
+    signup_api: Api, book: SignupBook, content_type: str, status: int
+) -> None:
+    answer = await signup_api.http.post("/v1/signups", content=orjson.dumps(BO), headers={"Content-Type": content_type})
+    assert answer.status_code == status
+    assert (await book.counts())["users"] == (1 if status == 202 else 0)
+    if status == 415:
+        assert answer.json()["errors"] == [{"header": "Content-Type", "detail": "Must be application/json"}]
+
+
+async def test_a_body_that_is_too_long_is_refused_with_or_without_its_length(signup_api: Api, book: SignupBook) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(70):
+            yield b" " * 1000
+
+    for content in (b" " * 70_000, chunks()):
+        headers = {"Content-Type": "application/json"}
+        refused = await signup_api.http.post("/v1/signups", content=content, headers=headers)
+        assert (refused.status_code, refused.json()["type"]) == (413, "/problems/payload-too-large")
+    assert set((await book.counts()).values()) == {0}

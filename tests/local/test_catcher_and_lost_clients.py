@@ -1,0 +1,25 @@
+"""A client that is killed between its dot and the answer takes nothing else with it."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from local.catcher.message import Envelope
+from local.catcher.store import Store
+
+ENVELOPE = Envelope("a@x.example", ("b@x.example",))
+
+
+async def test_the_next_mail_is_kept_although_the_sender_of_one_before_vanished(tmp_path: Path) -> None:
+    store = Store(tmp_path / "mails.sqlite3")
+    try:
+        for _ in range(20):
+            waiting = asyncio.ensure_future(store.add(b"Subject: lost\r\n\r\n", ENVELOPE))
+            await asyncio.sleep(0)  # it is with the writing thread now
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+        async with asyncio.timeout(10):
+            await store.add(b"Subject: kept\r\n\r\n", ENVELOPE)
+    finally:
+        store.close()
