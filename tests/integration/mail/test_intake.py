@@ -124,7 +124,7 @@ NASTY: dict[str, tuple[dict[str, Any], str]] = {
     "a header name with a line break": ({"headers": {"X-A\r\nBcc": "b@x.example"}}, "/headers"),
     "a header value with a line break": ({"headers": {"X-A": "1\r\nBcc: b"}}, "/headers/X-A"),
     "an unknown field": ({"cc": "b@x.example"}, "/cc"),
-    "template and text at once": ({"template": "welcome"}, ""),
+    "template and text at once": ({"template": "welcome"}, "/template"),
     "a time without an offset": ({"send_at": "2026-01-01T00:00:00"}, "/send_at"),
     "an expiry in the past": ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
     "too long a request ID": ({"request_id": "x" * 256}, "/request_id"),
