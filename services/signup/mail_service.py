@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Val
 from shared.correlation import Correlation
 from shared.ids import UUID, uuid7
 
+from . import mail_client
 from .outbox.entry import PeerFaultError
 from .settings import Settings
 
@@ -96,12 +97,7 @@ class MailService:
 
     @classmethod
     def connect(cls, settings: Settings) -> "MailService":
-        client = httpx.AsyncClient(
-            base_url=settings.mail_url,
-            headers={"Authorization": f"Bearer {settings.mail_api_key}", "Content-Type": "application/json"},
-            timeout=settings.mail_timeout_seconds,
-            trust_env=False,  # a neighbour is not reached through a proxy
-        )
+        client = mail_client.connect(settings)
         return cls(client, timeout_seconds=settings.mail_timeout_seconds)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from shared.alert_mail import AlertNotSentError, Letter
 from shared.contract import MAX_LOOKUP
 from shared.correlation import current
 
+from .. import mail_client
 from ..settings import Settings
 
 _PATIENCE_SECONDS = 3.0
@@ -33,12 +34,7 @@ class MailSide:
 
     @classmethod
     def connect(cls, settings: Settings) -> "MailSide":
-        client = httpx.AsyncClient(
-            base_url=settings.mail_url,
-            headers={"Authorization": f"Bearer {settings.mail_api_key}", "Content-Type": "application/json"},
-            timeout=_PATIENCE_SECONDS,
-            trust_env=False,  # a neighbour is not reached through a proxy
-        )
+        client = mail_client.connect(settings, timeout_seconds=_PATIENCE_SECONDS)
         return cls(client)
 
     async def close(self) -> None:

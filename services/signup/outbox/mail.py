@@ -16,6 +16,7 @@ from shared.contract import BatchAnswer, BatchResult, MailProblem
 from shared.correlation import Correlation
 from shared.ids import UUID, uuid7
 
+from .. import mail_client
 from ..accounts.token import TokenRing, UnknownSigningKeyError
 from ..settings import Settings
 from .entry import Done, Entry, Outcome, PeerFaultError, Refused, TryLater
@@ -39,12 +40,7 @@ class MailEffect:
 
     @classmethod
     def connect(cls, settings: Settings, ring: TokenRing) -> "MailEffect":
-        client = httpx.AsyncClient(
-            base_url=settings.mail_url,
-            headers={"Authorization": f"Bearer {settings.mail_api_key}", "Content-Type": "application/json"},
-            timeout=settings.mail_timeout_seconds,
-            trust_env=False,  # a neighbour is not reached through a proxy
-        )
+        client = mail_client.connect(settings)
         return cls(client, ring, timeout_seconds=settings.mail_timeout_seconds)
 
     async def close(self) -> None:

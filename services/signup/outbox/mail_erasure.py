@@ -10,6 +10,7 @@ import orjson
 from shared.correlation import Correlation
 from shared.ids import UUID, uuid7
 
+from .. import mail_client
 from ..settings import Settings
 from .entry import Done, Entry, Outcome, PeerFaultError, Refused, TryLater
 from .events import Event
@@ -32,12 +33,7 @@ class MailErasureEffect:
 
     @classmethod
     def connect(cls, settings: Settings) -> "MailErasureEffect":
-        client = httpx.AsyncClient(
-            base_url=settings.mail_url,
-            headers={"Authorization": f"Bearer {settings.mail_api_key}", "Content-Type": "application/json"},
-            timeout=settings.mail_timeout_seconds,
-            trust_env=False,  # a neighbour is not reached through a proxy
-        )
+        client = mail_client.connect(settings)
         return cls(client, timeout_seconds=settings.mail_timeout_seconds)
 
     async def close(self) -> None:

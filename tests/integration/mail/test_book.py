@@ -152,3 +152,9 @@ async def test_correlation_goes_from_the_request_into_the_book_and_back_to_the_c
     assert answer.headers["traceparent"] == trace
     (entry,) = (await client.get("/audit/history?subject=one")).json()["items"]
     assert entry["correlation_id"] == "my-request-7"
+
+
+async def test_a_method_that_is_not_there_is_answered_with_all_that_are(client: httpx.AsyncClient) -> None:
+    answer = await client.patch("/v1/mails")
+    assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+    assert set(answer.headers["Allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
