@@ -30,6 +30,7 @@ class ClaimedMail:
     # The database's clock, and this process' own at the same moment.
     claimed_at: datetime
     claimed_monotonic: float
+    traceparent: str | None
 
     def now(self) -> datetime:
         """The database's time, as far as this process can tell."""
@@ -74,4 +75,4 @@ def _claimed(row: Record, here: float) -> ClaimedMail:
         row["html"],
         orjson.loads(row["headers"]),
     )
-    return ClaimedMail(row["id"], row["lease"], standing, content, row["now"], here)
+    return ClaimedMail(row["id"], row["lease"], standing, content, row["now"], here, row["traceparent"])

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from shared.database import Pool
 from shared.log import get_logger
+from shared.tracing import OFF, Tracing
 
 from .claim import ClaimedMail, claim_due
 from .gateways.failover import Gateways
@@ -19,6 +20,7 @@ from .leases import Leases
 from .mail import RetryPolicy, decide_next
 from .message import Content, build, envelope_address, needs_smtputf8
 from .recorder import Ending, Recorder, Transmission
+from .spans import tell_attempt
 from .verdict import Outcome, Step, Verdict, interrupted, own_fault, unsendable
 
 _log = get_logger(__name__)
@@ -43,7 +45,7 @@ class Delivery:
 
     name = "delivery"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - collaborators, each its own
         self,
         pool: Pool,
         gateways: Gateways,
@@ -54,6 +56,7 @@ class Delivery:
         lease_seconds: float,
         wake: asyncio.Event,
         bounce_domain: str = "",
+        tracing: Tracing = OFF,
     ) -> None:
         self._pool = pool
         self._gateways = gateways
@@ -63,6 +66,7 @@ class Delivery:
         self._lease_seconds = lease_seconds
         self._wake = wake
         self._bounce_domain = bounce_domain
+        self._tracing = tracing
         self._places = gateways.connections * _PLACES_PER_CONNECTION
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
@@ -114,6 +118,8 @@ class Delivery:
             gateway, verdict = None, broken if attempt.may_have_left else own_fault("delivery broke")
         attempt.ended = True
         await self._settle(mail, gateway, verdict)
+        if self._tracing.on:
+            tell_attempt(self._tracing, mail, gateway, verdict, may_have_left=attempt.may_have_left)
 
     async def _send(self, mail: ClaimedMail, attempt: _Attempt) -> tuple[str | None, Verdict]:
         async def about_to_transmit(gateway: str) -> bool:

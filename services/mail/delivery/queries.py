@@ -110,7 +110,7 @@ started AS (
 {_CLOSED}
 SELECT p.id, p.becomes, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_doubt, p.expires_at, now() AS now,
        p.message_id, p.accepted_at, p.to_email, p.to_name, c.sender_email, c.sender_name, c.reply_to_email,
-       c.reply_to_name, c.subject, c.text, c.html, c.headers
+       c.reply_to_name, c.subject, c.text, c.html, c.headers, p.traceparent
 FROM picked p
 LEFT JOIN leased l ON l.mail_id = p.id
 LEFT JOIN LATERAL (SELECT * FROM contents WHERE mail_id = p.id AND p.becomes = 'sending' OFFSET 0) c ON true
@@ -237,10 +237,10 @@ taken AS (
 ),
 attempt AS (
     UPDATE attempts a SET lease = t.lease FROM taken t WHERE a.mail_id = t.mail_id AND a.n = t.attempt
-    RETURNING a.mail_id, a.phase, a.gateway
+    RETURNING a.mail_id, a.phase, a.gateway, extract(epoch FROM now() - a.claimed_at)::float8 AS seconds
 )
 SELECT t.mail_id, t.lease, t.attempt, a.phase, a.gateway, m.attempts, m.on_uncertain, m.expires_at, now() AS now,
-       {_IN_DOUBT} AS in_doubt
+       {_IN_DOUBT} AS in_doubt, m.traceparent, a.seconds
 FROM taken t JOIN mails m ON m.id = t.mail_id LEFT JOIN attempt a ON a.mail_id = t.mail_id
 """
 

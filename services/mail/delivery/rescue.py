@@ -7,10 +7,12 @@ from uuid import UUID
 
 from shared.database import Pool, Record
 from shared.log import get_logger
+from shared.tracing import OFF, Tracing
 
 from . import queries
 from .mail import Phase, RetryPolicy, Standing, decide_next
 from .recorder import Ending, Recorder
+from .spans import tell_rescued
 from .verdict import Outcome, Verdict, own_fault
 
 _log = get_logger(__name__)
@@ -37,6 +39,7 @@ class Rescue:
         lease_seconds: float,
         grace_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        tracing: Tracing = OFF,
     ) -> None:
         self._pool = pool
         self._recorder = recorder
@@ -44,6 +47,7 @@ class Rescue:
         self._lease_seconds = lease_seconds
         self._grace_seconds = grace_seconds
         self._clock = clock
+        self._tracing = tracing
         self._seen: dict[tuple[UUID, UUID], float] = {}
         self.rescued = 0
 
@@ -71,6 +75,7 @@ class Rescue:
                 _log.warning(
                     "mail_rescued", mail_id=str(row["mail_id"]), phase=row["phase"], state=ending.settlement.state
                 )
+                tell_rescued(self._tracing, row, ending)
 
     def _ending(self, row: Record) -> Ending:
         standing = Standing(row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"])

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from shared.database import Pool
 from shared.ids import UUID
+from shared.tracing import OFF, Tracing
 
 from ..accounts.token import TokenRing
 from ..errors import ConfigurationError
@@ -44,6 +45,7 @@ class Means:
     settings: Settings
     ring: TokenRing
     pool: Pool
+    tracing: Tracing = OFF
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Kind:
 
 _KINDS = (
     # Two: while one batch is in the mail service, the other is claimed or settled.
-    Kind("mail", lambda means: MailEffect.connect(means.settings, means.ring), relays=2),
+    Kind("mail", lambda means: MailEffect.connect(means.settings, means.ring, means.tracing), relays=2),
     Kind("stats", lambda _: StatsEffect(), StatsEffect.owed_for, optional=True),
     Kind("cache", lambda means: CacheEffect.connect(means.settings, means.pool), CacheEffect.owed_for, optional=True),
     Kind("erase_mail", lambda means: MailErasureEffect.connect(means.settings), MailErasureEffect.owed_for),

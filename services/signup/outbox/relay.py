@@ -4,8 +4,10 @@ What the other side says about a row settles that row. When it says nothing, the
 as they were (P9).
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -13,10 +15,12 @@ from shared.breaker import Breaker, BreakerState
 from shared.database import Pool
 from shared.ids import UUID, uuid7
 from shared.log import get_logger
+from shared.tracing import OFF, Tracing
 
 from . import queries
 from .effects import Effect, SettlingEffect
 from .entry import Bury, Cancel, Deliver, Entry, Outcome, PeerFaultError, Retry, decide_next
+from .spans import RowSpans
 
 _log = get_logger(__name__)
 
@@ -24,7 +28,16 @@ _log = get_logger(__name__)
 class Relay:
     """A loop (`shared.loops`). `counts` is how rows were settled since the process started."""
 
-    def __init__(self, pool: Pool, effect: Effect, *, breaker: Breaker, batch: int, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        effect: Effect,
+        *,
+        breaker: Breaker,
+        batch: int,
+        lease_seconds: float,
+        tracing: Tracing = OFF,
+    ) -> None:
         self.name = f"relay-{effect.name}"
         self.counts: Counter[str] = Counter()
         self.breaker = breaker
@@ -37,6 +50,7 @@ class Relay:
         # Halved by each fault, doubled by each answer: one row that breaks the other side is soon alone in its batch.
         self._batch = batch
         self._lease_seconds = lease_seconds
+        self._tracing = tracing
 
     async def run_once(self) -> bool:
         """One batch; says whether there may be more to do at once. Commits the claim, then each kind of settlement."""
@@ -44,6 +58,7 @@ class Relay:
         if not allowed:
             return False
         lease = uuid7()
+        began = time.perf_counter()
         entries: list[Entry] = []
         try:
             entries = await self._claim(allowed, lease)
@@ -52,10 +67,14 @@ class Relay:
                 self.breaker.unused()
         if not entries:
             return False
+        with RowSpans(self._tracing, self._effect.name, entries, seconds_ago=time.perf_counter() - began) as spans:
+            return await self._work_off(spans, lease, allowed)
+
+    async def _work_off(self, spans: RowSpans, lease: UUID, allowed: int) -> bool:
         try:
-            outcomes = await self._effect.perform(entries)
+            outcomes = await self._effect.perform(spans.entries)
         except PeerFaultError as fault:
-            await self._release(entries, lease, fault)
+            await self._release(spans, lease, fault)
             return self.breaker.state is BreakerState.CLOSED
         except BaseException:
             # A fault of ours or the end of the process. The lease brings the rows back.
@@ -63,38 +82,42 @@ class Relay:
             raise
         self.breaker.succeeded()
         self._batch = min(self._most, self._batch * 2)
-        await self._settle(entries, outcomes, lease)
-        return len(entries) == allowed
+        await self._settle(spans, outcomes, lease)
+        return len(spans.entries) == allowed
 
     async def _claim(self, limit: int, lease: UUID) -> list[Entry]:
         rows = await self._pool.fetch(queries.CLAIM_DUE, self._effect.name, limit, lease, self._lease_seconds)
         return [Entry(**{**row, "payload": orjson.loads(row["payload"])}) for row in rows]
 
-    async def _release(self, entries: Sequence[Entry], lease: UUID, fault: PeerFaultError) -> None:
+    async def _release(self, spans: RowSpans, lease: UUID, fault: PeerFaultError) -> None:
+        ids = [entry.id for entry in spans.entries]
         self.breaker.faulted(str(fault))
-        self._batch = max(1, len(entries) // 2)
-        _log.warning("relay_peer_fault", effect=self._effect.name, rows=len(entries), error=str(fault))
-        await self._write("released", queries.RELEASE_IF_LEASED, lease, [entry.id for entry in entries], str(fault))
+        self._batch = max(1, len(ids) // 2)
+        _log.warning("relay_peer_fault", effect=self._effect.name, rows=len(ids), error=str(fault))
+        await self._write(spans, "released", queries.RELEASE_IF_LEASED, lease, ids, str(fault))
 
-    async def _settle(self, entries: Sequence[Entry], outcomes: Mapping[UUID, Outcome], lease: UUID) -> None:
-        decided = [(entry.id, decide_next(entry, outcomes[entry.id])) for entry in entries]
+    async def _settle(self, spans: RowSpans, outcomes: Mapping[UUID, Outcome], lease: UUID) -> None:
+        decided = [(entry.id, decide_next(entry, outcomes[entry.id])) for entry in spans.entries]
         delivered = [(key, orjson.dumps(it.result).decode()) for key, it in decided if isinstance(it, Deliver)]
         again = [(key, it.delay_seconds, it.error, int(it.counted)) for key, it in decided if isinstance(it, Retry)]
         canceled = [(key, it.reason) for key, it in decided if isinstance(it, Cancel)]
         dead = [(key, it.error) for key, it in decided if isinstance(it, Bury)]
         if delivered:
-            await self._write("delivered", self._settle_delivered, lease, *_columns(delivered))
+            await self._write(spans, "delivered", self._settle_delivered, lease, *_columns(delivered))
         if again:
-            await self._write("retried", queries.SETTLE_RETRY_IF_LEASED, lease, *_columns(again))
+            await self._write(spans, "retried", queries.SETTLE_RETRY_IF_LEASED, lease, *_columns(again))
         if canceled:
-            await self._write("canceled", queries.SETTLE_CANCELED_IF_LEASED, lease, *_columns(canceled))
+            await self._write(spans, "canceled", queries.SETTLE_CANCELED_IF_LEASED, lease, *_columns(canceled))
         if dead:
-            await self._write("dead", queries.SETTLE_DEAD_IF_LEASED, lease, *_columns(dead))
+            await self._write(spans, "dead", queries.SETTLE_DEAD_IF_LEASED, lease, *_columns(dead))
             _log.warning("outbox_dead", effect=self._effect.name, rows=[str(key) for key, _ in dead])
 
-    async def _write(self, what: str, query: str, lease: UUID, ids: Sequence[object], *columns: object) -> None:
+    async def _write(
+        self, spans: RowSpans, what: str, query: str, lease: UUID, ids: Sequence[UUID], *columns: object
+    ) -> None:
         """One fenced statement over `ids`; whoever else holds a row by now keeps it, and that is counted."""
         written = await self._pool.fetchval(query, lease, ids, *columns)
+        spans.end(ids, what)
         self.counts[what] += written
         lost = len(ids) - written
         if lost:
@@ -102,5 +125,5 @@ class Relay:
             _log.warning("lease_lost", effect=self._effect.name, rows=lost, while_writing=what)
 
 
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]

@@ -12,6 +12,7 @@ from services.signup.outbox.mail import MailEffect
 from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
 from shared.breaker import Breaker, BreakerPolicy
+from shared.tracing import OFF, Tracing
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.mail_stand_in import MailStandIn, mail_stand_in
@@ -65,12 +66,15 @@ async def make_relay(
     """Relays that ask the stand-in; their breaker opens after two faults and probes at once."""
     effects = []
 
-    def make(*, batch: int = 200, lease_seconds: float = 30, token_keys: str = "k" * 32) -> Relay:
+    def make(
+        *, batch: int = 200, lease_seconds: float = 30, token_keys: str = "k" * 32, tracing: Tracing = OFF
+    ) -> Relay:
         settings = signup_settings.model_copy(update={"mail_url": mail_api.url, "mail_timeout_seconds": 0.2})
-        effect = MailEffect.connect(settings, TokenRing.from_setting(token_keys))
+        effect = MailEffect.connect(settings, TokenRing.from_setting(token_keys), tracing)
         effects.append(effect)
         breaker = Breaker("mail", BreakerPolicy(faults_to_open=2, first_probe_seconds=0))
-        return Relay(signup_database.database.pool, effect, breaker=breaker, batch=batch, lease_seconds=lease_seconds)
+        pool = signup_database.database.pool
+        return Relay(pool, effect, breaker=breaker, batch=batch, lease_seconds=lease_seconds, tracing=tracing)
 
     yield make
     for effect in effects:

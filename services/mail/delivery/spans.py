@@ -1,0 +1,56 @@
+"""What a trace shows of an SMTP attempt: one span from its claim, made once its outcome is known and on record.
+
+It hangs below the accept of its mail. Nothing that a gateway said is told. Who has many to tell of asks `tracing.on`.
+"""
+
+import time
+from uuid import UUID
+
+from shared.database import Record
+from shared.tracing import Kind, Tracing, of_message
+
+from .claim import ClaimedMail
+from .mail import Phase
+from .recorder import Ending
+from .verdict import Outcome, Verdict
+
+
+def tell_attempt(
+    tracing: Tracing, mail: ClaimedMail, gateway: str | None, verdict: Verdict, *, may_have_left: bool
+) -> None:
+    """By the worker that made it."""
+    phase = Phase.TRANSMITTING if may_have_left else Phase.CLAIMED
+    seconds_ago = time.monotonic() - mail.claimed_monotonic
+    _tell(tracing, mail.traceparent, mail.mail_id, mail.standing.attempt, phase, gateway, verdict, seconds_ago)
+
+
+def tell_rescued(tracing: Tracing, row: Record, ending: Ending) -> None:
+    """By whoever took it over: its own worker is gone, and what it would have told with it."""
+    phase = Phase(row["phase"] or Phase.CLAIMED)
+    verdict, seconds_ago = ending.settlement.verdict, row["seconds"] or 0.0
+    _tell(tracing, row["traceparent"], ending.mail_id, ending.n, phase, ending.gateway, verdict, seconds_ago)
+
+
+def _tell(
+    tracing: Tracing,
+    traceparent: str | None,
+    mail_id: UUID,
+    n: int,
+    phase: Phase,
+    gateway: str | None,
+    verdict: Verdict,
+    seconds_ago: float,
+) -> None:
+    attributes = of_message("deliver", "process", "mail.queue", mail_id)
+    attributes |= {"counterfoil.attempt": n, "counterfoil.outcome": verdict.outcome.value}
+    attributes |= {"counterfoil.phase": phase.value, "network.protocol.name": "smtp"}
+    if gateway is not None:
+        attributes["counterfoil.gateway"] = gateway
+    if verdict.code is not None:
+        attributes["counterfoil.smtp.code"] = verdict.code
+    if verdict.enhanced_code is not None:
+        attributes["counterfoil.smtp.enhanced_code"] = verdict.enhanced_code
+    span = tracing.begin(
+        "deliver mail.queue", Kind.CONSUMER, parent=traceparent, attributes=attributes, seconds_ago=seconds_ago
+    )
+    span.end(error=None if verdict.outcome is Outcome.ACCEPTED else verdict.outcome.value)

@@ -1,0 +1,61 @@
+"""What a trace shows of outbox rows: from its claim to its settlement, a row is a span of its own.
+
+It lies below the request that owes the row, so one trace leads on from the signup, whichever batch a row was in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from shared.ids import UUID
+from shared.tracing import Kind, Span, Tracing, of_message
+
+from .entry import Entry
+from .events import Event
+
+# How a row was settled, where that was not what it was claimed for.
+_ERRORS = {"retried": "try_later", "dead": "refused", "released": "peer_fault"}
+
+
+class RowSpans:
+    """Of one batch, as a context manager: a row that is not settled within it was interrupted.
+
+    `entries` are the rows with the context of their span: what is called for a row hangs below it.
+    """
+
+    def __init__(self, tracing: Tracing, effect: str, entries: Sequence[Entry], *, seconds_ago: float) -> None:
+        self.entries = entries
+        self._open: dict[UUID, Span] = {}
+        if tracing.on:
+            self._open = {entry.id: _begin(tracing, effect, entry, seconds_ago) for entry in entries}
+            self.entries = [replace(entry, traceparent=self._open[entry.id].traceparent) for entry in entries]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def end(self, ids: Sequence[UUID], settled: str) -> None:
+        if self._open:
+            for key in ids:
+                self._open.pop(key).end({"counterfoil.outcome": settled}, error=_ERRORS.get(settled))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for span in self._open.values():
+            span.end({"counterfoil.outcome": "interrupted"}, error=kind.__name__ if kind else "interrupted")
+
+
+def _begin(tracing: Tracing, effect: str, entry: Entry, seconds_ago: float) -> Span:
+    queue = f"outbox.{effect}"
+    attributes = of_message("relay", "process", queue, entry.id) | {"counterfoil.attempt": entry.attempts + 1}
+    # An import owes as many rows as it has lines: below its one request they would be a trace that nothing can show.
+    alone = entry.payload.get("lane") == "bulk" or entry.payload.get("event") == Event.IMPORTED
+    return tracing.begin(
+        f"relay {queue}",
+        Kind.CONSUMER,
+        parent=None if alone else entry.traceparent,
+        links=[entry.traceparent],
+        attributes=attributes,
+        seconds_ago=seconds_ago,
+    )

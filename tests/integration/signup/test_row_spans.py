@@ -1,0 +1,171 @@
+"""What a trace shows of outbox rows that are relayed."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from services.signup.outbox.entry import Entry, Outcome, PeerFaultError
+from services.signup.outbox.relay import Relay
+from shared.breaker import Breaker
+from shared.ids import UUID
+from tests.support.mail_stand_in import MailStandIn, accepts, rejects
+from tests.support.signups import SignupBook
+from tests.support.spans import KeptSpans, context_of, links_of, parent_of
+
+CAUSE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+ROW, CALL = "relay outbox.mail", "POST /v1/mails/batch"
+
+
+@pytest.fixture
+def kept() -> KeptSpans:
+    return KeptSpans()
+
+
+@pytest.fixture
+def relay(make_relay: Callable[..., Relay], kept: KeptSpans) -> Relay:
+    return make_relay(tracing=kept.tracing)
+
+
+async def _owe(book: SignupBook, *emails: str) -> None:
+    await book.sign_up(*emails)
+    await book.run("UPDATE outbox SET traceparent = $1", f"{CAUSE}-01")
+
+
+async def test_a_row_is_a_span_below_its_cause_and_the_mail_is_asked_for_below_the_row(
+    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+) -> None:
+    await _owe(book, "asa@example.org")
+    row_id = str((await book.row("outbox"))["id"])
+    await relay.run_once()
+    call, row = kept.ended
+    assert (call.name, row.name) == (CALL, ROW)
+    assert parent_of(row) == CAUSE
+    assert mail_api.requests[0]["mails"][0]["traceparent"] == context_of(row)
+    assert dict(row.attributes or {}) == {
+        "messaging.system": "counterfoil",
+        "messaging.operation.name": "relay",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "outbox.mail",
+        "messaging.message.id": row_id,
+        "counterfoil.attempt": 1,
+        "counterfoil.outcome": "delivered",
+    }
+    assert (await book.row("outbox_settled"))["traceparent"] == f"{CAUSE}-01", "what caused it stays what it was"
+
+
+async def test_the_call_for_a_batch_is_a_trace_of_its_own_that_links_every_row(
+    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+) -> None:
+    await _owe(book, *(f"p{n}@example.org" for n in range(150)))
+    await relay.run_once()
+    call, *rows = kept.ended
+    assert call.parent is None
+    assert len(rows) == 150
+    assert sorted(links_of(call)) == sorted(context_of(row)[:-3] for row in rows)
+    assert f"traceparent: {context_of(call)}" in mail_api.headers[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "error"), [(422, "dead", "refused"), (503, "retried", "try_later"), (200, "delivered", None)]
+)
+async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
+    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, status: int, outcome: str, error: str | None
+) -> None:
+    await _owe(book, "asa@example.org")
+    mail_api.fate = accepts if status == 200 else rejects(status)
+    await relay.run_once()
+    assert kept.told() == [(CALL, None, None), (ROW, outcome, error)]
+    assert "because" not in str([span.attributes for span in kept.ended])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [("hang_up", "RemoteProtocolError"), (500, "500"), ("hang", "TimeoutError")]
+)
+async def test_an_outage_is_an_error_of_the_call_and_of_every_row_that_it_hands_back(
+    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
+) -> None:
+    await _owe(book, "asa@example.org", "bo@example.org")
+    mail_api.answer_with = answer
+    await relay.run_once()
+    assert kept.told() == [(CALL, None, error), *[(ROW, "released", "peer_fault")] * 2]
+
+
+async def test_every_try_is_a_span_with_its_number(
+    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+) -> None:
+    await _owe(book, "asa@example.org")
+    mail_api.fate = rejects(503)
+    for _ in range(2):
+        await relay.run_once()
+        await book.run("UPDATE outbox SET due_at = now()")
+    rows = [span for span in kept.ended if span.name == ROW]
+    assert [(row.attributes or {})["counterfoil.attempt"] for row in rows] == [1, 2]
+    assert {parent_of(row) for row in rows} == {CAUSE}
+
+
+async def test_rows_of_an_import_are_traces_of_their_own_that_link_the_import(
+    book: SignupBook, relay: Relay, kept: KeptSpans
+) -> None:
+    await _owe(book, "asa@example.org", "bo@example.org")
+    await book.run('UPDATE outbox SET payload = payload || \'{"lane": "bulk"}\'')
+    await relay.run_once()
+    rows = [span for span in kept.ended if span.name == ROW]
+    assert [links_of(row) for row in rows] == [[CAUSE], [CAUSE]]
+    assert len({context_of(row).split("-")[1] for row in rows} | {CAUSE.split("-")[1]}) == 3
+
+
+async def test_a_row_without_a_cause_or_with_an_unreadable_one_is_relayed_all_the_same(
+    book: SignupBook, relay: Relay, kept: KeptSpans
+) -> None:
+    await book.sign_up("asa@example.org", "bo@example.org")
+    await book.run("UPDATE outbox SET traceparent = 'nonsense' WHERE payload #>> '{to,email}' = 'bo@example.org'")
+    await relay.run_once()
+    assert relay.counts == {"delivered": 2}
+    assert [parent_of(span) for span in kept.ended] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [(RuntimeError("asa@example.org"), "RuntimeError"), (asyncio.CancelledError(), "CancelledError")],
+)
+async def test_rows_that_are_not_settled_are_told_as_interrupted(
+    book: SignupBook, kept: KeptSpans, fault: BaseException, error: str
+) -> None:
+    class Broken:
+        name = "mail"
+
+        async def perform(self, _entries: object) -> dict[UUID, Outcome]:
+            raise fault
+
+        async def close(self) -> None:
+            """Holds nothing."""
+
+    await _owe(book, "asa@example.org")
+    relay = Relay(book.pool, Broken(), breaker=Breaker("mail"), batch=10, lease_seconds=30, tracing=kept.tracing)
+    with pytest.raises(type(fault)):
+        await relay.run_once()
+    assert kept.told() == [(ROW, "interrupted", error)]
+    assert "asa@" not in str(kept.ended[0].to_json())
+
+
+async def test_every_effect_has_spans_of_its_own(book: SignupBook, kept: KeptSpans) -> None:
+    class Away:
+        name = "webhook"
+        seen: list[str | None]
+
+        async def perform(self, entries: "list[Entry]") -> dict[UUID, Outcome]:
+            self.seen = [entry.traceparent for entry in entries]
+            raise PeerFaultError("away")
+
+        async def close(self) -> None:
+            """Holds nothing."""
+
+    await _owe(book, "asa@example.org")
+    await book.run("UPDATE outbox SET effect = 'webhook'")
+    away = Away()
+    relay = Relay(book.pool, away, breaker=Breaker("webhook"), batch=10, lease_seconds=30, tracing=kept.tracing)  # type: ignore[arg-type]
+    await relay.run_once()
+    (span,) = kept.ended
+    assert kept.told() == [("relay outbox.webhook", "released", "peer_fault")]
+    assert away.seen == [context_of(span)]

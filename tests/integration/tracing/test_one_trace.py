@@ -1,0 +1,208 @@
+"""One signup is one trace, through both services, the outbox and the queue, in the product as it really runs."""
+
+import re
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from local.ports import pick_free
+from tests.support.collector import Collector, SeenSpan, collecting
+from tests.support.running import open_books
+from tests.support.stack import PROCESSES, Books, Stack, eventually
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+THEIRS = f"00-{TRACE}-00f067aa0ba902b7-01"
+EMAIL, NAME = "zsofia.spanova@x.example", "Zsófia Spanová"
+ACCEPT, DELIVER = "accept mail.queue", "deliver mail.queue"
+CHAIN = ("POST /v1/signups", "relay outbox.mail", ACCEPT, DELIVER)
+# What a mail and its history keep: accepted, sent.
+KEPT = """
+SELECT array_agg(traceparent) FROM (
+    SELECT traceparent FROM mails WHERE id = $1::uuid
+    UNION ALL SELECT traceparent FROM history WHERE subject = $1::text
+) AS kept
+"""
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def traced_stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    stack = Stack(tmp_path_factory.mktemp("traced"), settings)
+    try:
+        stack.start_all()
+        yield stack
+    finally:
+        stack.stop_all()
+
+
+async def _trace(collector: Collector, trace_id: str, *names: str) -> list[SeenSpan]:
+    """The spans of a trace in the order of their ends, once these are among them, as often as they are named."""
+
+    async def spans() -> list[SeenSpan]:
+        return [span for span in collector.spans if span.trace_id == trace_id]
+
+    wanted = Counter(names)
+    return await eventually(spans, lambda seen: Counter(span.name for span in seen) >= wanted, what=str(wanted))
+
+
+def _named(spans: list[SeenSpan], name: str) -> SeenSpan:
+    (span,) = [span for span in spans if span.name == name]
+    return span
+
+
+async def _mail_of(books: Books, email: str) -> dict[str, str]:
+    (mail,) = await eventually(lambda: books.mails(to=email, state="sent"), bool, what="the mail as sent")
+    return mail
+
+
+async def test_one_signup_is_one_trace_from_the_request_to_the_smtp_attempt(
+    traced_stack: Stack, collector: Collector
+) -> None:
+    async with open_books(traced_stack) as books:
+        answer = await books.anonymous.post(
+            "/v1/signups", json={"email": EMAIL, "name": NAME}, headers={"traceparent": THEIRS}
+        )
+        assert (answer.status_code, answer.headers["traceparent"]) == (202, THEIRS)
+        spans = await _trace(collector, TRACE, *CHAIN)
+        mail = await _mail_of(books, EMAIL)
+        kept = await books.fetchval("mail", KEPT, mail["id"])
+    request, row, accept, attempt = chain = [_named(spans, name) for name in CHAIN]
+    assert [span.parent_id for span in chain] == [THEIRS.split("-")[2], *(span.span_id for span in chain[:-1])]
+    assert [span.service for span in chain] == ["signup-api", "signup-worker", "mail-api", "mail-worker"]
+    assert [span.kind for span in chain] == ["SERVER", "CONSUMER", "PRODUCER", "CONSUMER"]
+    assert not any(span.failed for span in spans)
+    assert {span.parent_id for span in spans if span.name.startswith("relay ")} == {request.span_id}
+    assert row.attributes["messaging.message.id"] == mail["request_id"]
+    assert accept.attributes["messaging.message.id"] == attempt.attributes["messaging.message.id"] == mail["id"]
+    assert len(kept) == 3
+    assert {traceparent[:-2] for traceparent in kept} == {accept.traceparent}
+    told = {name: value for name, value in attempt.attributes.items() if not name.startswith("messaging.")}
+    assert told == {
+        "network.protocol.name": "smtp",
+        "counterfoil.attempt": 1,
+        "counterfoil.gateway": "catcher",
+        "counterfoil.outcome": "accepted",
+        "counterfoil.phase": "transmitting",
+        "counterfoil.smtp.code": 250,
+    } | ({"counterfoil.smtp.enhanced_code": "2.0.0"} if "counterfoil.smtp.enhanced_code" in told else {})
+    (link,) = accept.links
+    (call,) = [span for span in collector.named("POST /v1/mails/batch") if (span.trace_id, span.span_id) == link]
+    (asked,) = [span for span in collector.named("POST /v1/mails/batch") if span.span_id == call.parent_id]
+    assert (call.service, call.kind, asked.service, asked.kind) == ("mail-api", "SERVER", "signup-worker", "CLIENT")
+    assert (row.trace_id, row.span_id) in asked.links
+
+
+async def test_nothing_that_leaves_for_the_collector_is_about_a_person(
+    traced_stack: Stack, collector: Collector
+) -> None:
+    async with open_books(traced_stack) as books:
+        await books.sign_up(EMAIL, NAME)
+        mail = await _mail_of(books, EMAIL)
+        (caught,) = await eventually(lambda: books.caught(EMAIL), bool, what="the mail in the catcher")
+        message = (await books.catcher.get(f"/api/v1/message/{caught['ID']}")).json()
+        found = re.search(r"/verify/([\w.-]+)", message["Text"])
+        assert found is not None
+        token = found.group(1)
+        await books.anonymous.get(f"/verify/{token}")
+        assert (await books.anonymous.post("/v1/verifications", json={"token": token})).status_code == 200
+        await books.signup.get("/v1/users", params={"email": EMAIL})
+        await books.mail.put(f"/v1/suppressions/{EMAIL}", json={"reason": "Spanová asked"})
+        await books.mail.get(f"/v1/mails/{mail['id']}", params={"include": "content"})
+        user = await books.user(EMAIL)
+        await books.signup.delete(f"/v1/users/{user['id']}")
+        erased = await eventually(
+            lambda: _spans_named(collector, "relay outbox.erase_mail"), bool, what="the erasure in a trace"
+        )
+    names = {span.name for span in collector.spans}
+    assert {"GET /verify/{token}", "PUT /v1/suppressions/{email}", "DELETE /v1/users/{user_id}"} <= names
+    below = [span for span in collector.spans if span.parent_id == erased[0].span_id]
+    assert [(span.name, span.service) for span in below] == [("POST /v1/erasures", "mail-api")]
+    sent = b"".join(collector.bodies)
+    for personal in (EMAIL, "zsofia", "spanova", NAME, "Zsófia", "Spanová", token, traced_stack.operator_key):
+        assert personal.encode() not in sent, personal
+
+
+async def _spans_named(collector: Collector, name: str) -> list[SeenSpan]:
+    return collector.named(name)
+
+
+async def test_an_attempt_whose_worker_was_killed_is_told_by_whoever_rescued_it(
+    traced_stack: Stack, collector: Collector
+) -> None:
+    trace_id, stack = "a" * 32, traced_stack
+    async with open_books(stack) as books:
+        stack.kill("catcher")
+        with socket.create_server(("127.0.0.1", stack.ports["smtp"])):  # takes connections and says nothing
+            await books.anonymous.post(
+                "/v1/signups",
+                json={"email": "rescued@x.example", "name": "R"},
+                headers={"traceparent": f"00-{trace_id}-{'b' * 16}-01"},
+            )
+            await eventually(
+                lambda: books.fetchval("mail", "SELECT count(*) FROM mails WHERE state = 'sending'"),
+                bool,
+                what="a claim",
+            )
+            stack.kill("mail-worker")
+        await stack.heal()
+        spans = await _trace(collector, trace_id, ACCEPT, DELIVER, DELIVER)
+    lost, sent = [span for span in spans if span.name == DELIVER][:2]
+    assert (lost.attributes["counterfoil.outcome"], lost.failed) == ("gateway_fault", True)
+    assert (lost.attributes["counterfoil.phase"], lost.attributes["counterfoil.attempt"]) == ("claimed", 1)
+    assert lost.seconds > 0
+    assert (sent.attributes["counterfoil.outcome"], sent.attributes["counterfoil.attempt"]) == ("accepted", 2)
+    assert lost.parent_id == sent.parent_id == _named(spans, ACCEPT).span_id
+
+
+async def test_collectors_that_refuse_or_fall_silent_change_nothing_but_a_line_in_the_log(traced_stack: Stack) -> None:
+    stack = traced_stack
+    _end_all(stack)
+    logged = {name: len(stack.log_of(name)) for name in PROCESSES}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name in PROCESSES:
+            port = pick_free() if name.endswith("api") else silent.getsockname()[1]
+            stack.start(name, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+        emails = [f"dead-{n}@x.example" for n in range(20)]
+        async with open_books(stack) as books:
+            answers = [await books.sign_up(email) for email in emails]
+            assert {answer.status_code for answer in answers} == {202}
+            for email in emails:
+                await _mail_of(books, email)
+            # As without a collector: uvicorn ends by the very signal, once it has closed everything.
+            assert _end_all(stack) == dict(zip(PROCESSES, (-signal.SIGTERM, 0) * 2, strict=True))
+    for name, length in logged.items():
+        lines = stack.log_of(name)[length:].splitlines()
+        assert len([line for line in lines if "spans batch" in line]) <= 1, name
+        assert not [line for line in lines if "Traceback" in line], name
+
+
+def _end_all(stack: Stack) -> dict[str, int]:
+    """SIGTERM to all four at once, and their exit statuses."""
+    for name in PROCESSES:
+        stack.processes[name].terminate()
+    return {name: stack.processes[name].wait(30) for name in PROCESSES}
+
+
+async def test_a_mail_that_another_service_asks_for_begins_its_trace_at_the_mail_service(
+    traced_stack: Stack, collector: Collector
+) -> None:
+    async with open_books(traced_stack) as books:
+        answer: httpx.Response = await books.mail.post(
+            "/v1/mails",
+            json={"request_id": "of-another", "to": {"email": "o@x.example"}, "subject": "S", "text": "T"},
+        )
+        trace_id = answer.headers["traceparent"].split("-")[1]
+        spans = await _trace(collector, trace_id, "POST /v1/mails", ACCEPT, DELIVER)
+    request = _named(spans, "POST /v1/mails")
+    assert (request.service, request.parent_id) == ("mail-api", "")
+    assert _named(spans, ACCEPT).parent_id == request.span_id

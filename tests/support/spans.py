@@ -1,0 +1,52 @@
+"""Tracing that keeps its spans in memory."""
+
+from dataclasses import dataclass, field
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from shared.otlp import OtlpTracing, provider_of
+
+
+@dataclass
+class KeptSpans:
+    """`tracing` is what the code under test gets; `ended` what it made of it, in the order of their ends."""
+
+    exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+
+    def __post_init__(self) -> None:
+        provider = provider_of("test")
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracing = OtlpTracing(provider)
+
+    @property
+    def ended(self) -> tuple[ReadableSpan, ...]:
+        return self.exporter.get_finished_spans()
+
+    def told(self) -> list[tuple[str, object, object]]:
+        """Name, `counterfoil.outcome` and `error.type`; the status must say the same as the latter."""
+        told: list[tuple[str, object, object]] = []
+        for span in self.ended:
+            attributes = dict(span.attributes or {})
+            error = attributes.get("error.type")
+            assert (span.status.status_code is StatusCode.ERROR) is (error is not None)
+            told.append((span.name, attributes.get("counterfoil.outcome"), error))
+        return told
+
+
+def context_of(span: ReadableSpan) -> str:
+    """As a traceparent."""
+    assert span.context is not None
+    return f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-{span.context.trace_flags:02x}"
+
+
+def parent_of(span: ReadableSpan) -> str | None:
+    """As a traceparent without its flags."""
+    return f"00-{span.parent.trace_id:032x}-{span.parent.span_id:016x}" if span.parent else None
+
+
+def links_of(span: ReadableSpan) -> list[str]:
+    """As traceparents without their flags."""
+    return [f"00-{link.context.trace_id:032x}-{link.context.span_id:016x}" for link in span.links]
