@@ -1,10 +1,16 @@
 """What both services' settings have in common. Every setting is an environment variable, listed in the README."""
 
-from pydantic import Field, RedisDsn, field_validator
+from urllib.parse import urlsplit
+
+from pydantic import Field, RedisDsn, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .addresses import parse_address
 from .alert_mail import DirectGateway
+
+# What the databases keep whatever they are told (migrations/statements.py): more than any sanity check looks back at.
+_LEAST_MONTHS = 2
+_SHORTEST_MONTH_SECONDS = 28 * 86_400
 
 
 class ServiceSettings(BaseSettings):
@@ -17,6 +23,10 @@ class ServiceSettings(BaseSettings):
         description="Valkey or Redis: arq's cron and jobs, nothing that matters",
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line")
+    log_personal_data: bool = Field(
+        default=False,
+        description="Addresses, names, keys and tokens in log lines as they are: on your own machine only",
+    )
     wakeup: str = Field(
         "listen",
         pattern="^(listen|poll)$",
@@ -38,6 +48,42 @@ class ServiceSettings(BaseSettings):
         "Counterfoil <alerts@counterfoil.example>", description="Sender of alerts that go past the mail service"
     )
     alert_seconds: float = Field(60, gt=0, description="What could be wrong is looked at this often")
+    history_months: int = Field(
+        24,
+        ge=0,
+        le=1200,
+        description="Whole months of history that are kept before this one; older ones are dropped; 0: for ever",
+    )
+    otel_exporter_otlp_endpoint: str = Field(
+        "",
+        description="Where traces go: a collector that takes OTLP over HTTP, like `http://127.0.0.1:4318`; empty: none "
+        "are made. The other `OTEL_…` variables of OpenTelemetry's SDK hold too (docs/operating.md)",
+    )
+    otel_exporter_otlp_traces_endpoint: str = Field(
+        "", description="The same as a whole URL, when traces go elsewhere than `/v1/traces` of that"
+    )
+    otel_sdk_disabled: bool = Field(False, description="No traces, whatever else is set")
+
+    @property
+    def traces_endpoint(self) -> str:
+        """Where spans are sent to; empty when none are to be made."""
+        if self.otel_sdk_disabled:
+            return ""
+        base = self.otel_exporter_otlp_endpoint.rstrip("/")
+        return self.otel_exporter_otlp_traces_endpoint or (base and f"{base}/v1/traces")
+
+    @field_validator("history_months")
+    @classmethod
+    def _history_is_not_cut_short(cls, months: int) -> int:
+        return months_kept(months)
+
+    @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
+    @classmethod
+    def _traces_have_a_way(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be a URL that begins with http:// or https:// and names a host")
+        return url
 
     @field_validator("alert_email")
     @classmethod
@@ -50,3 +96,27 @@ class ServiceSettings(BaseSettings):
         if url:
             DirectGateway.of(url, "")
         return url
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """Names of settings and what they need, without the values: a URL holds a password."""
+    return "; ".join(
+        f"{'.'.join(map(str, entry['loc'])).upper()}: {entry['msg']}" if entry["loc"] else entry["msg"]
+        for entry in error.errors()
+    )
+
+
+def months_kept(months: int) -> int:
+    """The number itself. Raises ValueError when the database would refuse to drop so much."""
+    if 0 < months < _LEAST_MONTHS:
+        raise ValueError(f"must be 0 (for ever) or at least {_LEAST_MONTHS}")
+    return months
+
+
+def refuse_if_short(setting: str, months: int, needed_by: str, seconds: float) -> None:
+    """Raises ValueError, naming both settings, when months are dropped before `needed_by` is through with them."""
+    if months and months * _SHORTEST_MONTH_SECONDS <= seconds:
+        raise ValueError(
+            f"{setting}={months} would drop what {needed_by} still needs ({seconds / 86_400:.0f} days; a month counts "
+            "as 28): keep more months, or 0 for ever"
+        )

@@ -16,9 +16,12 @@ from shared.database import DatabaseOptions, open_database
 from shared.edge import Edge
 from shared.metrics import HttpMetrics
 from shared.operations import VERSION, operations_router
+from shared.request_spans import NO_TELEMETRY, RequestSpans
 from shared.stage_metrics import StageMetrics
+from shared.tracing import tracing_of
 from shared.wakeup import Pinger
 
+from .bounces.take_in import OUTCOMES
 from .http import book, bounces, changes, erasures, gateways, health, mails, operations, suppressions, templates
 from .ledger.alerts import make_watch, register_of
 from .ledger.metrics import BOOK
@@ -39,9 +42,12 @@ def create_app(settings: Settings) -> FastAPI:
     register = register_of(settings)
     alert_metrics = AlertMetrics(metrics.registry)
     stage_metrics = StageMetrics(metrics.registry, BOOK)
+    tracing = tracing_of(settings, "mail-api")
     bounces_taken_in = Counter(
         "mail_bounces", "Messages from the bounce mailbox, by what they came to", ["outcome"], registry=metrics.registry
     )
+    for outcome in OUTCOMES:
+        bounces_taken_in.labels(outcome)  # a rate needs the zero before the first one
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -56,13 +62,15 @@ def create_app(settings: Settings) -> FastAPI:
         pinger = Pinger(database.pool, QUEUE_CHANNEL, enabled=settings.wakeup == "listen")
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)
-        intake = intake_of(settings, database)
+        intake = intake_of(settings, database, tracing)
         app.state.resources = Resources(
             database=database,
             intake=intake,
             pinger=pinger,
             redis_url=str(settings.redis_url),
             bounce_domain=settings.mail_bounce_domain,
+            content_days=settings.mail_content_days,
+            kept=settings.kept,
             bounces=bounces_taken_in,
         )
         # Here too: a worker cannot tell that it is gone.
@@ -71,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         await pinger.close()
         await database.close()
+        await tracing.close()
 
     app = FastAPI(
         title="Counterfoil mail",
@@ -78,6 +87,8 @@ def create_app(settings: Settings) -> FastAPI:
         description="One mail per request ID, for ever; and what has been sent.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
         openapi_tags=[{"name": "mails"}, {"name": "templates"}, {"name": "operators"}],
     )
     for router in (
@@ -107,4 +118,6 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     app.add_middleware(BodyLimit, limit_of=lambda path: _LIMITS.get(path, _MEBIBYTE))
     app.add_middleware(Edge, observe=metrics.observe)
+    if tracing.on:
+        app.add_middleware(RequestSpans, tracing=tracing)
     return app

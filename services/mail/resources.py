@@ -7,6 +7,8 @@ from prometheus_client import Counter
 
 from shared.contract import Recipient
 from shared.database import Database
+from shared.partitions import Kept
+from shared.tracing import OFF, Tracing
 from shared.wakeup import Pinger
 
 from .intake.accept import Intake
@@ -21,11 +23,13 @@ class Resources:
     pinger: Pinger
     redis_url: str
     bounce_domain: str
+    content_days: int
+    kept: tuple[Kept, ...]
     # By outcome, for Prometheus.
     bounces: Counter
 
 
-def intake_of(settings: Settings, database: Database) -> Intake:
+def intake_of(settings: Settings, database: Database, tracing: Tracing = OFF) -> Intake:
     """What accepting needs: in the API for clients, in the worker for alerts."""
     return Intake(
         database=database,
@@ -33,6 +37,7 @@ def intake_of(settings: Settings, database: Database) -> Intake:
         sender=default_sender(settings),
         message_id_domain=settings.mail_message_id_domain,
         lifetime_seconds=settings.mail_expire_seconds,
+        tracing=tracing,
     )
 
 

@@ -1,10 +1,15 @@
 """The mail service's settings, each an environment variable. Read by `load()` when a process starts."""
 
+from email.utils import parseaddr
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from shared.settings import ServiceSettings
+from shared.addresses import parse_address
+from shared.partitions import Kept
+from shared.settings import ServiceSettings, refuse_if_short
+
+from .delivery.gateways.settings import parse_gateways
 
 _DAY_SECONDS = 86_400
 
@@ -57,6 +62,18 @@ class Settings(ServiceSettings):
         "", description="`name=red|warning` for sanity checks and alerts of mail, comma-separated"
     )
 
+    @field_validator("mail_gateways")
+    @classmethod
+    def _gateways_can_be_read(cls, urls: str) -> str:
+        parse_gateways(urls)
+        return urls
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mails_have_a_sender(cls, text: str) -> str:
+        parse_address(parseaddr(text)[1])
+        return text
+
     @model_validator(mode="after")
     def _retention_outlives_retries(self) -> Self:
         if self.mail_content_days * _DAY_SECONDS <= self.mail_expire_seconds:
@@ -66,7 +83,19 @@ class Settings(ServiceSettings):
             )
         if 0 < self.mail_address_days < self.mail_content_days:
             raise ValueError("MAIL_ADDRESS_DAYS must be 0 (never) or at least MAIL_CONTENT_DAYS: content names people")
+        # Content outlives retries, so history does too.
+        refuse_if_short(
+            "HISTORY_MONTHS",
+            self.history_months,
+            f"MAIL_CONTENT_DAYS={self.mail_content_days}",
+            self.mail_content_days * _DAY_SECONDS,
+        )
         return self
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The tables in month partitions, and how much of them is kept."""
+        return (Kept("history", self.history_months),)
 
     @property
     def process_database_url(self) -> str:

@@ -18,6 +18,8 @@ from shared.database import Database, DatabaseOptions, Pool, open_database
 from shared.heartbeats import BEAT, process_name
 from shared.log import configure, get_logger
 from shared.loops import Loop, keep_running, run_until_signalled
+from shared.partitions import Partitions
+from shared.tracing import Tracing, tracing_of
 from shared.wakeup import Listener
 
 from .delivery.deliver import Delivery
@@ -46,7 +48,7 @@ _EXPIRY_SECONDS = 30.0
 # Longer than most conversations, shorter than the time that supervisors give before they kill.
 _DRAIN_SECONDS = 15.0
 _END_SECONDS = 3.0
-_PARTITIONS_AHEAD = 3
+_PARTITIONS_SECONDS = 3600.0
 # Retention counts in days.
 _RETENTION_SECONDS = 6 * 3600.0
 
@@ -56,6 +58,7 @@ class Parts:
     """What a running worker is made of."""
 
     database: Database
+    tracing: Tracing
     gateways: Gateways
     recorder: Recorder
     leases: Leases
@@ -63,9 +66,11 @@ class Parts:
     rescue: Rescue
     expiry: Expiry
     retention: Retention
+    partitions: Partitions
     listener: Listener | None
     wake: asyncio.Event
     wake_retention: asyncio.Event
+    wake_partitions: asyncio.Event
     watch: Watch
     wake_watch: asyncio.Event
 
@@ -103,7 +108,7 @@ async def run(settings: Settings) -> None:
     Raises:
         ValueError: MAIL_GATEWAYS, or a setting of alerts, cannot be read.
     """
-    configure(PROCESS, settings.log_level)
+    configure(PROCESS, settings.log_level, personal_data=settings.log_personal_data)
     parts = await assemble(settings)
     _log.info("started", gateways=[route.name for route in parts.gateways.routes])
     await run_until_signalled(lambda stop: serve(parts, settings, stop), wakes=(parts.wake,))
@@ -126,8 +131,10 @@ async def assemble(settings: Settings) -> Parts:
     gateways = Gateways([Route(_gateway(gateway, settings, pool)) for gateway in described])
     recorder = Recorder(pool)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
+    tracing = tracing_of(settings, PROCESS)
     return Parts(
         database,
+        tracing,
         gateways,
         recorder,
         leases,
@@ -140,15 +147,25 @@ async def assemble(settings: Settings) -> Parts:
             lease_seconds=lease_seconds,
             wake=wake,
             bounce_domain=settings.mail_bounce_domain,
+            tracing=tracing,
         ),
         # A sixth of the lease, and never less than a renewal may take to be tried again after an outage (2 s).
-        Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=max(lease_seconds / 6, 2.5)),
+        Rescue(
+            pool,
+            recorder,
+            policy,
+            lease_seconds=lease_seconds,
+            grace_seconds=max(lease_seconds / 6, 2.5),
+            tracing=tracing,
+        ),
         Expiry(pool),
         Retention(pool, content_days=settings.mail_content_days, address_days=settings.mail_address_days),
+        Partitions(pool, settings.kept),
         Listener(options, QUEUE_CHANNEL, wake) if settings.wakeup == "listen" else None,
         wake,
         asyncio.Event(),
-        make_watch(settings, intake_of(settings, database), runs_checks=True),
+        asyncio.Event(),
+        make_watch(settings, intake_of(settings, database, tracing), runs_checks=True),
         asyncio.Event(),
     )
 
@@ -168,6 +185,7 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         _every(parts.rescue, stop, settings.mail_lease_seconds / 6),
         _every(parts.expiry, stop, _EXPIRY_SECONDS),
         _every(parts.retention, stop, _RETENTION_SECONDS, parts.wake_retention),
+        _every(parts.partitions, stop, _PARTITIONS_SECONDS, parts.wake_partitions),
         _every(parts.watch, stop, settings.alert_seconds, parts.wake_watch),
         _task(_arq(parts, settings, stop)),
         _every(parts.leases, drained, settings.mail_lease_seconds / 3),
@@ -189,6 +207,7 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         await parts.recorder.close()
         await parts.gateways.close()
         await parts.database.close()
+        await parts.tracing.close()
         _log.info("stopped")
 
 
@@ -235,7 +254,7 @@ async def _arq(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
             "wake": parts.wake,
             "wake_retention": parts.wake_retention,
             "wake_watch": parts.wake_watch,
-            "pool": parts.database.pool,
+            "wake_partitions": parts.wake_partitions,
         },
         stop=stop,
     )
@@ -244,7 +263,7 @@ async def _arq(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
 def _cron_jobs() -> list[CronJob]:
     return [
         cron(wake_delivery, second=set(range(60)), max_tries=1, keep_result=0),
-        cron(make_partitions, minute=7, second=0, run_at_startup=True, max_tries=1),
+        cron(wake_partitions, minute=7, second=0, max_tries=1),
         cron(wake_retention, hour=3, minute=17, second=0, max_tries=1),
         cron(wake_watch, minute=set(range(0, 60, 5)), second=0, max_tries=1, keep_result=0),
     ]
@@ -271,6 +290,8 @@ async def wake_watch(ctx: dict[Any, Any]) -> None:
     await asyncio.sleep(0)
 
 
-async def make_partitions(ctx: dict[Any, Any]) -> None:
-    """Month partitions of history, made well ahead. Without it rows go to the default partition, and none is lost."""
-    await ctx["pool"].execute("SELECT ensure_partitions($1)", _PARTITIONS_AHEAD)
+async def wake_partitions(ctx: dict[Any, Any]) -> None:
+    """Months of history are made ahead and dropped behind every hour, with Valkey or without."""
+    wake: asyncio.Event = ctx["wake_partitions"]
+    wake.set()
+    await asyncio.sleep(0)

@@ -16,7 +16,9 @@ from shared.database import open_database
 from shared.edge import Edge
 from shared.metrics import HttpMetrics
 from shared.operations import VERSION
+from shared.request_spans import NO_TELEMETRY, RequestSpans
 from shared.stage_metrics import StageMetrics
+from shared.tracing import tracing_of
 from shared.wakeup import Pinger
 
 from .accounts.desk import Desk
@@ -47,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     register = register_of(settings)
     alert_metrics = AlertMetrics(metrics.registry)
     stage_metrics = StageMetrics(metrics.registry, BOOK)
+    tracing = tracing_of(settings, "signup-api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
             limit,
             webhooks_may_be_private=settings.signup_webhook_allow_private,
             reconcile_lag_seconds=settings.reconcile_lag_seconds,
+            kept=settings.kept,
         )
         async with watching(watch, settings.alert_seconds):
             yield
@@ -80,8 +84,15 @@ def create_app(settings: Settings) -> FastAPI:
         if limit:
             await limit.close()
         await database.close()
+        await tracing.close()
 
-    app = FastAPI(title="Counterfoil signup", version=VERSION, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Counterfoil signup",
+        version=VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
+    )
     for router in (
         signups.router,
         verifications.router,
@@ -102,4 +113,6 @@ def create_app(settings: Settings) -> FastAPI:
         BodyLimit, limit_of=lambda path: settings.import_max_bytes if path == imports.PATH else MAX_BODY_BYTES
     )
     app.add_middleware(Edge, observe=metrics.observe)  # the last one added is the outermost
+    if tracing.on:
+        app.add_middleware(RequestSpans, tracing=tracing)
     return app

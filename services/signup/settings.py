@@ -1,8 +1,13 @@
 """The signup service's settings, each an environment variable. Read by `load()` when a process starts."""
 
-from pydantic import Field
+from typing import Self
 
-from shared.settings import ServiceSettings
+from pydantic import Field, field_validator, model_validator
+
+from shared.partitions import Kept
+from shared.settings import ServiceSettings, months_kept, refuse_if_short
+
+_DAY_SECONDS = 86_400
 
 
 class Settings(ServiceSettings):
@@ -33,6 +38,13 @@ class Settings(ServiceSettings):
     signup_give_up_seconds: int = Field(
         604_800, ge=60, description="An effect that has been refused for this long is dead and waits for an operator"
     )
+    signup_settled_months: int = Field(
+        13,
+        ge=0,
+        le=1200,
+        description="Whole months of settled outbox rows that are kept before this one, for links, timelines and "
+        "reconciliation; older ones are dropped; 0: for ever",
+    )
     signup_effects: str = Field(
         "stats,cache", description="Effects owed beside mails and webhooks, comma-separated; `none` for none"
     )
@@ -61,6 +73,37 @@ class Settings(ServiceSettings):
     signup_check_severity: str = Field(
         "", description="`name=red|warning` for sanity checks and alerts of signup, comma-separated"
     )
+
+    @field_validator("signup_settled_months")
+    @classmethod
+    def _settled_rows_are_not_cut_short(cls, months: int) -> int:
+        return months_kept(months)
+
+    @model_validator(mode="after")
+    def _retention_outlives_retries(self) -> Self:
+        # A link is looked up in the settled rows; reconciliation asks for a mail again for as long as an effect lives.
+        needs = {
+            f"SIGNUP_GIVE_UP_SECONDS={self.signup_give_up_seconds}": self.signup_give_up_seconds,
+            f"SIGNUP_TOKEN_TTL_SECONDS={self.signup_token_ttl_seconds}": self.signup_token_ttl_seconds,
+            f"RECONCILE_LAG_SECONDS={self.reconcile_lag_seconds:g}": self.reconcile_lag_seconds,
+            f"RECONCILE_STUCK_SECONDS={self.reconcile_stuck_seconds:g}": self.reconcile_stuck_seconds,
+        }
+        for setting, months in (
+            ("SIGNUP_SETTLED_MONTHS", self.signup_settled_months),
+            ("HISTORY_MONTHS", self.history_months),
+        ):
+            for needed_by, seconds in needs.items():
+                refuse_if_short(setting, months, needed_by, seconds)
+        # A pending account is removed when the settled rows tell of no mail to it in that time.
+        pending = f"SIGNUP_PENDING_DAYS={self.signup_pending_days}"
+        pending_seconds = self.signup_pending_days * _DAY_SECONDS
+        refuse_if_short("SIGNUP_SETTLED_MONTHS", self.signup_settled_months, pending, pending_seconds)
+        return self
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The tables in month partitions, and how much of each is kept."""
+        return (Kept("history", self.history_months), Kept("outbox_settled", self.signup_settled_months))
 
     @property
     def process_database_url(self) -> str:

@@ -16,6 +16,8 @@ from shared.breaker import Breaker
 from shared.database import Database, DatabaseOptions, open_database
 from shared.log import get_logger
 from shared.loops import Loop, keep_running, run_until_signalled
+from shared.partitions import Partitions
+from shared.tracing import tracing_of
 from shared.wakeup import Listener, Pinger
 
 from .accounts.cleaning import Cleaning
@@ -27,7 +29,7 @@ from .errors import ConfigurationError
 from .ledger.alerts import make_watch
 from .ledger.loops import bookkeepers
 from .ledger.mail_side import MailSide
-from .ledger.upkeep import Heartbeat, Partitions
+from .ledger.upkeep import Heartbeat
 from .mail_service import MailService
 from .outbox.effects import EFFECTS, Means
 from .outbox.relay import Relay
@@ -66,7 +68,8 @@ async def run(settings: Settings) -> None:
         raise ConfigurationError("SIGNUP_LEASE_SECONDS must be longer than MAIL_TIMEOUT_SECONDS, or leases run out")
     options = database_options(settings, "signup-worker")
     database = await open_database(options)
-    means = Means(settings, ring, database.pool)
+    tracing = tracing_of(settings, "signup-worker")
+    means = Means(settings, ring, database.pool, tracing)
     effects = [(kind, kind.connect(means)) for kind in EFFECTS.values()]
     relays = [
         Relay(
@@ -75,6 +78,7 @@ async def run(settings: Settings) -> None:
             breaker=breaker,
             batch=settings.signup_relay_batch,
             lease_seconds=max(settings.signup_lease_seconds, kind.least_lease_seconds(settings)),
+            tracing=tracing,
         )
         for kind, effect in effects
         for breaker in [Breaker(kind.name)]
@@ -97,6 +101,7 @@ async def run(settings: Settings) -> None:
             await effect.close()
         await pinger.close()
         await database.close()
+        await tracing.close()
 
 
 def database_options(settings: Settings, application_name: str) -> DatabaseOptions:
@@ -137,7 +142,7 @@ async def _work(
             },
         }
 
-    heartbeat, partitions = Heartbeat(database.pool, detail), Partitions(database.pool)
+    heartbeat, partitions = Heartbeat(database.pool, detail), Partitions(database.pool, settings.kept)
 
     async def start(stop: asyncio.Event) -> None:
         def looping(loop: Loop, wake: asyncio.Event, poll_seconds: float) -> asyncio.Task[None]:

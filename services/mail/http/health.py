@@ -11,6 +11,7 @@ from starlette.requests import Request
 from shared.alert_health import finding_checks
 from shared.database import UNAVAILABLE, Record
 from shared.health import Check, Status, graded
+from shared.partitions import partition_checks
 
 from ..ledger import queries
 from ..resources import Resources
@@ -50,12 +51,20 @@ async def _valkey(url: str) -> Check:
 async def _book(resources: Resources) -> dict[str, Check]:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            row = await resources.database.pool.fetchrow(queries.HEALTH)
+            row = await resources.database.pool.fetchrow(queries.HEALTH, resources.content_days)
+            partitions = await partition_checks(resources.database.pool, resources.kept)
             findings = await finding_checks(resources.database.pool)
     except UNAVAILABLE as error:
         return {"database": Check(Status.FAIL, detail=f"The mail database does not answer: {type(error).__name__}")}
     assert row is not None
-    return {"database": Check(Status.PASS), **_worker(row), **_queue(row), "retention": _retention(row), **findings}
+    return {
+        "database": Check(Status.PASS),
+        **_worker(row),
+        **_queue(row),
+        "retention": _retention(row, resources.content_days),
+        **partitions,
+        **findings,
+    }
 
 
 def _worker(row: Record) -> dict[str, Check]:
@@ -99,12 +108,10 @@ def _queue(row: Record) -> dict[str, Check]:
     }
 
 
-def _retention(row: Record) -> Check:
+def _retention(row: Record, content_days: int) -> Check:
     if row["retention_seconds"] is None:
         return Check(Status.WARN, detail="No mail worker has wiped what is too old yet")
-    return graded(
-        float(row["retention_seconds"]),
-        "s",
-        warn_at=_RETENTION_WARN_SECONDS,
-        detail="Since what is too old was last wiped",
-    )
+    age = round(float(row["retention_seconds"]), 3)
+    if row["content_overdue"]:
+        return Check(Status.WARN, age, "s", f"Content of settled mails is there, older than {content_days} days")
+    return graded(age, "s", warn_at=_RETENTION_WARN_SECONDS, detail="Since what is too old was last wiped")

@@ -1,6 +1,7 @@
 """What makes up signup's health. Every check answers within a second or two, whatever is down."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from shared.alert_health import finding_checks
 from shared.breaker import BreakerState
 from shared.database import UNAVAILABLE, Database, Record
 from shared.health import Check, Status, graded
+from shared.partitions import Kept, partition_checks
 
 from ..ledger.queries import LAST_BEAT
 from ..ledger.reconcile_queries import LAST_VERDICT
@@ -29,11 +31,11 @@ _BALANCE_WARN_SECONDS = 7200
 
 async def checks(request: Request) -> dict[str, Check]:
     state = state_of(request)
-    own, valkey = await asyncio.gather(_own_database(state.database), _valkey(state))
+    own, valkey = await asyncio.gather(_own_database(state.database, state.kept), _valkey(state))
     return own | {"valkey": valkey}
 
 
-async def _own_database(database: Database) -> dict[str, Check]:
+async def _own_database(database: Database, kept: Sequence[Kept]) -> dict[str, Check]:
     began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -41,6 +43,7 @@ async def _own_database(database: Database) -> dict[str, Check]:
             beat = await database.pool.fetchrow(LAST_BEAT, WORKER)
             books = await database.pool.fetchrow(LAST_VERDICT)
             findings = await finding_checks(database.pool)
+            partitions = await partition_checks(database.pool, kept)
     except UNAVAILABLE as error:
         # It knows the rest.
         return {"database": Check(Status.FAIL, detail=str(error) or type(error).__name__)}
@@ -54,6 +57,7 @@ async def _own_database(database: Database) -> dict[str, Check]:
         ),
         "outbox_dead": graded(outbox["dead_rows"], "rows", warn_at=1, detail="Refused for good; an operator decides"),
         "reconciliation": _reconciliation(books),
+        **partitions,
         **findings,
     }
     if beat is None:

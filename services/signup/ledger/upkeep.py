@@ -1,4 +1,4 @@
-"""Small loops of the worker: its heartbeat, and the partitions that the next months' rows will need."""
+"""How the worker says that it lives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,7 @@ import orjson
 from shared.database import Pool
 from shared.heartbeats import BEAT, process_name
 
-from . import queries
-
 WORKER = "signup-worker"
-# A quarter ahead: the worker may be down for weeks, and rows still find their month.
-_MONTHS_AHEAD = 3
 
 
 class Heartbeat:
@@ -26,17 +22,4 @@ class Heartbeat:
 
     async def run_once(self) -> bool:
         await self._pool.execute(BEAT, WORKER, process_name(), orjson.dumps(self._detail()).decode())
-        return False
-
-
-class Partitions:
-    """Makes month partitions ahead of time, through the owner's function: the runtime role makes no tables."""
-
-    name = "partitions"
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def run_once(self) -> bool:
-        await self._pool.execute(queries.ENSURE_PARTITIONS, _MONTHS_AHEAD)
         return False

@@ -146,3 +146,20 @@ async def test_health_says_when_retention_last_ran_and_warns_when_that_is_long_a
     assert (ran["status"], ran["observed_unit"]) == ("pass", "s")
     await mail_api.database.pool.execute("UPDATE retention_runs SET ran_at = now() - interval '25 hours'")
     assert (await check())["status"] == "warn"
+
+
+async def test_health_warns_of_content_that_is_there_after_its_time(mail_api: Api) -> None:
+    pool = mail_api.database.pool
+
+    async def check() -> tuple[str, bool]:
+        found = (await mail_api.http.get("/health")).json()["checks"]["retention"]
+        return found["status"], "older than 30 days" in found["detail"]
+
+    await _run(pool)
+    await _aged(pool, 30)
+    await _aged(pool, 40, "uncertain")
+    assert await check() == ("pass", False), "a worker comes every few hours, and what is in doubt stays"
+    await _aged(pool, 32)
+    assert await check() == ("warn", True)
+    await _run(pool)
+    assert await check() == ("pass", False)

@@ -44,3 +44,27 @@ def test_content_outlives_retries_and_addresses_outlive_content(
     else:
         with pytest.raises(ValidationError):
             make()
+
+
+def test_no_process_starts_when_history_would_not_outlive_content(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAIL_DATABASE_URL", "postgresql://x@127.0.0.1:1/x")
+    monkeypatch.setenv("MAIL_CONTENT_DAYS", "90")
+    monkeypatch.setenv("HISTORY_MONTHS", "3")
+    assert main(["worker"]) == 2
+    said = capsys.readouterr().err
+    assert "HISTORY_MONTHS=3" in said
+    assert "MAIL_CONTENT_DAYS=90" in said
+
+
+@pytest.mark.parametrize(
+    ("months", "content_days", "is_good"),
+    [(4, 90, True), (3, 84, False), (3, 83, True), (0, 3650, True), (1, 7, False), (2, 30, True)],
+)
+def test_history_outlives_content(months: int, content_days: int, *, is_good: bool) -> None:
+    if is_good:
+        Settings(history_months=months, mail_content_days=content_days)
+    else:
+        with pytest.raises(ValidationError):
+            Settings(history_months=months, mail_content_days=content_days)
