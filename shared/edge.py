@@ -12,9 +12,14 @@ from .log import get_logger
 
 _log = get_logger(__name__)
 
+UNMATCHED = "unmatched"
+
 
 class Edge:
-    """ASGI middleware. Answers 503 when the service's database cannot be used and 500, without internals, otherwise."""
+    """ASGI middleware. Answers 503 when the service's database cannot be used and 500, without internals, otherwise.
+
+    HEAD is answered as GET is, without the body (RFC 9110 section 9.3.2): routes and documents need not know of it.
+    """
 
     def __init__(self, app: ASGIApp, *, observe: Callable[[str, str, int, float], None]) -> None:
         self._app = app
@@ -28,6 +33,9 @@ class Edge:
         here = _accept(scope)
         correlation.bind(here)
         status = 0
+        without_body = scope["method"] == "HEAD"
+        # A copy: the server reads the method of its own to know that no body follows.
+        inner = {**scope, "method": "GET"} if without_body else scope
 
         async def send_correlated(message: Message) -> None:
             nonlocal status
@@ -37,30 +45,33 @@ class Edge:
                 headers[correlation.REQUEST_ID_HEADER] = here.request_id
                 if here.traceparent:
                     headers[correlation.TRACEPARENT_HEADER] = here.traceparent
+            elif without_body:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self._app(scope, receive, send_correlated)
+            await self._app(inner, receive, send_correlated)
         except UNAVAILABLE as error:
             _log.warning("database_unavailable", error=str(error) or type(error).__name__)
             if not status:
                 sorry = problem.Unavailable("The service's database cannot be used right now. Send this again.")
                 await sorry.response()(scope, receive, send_correlated)
         except Exception:  # noqa: BLE001 - the last place that can still answer
-            _log.exception("request_failed", method=scope["method"], route=_route(scope))
+            _log.exception("request_failed", method=scope["method"], route=route_of(inner))
             if not status:
                 await problem.Problem("Something went wrong here; it has been logged.").response()(
                     scope, receive, send_correlated
                 )
         seconds = time.perf_counter() - began
-        route = _route(scope)
+        route = route_of(inner)
+        scope["route"] = inner.get("route")  # for whoever stands outside
         self._observe(scope["method"], route, status, seconds)
         _log.debug("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
     """The pattern that matched: the path itself may hold an address or a token, which no log should."""
-    return getattr(scope.get("route"), "path", "unmatched")
+    return getattr(scope.get("route"), "path", UNMATCHED)
 
 
 def _accept(scope: Scope) -> correlation.Correlation:

@@ -18,7 +18,7 @@ _OF_STATUS: dict[int, type[problem.Problem]] = {
     413: problem.PayloadTooLarge,
     415: problem.UnsupportedMediaType,
 }
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def install(app: FastAPI) -> None:
@@ -45,12 +45,13 @@ async def _http(request: Request, error: Exception) -> Response:
 def _methods_at(request: Request) -> list[str]:
     """Starlette names those of the first route at this path only; each of our routes has one."""
     routes = request.app.routes
-    return [m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
+    methods = [m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
+    return ["GET", "HEAD", *methods[1:]] if "GET" in methods else methods  # see Edge
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [as_problem_error(entry) for entry in error.errors()]
+    errors = [as_problem_error(entry, error.body) for entry in error.errors()]
     return problem.InvalidRequest("; ".join(_sentence(e) for e in errors[:3]), errors=errors).response()
 
 
@@ -59,8 +60,8 @@ def _sentence(error: dict[str, str]) -> str:
     return f"{where or 'body'}: {error['detail']}"
 
 
-def as_problem_error(entry: Any) -> dict[str, str]:
-    """An entry of pydantic's `errors()` as an entry of a problem's `errors`.
+def as_problem_error(entry: Any, body: Any) -> dict[str, str]:
+    """An entry of pydantic's `errors()` as an entry of a problem's `errors`; `body` is what was judged.
 
     The input is never repeated: it may be a secret, and it is the caller's to know.
     """
@@ -77,14 +78,27 @@ def as_problem_error(entry: Any) -> dict[str, str]:
             "pointer": "",
             "detail": f"Not valid JSON: {entry.get('ctx', {}).get('error', 'syntax error')}",
         }
+    path = _written(path, body, missing=entry["type"] == "missing")
     if entry["type"] == "misplaced":
         path.append(entry["ctx"]["field"])
-    return {"pointer": pointer(path), "detail": detail}
+    return {"pointer": problem.pointer(path), "detail": detail}
 
 
-def pointer(path: list[Any]) -> str:
-    """A JSON pointer (RFC 6901) from the parts of a path."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+def _written(path: list[Any], body: Any, *, missing: bool) -> list[Any]:
+    """The part of pydantic's path that the caller wrote, and a field that is missing there.
+
+    The rest names what pydantic made of it: a member of a union, the field that a short form stands for.
+    """
+    written = []
+    for place, part in enumerate(path):
+        last = place == len(path) - 1
+        if isinstance(body, dict) and (part in body or (missing and last)):
+            written.append(part)
+            body = body.get(part)
+        elif isinstance(body, list) and isinstance(part, int) and part < len(body):
+            written.append(part)
+            body = body[part]
+    return written
 
 
 def _detail(entry: Any) -> str:

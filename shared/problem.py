@@ -59,9 +59,14 @@ def kinds(root: type[Problem] = Problem) -> Iterator[type[Problem]]:
         yield from kinds(child)
 
 
-def at(pointer: str, detail: str) -> dict[str, str]:
+def pointer(path: Iterable[object]) -> str:
+    """A JSON pointer (RFC 6901) from the parts of a path."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def at(place: str, detail: str) -> dict[str, str]:
     """An entry of `errors` for a place in the body (JSON pointer, RFC 6901)."""
-    return {"pointer": pointer, "detail": detail}
+    return {"pointer": place, "detail": detail}
 
 
 class InvalidRequest(Problem):

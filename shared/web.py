@@ -1,17 +1,24 @@
 """How requests are read and answers written, the same in both services: strict in, newline-terminated JSON out."""
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 from fastapi import params
+from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import problem
+from .auth import Key
+from .problem import at
 
+# More names than these explain nothing more.
+_MOST_ERRORS = 20
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -40,9 +47,11 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses query parameters it does not know, and reads its body strictly.
+    """A route that asks who is calling before it looks at anything they say, and then reads that strictly: no query
+    parameters that it does not know, JSON as RFC 8259 writes it, no body where it takes none.
 
-    Set `__query_prefixes__` on an endpoint for families of parameters like `metadata.KEY`.
+    Endpoints may be marked with `for_people` and `asking`, and may have `__query_prefixes__` for families of parameters
+    like `metadata.KEY`.
     """
 
     def get_route_handler(self) -> Handler:
@@ -51,17 +60,50 @@ class StrictRoute(APIRoute):
         prefixes: tuple[str, ...] = getattr(self.endpoint, "__query_prefixes__", ())
         takes_json = self.body_field is not None
         may_be_empty = self.body_field is not None and not self.body_field.field_info.is_required()
+        keys = [*_keys_of(self.dependant), *getattr(self.endpoint, "__keys__", ())]
+        for_people: bool = getattr(self.endpoint, "__for_people__", False)
+        # What a GET says in a body has no meaning anywhere (RFC 9110 section 9.3.1), and caches drop it on the way.
+        takes_nothing = not takes_json and "requestBody" not in (self.openapi_extra or {}) and self.methods != {"GET"}
 
         async def handle_strictly(request: Request) -> Response:
+            for key in keys:
+                await key(request)
+            if for_people:
+                return await handle(request)
             if request.scope["query_string"]:
                 _refuse_unknown(request, known, prefixes)
             if takes_json:
                 request = StrictRequest(request.scope, request.receive)
                 if not (may_be_empty and _has_no_body(request)):
                     _refuse_other_media(request)
+            elif takes_nothing and not _has_no_body(request):
+                _refuse_words(await request.body())
             return await handle(request)
 
         return handle_strictly
+
+
+def for_people(endpoint: Endpoint) -> Endpoint:
+    """Mark a page: what mail programs and trackers add to its address is nobody's mistake."""
+    endpoint.__for_people__ = True  # type: ignore[attr-defined] # read by StrictRoute
+    return endpoint
+
+
+def asking(key: Key) -> Callable[[Endpoint], Endpoint]:
+    """Mark an endpoint that asks for `key` by hand, and not as a dependency."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__keys__ = (key,)  # type: ignore[attr-defined] # read by StrictRoute
+        return endpoint
+
+    return mark
+
+
+def _keys_of(dependant: Dependant) -> Iterator[Key]:
+    for inner in dependant.dependencies:
+        if isinstance(inner.call, Key):
+            yield inner.call
+        yield from _keys_of(inner)
 
 
 def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]) -> None:
@@ -80,6 +122,22 @@ def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]
 def _has_no_body(request: Request) -> bool:
     """RFC 9112 section 6.3: neither header means that there is none."""
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+
+
+def _refuse_words(body: bytes) -> None:
+    """A call that takes no body: nothing, or what some programs send for it. Whatever else it says would be ignored."""
+    try:
+        said = orjson.loads(body) if body.strip() else None
+    except ValueError:
+        said = [body]
+    if said in (None, {}):
+        return
+    places = list(said)[:_MOST_ERRORS] if isinstance(said, dict) else []
+    raise problem.InvalidRequest(
+        "This call takes no body.",
+        errors=[at(problem.pointer([place]), "This call has no such field") for place in places]
+        or [at("", "Must be empty, or an empty object")],
+    )
 
 
 def _refuse_other_media(request: Request) -> None:

@@ -46,7 +46,10 @@ def _resources(request: Request) -> Resources:
 
 @router.post("/restore", response_model=Restored, responses=openapi.keyed(problem.UnsupportedMediaType))
 async def restore_mails(body: Restore, request: Request, principal: MayOperate) -> Response:
-    """Write down as sent, without sending, what the client's own book knows; known request IDs stay as they are."""
+    """Write down as sent, without sending, what the client's own book knows.
+
+    Known request IDs stay as they are, unless the item says `even_if_known` and the mail does not stand here as sent.
+    """
     return Answer(await restore(_resources(request).database, principal, body.mails))
 
 

@@ -21,7 +21,7 @@ _BATCH = 100
 
 
 class Cleaning:
-    """A loop (`shared.loops`). `days` of silence: no signup, no resend. 0: never."""
+    """A loop (`shared.loops`). `days` of silence: no signup, no mail that waits or was handed over. 0: never."""
 
     name = "cleaning"
 

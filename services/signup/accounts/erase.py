@@ -10,6 +10,7 @@ from shared.database import Connection, Pool, Record
 from shared.ids import UUID
 
 from . import erase_queries as queries
+from .import_users.forget import forget_waiting_lines, lock_open_imports
 from .terms import Terms
 
 ERASED = "user.erased"
@@ -18,8 +19,10 @@ ERASED = "user.erased"
 async def erase(pool: Pool, user_id: UUID, actor: str, terms: Terms) -> bool:
     """Whether there is, or was, such a user. Committed when this returns; erasing again changes nothing."""
     async with pool.acquire() as connection, connection.transaction():
+        imports = await lock_open_imports(connection)
         people = await connection.fetch(queries.LOCK_UNLESS_ERASED, [user_id])
         if people:
+            await forget_waiting_lines(connection, imports, people[0])
             await erase_locked(connection, people, kind=ERASED, actor=actor, terms=terms)
             return True
         known: bool = await connection.fetchval(queries.USER_EXISTS, user_id)

@@ -4,7 +4,8 @@ from .queries import owing
 
 # Whoever signs up, verifies or is owed a mail changes this row or refers to it, and waits.
 LOCK_UNLESS_ERASED = """
-SELECT id, email_key FROM users WHERE id = ANY ($1::uuid[]) AND status <> 'erased' ORDER BY id FOR UPDATE
+SELECT id, email_key, source, external_id FROM users WHERE id = ANY ($1::uuid[]) AND status <> 'erased'
+ORDER BY id FOR UPDATE
 """
 
 USER_EXISTS = "SELECT EXISTS (SELECT FROM users WHERE id = $1)"
@@ -63,11 +64,21 @@ UPDATE import_rows SET email = NULL, email_key = NULL, external_id = NULL
 WHERE outcome IS NOT NULL AND (user_id = ANY ($1::uuid[]) OR email_key = ANY ($2::text[]))
 """
 
-# New ones are younger than any ID that could be made so long ago, which keeps the walk short.
+# New ones are younger than any ID that could be made so long ago, which keeps the walk short. Silence counts from when
+# they were asked: the mails of a paced or paused import leave long after its people were written. A dead mail has asked
+# nobody, and may stay dead for ever.
 LOCK_STALE_PENDING = """
 SELECT id, email_key FROM users
 WHERE status = 'pending' AND id < (SELECT uuidv7(make_interval(days => -$1::int)))
     AND updated_at < now() - make_interval(days => $1::int)
     AND (last_mail_at IS NULL OR last_mail_at < now() - make_interval(days => $1::int))
+    AND NOT EXISTS (
+        SELECT FROM outbox WHERE outbox.user_id = users.id AND effect = 'mail' AND state IN ('pending', 'leased')
+    )
+    AND NOT EXISTS (
+        SELECT FROM outbox_settled AS settled
+        WHERE settled.user_id = users.id AND effect = 'mail' AND outcome = 'delivered'
+            AND settled_at >= now() - make_interval(days => $1::int)
+    )
 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """

@@ -18,6 +18,11 @@ def owing(events: str, effects: str) -> str:
     ) AS owing"""
 
 
+def _said(column: str) -> str:
+    """What was said now, or what stands there: `excluded` cannot tell a default from a word."""
+    return f"coalesce((SELECT asked.{column} FROM asked WHERE asked.email_key = u.email_key), u.{column})"
+
+
 # Any number of signups, of different addresses. New, pending and verified ones take the same way, so that an answer's
 # time says no more than its body. Rows are locked in the order of their keys: two such statements never deadlock.
 # RETURNING's `old` is NULL for a new row; a mail is owed exactly where `last_mail_at` was moved. Mail goes to the
@@ -30,11 +35,12 @@ WITH asked AS MATERIALIZED (
     ) AS asked (email, email_key, name, locale, metadata, source, keyed, actor, correlation_id, traceparent)
 ), person AS (
     INSERT INTO users AS u (email, email_key, name, locale, metadata, source, last_mail_at)
-    SELECT email, email_key, name, locale, metadata, source, now() FROM asked ORDER BY email_key COLLATE "C"
+    SELECT email, email_key, name, coalesce(locale, 'en'), coalesce(metadata, '{{}}'), source, now()
+    FROM asked ORDER BY email_key COLLATE "C"
     ON CONFLICT (email_key) DO UPDATE SET
         name = CASE WHEN u.status = 'pending' THEN excluded.name ELSE u.name END,
-        locale = CASE WHEN u.status = 'pending' THEN excluded.locale ELSE u.locale END,
-        metadata = CASE WHEN u.status = 'pending' THEN excluded.metadata ELSE u.metadata END,
+        locale = CASE WHEN u.status = 'pending' THEN {_said("locale")} ELSE u.locale END,
+        metadata = CASE WHEN u.status = 'pending' THEN {_said("metadata")} ELSE u.metadata END,
         updated_at = CASE WHEN u.status = 'pending' THEN now() ELSE u.updated_at END,
         last_mail_at = CASE
             WHEN {_COOL} AND (

@@ -6,7 +6,7 @@ It is one statement (`queries.SIGN_UP`) for any number of people: one round trip
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -23,16 +23,24 @@ from .terms import Terms
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What somebody says about themselves, or a client about them."""
+    """What somebody says about themselves, or a client about them. None: nothing, which changes nothing on record."""
 
     address: Address
     name: str
-    locale: str = "en"
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    locale: str | None = None
+    metadata: Mapping[str, Any] | None = None
 
     def field_prints(self) -> dict[str, str]:
-        """A hash for each field: enough to name what differs, without keeping what was said."""
-        said = {"email": self.address.email, "name": self.name, "locale": self.locale, "metadata": self.metadata}
+        """A hash for each field: enough to name what differs, without keeping what was said.
+
+        What was left out counts as its default, so that a repetition may spell it out.
+        """
+        said = {
+            "email": self.address.email,
+            "name": self.name,
+            "locale": self.locale or "en",
+            "metadata": self.metadata or {},
+        }
         return {name: _digest(value).hex()[:16] for name, value in said.items()}
 
     def fingerprint(self) -> bytes:
@@ -109,7 +117,7 @@ def _columns(ask: Ask) -> tuple[object, ...]:
         details.address.key,
         details.name,
         details.locale,
-        orjson.dumps(details.metadata).decode() if details.metadata else "{}",
+        None if details.metadata is None else orjson.dumps(details.metadata).decode(),
         caller.client or "web",
         caller.keyed,
         caller.actor,

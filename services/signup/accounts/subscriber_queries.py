@@ -32,6 +32,19 @@ SELECT * FROM rotated
 
 FIND_OWN = f"SELECT {_SHOWN} FROM webhook_subscribers WHERE client = $1 AND id = $2"
 
+# One that is enabled already is answered all the same, and no history is made of it.
+ENABLE_IF_OWN = f"""
+WITH enabled AS (
+    UPDATE webhook_subscribers SET disabled_at = NULL, disabled_reason = NULL WHERE client = $1 AND id = $2
+    RETURNING {", ".join(f"new.{column}" for column in f"{_SHOWN}, client".split(", "))}, old.disabled_at AS since
+), noted AS (
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT 'webhook.enabled', id::text, ARRAY[client], $3, $4, $5, jsonb_build_object('disabled_at', since)
+    FROM enabled WHERE since IS NOT NULL
+)
+SELECT {_SHOWN} FROM enabled
+"""
+
 DELETE_IF_OWN = """
 WITH deleted AS (
     DELETE FROM webhook_subscribers WHERE client = $1 AND id = $2 RETURNING id, client

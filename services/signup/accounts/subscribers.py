@@ -48,6 +48,10 @@ class Subscribers:
     async def find(self, client: str, subscriber_id: UUID) -> Record | None:
         return await self._pool.fetchrow(queries.FIND_OWN, client, subscriber_id)
 
+    async def enable(self, client: str, subscriber_id: UUID, actor: str) -> Record | None:
+        """The subscriber, told again of what happens from now on; None when there is none."""
+        return await self._pool.fetchrow(queries.ENABLE_IF_OWN, client, subscriber_id, actor, *_here())
+
     async def delete(self, client: str, subscriber_id: UUID, actor: str) -> bool:
         """Whether there was one. What is owed to it and not yet told is canceled when its turn comes."""
         return bool(await self._pool.fetchval(queries.DELETE_IF_OWN, client, subscriber_id, actor, *_here()))

@@ -15,9 +15,13 @@ MAX_BODY_BYTES = 64 * 1024
 
 class SignupRequest(Strict):
     email: EmailAddress
-    name: Name = Field(description="How to address the person")
-    locale: Locale | None = Field(None, description="Language of the mails, BCP 47; `en` unless said")
-    metadata: Metadata | None = Field(None, description="Kept with the user; at most 4096 bytes of JSON")
+    name: Name = Field(description="How to address the person; mails leave out what may be a link or a message")
+    locale: Locale | None = Field(
+        None, description="Language of the mails, BCP 47; `en` unless said, and again: as it is"
+    )
+    metadata: Metadata | None = Field(
+        None, description="Kept with the user, at most 4096 bytes of JSON; again: replaces all of it, if it is said"
+    )
 
 
 class ResendRequest(Strict):

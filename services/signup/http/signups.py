@@ -9,7 +9,7 @@ from starlette.responses import Response
 from shared import openapi, problem
 from shared.auth import OptionalKey, Principal
 from shared.contract import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
-from shared.web import Answer, StrictRoute
+from shared.web import Answer, StrictRoute, asking
 
 from ..accounts.sign_up import Caller, Details, SignedUp, as_user, sign_up_once
 from ..errors import AlreadyVerified, RateLimited, RequestIdReused, UserErased
@@ -50,6 +50,7 @@ _documented: dict[str, Any] = {
 @router.post(
     "/v1/signups", status_code=_ACCEPTED, response_model=Accepted, responses=_answers, openapi_extra=_documented
 )
+@asking(_maybe_key)
 async def post_signup(request: Request, body: SignupRequest) -> Response:
     """Sign a person up. When this answers, they and the mail owed to them are committed."""
     state = state_of(request)
@@ -57,7 +58,7 @@ async def post_signup(request: Request, body: SignupRequest) -> Response:
     if state.limit and not caller.keyed:
         await state.limit.check(request)
     idempotency_key = request.headers.get(IDEMPOTENCY_KEY_HEADER)
-    details = Details(body.email, body.name, body.locale or "en", body.metadata or {})
+    details = Details(body.email, body.name, body.locale, body.metadata)
     replayed = False
     if idempotency_key is None:
         done = await state.desk.sign_up(details, caller)

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 
 from shared.database import Database
+from shared.partitions import Kept
 from shared.wakeup import Pinger
 
 from ..accounts.desk import Desk
@@ -26,6 +27,7 @@ class State:
     limit: RateLimit | None
     webhooks_may_be_private: bool
     reconcile_lag_seconds: float
+    kept: tuple[Kept, ...]
 
 
 def state_of(request: Request) -> State:

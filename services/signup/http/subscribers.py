@@ -107,7 +107,7 @@ async def list_subscribers(request: Request, manager: Manager, limit: Limit = 50
 
 @router.get("/v1/webhooks/{subscriber_id}", response_model=Subscriber, responses=openapi.keyed(NotFound))
 async def get_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
-    """One subscriber. `disabled_at` is set when it answered 410: delete it, or create it anew."""
+    """One subscriber. `disabled_at` is set when it answered 410: enable it once it is back, or delete it."""
     row = await _book(state_of(request)).find(manager.client, subscriber_id)
     if row is None:
         raise NotFound("There is no such subscriber.")
@@ -133,6 +133,18 @@ async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager)
     if told is None:
         raise NotFound("There is no such subscriber.")
     return Answer(_with_secret(told))
+
+
+@router.post("/v1/webhooks/{subscriber_id}/enable", response_model=Subscriber, responses=openapi.keyed(NotFound))
+async def enable_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+    """Tell a disabled subscriber again, with the same secret, of what happens from now on. Again is no error.
+
+    What happened while it was disabled is not owed to it: `GET /v1/users` knows.
+    """
+    row = await _book(state_of(request)).enable(manager.client, subscriber_id, manager.actor)
+    if row is None:
+        raise NotFound("There is no such subscriber.")
+    return Answer(_shown(row))
 
 
 def _book(state: State) -> Subscribers:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from shared import openapi, problem
 from shared.database import UNAVAILABLE
 from shared.log import get_logger
-from shared.web import Answer, StrictRoute
+from shared.web import Answer, StrictRoute, for_people
 
 from ..accounts.verify import Verification, resend, verify
 from ..errors import RateLimited, TokenExpired, TokenUnknown
@@ -60,6 +60,7 @@ async def post_resend(request: Request, body: ResendRequest) -> Response:
     response_class=Response,
     responses=openapi.problems() | _page(200, "A page with a button; opening it changes nothing"),
 )
+@for_people
 async def get_verify_page(token: _Token) -> Response:
     """For browsers. Mail scanners follow links, so looking at this page verifies nothing."""
     del token
@@ -76,6 +77,7 @@ async def get_verify_page(token: _Token) -> Response:
     | _page(429, "Too many requests from this address; `Retry-After` says when to try again")
     | _page(503, "The service's database cannot be used right now"),
 )
+@for_people
 async def post_verify_page(request: Request, token: _Token) -> Response:
     """What the page's button does. People are answered with pages; nobody should have to read a problem document."""
     try:

@@ -15,12 +15,15 @@ from pydantic import ValidationError
 from shared.contract import BatchAnswer, BatchResult, MailProblem
 from shared.correlation import Correlation
 from shared.ids import UUID, uuid7
+from shared.tracing import OFF, Kind, Span, Tracing
 
 from .. import mail_client
 from ..accounts.token import TokenRing, UnknownSigningKeyError
 from ..settings import Settings
 from .entry import Done, Entry, Outcome, PeerFaultError, Refused, TryLater
+from .greeting import name_in_mails
 
+_PATH = "/v1/mails/batch"
 # Statuses of a rejected item that say "not now", beside all of 5xx (RFC 9110, 6585, 8470).
 _NOT_NOW = frozenset({408, 425, 429})
 _SERVER_ERRORS = 500
@@ -33,15 +36,18 @@ class MailEffect:
 
     name = "mail"
 
-    def __init__(self, client: httpx.AsyncClient, ring: TokenRing, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, ring: TokenRing, *, timeout_seconds: float, tracing: Tracing = OFF
+    ) -> None:
         self._client = client
         self._ring = ring
         self._timeout_seconds = timeout_seconds
+        self._tracing = tracing
 
     @classmethod
-    def connect(cls, settings: Settings, ring: TokenRing) -> "MailEffect":
+    def connect(cls, settings: Settings, ring: TokenRing, tracing: Tracing = OFF) -> "MailEffect":
         client = mail_client.connect(settings)
-        return cls(client, ring, timeout_seconds=settings.mail_timeout_seconds)
+        return cls(client, ring, timeout_seconds=settings.mail_timeout_seconds, tracing=tracing)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -67,18 +73,22 @@ class MailEffect:
         return outcomes
 
     async def _post(self, requests: list[dict[str, Any]]) -> BatchAnswer:
+        span = self._begin_span(requests)
         try:
             # httpx' own timeout starts anew with every byte; the lease does not.
             async with asyncio.timeout(self._timeout_seconds):
                 response = await self._client.post(
-                    "/v1/mails/batch",
+                    _PATH,
                     content=orjson.dumps({"mails": requests}),
-                    headers=Correlation(str(uuid7())).headers(),
+                    headers=Correlation(str(uuid7()), span.traceparent).headers(),
                 )
         except (httpx.HTTPError, OSError) as error:
+            span.end(error=type(error).__name__)
             raise PeerFaultError(f"The mail service did not answer: {error or type(error).__name__}") from error
-        if response.status_code != _OK:
-            raise PeerFaultError(f"The mail service answered {response.status_code} {_title(response)}")
+        status = response.status_code
+        span.end({"http.response.status_code": status}, error=None if status == _OK else str(status))
+        if status != _OK:
+            raise PeerFaultError(f"The mail service answered {status} {_title(response)}")
         try:
             return BatchAnswer.model_validate_json(response.content)
         except ValidationError as error:
@@ -86,6 +96,20 @@ class MailEffect:
                 f"The mail service's answer cannot be read: {error.error_count()} errors, "
                 f"the first at {error.errors()[0]['loc']}"
             ) from error
+
+    def _begin_span(self, requests: list[dict[str, Any]]) -> Span:
+        """Of the call: a trace of its own, because it is made for many rows, and links each of theirs."""
+        return self._tracing.begin(
+            f"POST {_PATH}",
+            Kind.CLIENT,
+            links=[request["traceparent"] for request in requests],
+            attributes={
+                "http.request.method": "POST",
+                "url.template": _PATH,
+                "server.address": self._client.base_url.host,
+                "messaging.batch.message_count": len(requests),
+            },
+        )
 
 
 def mail_request(entry: Entry, ring: TokenRing) -> dict[str, Any]:
@@ -95,14 +119,15 @@ def mail_request(entry: Entry, ring: TokenRing) -> dict[str, Any]:
         UnknownSigningKeyError: the row's link cannot be signed.
     """
     payload = entry.payload
-    variables = {"name": payload["to"]["name"]}
+    name = name_in_mails(payload["to"]["name"])
+    variables = {"name": name}
     link = payload.get("link")
     if link:
         variables["link"] = f"{link['base']}/verify/{ring.sign(entry.id, link['key_id'])}"
         variables["expires_in_hours"] = max(1, round(link["ttl_seconds"] / 3600))
     request = {
         "request_id": str(entry.id),
-        "to": payload["to"],
+        "to": payload["to"] if name else {"email": payload["to"]["email"]},
         "template": payload["template"],
         "variables": variables,
         "locale": payload["locale"],

@@ -6,10 +6,11 @@ import pytest
 from fastapi import FastAPI
 
 from services.signup.app import create_app
-from services.signup.ledger.upkeep import Heartbeat, Partitions
+from services.signup.ledger.upkeep import Heartbeat
 from services.signup.settings import Settings
 from shared import problem
 from shared.ids import uuid7
+from shared.partitions import Partitions
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.signups import SignupBook
@@ -100,6 +101,15 @@ async def test_the_frameworks_own_errors_are_problems(signup_api: Api, method: s
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
 
 
+async def test_head_leaves_the_body_out_by_itself_and_is_counted_as_what_it_is(signup_api: Api) -> None:
+    """Servers drop the body of an answer to HEAD, but the next thing in front of the app may be no server."""
+    head = await signup_api.http.head("/version")
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["Content-Length"]) > 0
+    text = (await signup_api.http.get("/metrics")).text
+    assert 'method="HEAD",route="/version"' in text
+
+
 async def test_metrics_name_routes_and_never_paths(signup_api: Api) -> None:
     await signup_api.http.get("/verify/secret-token")
     await signup_api.http.get("/v1/users/asa@example.org")
@@ -111,7 +121,7 @@ async def test_metrics_name_routes_and_never_paths(signup_api: Api) -> None:
 
 async def test_the_worker_makes_room_for_the_months_to_come(book: SignupBook, signup_database: Clone) -> None:
     before = await book.pool.fetchval("SELECT count(*) FROM pg_inherits")
-    assert await Partitions(signup_database.database.pool).run_once() is False
+    assert await Partitions(signup_database.database.pool, Settings().kept).run_once() is False
     assert await book.pool.fetchval("SELECT count(*) FROM pg_inherits") == before, "the migration made them"
 
 

@@ -100,6 +100,25 @@ async def test_again_within_the_cooldown_changes_the_details_and_owes_no_mail(
     assert [entry["kind"] for entry in await book.rows("history")] == ["user.signed_up", "user.signed_up_again"]
 
 
+async def test_what_is_left_out_of_a_later_signup_is_kept_and_what_is_said_replaces(client: httpx.AsyncClient) -> None:
+    first = BO | {"locale": "sv", "metadata": {"plan": "x", "seats": 3}}
+    created = (await client.post("/v1/signups", json=first)).json()
+    for said, changed in (
+        ({}, {}),
+        ({"locale": None, "metadata": None}, {}),
+        ({"locale": "de"}, {"locale": "de"}),
+        ({"metadata": {"plan": "y"}}, {"locale": "de", "metadata": {"plan": "y"}}),
+        ({"metadata": {}}, {"locale": "de", "metadata": {}}),
+    ):
+        again = await client.post("/v1/signups", json=BO | said)
+        assert (again.status_code, again.json()) == (200, created | changed), said
+
+
+async def test_a_first_signup_that_says_little_has_the_defaults(client: httpx.AsyncClient) -> None:
+    created = (await client.post("/v1/signups", json=BO)).json()
+    assert (created["locale"], created["metadata"]) == ("en", {})
+
+
 async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_address_on_record(
     signup_api: Api, book: SignupBook
 ) -> None:

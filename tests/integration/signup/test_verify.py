@@ -113,6 +113,19 @@ async def test_looking_at_the_page_consumes_nothing_and_its_button_verifies(sign
     assert (await book.row("users"))["status"] == "verified"
 
 
+async def test_what_trackers_and_mail_programs_add_to_the_link_shows_the_page_and_verifies_all_the_same(
+    signup_api: Api, book: SignupBook
+) -> None:
+    await book.sign_up(ASA)
+    path = f"/verify/{await book.token(ASA)}?utm_source=mail&fbclid=x&=&utm_source=again"
+    page = await signup_api.http.get(path)
+    assert (page.status_code, "<form" in page.text) == (200, True)
+    done = await signup_api.http.post(path, data={"button": ""})
+    assert (done.status_code, "Your address is confirmed" in done.text) == (200, True)
+    api = await signup_api.http.post("/v1/verifications?utm_source=mail", json={"token": "x"})
+    assert (api.status_code, api.json()["errors"][0]["parameter"]) == (422, "utm_source")
+
+
 async def test_the_page_says_when_a_link_is_too_old_or_unknown(signup_api: Api, book: SignupBook) -> None:
     await book.sign_up(ASA)
     await book.run("UPDATE outbox SET created_at = created_at - interval '3 days'")

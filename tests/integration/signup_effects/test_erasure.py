@@ -250,6 +250,59 @@ async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_n
     assert fresh.created
 
 
+async def test_who_waits_for_the_mail_that_asks_them_is_not_cleaned_away_and_then_has_the_days_that_all_have(
+    book: SignupBook, signup_database: Clone
+) -> None:
+    names = ("held", "under-way", "just-asked", "asked-long-ago", "refused", "canceled")
+    await book.sign_up(*(f"{name}@example.org" for name in names))
+    month = "interval '31 days'"
+    settle = (
+        "WITH gone AS (DELETE FROM outbox WHERE effect = 'mail' AND payload #>> '{{to,email}}' = '{}@example.org'"
+        " RETURNING *) INSERT INTO outbox_settled"
+        " (id, effect, user_id, payload, outcome, attempts, created_at, settled_at)"
+        " SELECT id, effect, user_id, payload, '{}', 1, created_at, now() - {} FROM gone"
+    )
+    for name, outcome, ago in (
+        ("just-asked", "delivered", "interval '1 day'"),
+        ("asked-long-ago", "delivered", month),
+        ("canceled", "canceled", "interval '1 day'"),
+    ):
+        await book.run(settle.format(name, outcome, ago))
+    await book.run(
+        "UPDATE outbox SET state = 'dead', dead_at = now(), due_at = NULL, last_error = 'no'"
+        " WHERE effect = 'mail' AND payload #>> '{to,email}' = 'refused@example.org'"
+    )
+    await book.run("UPDATE outbox SET due_at = 'infinity' WHERE payload #>> '{to,email}' = 'held@example.org'")
+    await book.run(
+        "UPDATE outbox SET state = 'leased', lease = uuidv7() WHERE payload #>> '{to,email}' = 'under-way@example.org'"
+    )
+    await _make_older(signup_database, "31 days")
+    cleaning = Cleaning(book.pool, book.terms, days=30)
+    await cleaning.run_once()
+    left = {row["email"] for row in await book.rows("users") if row["email"]}
+    assert left == {f"{name}@example.org" for name in ("held", "under-way", "just-asked")}
+
+
+async def _make_older(clone: Clone, age: str) -> None:
+    """Users, in all that they are told apart by; their ID holds the time at which they were made."""
+    owner = await asyncpg.connect(clone.owner_url)
+    try:
+        await owner.execute("ALTER TABLE outbox DROP CONSTRAINT outbox_user_id_fkey")
+        async with owner.transaction():
+            for user_id in [row["id"] for row in await owner.fetch("SELECT id FROM users")]:
+                older = await owner.fetchval(f"SELECT uuidv7(-interval '{age}')")
+                await owner.execute(
+                    "UPDATE users SET id = $2, created_at = created_at - $3::text::interval,"
+                    " updated_at = updated_at - $3::text::interval, last_mail_at = last_mail_at - $3::text::interval"
+                    " WHERE id = $1",
+                    *(user_id, older, age),
+                )
+                for table in ("outbox", "outbox_settled"):
+                    await owner.execute(f"UPDATE {table} SET user_id = $2 WHERE user_id = $1", user_id, older)
+    finally:
+        await owner.close()
+
+
 async def test_an_erasure_that_fails_half_way_changes_nothing(book: SignupBook, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
     counts = await book.counts()

@@ -103,6 +103,34 @@ async def test_a_subscriber_that_is_gone_is_disabled_and_told_nothing_more(
     assert await book.rows("outbox", effect="webhook") == [], "nothing is owed to the disabled"
 
 
+async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_its_secret(
+    book: SignupBook, signup_api: Api, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    created = await subscribe(client, subscriber.url, "user.signed_up")
+    await book.sign_up("asa@example.org")
+    subscriber.answer_with = 410
+    await relay_for("webhook").run_once()
+    await book.sign_up("bo@example.org")
+    subscriber.answer_with = 200
+    path = f"/v1/webhooks/{created['id']}/enable"
+    stranger = await signup_api.key("other", "webhooks:manage")
+    assert (await signup_api.http.post(path, headers=stranger)).status_code == 404
+    for _ in range(2):
+        enabled = await client.post(path)
+        assert (enabled.status_code, enabled.json()["disabled_at"], enabled.json()["disabled_reason"]) == (
+            200,
+            None,
+            None,
+        )
+        assert "secret" not in enabled.json()
+    assert (await book.row("history", kind="webhook.enabled"))["subject"] == created["id"]
+    (eve,) = await book.sign_up("eve@example.org")
+    await relay_for("webhook").run_once()
+    event = Webhook(created["secret"]).verify(subscriber.received[-1].body, subscriber.received[-1].headers)
+    assert event["data"] == {"id": str(eve.user["id"])}
+    assert len(subscriber.received) == 2, "what happened meanwhile is not owed"
+
+
 async def test_what_is_owed_to_a_deleted_subscriber_is_canceled(
     book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:

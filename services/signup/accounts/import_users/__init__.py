@@ -7,6 +7,7 @@ a signup, or an outcome that says why not.
     decide      what becomes of each: created, already_exists, duplicate or invalid
     work        the worker's loop: a batch of lines, the people, the mails owed and the history in one commit
     interventions  pause, resume, cancel
+    forget      lines that wait and name somebody who is being erased
     sweep       what interrupted or canceled imports left behind is cleared away
     book        how far an import is, and its report
 """

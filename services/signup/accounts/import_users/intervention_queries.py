@@ -1,4 +1,4 @@
-"""The SQL of pausing, resuming and canceling imports, and of sweeping up behind them."""
+"""The SQL of pausing, resuming and canceling imports, of sweeping up behind them, and of who is erased meanwhile."""
 
 LOCK_IMPORT = """
 SELECT state, EXISTS (SELECT FROM outbox WHERE import_id = imports.id AND state <> 'dead') AS mails_left
@@ -117,4 +117,23 @@ SELECT count(*) FROM gone
 MARK_SWEPT = """
 UPDATE imports SET swept_at = now()
 WHERE id = $1 AND state IN ('failed', 'canceled') AND NOT EXISTS (SELECT FROM outbox WHERE import_id = $1)
+"""
+
+# --- erasing
+
+LOCK_OPEN = """
+SELECT id, source, done_through_line FROM imports WHERE state IN ('receiving', 'running', 'paused')
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+# `escape` writes a backslash for each byte that is not ASCII, and for each backslash of a JSON escape.
+WAITING_LINES = """
+SELECT line, raw
+FROM import_rows, LATERAL (SELECT lower(encode(raw, 'escape') COLLATE "C") AS written) AS as_text
+WHERE import_id = $1 AND line > $2 AND raw IS NOT NULL
+    AND (strpos(written, $3) > 0 OR strpos(written, $4) > 0 OR strpos(written, chr(92)) > 0)
+"""
+
+FORGET_IF_WAITING = """
+UPDATE import_rows SET raw = NULL, reason = $3 WHERE import_id = $1 AND line = ANY ($2::int[]) AND outcome IS NULL
 """

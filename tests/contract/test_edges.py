@@ -1,0 +1,133 @@
+"""What holds for every call of both services alike, asked of each call that the OpenAPI documents tell of."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from shared import keys
+from tests.support.stack import Books
+
+SERVICES = ("signup", "mail")
+# Not JSON, of no media type, with a parameter that nobody knows: wrong in every way in which a request can be read.
+GARBAGE: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "text/plain"}, "params": {"surprise": "1"}}
+# Bodies that say something which a call without a body could not heed, and where the problem points.
+WORDS = [(b'{"reason": "x", "a/b": 1}', ["/reason", "/a~1b"]), (b"[]", [""]), (b"7", [""]), (b"nonsense", [""])]
+
+
+@dataclass(frozen=True)
+class Call:
+    method: str
+    path: str
+    operation: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """With IDs of nothing: whatever a call would do, it finds nothing to do it to."""
+        path = self.path
+        for parameter in self.operation.get("parameters", []):
+            if parameter["in"] == "path":
+                is_id = parameter["schema"].get("format") == "uuid"
+                path = path.replace(f"{{{parameter['name']}}}", str(uuid4()) if is_id else "nobody@x.example")
+        return path
+
+    @property
+    def is_page(self) -> bool:
+        return "text/html" in self.operation["responses"].get("200", {}).get("content", {})
+
+
+async def _calls(http: httpx.AsyncClient) -> list[Call]:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    return [Call(method.upper(), path, told) for path, of in paths.items() for method, told in of.items()]
+
+
+def _http(books: Books, service: str) -> httpx.AsyncClient:
+    return books.signup if service == "signup" else books.mail
+
+
+async def _key_without_scopes(books: Books, service: str) -> str:
+    key = keys.mint()
+    connection = await asyncpg.connect(books.stack.owner_url(service))
+    await keys.store(connection, key, client="nobody", scopes=["nothing"], days=None, actor="test")
+    await connection.close()
+    return key.text
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_who_is_calling_is_asked_before_anything_they_say_is_judged(books: Books, service: str) -> None:
+    url = books.stack.signup_url if service == "signup" else books.stack.mail_url
+    stranger = keys.mint().text
+    powerless = await _key_without_scopes(books, service)
+    asked = 0
+    async with httpx.AsyncClient(base_url=url) as http:
+        for call in await _calls(http):
+            security = call.operation.get("security")
+            if not security:
+                continue
+            wanted = {f"Bearer {stranger}": 401, "nonsense": 401, f"Bearer {powerless}": 403}
+            if {} not in security:
+                wanted[""] = 401
+            for header, status in wanted.items():
+                headers = GARBAGE["headers"] | ({"Authorization": header} if header else {})
+                answer = await http.request(call.method, call.url, **GARBAGE | {"headers": headers})
+                assert answer.status_code == status, (call.method, call.path, header, answer.text)
+                asked += 1
+    assert asked > 60
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_head_is_answered_as_get_is_without_the_body(books: Books, service: str) -> None:
+    http = _http(books, service)
+    calls = [call for call in await _calls(http) if call.method == "GET"]
+    assert len(calls) > 10
+    for path in [*(call.url for call in calls), "/docs", "/openapi.json", "/nothing"]:
+        full, head = await http.get(path), await http.head(path)
+        assert (head.status_code, head.content) == (full.status_code, b""), path
+        assert head.headers["content-type"] == full.headers["content-type"], path
+        if not path.startswith(("/metrics", "/health")):
+            assert head.headers["content-length"] == str(len(full.content)), path
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_allow_lists_what_the_document_lists_and_head_beside_get(books: Books, service: str) -> None:
+    http = _http(books, service)
+    calls = await _calls(http)
+    assert not [call for call in calls if call.method in {"HEAD", "OPTIONS"}], "the document stays short"
+    for call in calls:
+        answer = await http.request("PATCH", call.url)
+        documented = {other.method for other in calls if other.path == call.path}
+        allowed = set(answer.headers["allow"].split(", "))
+        assert answer.status_code == 405
+        assert allowed >= documented, call.path
+        assert ("HEAD" in allowed) == ("GET" in allowed), call.path
+        if "GET" not in allowed:
+            assert (await http.head(call.url)).status_code == 405
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_call_that_takes_no_body_refuses_words_and_minds_no_empty_ones(books: Books, service: str) -> None:
+    http = _http(books, service)
+    calls = [call for call in await _calls(http) if call.method != "GET" and "requestBody" not in call.operation]
+    assert len(calls) > 3
+    for call in calls:
+        if call.is_page:
+            continue
+        for content, pointers in WORDS:
+            refused = await http.request(call.method, call.url, content=content)
+            assert refused.status_code == 422, (call.path, refused.text)
+            assert [error["pointer"] for error in refused.json()["errors"]] == pointers, call.path
+        for content in (b"", b" \n", b"{}", b"null"):
+            answer = await http.request(call.method, call.url, content=content)
+            assert answer.status_code in {200, 204, 404}, (call.path, answer.text)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_slash_too_many_leads_nowhere(books: Books, service: str) -> None:
+    http = _http(books, service)
+    for call in await _calls(http):
+        answer = await http.request(call.method, f"{call.url}/", follow_redirects=False)
+        assert answer.status_code in {404, 405}, call.path
+        assert answer.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,171 @@
+"""Whatever happens to people and their mails, and whatever breaks meanwhile, the logs say nothing of them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.support.notices import quoted_header, report
+from tests.support.running import open_books
+from tests.support.scripted_smtp import Script, scripted_smtp
+from tests.support.stack import PROCESSES, Books, Stack, eventually
+
+# Words that stand nowhere but in what is personal here. Åsa's local part, name, domain of her own and note.
+PERSONAL = ("asa.oeberg", "åsa", "öberg", "s3cret-note", "s3cret-body", "s3cret-subject")
+REFUSAL = "550 5.7.1 Åsa Öberg <{}> is not welcome here"
+TOKEN = re.compile(r"/verify/([\w-]{70})")
+
+
+def _person(n: int) -> dict[str, Any]:
+    return {"email": f"Asa.Oeberg{n}@bücher.example", "name": "Åsa Öberg", "metadata": {"note": "s3cret-note"}}
+
+
+async def _break(books: Books, service: str, table: str, check: str) -> None:
+    await books.execute(service, f"ALTER TABLE {table} ADD CONSTRAINT broken CHECK ({check}) NOT VALID")
+
+
+async def _mend(books: Books, service: str, table: str) -> None:
+    await books.execute(service, f"ALTER TABLE {table} DROP CONSTRAINT broken")
+
+
+async def _says(books: Books, process: str, word: str) -> None:
+    async def log() -> str:
+        return books.stack.log_of(process)
+
+    await eventually(log, lambda text: word in text, what=f"{word} of {process}")
+
+
+async def _people_come_and_verify(books: Books) -> list[str]:
+    """Signups good and bad, by everybody; the tokens of their mails."""
+    for n in range(2):
+        assert (await books.anonymous.post("/v1/signups", json=_person(n))).status_code == 202
+    assert (await books.signup.post("/v1/signups", json=_person(2))).status_code == 201
+    await books.anonymous.post("/v1/signups", json=_person(3) | {"åsa": 1, "locale": "åsa"})
+    garbage = {b"Content-Type": "text/åsa".encode()}
+    await books.anonymous.post("/v1/signups", content=b'{"email": "asa.oeberg@', headers=garbage)
+    await books.signup.get("/v1/users", params={"email": _person(0)["email"], "åsa.oeberg": "x@asa.oeberg.example"})
+    await books.mail.put("/v1/suppressions/asa.oeberg@x.example", json={"reason": "Åsa Öberg"})
+    tokens = []
+    for n in range(3):
+        (mail,) = await eventually(
+            lambda n=n: books.caught(f"Asa.Oeberg{n}@xn--bcher-kva.example"),  # type: ignore[misc]
+            lambda mails: len(mails) == 1,
+            what="the mail",
+        )
+        text = (await books.catcher.get(f"/api/v1/message/{mail['ID']}")).json()["Text"]
+        tokens += TOKEN.findall(text)
+    await books.anonymous.get(f"/verify/{tokens[0]}")
+    await books.anonymous.post(f"/verify/{tokens[0]}")
+    await books.anonymous.post(f"/verify/{tokens[1]}/{tokens[1]}")
+    await books.anonymous.post("/v1/verifications", json={"token": tokens[1]})
+    return tokens
+
+
+async def _a_mail_bounces(books: Books) -> None:
+    (mail,) = await books.mails(to=_person(0)["email"], template="verification")
+    notice = report(quoted_header(mail["id"])).replace(b"b@x.example", "asa.oeberg0@bücher.example".encode())
+    for raw in (notice, b"Subject: asa.oeberg0@x.example\r\n\r\n\xff"):
+        answer = await books.mail.post("/v1/bounces", content=raw, headers={"Content-Type": "message/rfc822"})
+        assert answer.status_code == 202
+
+
+async def _gateways_quote_the_address(books: Books) -> None:
+    addresses = [f"asa.oeberg-{n}@x.example" for n in range(5)]
+    script: Script = {
+        "RCPT": [REFUSAL.format(addresses[0]), "451 4.2.0 busy: " + addresses[1], None, None],
+        "dot": [REFUSAL.format(addresses[2]), f"Åsa {addresses[3]}?"],
+    }
+    books.stack.kill("mail-worker")
+    async with scripted_smtp(script) as gateway:
+        books.stack.start(
+            "mail-worker",
+            MAIL_GATEWAYS=f"smtp://127.0.0.1:{gateway.port}?name=scripted&connections=1",
+            MAIL_RETRY_BASE_SECONDS="0.2",
+        )
+        mails = [
+            {
+                "request_id": f"quoted-{n}",
+                "to": {"email": address, "name": "Åsa Öberg"},
+                "subject": "s3cret-subject",
+                "text": "s3cret-body",
+            }
+            for n, address in enumerate(addresses)
+        ]
+        assert (await books.mail.post("/v1/mails/batch", json={"mails": mails})).status_code == 200
+        still = "SELECT count(*) FROM mails WHERE request_id LIKE 'quoted-%' AND state IN ('queued', 'sending')"
+        await eventually(lambda: books.fetchval("mail", still), lambda count: count == 0, what="all tried")
+        await _the_worker_chokes_on_a_mail(books)
+
+
+async def _the_worker_chokes_on_a_mail(books: Books) -> None:
+    await _break(books, "mail", "mails", "to_name IS NULL OR state <> 'sent'")
+    await books.mail.post(
+        "/v1/mails",
+        json={
+            "request_id": "choke",
+            "to": {"email": "asa.oeberg-choke@x.example", "name": "Åsa Öberg"},
+            "subject": "s3cret-subject",
+            "text": "s3cret-body",
+        },
+    )
+    await _says(books, "mail-worker", "violates check constraint")
+    await _mend(books, "mail", "mails")
+
+
+async def _the_apis_choke(books: Books) -> None:
+    await _break(books, "signup", "users", "name <> 'Åsa Öberg'")
+    assert (await books.anonymous.post("/v1/signups", json=_person(7))).status_code == 500
+    await _mend(books, "signup", "users")
+    await _break(books, "mail", "mails", "to_name IS NULL")
+    mail = {"request_id": "x", "to": {"email": _person(7)["email"], "name": "Åsa Öberg"}, "subject": "S", "text": "T"}
+    assert (await books.mail.post("/v1/mails", json=mail)).status_code == 500
+    await _mend(books, "mail", "mails")
+
+
+async def _the_outbox_chokes(books: Books) -> None:
+    await _break(books, "signup", "outbox_settled", "payload ->> 'template' <> 'already-registered'")
+    await books.execute("signup", "UPDATE users SET last_mail_at = NULL")
+    assert (await books.anonymous.post("/v1/signups", json=_person(0))).status_code == 202
+    await _says(books, "signup-worker", "loop_failed")
+    await _mend(books, "signup", "outbox_settled")
+
+
+@pytest.fixture
+def talkative_stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path, settings={"LOG_LEVEL": "DEBUG"})
+    try:
+        stack.start_all()
+        yield stack
+    finally:
+        stack.stop_all()
+
+
+async def test_no_line_of_any_process_holds_an_address_a_name_a_token_or_a_key(talkative_stack: Stack) -> None:
+    stack = talkative_stack
+    async with open_books(stack) as books:
+        tokens = await _people_come_and_verify(books)
+        await books.signup.get("/v1/users", headers={"Authorization": f"Bearer {stack.operator_key}x"})
+        await _a_mail_bounces(books)
+        await _the_apis_choke(books)
+        await _the_outbox_chokes(books)
+        await _gateways_quote_the_address(books)
+        for name in PROCESSES:
+            stack.terminate(name)
+    assert len(tokens) == 3
+    passwords = set(re.findall(r"://[^:/]*:([^@]+)@", str(stack._environment)))
+    secrets = {*tokens, stack.operator_key, stack._environment["MAIL_API_KEY"], *passwords}
+    secrets |= {stack._environment["SIGNUP_TOKEN_KEYS"]}
+    for name in PROCESSES:
+        text = stack.log_of(name)
+        lines = [orjson.loads(line) for line in text.splitlines()]
+        assert {line["service"] for line in lines} == {name}, "one line for each event, in one form"
+        # JSON may escape what is not ASCII.
+        said = "\n".join(str(line) for line in lines).lower()
+        assert [word for word in PERSONAL if word in said] == [], name
+        assert [secret for secret in secrets if secret.lower() in said] == [], name
+        # What was to be masked did come by.
+        assert "DETAIL: ***" in text, name
+    assert '"route": "/verify/{token}"' in stack.log_of("signup-api")
