@@ -72,13 +72,28 @@ class BookedMail(_Read):
     next_attempt_at: AwareDatetime | None = None
 
 
+class LostMail(_Read):
+    """What the mail service remembers of a mail whose row was deleted from its book."""
+
+    request_id: str
+    mail_id: UUID
+    state: str
+    message_id: str
+    fingerprint: str
+    sent_at: AwareDatetime | None
+    lost_at: AwareDatetime
+
+
 class MailPage(_Read):
     items: list[BookedMail]
     next_cursor: str | None
 
 
-class _Found(_Read):
+class LookedUp(_Read):
+    """By request ID. What is in neither is not in that book, and never was."""
+
     found: dict[str, BookedMail]
+    lost: dict[str, LostMail] = Field(default_factory=dict)
 
 
 class _Restored(_Read):
@@ -115,10 +130,10 @@ class MailService:
             raise CursorLostError
         return self._read(Changes, response)
 
-    async def look_up(self, request_ids: Sequence[str]) -> dict[str, BookedMail]:
-        """The mails of up to 1,000 request IDs, by request ID; what is not in the answer is not in that book."""
+    async def look_up(self, request_ids: Sequence[str]) -> LookedUp:
+        """What that book knows of up to 1,000 request IDs."""
         response = await self._ask("POST", "/v1/mails/lookup", body={"request_ids": list(request_ids)})
-        return self._read(_Found, response).found
+        return self._read(LookedUp, response)
 
     async def list_accepted(self, after: datetime, before: datetime, cursor: str | None, limit: int) -> MailPage:
         """A page of all mails of ours that were accepted in a window, newest first."""
@@ -132,7 +147,7 @@ class MailService:
         return self._read(MailPage, response)
 
     async def restore(self, mails: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Write mails that were sent back into that book, as sent; the request IDs that it had not known.
+        """Write mails that were sent into that book, as sent; the request IDs that were written.
 
         Raises:
             RefusedError: one of them is not acceptable; nothing was written.

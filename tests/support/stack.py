@@ -65,22 +65,34 @@ async def eventually(
 
 @dataclass
 class Stack:
-    """Start with `start_all`, end with `stop_all`. Ports and databases are its own."""
+    """Start with `start_all`, end with `stop_all`. Ports and databases are its own.
+
+    `clusters`: the PostgreSQL server of each database; in one of its own, a database can go back in time alone.
+    """
 
     directory: Path
     settings: dict[str, str] = field(default_factory=dict)
+    clusters: dict[str, str] = field(default_factory=lambda: {"signup": "postgres", "mail": "postgres"})
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     operator_key: str = ""
     _servers: dict[str, RunningServer] = field(default_factory=dict)
     _environment: dict[str, str] = field(default_factory=dict)
-    _book: Server | None = None
+    _books: dict[str, Server] = field(default_factory=dict)
 
     def start_all(self) -> None:
-        self.ports = {name: pick_free() for name in ("signup", "mail", "smtp", "catcher", "postgres", "valkey")}
-        self.start_server("postgres")
-        self.start_server("valkey")
-        self._book = prepare(self._servers["postgres"].url, self._servers["postgres"].pid)
+        servers = dict.fromkeys([*self.clusters.values(), "valkey"])
+        for name in ("signup", "mail", "smtp", "catcher", *servers):
+            # Drawn by chance, and not bound yet: one must not be given out twice.
+            while (port := pick_free()) in self.ports.values():
+                pass
+            self.ports[name] = port
+        for name in servers:
+            self.start_server(name)
+        for cluster in dict.fromkeys(self.clusters.values()):
+            services = [service for service, its in self.clusters.items() if its == cluster]
+            book = prepare(self._servers[cluster].url, self._servers[cluster].pid, services)
+            self._books |= dict.fromkeys(services, book)
         mail_key, operator_key = keys.mint(), keys.mint()
         asyncio.run(self._register(mail_key, operator_key))
         self.operator_key = operator_key.text
@@ -89,8 +101,8 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "LOG_LEVEL": "INFO",
             "REDIS_URL": self._servers["valkey"].url,
-            "SIGNUP_RUNTIME_DATABASE_URL": self._book.url("signup", "signup_app"),
-            "MAIL_RUNTIME_DATABASE_URL": self._book.url("mail", "mail_app"),
+            "SIGNUP_RUNTIME_DATABASE_URL": self._books["signup"].url("signup", "signup_app"),
+            "MAIL_RUNTIME_DATABASE_URL": self._books["mail"].url("mail", "mail_app"),
             "SIGNUP_PORT": str(self.ports["signup"]),
             "MAIL_PORT": str(self.ports["mail"]),
             "MAIL_URL": self.mail_url,
@@ -114,13 +126,12 @@ class Stack:
             self.start(name)
 
     async def _register(self, mail_key: keys.ApiKey, operator_key: keys.ApiKey) -> None:
-        assert self._book is not None
         for service, key, client, scopes in (
             ("mail", mail_key, "signup", ("mails:send", "mails:read", "mails:operate")),
             ("mail", operator_key, "operator", MAIL_SCOPES),
             ("signup", operator_key, "operator", SIGNUP_SCOPES),
         ):
-            connection = await asyncpg.connect(self._book.url(service, f"{service}_owner"))
+            connection = await asyncpg.connect(self.owner_url(service))
             await keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
             await connection.close()
 
@@ -137,11 +148,14 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['catcher']}"
 
     def owner_url(self, service: str) -> str:
-        assert self._book is not None
-        return self._book.url(service, f"{service}_owner")
+        return self._books[service].url(service, f"{service}_owner")
+
+    def server_url(self, name: str) -> str:
+        """As its superuser."""
+        return self._servers[name].url
 
     def start_server(self, name: str) -> None:
-        start = {"postgres": postgres.start_server, "valkey": valkey.start_server}[name]
+        start = valkey.start_server if name == "valkey" else postgres.start_server
         self._servers[name] = start(self.directory / name, self.ports[name], durable=True)
 
     async def _start_again(self, name: str) -> bool:
@@ -189,7 +203,7 @@ class Stack:
 
     async def heal(self) -> None:
         """Start whatever does not run, and wait until both APIs are ready."""
-        for name in ("postgres", "valkey"):
+        for name in self._servers:
             if self._servers[name].process.poll() is not None:
                 await eventually(lambda name=name: self._start_again(name), bool, seconds=20, what=f"{name} again")  # type: ignore[misc]
         for name in ("catcher", *PROCESSES):

@@ -6,6 +6,14 @@ ARRAY[m.request_id, m.client]
     || ARRAY(SELECT e.value FROM jsonb_each_text(m.metadata) e WHERE right(e.key, 3) = '_id' AND e.value IS NOT NULL)
 """
 
+_MATCHING = """
+FROM mails m{joined}
+WHERE (m.id = ANY($1::uuid[]) OR (m.restored AND m.message_id = ANY($2::text[])))
+  -- True without a $3, and no condition for the index of a client's mails, which may be nearly all there are.
+  AND (m.client = $3::text) IS NOT FALSE
+ORDER BY array_position($1::uuid[], m.id) LIMIT 1
+"""
+
 # $1 the IDs it may be about, best first, $2 Message-IDs, $3 the client whose mail it must be (NULL: any), $4 digest of
 # the whole notice, $5 kind, $6 status, $7 code, $8 diagnostic, $9 our words for it, $10 whether it condemns the
 # address, $11 who brought it.
@@ -13,15 +21,21 @@ ARRAY[m.request_id, m.client]
 # The mail is locked first, so of two notices at once the second sees what the first has done. A notice that was seen
 # before changes nothing and returns nothing, unless no mail of the caller's was found for it then and one is now.
 # While the mail is being sent nothing is taken in, and the outcome is NULL: what it may change is about to be written.
-# An uncertain mail that somebody reports on has left, whatever the report says, and so it was sent (P5).
+# An uncertain mail that somebody reports on has left, whatever the report says, and so it was sent (P5). So has one
+# that waits to be sent again after an attempt that ended `unknown`: it leaves the queue, unless a worker has it. The
+# queue comes before the ledger, as everywhere.
 TAKE_IN_IF_NEW = f"""
-WITH found AS MATERIALIZED (
-    SELECT m.id, m.state, m.to_email IS NULL AS erased FROM mails m
-    WHERE (m.id = ANY($1::uuid[]) OR (m.restored AND m.message_id = ANY($2::text[])))
-      -- True without a $3, and no condition for the index of a client's mails, which may be nearly all there are.
-      AND (m.client = $3::text) IS NOT FALSE
-    ORDER BY array_position($1::uuid[], m.id) LIMIT 1
-    FOR UPDATE
+WITH spared AS MATERIALIZED (
+    DELETE FROM queue q
+    WHERE q.mail_id = (SELECT m.id {_MATCHING.format(joined="")}) AND q.lease IS NULL AND $5 <> 'other'
+      AND EXISTS (SELECT FROM attempts a WHERE a.mail_id = q.mail_id AND a.outcome = 'unknown')
+      AND NOT EXISTS (SELECT FROM bounces b WHERE b.digest = $4 AND b.mail_id IS NOT NULL)
+    RETURNING q.mail_id
+),
+found AS MATERIALIZED (
+    SELECT m.id, m.state, m.to_email IS NULL AS erased, s.mail_id IS NOT NULL AS spared
+    {_MATCHING.format(joined=" LEFT JOIN spared s ON s.mail_id = m.id")}
+    FOR UPDATE OF m
 ),
 noted AS (
     INSERT INTO bounces (mail_id, digest, kind, outcome, status, code, diagnostic)
@@ -40,13 +54,13 @@ noted AS (
 ),
 told_of AS MATERIALIZED (
     SELECT f.*,
-           f.state = 'uncertain' AND $5 <> 'other' AS proved,
-           f.state IN ('sent', 'uncertain') AND $5 = 'failed' AS bounced
+           (f.spared OR f.state = 'uncertain') AND $5 <> 'other' AS proved,
+           (f.spared OR f.state IN ('sent', 'uncertain')) AND $5 = 'failed' AS bounced
     FROM found f JOIN noted n ON n.mail_id = f.id
 ),
 moved AS (
     UPDATE mails m
-    SET state = CASE WHEN t.bounced THEN 'bounced' ELSE 'sent' END,
+    SET state = CASE WHEN t.bounced THEN 'bounced' ELSE 'sent' END, next_attempt_at = NULL,
         sent_at = CASE WHEN t.proved THEN coalesce(
             (SELECT max(transmitting_at) FROM attempts WHERE mail_id = m.id AND outcome = 'unknown'), now()
         ) ELSE m.sent_at END,

@@ -14,10 +14,12 @@ from ..ledger import book
 from . import queries
 from .parse import Kind, Notice, read
 
+OUTCOMES = ("bounced", "delayed", "delivered", "complaint", "unmatched", "ignored")
+
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """`outcome`: bounced, delayed, delivered or complaint, whatever the mail's state; unmatched; or ignored."""
+    """`outcome`: one of OUTCOMES, the first four whatever the mail's state."""
 
     outcome: str
     mail_id: UUID | None = None

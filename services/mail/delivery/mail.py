@@ -44,6 +44,9 @@ MAIL_TRANSITIONS: Mapping[MailState, Mapping[str, frozenset[MailState]]] = {
             "cancel": frozenset([MailState.CANCELED]),
             "expiry": frozenset([MailState.EXPIRED, MailState.FAILED, MailState.UNCERTAIN]),
             "erasure": frozenset([MailState.CANCELED]),
+            "restore": frozenset([MailState.SENT]),
+            # To be sent again after an attempt that ended `unknown`: whatever quotes it proves that it had left.
+            "DSN": frozenset([MailState.SENT, MailState.BOUNCED]),
         }
         for state in _WAITING
     },
@@ -53,14 +56,16 @@ MAIL_TRANSITIONS: Mapping[MailState, Mapping[str, frozenset[MailState]]] = {
         Outcome.TRY_LATER: frozenset([MailState.DEFERRED, MailState.FAILED, MailState.UNCERTAIN]),
         Outcome.UNKNOWN: frozenset([MailState.UNCERTAIN, MailState.QUEUED]),
         Outcome.GATEWAY_FAULT: frozenset([MailState.QUEUED, MailState.DEFERRED]),
+        "restore": frozenset([MailState.SENT]),
     },
     MailState.UNCERTAIN: {
         "resolve": frozenset([MailState.SENT, MailState.QUEUED, MailState.CANCELED]),
         # Whatever quotes it proves that it had left.
         "DSN": frozenset([MailState.SENT, MailState.BOUNCED]),
+        "restore": frozenset([MailState.SENT]),
     },
-    MailState.FAILED: {"retry": frozenset([MailState.QUEUED])},
-    MailState.EXPIRED: {"retry": frozenset([MailState.QUEUED])},
+    MailState.FAILED: {"retry": frozenset([MailState.QUEUED]), "restore": frozenset([MailState.SENT])},
+    MailState.EXPIRED: {"retry": frozenset([MailState.QUEUED]), "restore": frozenset([MailState.SENT])},
     MailState.SENT: {"DSN": frozenset([MailState.BOUNCED])},
     MailState.BOUNCED: {},
     MailState.CANCELED: {},

@@ -113,10 +113,13 @@ def _metadata(request: Request) -> dict[str, list[str]]:
 
 @router.post("/lookup", response_model=LookupResult, responses=openapi.keyed(problem.UnsupportedMediaType))
 async def look_up(body: Lookup, request: Request, principal: MayRead) -> Response:
-    """Which of up to 1,000 request IDs are known, and what became of their mails."""
-    found = await book.look_up(_resources(request).database, principal, body.request_ids, body.client)
-    missing = [request_id for request_id in dict.fromkeys(body.request_ids) if request_id not in found]
-    return Answer({"found": found, "missing": missing})
+    """Which of up to 1,000 request IDs are known, and what became of their mails.
+
+    `lost` says what is remembered of missing ones whose row was deleted: what had `sent_at` must not be sent again.
+    """
+    looked_up = await book.look_up(_resources(request).database, principal, body.request_ids, body.client)
+    answer = {"found": looked_up.found, "missing": looked_up.missing}
+    return Answer(answer | ({"lost": looked_up.lost} if looked_up.lost else {}))
 
 
 @router.get(

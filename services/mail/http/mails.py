@@ -85,7 +85,7 @@ def _read(item: Any) -> MailRequest | problem.Problem:
     try:
         mail = MailRequest.model_validate(item)
     except ValidationError as error:
-        errors = [as_problem_error({**entry, "loc": ("body", *entry["loc"])}) for entry in error.errors()]
+        errors = [as_problem_error({**entry, "loc": ("body", *entry["loc"])}, item) for entry in error.errors()]
         detail = "; ".join(f"{e.get('pointer') or 'mail'}: {e['detail']}" for e in errors[:3])
         return problem.InvalidRequest(detail, errors=errors)
     return mail if mail.request_id is not None else RequestIdRequired()

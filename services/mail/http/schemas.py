@@ -93,9 +93,26 @@ class BatchResults(BaseModel):
     results: list[BatchItem]
 
 
+class LostMail(BaseModel):
+    """What stays of a mail whose row was deleted from the ledger."""
+
+    request_id: str
+    client: str
+    mail_id: UUID
+    state: State
+    message_id: str
+    fingerprint: str
+    accepted_at: datetime
+    sent_at: datetime | None
+    lost_at: datetime
+
+
 class LookupResult(BaseModel):
     found: dict[str, Mail]
     missing: list[str]
+    lost: dict[str, LostMail] = Field(
+        default_factory=dict, description="Of those that are missing: mails whose row was deleted. Left out when empty"
+    )
 
 
 class MailPage(BaseModel):

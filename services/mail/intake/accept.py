@@ -18,6 +18,7 @@ from shared.contract import MailRequest, OnUncertain, Recipient
 from shared.database import Database, Record
 from shared.ids import uuid7
 from shared.problem import InvalidRequest, Problem, at
+from shared.tracing import OFF, Kind, Span, Tracing, of_message
 
 from ..errors import RequestIdReused
 from ..ledger.resource import as_resource
@@ -35,6 +36,7 @@ class Intake:
     sender: Recipient
     message_id_domain: str
     lifetime_seconds: int
+    tracing: Tracing = OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,10 @@ async def accept(intake: Intake, principal: Principal, requests: Sequence[MailRe
     written = await _write(intake, principal, list(fresh.values()))
     first = {request_id: fresh[request_id] for request_id in written}
     seen_before = sorted({one.request_id for one in asked} - written.keys())
-    known: dict[str, Record] = {}
-    if seen_before:
-        rows = await intake.database.pool.fetch(queries.FIND_BY_REQUEST_ID, principal.client, seen_before)
-        known = {row["request_id"]: row for row in rows}
+    known = await _find(intake, principal, seen_before) if seen_before else {}
+    lost = [one for one in fresh.values() if one.request_id not in written and one.request_id not in known]
+    if lost:
+        known |= await _write_back(intake, principal, lost)
     answers = []
     for one in asked:
         if first.get(one.request_id) is one:
@@ -83,7 +85,8 @@ async def accept(intake: Intake, principal: Principal, requests: Sequence[MailRe
             content = orjson.loads(row["request"]) if row["request"] else None
             answers.append(_answer_again(one, as_resource(row), content))
         else:
-            answers.append(Accepted("rejected", problem=one.problem))
+            # Without a problem of its own it asks for something else than a mail whose record was deleted.
+            answers.append(Accepted("rejected", problem=one.problem or RequestIdReused([""])))
     return answers
 
 
@@ -97,11 +100,42 @@ def _answer_again(one: _Asked, mail: dict[str, Any], first_content: dict[str, An
 async def _write(intake: Intake, principal: Principal, fresh: list[_Asked]) -> dict[str, dict[str, Any]]:
     if not fresh:
         return {}
+    spans = [_begin_span(intake.tracing, one.row) for one in fresh if one.row] if intake.tracing.on else []
     rows = orjson.dumps([one.row for one in fresh]).decode()
     written = await intake.database.pool.fetch(
         queries.ACCEPT_NEW, principal.client, rows, intake.lifetime_seconds, principal.actor
     )
-    return {row["request_id"]: as_resource(row) for row in written}
+    mails = {row["request_id"]: as_resource(row) for row in written}
+    for request_id, span in spans:
+        span.end({"counterfoil.outcome": mails[request_id]["state"] if request_id in mails else "replayed"})
+    return mails
+
+
+def _begin_span(tracing: Tracing, row: dict[str, Any]) -> tuple[str, Span]:
+    """A mail's own span: below whoever asked for it, and what its attempts hang below. Of a batch, with the call."""
+    here = correlation.current()
+    call = here.traceparent if here else None
+    span = tracing.begin(
+        "accept mail.queue",
+        Kind.PRODUCER,
+        parent=row["traceparent"],
+        links=[call] if call != row["traceparent"] else [],
+        attributes=of_message("accept", "send", "mail.queue", row["id"]),
+    )
+    row["traceparent"] = span.traceparent
+    return row["request_id"], span
+
+
+async def _find(intake: Intake, principal: Principal, request_ids: list[str]) -> dict[str, Record]:
+    rows = await intake.database.pool.fetch(queries.FIND_BY_REQUEST_ID, principal.client, request_ids)
+    return {row["request_id"]: row for row in rows}
+
+
+async def _write_back(intake: Intake, principal: Principal, lost: list[_Asked]) -> dict[str, Record]:
+    """Neither new nor in the ledger: their rows were deleted. They come back as what they were, and are not sent."""
+    rows = orjson.dumps([one.row for one in lost]).decode()
+    await intake.database.pool.execute(queries.WRITE_BACK_LOST, principal.client, rows, principal.actor)
+    return await _find(intake, principal, [one.request_id for one in lost])
 
 
 def _prepare(intake: Intake, principal: Principal, request: MailRequest) -> _Asked:

@@ -2,11 +2,8 @@
 
 from ..ledger.resource import COLUMNS
 
-# $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 who asks.
-# New request IDs become a mail, its content, its place in the queue and a line of history, all in this statement;
-# known ones are left alone, and are not returned. A concurrent request with the same ID is waited for.
-ACCEPT_NEW = f"""
-WITH given AS (
+_GIVEN = """
+given AS (
     SELECT * FROM json_to_recordset($2::json) AS g (
         id uuid, request_id text, fingerprint text, to_email text, to_key text, to_name text, template text,
         template_version text, locale text, tags text[], metadata jsonb, on_uncertain text, lane text,
@@ -14,7 +11,14 @@ WITH given AS (
         related text[], request jsonb, sender_email text, sender_name text, reply_to_email text, reply_to_name text,
         subject text, "text" text, html text, headers jsonb
     )
-), m AS (
+)"""
+
+# $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 who asks.
+# New request IDs become a mail, its content, its place in the queue and a line of history, all in this statement;
+# known ones are left alone, and are not returned. A concurrent request with the same ID is waited for.
+# Of a mail whose row was deleted the request ID is as known as before, unless it was still on its way.
+ACCEPT_NEW = f"""
+WITH {_GIVEN}, m AS (
     INSERT INTO mails (
         id, client, request_id, fingerprint, state, to_email, to_key, to_name, template, template_version, locale,
         tags, metadata, on_uncertain, lane, message_id, send_at, next_attempt_at, expires_at, failure_reason,
@@ -28,6 +32,11 @@ WITH given AS (
            coalesce(g.expires_at, greatest(now(), g.send_at) + make_interval(secs => $3)),
            s.reason, g.correlation_id, g.traceparent
     FROM given g LEFT JOIN suppressions s ON s.email_key = g.to_key
+    -- One look by primary key for each; as a join it would read all that were ever lost.
+    WHERE (
+        SELECT true FROM lost_mails l
+        WHERE l.request_id = g.request_id AND l.client = $1 AND l.state NOT IN ('queued', 'sending', 'deferred')
+    ) IS NULL
     -- One order for everybody: two batches with the same IDs wait for each other instead of deadlocking.
     ORDER BY g.request_id
     ON CONFLICT (client, request_id) DO NOTHING
@@ -55,4 +64,29 @@ FIND_BY_REQUEST_ID = f"""
 SELECT {COLUMNS}, c.request::text AS request
 FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
 WHERE m.client = $1 AND m.request_id = ANY($2::text[])
+"""
+
+# $1 client, $2 the mails as above, $3 who asks. Mails whose rows were deleted, and that are asked for again: as they
+# were, under the ID that they had, without sending. Only for the same content; the record is not there to say more.
+WRITE_BACK_LOST = f"""
+WITH {_GIVEN}, m AS (
+    INSERT INTO mails (
+        id, client, request_id, fingerprint, state, to_email, to_key, to_name, template, template_version, locale,
+        tags, metadata, on_uncertain, lane, message_id, accepted_at, send_at, sent_at, expires_at, failure_reason,
+        restored, correlation_id, traceparent
+    )
+    SELECT l.mail_id, $1, g.request_id, l.fingerprint, l.state, g.to_email, g.to_key, g.to_name, g.template,
+           g.template_version, g.locale, g.tags, g.metadata, g.on_uncertain, g.lane, l.message_id, l.accepted_at,
+           g.send_at, l.sent_at, coalesce(g.expires_at, now()),
+           CASE WHEN l.state IN ('failed', 'bounced', 'uncertain') THEN 'its record was lost' END,
+           true, g.correlation_id, g.traceparent
+    FROM given g
+    JOIN lost_mails l ON l.request_id = g.request_id AND l.client = $1 AND l.fingerprint = decode(g.fingerprint, 'hex')
+    ORDER BY g.request_id
+    ON CONFLICT DO NOTHING
+    RETURNING id, request_id, state, correlation_id, traceparent
+)
+INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+SELECT 'mail.restored', m.id::text, g.related, $3, m.correlation_id, m.traceparent, jsonb_build_object('state', m.state)
+FROM m JOIN given g USING (request_id)
 """

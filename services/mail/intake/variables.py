@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 
 from shared.addresses import is_plain_text
 from shared.contract import OnUncertain
-from shared.handlers import pointer
-from shared.problem import at
+from shared.problem import at, pointer
 
 _MAX_URL = 2000
 # A mail client ends a link in plain text at any of these, and white space would be another header or line.

@@ -4,7 +4,7 @@ $1 is the mail, $2 the client whose mail it must be (NULL: any), $3 who did it.
 """
 
 # `c` is the mail as it has become. The queue row goes or comes in the same statement, so no worker sees half of it.
-_TOLD = """
+_NOTED = """
 told AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT c.kind, c.id::text,
@@ -13,8 +13,8 @@ told AS (
            $3, c.correlation_id, c.traceparent, jsonb_build_object('state', c.state) || c.note
     FROM changed c
 )
-SELECT id FROM changed
 """
+_TOLD = f"{_NOTED}SELECT id FROM changed"
 
 # A leased row is being sent at this moment: the mail is `sending` then, and not to be canceled.
 CANCEL_IF_WAITING = f"""
@@ -91,29 +91,68 @@ WITH changed AS (
 {_TOLD}
 """
 
-# $1 client, $2 the mails as a JSON array, $3 who did it.
-# A known request ID stays as it is: its own record is better than a copy of it.
-RESTORE_UNKNOWN = """
-WITH given AS (
+_GIVEN = """
+given AS (
     SELECT * FROM json_to_recordset($2::json) AS g (
         id uuid, request_id text, fingerprint text, to_email text, to_key text, to_name text, template text,
         sent_at timestamptz, message_id text
     )
-), m AS (
+)"""
+
+# $1 client, $2 the mails as a JSON array, $3 who did it.
+# A known request ID stays as it is: its own record is better than a copy of it. One whose row was deleted here comes
+# back under the ID that it had.
+RESTORE_UNKNOWN = f"""
+WITH {_GIVEN}, m AS (
     INSERT INTO mails (
         id, client, request_id, fingerprint, state, to_email, to_key, to_name, template, on_uncertain, lane,
         message_id, accepted_at, sent_at, expires_at, restored
     )
-    SELECT id, $1, request_id, decode(fingerprint, 'hex'), 'sent', to_email, to_key, to_name, template, 'hold', 'live',
-           message_id, sent_at, sent_at, sent_at, true
-    FROM given ORDER BY request_id
+    SELECT coalesce(l.mail_id, g.id), $1, g.request_id, decode(g.fingerprint, 'hex'), 'sent', g.to_email, g.to_key,
+           g.to_name, g.template, 'hold', 'live', g.message_id, coalesce(l.accepted_at, g.sent_at), g.sent_at,
+           g.sent_at, true
+    FROM given g LEFT JOIN lost_mails l ON l.request_id = g.request_id AND l.client = $1
+    ORDER BY g.request_id
     ON CONFLICT (client, request_id) DO NOTHING
     RETURNING id, request_id, client
 ), told AS (
     INSERT INTO history (kind, subject, related, actor, detail)
-    SELECT 'mail.restored', id::text, ARRAY[request_id, client], $3, '{"state": "sent"}' FROM m
+    SELECT 'mail.restored', id::text, ARRAY[request_id, client], $3, '{{"state": "sent"}}' FROM m
 )
 SELECT request_id FROM m
+"""
+
+# Of those that are known, and not as sent: the same mail to the same address becomes what its client knows it to be.
+# Whoever sends it at this moment keeps it; a lease that has run out is taken away with the queue row, so that a worker
+# that was only slow changes nothing any more. The queue comes before the ledger, as everywhere.
+CORRECT_IF_NOT_SENT = f"""
+WITH {_GIVEN}, known AS MATERIALIZED (
+    SELECT m.id, m.state, g.sent_at, g.message_id
+    FROM given g JOIN mails m ON m.client = $1 AND m.request_id = g.request_id
+    WHERE m.state IN ('queued', 'deferred', 'sending', 'uncertain', 'failed', 'expired')
+      AND m.fingerprint = decode(g.fingerprint, 'hex') AND (m.to_key = g.to_key) IS NOT FALSE
+), gone AS (
+    DELETE FROM queue q USING known k
+    WHERE q.mail_id = k.id AND (q.lease IS NULL OR q.due_at <= now())
+    RETURNING q.mail_id, q.attempt
+), ended AS (
+    UPDATE attempts a
+    SET phase = 'ended', ended_at = now(), counted = a.phase = 'transmitting',
+        outcome = CASE a.phase WHEN 'transmitting' THEN 'unknown' ELSE 'gateway_fault' END
+    FROM gone g WHERE a.mail_id = g.mail_id AND a.n = g.attempt AND a.phase <> 'ended'
+    RETURNING a.mail_id, a.counted
+), changed AS (
+    UPDATE mails m
+    SET state = 'sent', sent_at = k.sent_at, message_id = k.message_id, next_attempt_at = NULL, restored = true,
+        attempts = m.attempts + coalesce(e.counted::int, 0)
+    FROM known k LEFT JOIN gone g ON g.mail_id = k.id LEFT JOIN ended e ON e.mail_id = k.id
+    WHERE m.id = k.id AND m.state = k.state
+      AND (g.mail_id IS NOT NULL OR k.state IN ('uncertain', 'failed', 'expired'))
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
+              'mail.restored' AS kind, jsonb_build_object('was', k.state) AS note
+),
+{_NOTED}
+SELECT request_id FROM changed
 """
 
 # A mail whose attempt is under way keeps its place; so does one in doubt (an attempt ended `unknown`), which the next

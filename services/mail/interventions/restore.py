@@ -31,19 +31,26 @@ class SentMail(Strict):
     template: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
     sent_at: Moment
     message_id: Annotated[Line, Field(min_length=3, max_length=250), AfterValidator(_message_id)]
+    even_if_known: bool = Field(
+        default=False,
+        description="Also where this book has the mail, but not as sent: after it was restored to an earlier time",
+    )
 
 
 async def restore(database: Database, principal: Principal, mails: Sequence[SentMail]) -> dict[str, Any]:
-    """Which request IDs were written back, and which were known. Committed; nothing is sent."""
-    rows = {mail.request_id: _row(mail) for mail in mails}
-    written = await database.pool.fetch(
-        queries.RESTORE_UNKNOWN,
-        principal.client,
-        orjson.dumps([rows[request_id] for request_id in sorted(rows)]).decode(),
-        principal.actor,
-    )
-    restored = {row["request_id"] for row in written}
-    return {"restored": sorted(restored), "known": sorted(rows.keys() - restored)}
+    """Which request IDs were written back or corrected, and which stayed as they are. Committed; nothing is sent."""
+    given = {mail.request_id: mail for mail in mails}
+    restored = await _write(database, queries.RESTORE_UNKNOWN, principal, list(given.values()))
+    doubted = [mail for mail in given.values() if mail.even_if_known and mail.request_id not in restored]
+    if doubted:
+        restored |= await _write(database, queries.CORRECT_IF_NOT_SENT, principal, doubted)
+    return {"restored": sorted(restored), "known": sorted(given.keys() - restored)}
+
+
+async def _write(database: Database, query: str, principal: Principal, mails: Sequence[SentMail]) -> set[str]:
+    rows = orjson.dumps([_row(mail) for mail in sorted(mails, key=lambda mail: mail.request_id)]).decode()
+    written = await database.pool.fetch(query, principal.client, rows, principal.actor)
+    return {row["request_id"] for row in written}
 
 
 def _row(mail: SentMail) -> dict[str, Any]:

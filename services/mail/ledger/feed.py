@@ -46,7 +46,8 @@ async def changes(database: Database, client: str | None, after: str | None, lim
 
     Raises:
         InvalidRequest: the cursor is none of this feed's.
-        CursorLost: the line it stands on is gone, because the book was restored to an earlier time.
+        CursorLost: the line it stands on is gone, because the book was restored to an earlier time,
+            or no longer keeps that one.
     """
     position, line = read_cursor(after)
     rows = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, line, client, limit)

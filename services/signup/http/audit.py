@@ -42,6 +42,10 @@ class Timeline(BaseModel):
     user_id: UUID
     complete: bool
     unavailable: list[Literal["mail"]]
+    kept_from: datetime | None = Field(
+        description="What happened before this is no longer on record (HISTORY_MONTHS, SIGNUP_SETTLED_MONTHS); "
+        "null when all of the person's time is"
+    )
     items: list[TimelineItem]
 
 

@@ -20,7 +20,7 @@ from shared.moments import Moment
 from shared.paging import Cursor, Limit, after_id, clamp, page
 from shared.web import Answer, StrictRoute
 
-from ..ledger.reconcile_queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN
+from ..ledger.reconcile_queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN_IF_NOT_EMPTY
 from ..tables import reconciliation_findings
 from .state import state_of
 
@@ -32,7 +32,11 @@ KINDS: tuple[Kind, ...] = ("missing", "lost_records", "unexpected", "different",
 
 
 class RunRequest(Strict):
-    from_: Moment | None = Field(None, alias="from", description="From the beginning of the books unless said")
+    from_: Moment | None = Field(
+        None,
+        alias="from",
+        description="From the beginning of the books unless said, and never earlier than `kept_from`",
+    )
     to: Moment | None = Field(None, description="Cut to RECONCILE_LAG_SECONDS ago: the rest is still on its way")
     heal: bool = Field(default=True, description="Mend what is safe to mend")
 
@@ -54,6 +58,10 @@ class Reconciliation(BaseModel):
     state: Literal["running", "done", "failed"]
     verdict: Literal["balanced", "out_of_balance", "incomplete"]
     window: Window
+    kept_from: datetime | None = Field(
+        description="Settled rows of an earlier time were dropped (SIGNUP_SETTLED_MONTHS), so no window asked for "
+        "now begins before it; null when none were ever dropped"
+    )
     heal: bool
     compared: int = Field(description="Mails that were looked at in both books")
     missing: int = Field(description="Handed over, unknown there, not known to have been sent")
@@ -105,7 +113,7 @@ async def run_reconciliation(
         raise problem.InvalidRequest(f"from: {detail}", errors=[problem.at("/from", detail)])
     state, here = state_of(request), current()
     row = await state.database.pool.fetchrow(
-        REQUEST_RUN,
+        REQUEST_RUN_IF_NOT_EMPTY,
         body.from_,
         body.to,
         state.reconcile_lag_seconds,
@@ -113,8 +121,18 @@ async def run_reconciliation(
         principal.actor,
         here.request_id if here else None,
     )
-    assert row is not None
+    if row is None:
+        raise _empty_window(body, state.reconcile_lag_seconds)
     return Answer(_as_run(row), 202, {"Location": f"/audit/reconciliation/{row['id']}"})
+
+
+def _empty_window(body: RunRequest, lag_seconds: float) -> problem.InvalidRequest:
+    """The database's clock has said so: it is the one that cuts the window."""
+    if body.from_ is None:
+        detail = "Must be later than the beginning of the books"
+        return problem.InvalidRequest(f"to: {detail}", errors=[problem.at("/to", detail)])
+    detail = f"Must be more than {lag_seconds:g} seconds ago: what is younger is not compared yet"
+    return problem.InvalidRequest(f"from: {detail}", errors=[problem.at("/from", detail)])
 
 
 @router.get("", response_model=Reconciliation, responses=openapi.keyed(problem.NotFound), dependencies=[MayRead])
@@ -165,6 +183,7 @@ def _as_run(row: Record) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("id", "state", "verdict")},
         "window": {"from": row["window_from"], "to": row["window_to"]},
+        "kept_from": row["kept_from"],
         **{name: row[name] for name in ("heal", "compared", *KINDS, "known")},
         "healed": dict.fromkeys(KINDS, 0) | orjson.loads(row["healed"]),
         "examples": {kind: [] for kind in KINDS} | orjson.loads(row["examples"]),

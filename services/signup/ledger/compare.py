@@ -5,17 +5,20 @@ Which of it can be mended is decided here too: only what can neither mail a pers
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.addresses import key_of
 from shared.ids import UUID
 
-from ..mail_service import BookedMail
+from ..mail_service import BookedMail, LostMail
 
 _SENT = frozenset({"sent", "bounced"})
 # On their way when last heard of: nobody has said that they were sent, or that they must not be.
 _UNDER_WAY = frozenset({"queued", "sending", "deferred"})
+# What the mail service turns into `sent` on its client's word; canceled and suppressed mails never leave any more.
+_CORRECTABLE = _UNDER_WAY | {"uncertain", "failed", "expired"}
+_STATE = "state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,22 @@ class Asked:
     def known_sent(self) -> bool:
         return self.sent_at is not None or self.fate in _SENT or self.told_state in _SENT
 
+    @property
+    def restorable(self) -> bool:
+        """Whether enough is known to write it into the other book. Without the time there is no Message-ID either:
+        signup was told `sent` in an answer, but not by the feed.
+        """
+        return self.sent_at is not None and self.to_email is not None
+
+    def informed_by(self, lost: LostMail) -> "Asked":
+        """With what the other book remembers of a mail whose row was deleted there. An end that is known here stays."""
+        return replace(
+            self,
+            fate=lost.state if self.fate is None or self.fate in _UNDER_WAY else self.fate,
+            sent_at=self.sent_at or lost.sent_at,
+            fate_fingerprint=self.fate_fingerprint or lost.fingerprint,
+        )
+
 
 def judge(
     asked: Asked, there: BookedMail | None, *, now: datetime, stuck_seconds: float, run: str
@@ -68,17 +87,18 @@ def judge(
             str(asked.id),
             "differs in " + ", ".join(differing),
             _digest(*differing, there.fingerprint, there.to.email or ""),
-            mail_id=there.id,
-            user_id=asked.user_id,
+            # That it was sent is a fact. What else differs has no side that is right by itself.
+            differing == [_STATE] and there.state in _CORRECTABLE and asked.restorable,
+            there.id,
+            asked.user_id,
         )
-    if is_stuck(there, now, stuck_seconds):
+    if _STATE not in differing and is_stuck(there, now, stuck_seconds):
         # Named by every run that sees it: waiting is no less wrong for having been said before.
         yield Finding("stuck", str(asked.id), f"{there.state} there", run, mail_id=there.id, user_id=asked.user_id)
 
 
 def _lost(asked: Asked) -> Finding:
-    # Without the time there is no Message-ID either: signup was told `sent` in an answer, but not by the feed.
-    healable = asked.sent_at is not None and asked.to_email is not None
+    healable = asked.restorable
     reason = "sent" if healable else "erased" if asked.to_email is None else "sent, at a time not known here"
     return Finding("lost_records", str(asked.id), reason, reason, healable, user_id=asked.user_id)
 
@@ -105,9 +125,9 @@ def _differences(asked: Asked, there: BookedMail) -> Iterator[str]:
     # Either side may have been erased already.
     if asked.to_email is not None and there.to.email is not None and not same_person(asked.to_email, there.to.email):
         yield "recipient"
-    if asked.known_sent and there.state in _UNDER_WAY:
-        # That book went back in time: it is about to send what was sent.
-        yield "state"
+    if asked.known_sent and there.state not in _SENT:
+        # That book went back in time: perhaps it is about to send what was sent.
+        yield _STATE
 
 
 def same_person(one: str, other: str) -> bool:

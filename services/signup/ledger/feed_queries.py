@@ -44,3 +44,18 @@ WITH moved AS (
 INSERT INTO history (kind, subject, related, actor)
 SELECT 'feed.cursor_lost', 'mail', ARRAY[id::text], $2 FROM run
 """
+
+# What the mail service remembers of mails whose rows were deleted there: the feed has no lines of them any more. An end
+# that is known here stays, and that it was sent is never taken back.
+LEARN_OF_LOST_MAILS = """
+INSERT INTO mail_fates AS f (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[])
+    AS r (request_id, mail_id, state, message_id, fingerprint, sent_at, at)
+ORDER BY r.request_id
+ON CONFLICT (request_id) DO UPDATE SET
+    state = CASE WHEN f.state IN ('queued', 'sending', 'deferred') THEN excluded.state ELSE f.state END,
+    changed_at = greatest(f.changed_at, excluded.changed_at),
+    message_id = CASE WHEN f.sent_at IS NULL THEN excluded.message_id ELSE f.message_id END,
+    fingerprint = CASE WHEN f.sent_at IS NULL THEN excluded.fingerprint ELSE f.fingerprint END,
+    sent_at = coalesce(f.sent_at, excluded.sent_at)
+"""

@@ -26,7 +26,8 @@ class Healer:
         self._terms = terms
 
     async def restore(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
-        """Records that were lost there are written back, as sent. They are never sent again.
+        """Records that were lost there are written back, as sent, and mails that wait there again leave its queue.
+        They are never sent again.
 
         Raises:
             PeerFaultError: the mail service gave no answer.
@@ -90,7 +91,11 @@ def _sent_mail(row: Record) -> dict[str, Any]:
         "sent_at": row["sent_at"],
         "message_id": row["message_id"],
     }
-    return mail | ({"template": row["template"]} if row["template"] else {})
+    if row["template"]:
+        mail["template"] = row["template"]
+    if row["even_if_known"]:
+        mail["even_if_known"] = True
+    return mail
 
 
 def _last(rows: list[Record]) -> UUID:

@@ -2,15 +2,18 @@
 
 from .reconcile_queries import UNSERVED
 
-_RUN = "run AS MATERIALIZED (SELECT id FROM reconciliation_runs WHERE id = $1 AND lease = $2 FOR UPDATE)"
+_RUN = "run AS MATERIALIZED (SELECT id, healed FROM reconciliation_runs WHERE id = $1 AND lease = $2 FOR UPDATE)"
 
 # `healed` is the findings just mended; $3 is what is told of them, $4 by whom.
 _TOLD = """
 counted AS (
-    UPDATE reconciliation_runs r SET healed = jsonb_set(
-        r.healed, ARRAY[h.kind], to_jsonb(coalesce((r.healed ->> h.kind)::bigint, 0) + h.count)
-    )
-    FROM (SELECT run_id, kind, count(*) FROM healed GROUP BY run_id, kind) AS h WHERE r.id = h.run_id
+    UPDATE reconciliation_runs r SET healed = r.healed || sums.healed
+    FROM (
+        SELECT run.id, jsonb_object_agg(h.kind, coalesce((run.healed ->> h.kind)::bigint, 0) + h.count) AS healed
+        FROM run JOIN (SELECT run_id, kind, count(*) FROM healed GROUP BY run_id, kind) AS h ON h.run_id = run.id
+        GROUP BY run.id
+    ) AS sums
+    WHERE r.id = sums.id
 ), told AS (
     INSERT INTO history (kind, subject, related, actor)
     SELECT $3, request_id, array_remove(ARRAY[run_id::text, user_id::text, mail_id::text], NULL), $4 FROM healed
@@ -20,27 +23,28 @@ SELECT count(*) FROM healed
 
 # $1 the run, $2 after this finding, $3 how many.
 _OPEN = """
-SELECT id, request_id FROM reconciliation_findings
-WHERE run_id = $1 AND kind = '{kind}' AND healable AND healed_at IS NULL AND id > $2
+SELECT id, request_id, kind FROM reconciliation_findings
+WHERE run_id = $1 AND kind IN ({kinds}) AND healable AND healed_at IS NULL AND id > $2
 ORDER BY id LIMIT $3
 """
 NEXT_LOST = f"""
-WITH open AS MATERIALIZED ({_OPEN.format(kind="lost_records")})
-SELECT open.id, open.request_id, s.payload #>> '{{to,email}}' AS email, s.payload #>> '{{to,name}}' AS name,
-       s.payload ->> 'template' AS template, f.sent_at, f.message_id, f.fingerprint
+WITH open AS MATERIALIZED ({_OPEN.format(kinds="'lost_records', 'different'")})
+SELECT open.id, open.request_id, open.kind = 'different' AS even_if_known, s.payload #>> '{{to,email}}' AS email,
+       s.payload #>> '{{to,name}}' AS name, s.payload ->> 'template' AS template, f.sent_at, f.message_id, f.fingerprint
 FROM open
 LEFT JOIN outbox_settled s ON s.id = open.request_id::uuid AND s.effect = 'mail'
 LEFT JOIN mail_fates f ON f.request_id = open.request_id AND f.sent_at IS NOT NULL
 ORDER BY open.id
 """
-NEXT_MISSING = _OPEN.format(kind="missing")
-NEXT_UNSERVED = _OPEN.format(kind="unserved_users")
+NEXT_MISSING = _OPEN.format(kinds="'missing'")
+NEXT_UNSERVED = _OPEN.format(kinds="'unserved_users'")
 
-# $5 the request IDs that the mail service has written back.
+# $5 the request IDs that the mail service has written down as sent.
 KEEP_RESTORED_IF_LEASED = f"""
 WITH {_RUN}, healed AS (
     UPDATE reconciliation_findings f SET healed_at = now() FROM run
-    WHERE f.run_id = run.id AND f.kind = 'lost_records' AND f.healed_at IS NULL AND f.request_id = ANY ($5::text[])
+    WHERE f.run_id = run.id AND f.kind IN ('lost_records', 'different') AND f.healable AND f.healed_at IS NULL
+      AND f.request_id = ANY ($5::text[])
     RETURNING f.run_id, f.kind, f.request_id, f.user_id, f.mail_id
 ), {_TOLD}
 """

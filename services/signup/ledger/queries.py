@@ -4,8 +4,6 @@ LAST_BEAT = """
 SELECT extract(epoch FROM now() - at)::float8 AS age_seconds, detail FROM heartbeats WHERE process = $1
 """
 
-ENSURE_PARTITIONS = "SELECT ensure_partitions($1)"
-
 # Everything that can be an alert, in one round trip. A row that an outage hands back is due anew, so rows that never
 # had a verdict are late by their age. Counting stops where more would say no more.
 ALERT_SIGNS = """
@@ -35,7 +33,11 @@ SELECT
 
 # --- the timeline of one person
 
-USER_EXISTS = "SELECT true FROM users WHERE id = $1"
+# `kept_from` is when what is on record begins, if it begins after the person does.
+FIND_PERSON = """
+SELECT (SELECT max(kept_from) FROM partition_upkeep WHERE kept_from > users.created_at) AS kept_from
+FROM users WHERE id = $1
+"""
 
 # What was owed to a person, settled or not; of the payload only what is not personal.
 OWED_TO_USER = """

@@ -5,7 +5,8 @@ killed is followed by whoever claims next, at the place where the books were lef
 nothing open.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import orjson
 
@@ -16,6 +17,7 @@ from shared.log import get_logger
 
 from ..outbox.entry import PeerFaultError
 from . import reconcile_queries as queries
+from .feed_queries import LEARN_OF_LOST_MAILS
 from .follower import Follower
 from .heal import Healer
 from .upkeep import WORKER
@@ -25,6 +27,8 @@ _log = get_logger(__name__)
 
 # About half a minute without an answer: then it says so, instead of being `running` for ever.
 _MOST_FAULTS = 8
+_FOUND = ("kind", "request_id", "mail_id", "user_id", "reason", "mark", "healable")
+_REMEMBERED = ("request_id", "mail_id", "state", "message_id", "fingerprint", "sent_at", "lost_at")
 
 
 class Reconciler:
@@ -73,10 +77,10 @@ class Reconciler:
             _log.info("reconciliation_finished", run=str(run.id), verdict=verdict)
             return
         step = await look(run)
-        columns = [
-            [getattr(finding, name) for finding in step.findings]
-            for name in ("kind", "request_id", "mail_id", "user_id", "reason", "mark", "healable")
-        ]
+        if step.lost:
+            # No matter whose the run is by now: what was sent, was sent.
+            await self._pool.execute(LEARN_OF_LOST_MAILS, *_columns(step.lost, _REMEMBERED))
+        columns = _columns(step.findings, _FOUND)
         position = None if step.position is None else orjson.dumps(step.position).decode()
         kept = await self._pool.fetchval(
             queries.KEEP_STEP_IF_LEASED, run.id, run.lease, step.phase, position, step.compared, *columns
@@ -129,3 +133,7 @@ class Schedule:
 def _run(row: Record, lease: UUID) -> Run:
     position = orjson.loads(row["position"]) if row["position"] else None
     return Run(row["id"], lease, row["window_from"], row["window_to"], row["heal"], position, row["now"])
+
+
+def _columns(items: Sequence[object], names: Sequence[str]) -> list[list[Any]]:
+    return [[getattr(item, name) for item in items] for name in names]

@@ -3,41 +3,48 @@
 A statement `…_IF_LEASED` does nothing for a worker whose lease ($1 the run, $2 the lease) is over.
 """
 
+# Settled rows of an earlier time have been dropped (ADR 0013): of what was asked for then, nothing can be said.
+_KEPT_FROM = "(SELECT kept_from FROM partition_upkeep WHERE parent = 'outbox_settled')"
+_KEPT = f"coalesce({_KEPT_FROM}, '-infinity')"
+
 # The beginning of both books: the earliest that signup has asked for, and at least the day that cron looks at.
-BEGINNING = """
-least(
+BEGINNING = f"""
+greatest({_KEPT}, least(
     now() - interval '25 hours',
     (SELECT min(created_at) FROM outbox_settled WHERE effect = 'mail'),
     (SELECT created_at FROM users ORDER BY id LIMIT 1)
-)
+))
 """
 
-# $1 from and $2 to as asked for, or NULL; a window is closed `$3` seconds ago at the latest.
-REQUEST_RUN = f"""
-WITH run AS (
+# $1 from and $2 to as asked for, or NULL; a window is closed `$3` seconds ago at the latest, and begins where settled
+# rows are kept: one that lies before has no length. One that ends before it begins is not written at all.
+REQUEST_RUN_IF_NOT_EMPTY = f"""
+WITH asked AS (
+    SELECT coalesce($1::timestamptz, {BEGINNING}) AS begins,
+           least(coalesce($2::timestamptz, now()), now() - make_interval(secs => $3)) AS ends
+), run AS (
     INSERT INTO reconciliation_runs (window_from, window_to, heal, actor, correlation_id)
-    SELECT coalesce($1::timestamptz, {BEGINNING}),
-           least(coalesce($2::timestamptz, now()), now() - make_interval(secs => $3)), $4, $5, $6
+    SELECT greatest(begins, least({_KEPT}, ends)), ends, $4, $5, $6 FROM asked WHERE begins < ends
     RETURNING *
 ), told AS (
     INSERT INTO history (kind, subject, actor, correlation_id, detail)
     SELECT 'reconciliation.requested', id::text, actor, correlation_id, jsonb_build_object('heal', heal) FROM run
 )
-SELECT * FROM run
+SELECT *, {_KEPT_FROM} AS kept_from FROM run
 """
 
 # An hour after the last run, or after the first person, and five minutes after one that got no answer. From where the
 # last balanced one ended, with an hour of overlap, and whatever those that failed since should have looked at.
-SCHEDULE_IF_DUE = """
+SCHEDULE_IF_DUE = f"""
 INSERT INTO reconciliation_runs (window_from, window_to, heal, actor)
-SELECT least(
+SELECT greatest({_KEPT}, least(
            coalesce(
                (SELECT max(window_to) FROM reconciliation_runs WHERE verdict = 'balanced') - interval '1 hour',
                now() - interval '25 hours'
            ),
            (SELECT min(failed.window_from) FROM reconciliation_runs failed WHERE failed.state = 'failed'
             AND NOT EXISTS (SELECT FROM reconciliation_runs done WHERE done.state = 'done' AND done.id > failed.id))
-       ),
+       )),
        now() - make_interval(secs => $2), true, $1
 WHERE coalesce(
     (
@@ -126,19 +133,23 @@ WHERE s.effect = 'mail' AND s.created_at >= $1 AND s.created_at < $2 AND (s.crea
 ORDER BY s.created_at, s.id LIMIT $5
 """
 
-# Which of these were asked for here, ever: because of people ($1), or to alert operators ($2).
-ASKED_FOR = """
+# Which of these were asked for here, ever: because of people ($1), or to alert operators ($2). What by its ID was asked
+# for in a time that is not kept must be believed.
+ASKED_FOR = f"""
 SELECT id::text AS name FROM outbox WHERE id = ANY ($1::uuid[])
 UNION
 SELECT id::text FROM outbox_settled WHERE id = ANY ($1::uuid[])
+UNION
+SELECT id::text FROM unnest($1::uuid[]) AS id WHERE uuid_extract_timestamp(id) < {_KEPT_FROM}
 UNION
 SELECT 'alert/' || id FROM alerts WHERE id = ANY ($2::uuid[])
 """
 
 # Nothing stands that has told them of a link or that somebody decided about: no waiting, leased or dead row, and of the
-# settled ones only such as expired at the mail service before anybody said a word about the address (ADR 0007).
-UNSERVED = """
-u.status = 'pending'
+# settled ones only such as expired at the mail service before anybody said a word about the address (ADR 0008). Of
+# whoever signed up in a time that is not kept it is not known, and they are not mailed again.
+UNSERVED = f"""
+u.status = 'pending' AND u.created_at >= {_KEPT}
 AND NOT EXISTS (SELECT FROM outbox o WHERE o.user_id = u.id AND o.effect = 'mail' AND o.payload ? 'link')
 AND NOT EXISTS (
     SELECT FROM outbox_settled s LEFT JOIN mail_fates f ON f.request_id = s.id::text
@@ -201,5 +212,5 @@ FROM (SELECT) AS always LEFT JOIN LATERAL (
 ) AS r ON true
 """
 
-FIND_RUN = "SELECT * FROM reconciliation_runs WHERE id = $1"
-FIND_LATEST_RUN = "SELECT * FROM reconciliation_runs ORDER BY id DESC LIMIT 1"
+FIND_RUN = f"SELECT *, {_KEPT_FROM} AS kept_from FROM reconciliation_runs WHERE id = $1"
+FIND_LATEST_RUN = f"SELECT *, {_KEPT_FROM} AS kept_from FROM reconciliation_runs ORDER BY id DESC LIMIT 1"

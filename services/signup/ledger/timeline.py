@@ -25,8 +25,12 @@ Item = dict[str, Any]
 
 
 async def timeline(pool: Pool, mail: MailSide, user_id: UUID) -> dict[str, Any]:
-    """Oldest first. Raises NotFound when there never was such a user; an erased one has a timeline too."""
-    if not await pool.fetchval(queries.USER_EXISTS, user_id):
+    """Oldest first. Raises NotFound when there never was such a user; an erased one has a timeline too.
+
+    `kept_from` is None, or says that what this book knew of an earlier time has been dropped.
+    """
+    person = await pool.fetchrow(queries.FIND_PERSON, user_id)
+    if person is None:
         raise NotFound("There is no such user.")
     owed = await pool.fetch(queries.OWED_TO_USER, user_id, _MOST_ROWS)
     ids = [str(user_id), *(str(row["id"]) for row in owed)]
@@ -38,7 +42,13 @@ async def timeline(pool: Pool, mail: MailSide, user_id: UUID) -> dict[str, Any]:
     except MailSideError:
         unavailable.append("mail")
     items.sort(key=lambda item: item["at"])
-    return {"user_id": user_id, "complete": not unavailable, "unavailable": unavailable, "items": items}
+    return {
+        "user_id": user_id,
+        "complete": not unavailable,
+        "unavailable": unavailable,
+        "kept_from": person["kept_from"],
+        "items": items,
+    }
 
 
 def _owed_item(row: Record) -> Item:

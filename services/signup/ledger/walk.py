@@ -12,7 +12,7 @@ from shared.contract import MAX_LOOKUP
 from shared.database import Pool
 from shared.ids import UUID
 
-from ..mail_service import CLIENT, MailService
+from ..mail_service import CLIENT, LostMail, MailService
 from . import reconcile_queries as queries
 from .compare import Asked, Finding, judge, unexpected
 
@@ -47,6 +47,8 @@ class Step:
     position: Any = None
     compared: int = 0
     findings: Sequence[Finding] = field(default_factory=tuple)
+    # What the other book remembers and this one may not know yet.
+    lost: Sequence[LostMail] = field(default_factory=tuple)
 
 
 class Walk:
@@ -80,19 +82,15 @@ class Walk:
             return Step("ledger")
         # Looked up after this book was read: what it knows as sent was in that book before, or is gone from it.
         there = await self._mail_service.look_up([str(row["id"]) for row in rows])
-        findings = {
-            (finding.kind, finding.request_id): finding
-            for row in rows
-            for finding in judge(
-                Asked(**row),
-                there.get(str(row["id"])),
-                now=run.now,
-                stuck_seconds=self._stuck_seconds,
-                run=str(run.id),
-            )
-        }
+        findings: dict[tuple[str, str], Finding] = {}
+        for row in rows:
+            asked, name = Asked(**row), str(row["id"])
+            if lost := there.lost.get(name):
+                asked = asked.informed_by(lost)
+            seen = judge(asked, there.found.get(name), now=run.now, stuck_seconds=self._stuck_seconds, run=str(run.id))
+            findings |= {(finding.kind, finding.request_id): finding for finding in seen}
         position = (rows[-1]["created_at"].isoformat(), str(rows[-1]["id"]))
-        return Step("settled", position, len(rows), list(findings.values()))
+        return Step("settled", position, len(rows), list(findings.values()), list(there.lost.values()))
 
     async def ledger(self, run: Run) -> Step:
         """Every mail of ours that the mail service accepted, against whether it was ever asked for."""

@@ -144,6 +144,37 @@ async def test_bad_input_names_its_field_leaves_nothing_behind_and_frees_the_id(
     assert (await client.post("/v1/mails", json=MAIL)).status_code == 202
 
 
+# What was written at a place may be a short form, or one of several forms: the problem points at what was written.
+WRITTEN = {
+    "/from": {"from": "nope"},
+    "/from/email": {"from": {"email": "nope"}},
+    "/reply_to": {"reply_to": "nope"},
+    "/to": {"to": "nope"},
+    "/to/name": {"to": {"email": "a@x.example", "name": {}}},
+    "/headers/X-A": {"headers": {"X-A": 1}},
+    "/tags/1": {"tags": ["a", {}]},
+    "/variables": {"variables": "nope"},
+}
+
+
+@pytest.mark.parametrize(("pointer", "change"), WRITTEN.items(), ids=WRITTEN.keys())
+async def test_a_problem_points_at_what_the_caller_wrote(
+    client: httpx.AsyncClient, pointer: str, change: dict[str, Any]
+) -> None:
+    alone = await client.post("/v1/mails", json=MAIL | change)
+    assert (alone.status_code, [error["pointer"] for error in alone.json()["errors"]]) == (422, [pointer])
+    (result,) = (await client.post("/v1/mails/batch", json={"mails": [MAIL | change]})).json()["results"]
+    assert [error["pointer"] for error in result["problem"]["errors"]] == [pointer]
+
+
+async def test_a_problem_with_one_of_several_forms_points_at_the_place_and_not_at_the_forms(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/v1/erasures", json={"metadata": {"good": 1, "a/b": []}})
+    assert answer.status_code == 422
+    assert {error["pointer"] for error in answer.json()["errors"]} == {"/metadata/a~1b"}
+
+
 async def test_a_batch_is_judged_item_by_item_and_answered_in_order(mail_api: Api, client: httpx.AsyncClient) -> None:
     await client.post("/v1/mails", json=MAIL)
     batch = [

@@ -277,3 +277,45 @@ async def test_bringing_notices_needs_the_scope_to_operate(mail_api: Api) -> Non
     async with await mail_api.as_client("reader", ["mails:read"]) as reader:
         assert (await reader.post("/v1/bounces", content=b"x", headers=RFC822)).status_code == 403
         assert (await reader.get("/v1/bounces")).status_code == 200
+
+
+async def _waiting_again(api: Api, client: httpx.AsyncClient, *, in_doubt: bool = True) -> str:
+    """Uncertain, and to be sent again on somebody's word; or waiting for the first time."""
+    mail_id = await _mail_in(api, client, "uncertain" if in_doubt else "queued")
+    if in_doubt:
+        body = {"as": "resend", "reason": "Not in the gateway's log"}
+        assert (await client.post(f"/v1/mails/{mail_id}/resolve", json=body)).json()["state"] == "queued"
+    return mail_id
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"), [(recipient_fields(), "bounced"), (DELAYED, "sent"), (DELIVERED, "sent"), (BLOCKED, "bounced")]
+)
+async def test_a_mail_that_waits_to_be_sent_again_is_not_once_a_notice_proves_that_it_had_left(
+    mail_api: Api, client: httpx.AsyncClient, fields: str, state: str
+) -> None:
+    mail_id = await _waiting_again(mail_api, client)
+    raw = report(quoted_header(mail_id), fields)
+    taken = await _post(client, raw)
+    mail = await _get(client, mail_id)
+    assert (mail["state"], mail["next_attempt_at"]) == (state, None)
+    assert mail["sent_at"] < mail["accepted_at"], "when its body left"
+    assert await mail_api.database.pool.fetchval("SELECT count(*) FROM queue") == 0
+    assert "mail.resolved" in await history_kinds(mail_api.database.pool, UUID(mail_id))
+    assert await _post(client, raw) == taken
+
+
+@pytest.mark.parametrize("reason", ["it was never in doubt", "a worker has it"])
+async def test_a_notice_takes_no_other_mail_out_of_the_queue(
+    mail_api: Api, client: httpx.AsyncClient, reason: str
+) -> None:
+    mail_id = await _waiting_again(mail_api, client, in_doubt=reason == "a worker has it")
+    pool = mail_api.database.pool
+    if reason == "a worker has it":
+        await pool.execute("UPDATE queue SET lease = gen_random_uuid()")
+        await pool.execute("UPDATE mails SET state = 'sending'")
+    state = (await _get(client, mail_id))["state"]
+    answer = await client.post("/v1/bounces", content=report(quoted_header(mail_id)), headers=RFC822)
+    assert answer.status_code == (409 if reason == "a worker has it" else 202)
+    assert (await _get(client, mail_id))["state"] == state
+    assert await pool.fetchval("SELECT count(*) FROM queue") == 1

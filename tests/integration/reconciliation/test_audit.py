@@ -79,6 +79,9 @@ async def test_the_window_and_healing_are_as_asked(lab: Laboratory, operator: ht
     ("body", "pointer"),
     [
         ({"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, "/from"),
+        ({"from": "2099-01-01T00:00:00Z"}, "/from"),
+        ({"from": "2099-01-01T00:00:00Z", "to": "2099-01-02T00:00:00Z"}, "/from"),
+        ({"to": "2020-01-01T00:00:00Z"}, "/to"),
         ({"from": "yesterday"}, "/from"),
         ({"heal": "perhaps"}, "/heal"),
         ({"since": "2026-01-02T00:00:00Z"}, "/since"),

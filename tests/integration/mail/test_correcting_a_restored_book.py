@@ -1,0 +1,97 @@
+"""After the mail book went back in time, a mail that waits again becomes what its client knows it to be: sent."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from services.mail.delivery import queries as delivery
+from services.mail.delivery.mail import MAIL_TRANSITIONS, MailState
+from tests.support.apis import Api
+
+MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
+BECOME = """
+WITH gone AS (DELETE FROM queue WHERE $1 NOT IN ('queued', 'deferred', 'sending'))
+UPDATE mails SET state = $1, failure_reason = 'why',
+    sent_at = CASE WHEN $1 IN ('sent', 'bounced') THEN now() END,
+    next_attempt_at = CASE WHEN $1 IN ('queued', 'deferred', 'sending') THEN now() END
+"""
+CORRECTED = [state for state in MailState if "restore" in MAIL_TRANSITIONS[state] and state != MailState.SENDING]
+
+
+async def _mail_in(api: Api, client: httpx.AsyncClient, state: str) -> dict[str, Any]:
+    mail: dict[str, Any] = (await client.post("/v1/mails", json=MAIL)).json()
+    await api.database.pool.execute(BECOME, state)
+    return mail
+
+
+def _known(mail: dict[str, Any], **changed: object) -> dict[str, Any]:
+    known = {
+        "request_id": "one",
+        "fingerprint": mail["fingerprint"],
+        "to": {"email": "a@x.example"},
+        "sent_at": "2026-01-01T00:00:00Z",
+        "message_id": "<first@x.example>",
+        "even_if_known": True,
+    }
+    return {"mails": [known | changed]}
+
+
+async def _state(api: Api) -> tuple[str, int]:
+    row = await api.database.pool.fetchrow("SELECT state, (SELECT count(*) FROM queue) AS queued FROM mails")
+    assert row is not None
+    return row["state"], row["queued"]
+
+
+@pytest.mark.parametrize("state", list(MailState))
+async def test_a_mail_that_is_not_sent_here_becomes_sent_where_its_state_allows_it(
+    mail_api: Api, client: httpx.AsyncClient, state: MailState
+) -> None:
+    mail = await _mail_in(mail_api, client, state)
+    if state == MailState.SENDING:
+        await mail_api.database.pool.execute("UPDATE queue SET lease = gen_random_uuid(), due_at = now() + '1 hour'")
+    answer = (await client.post("/v1/mails/restore", json=_known(mail))).json()
+    if state not in CORRECTED:
+        assert answer == {"restored": [], "known": ["one"]}
+        assert (await _state(mail_api))[0] == state
+        return
+    assert answer == {"restored": ["one"], "known": []}
+    after = (await client.get(f"/v1/mails/{mail['id']}")).json()
+    assert (after["state"], after["restored"], after["sent_at"]) == ("sent", True, "2026-01-01T00:00:00Z")
+    assert after["message_id"] == "<first@x.example>"
+    assert await _state(mail_api) == ("sent", 0), "nothing is sent again"
+    newest = (await client.get(f"/v1/mails/{mail['id']}/history")).json()["items"][0]
+    assert (newest["kind"], newest["detail"]) == ("mail.restored", {"state": "sent", "was": state})
+
+
+@pytest.mark.parametrize(
+    "changed", [{"even_if_known": False}, {"fingerprint": "ab" * 32}, {"to": {"email": "b@x.example"}}]
+)
+async def test_without_the_flag_or_for_another_mail_nothing_changes(
+    mail_api: Api, client: httpx.AsyncClient, changed: dict[str, object]
+) -> None:
+    mail = await _mail_in(mail_api, client, "queued")
+    answer = (await client.post("/v1/mails/restore", json=_known(mail, **changed))).json()
+    assert answer == {"restored": [], "known": ["one"]}
+    assert await _state(mail_api) == ("queued", 1)
+
+
+@pytest.mark.parametrize(
+    ("phase", "outcome", "counted"), [("claimed", "gateway_fault", 0), ("transmitting", "unknown", 1)]
+)
+async def test_a_mail_whose_worker_is_gone_is_taken_from_it_and_its_late_word_changes_nothing(
+    mail_api: Api, client: httpx.AsyncClient, phase: str, outcome: str, counted: int
+) -> None:
+    mail = (await client.post("/v1/mails", json=MAIL)).json()
+    pool = mail_api.database.pool
+    (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0)
+    if phase == "transmitting":
+        await pool.fetch(delivery.TRANSMIT_IF_LEASED, [claimed["id"]], [1], [claimed["lease"]], ["gateway"])
+    await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
+    assert (await client.post("/v1/mails/restore", json=_known(mail))).json()["restored"] == ["one"]
+    (attempt,) = (await client.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
+    assert (attempt["phase"], attempt["outcome"], attempt["counted"]) == ("ended", outcome, bool(counted))
+    assert (await client.get(f"/v1/mails/{mail['id']}")).json()["attempts"] == counted
+    assert await pool.fetch(delivery.RENEW_IF_LEASED, [claimed["id"]], [claimed["lease"]], 30.0) == []
+    assert await pool.fetch(delivery.TRANSMIT_IF_LEASED, [claimed["id"]], [1], [claimed["lease"]], ["gateway"]) == []
+    assert await _state(mail_api) == ("sent", 0)

@@ -1,0 +1,123 @@
+"""A mail whose row somebody deletes leaves a trace, and whoever asks for it again is not mailed again."""
+
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.support.apis import Api
+from tests.support.bookkeeping import FORGET, SENT
+from tests.support.databases import Clone, Server
+
+MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
+BECOME = """
+UPDATE mails SET state = $1, failure_reason = 'why', next_attempt_at = NULL,
+    sent_at = CASE WHEN $1 IN ('sent', 'bounced') THEN now() END
+"""
+ENDS = ["sent", "bounced", "uncertain", "failed", "canceled", "expired", "suppressed"]
+
+
+async def _lose(clone: Clone, *statements: str) -> None:
+    owner = await asyncpg.connect(clone.owner_url)
+    ids = [row["id"] for row in await owner.fetch("SELECT id FROM mails")]
+    for statement in statements or FORGET:
+        await owner.execute(statement, *([ids] if "$1" in statement else []))
+    await owner.close()
+
+
+async def _mail_in(api: Api, client: httpx.AsyncClient, state: str) -> dict[str, Any]:
+    mail = (await client.post("/v1/mails", json=MAIL)).json()
+    await api.database.pool.execute("DELETE FROM queue")
+    await api.database.pool.execute(BECOME, state)
+    told: dict[str, Any] = (await client.get(f"/v1/mails/{mail['id']}")).json()
+    return told
+
+
+async def _queued(api: Api) -> int:
+    count: int = await api.database.pool.fetchval("SELECT count(*) FROM queue")
+    return count
+
+
+@pytest.mark.parametrize("state", ENDS)
+async def test_a_mail_whose_row_was_deleted_is_what_it_was_when_it_is_asked_for_again(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone, state: str
+) -> None:
+    before = await _mail_in(mail_api, client, state)
+    await _lose(mail_database)
+    answer = await client.post("/v1/mails", json=MAIL)
+    after = answer.json()
+    assert (answer.status_code, answer.headers["Idempotent-Replayed"]) == (202, "true")
+    kept = ("id", "request_id", "state", "to", "message_id", "accepted_at", "sent_at", "fingerprint")
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+    assert after["restored"]
+    assert await _queued(mail_api) == 0, "nothing is sent again"
+    newest = (await client.get(f"/v1/mails/{after['id']}/history")).json()["items"][0]
+    assert (newest["kind"], newest["detail"]) == ("mail.restored", {"state": state})
+    again = await client.post("/v1/mails", json=MAIL)
+    assert again.json() == after
+
+
+async def test_with_other_content_its_request_id_is_refused_as_ever(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    await _mail_in(mail_api, client, "sent")
+    await _lose(mail_database)
+    batch = {"mails": [MAIL | {"text": "other"}, MAIL | {"request_id": "two"}]}
+    refused, taken = (await client.post("/v1/mails/batch", json=batch)).json()["results"]
+    assert (refused["outcome"], refused["problem"]["type"]) == ("rejected", "/problems/request-id-reused")
+    assert taken["outcome"] == "accepted"
+    assert (await client.get("/v1/mails?request_id=one")).json()["items"] == []
+
+
+async def test_a_deleted_mail_that_had_not_been_sent_is_sent_when_it_is_asked_for_again(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    first = (await client.post("/v1/mails", json=MAIL)).json()
+    await _lose(mail_database)
+    again = await client.post("/v1/mails", json=MAIL)
+    assert (again.json()["state"], again.json()["id"] == first["id"]) == ("queued", False)
+    await mail_api.database.pool.execute(SENT)
+    await _lose(mail_database)
+    assert (await client.post("/v1/mails", json=MAIL)).json()["state"] == "sent", "the last loss counts"
+    assert await _queued(mail_api) == 0
+
+
+async def test_a_lookup_says_what_is_remembered_of_deleted_mails_and_to_whom_they_belong(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    before = await _mail_in(mail_api, client, "sent")
+    await _lose(mail_database)
+    asked = {"request_ids": ["one", "two"]}
+    told = (await client.post("/v1/mails/lookup", json=asked)).json()
+    lost = told["lost"].pop("one")
+    assert told == {"found": {}, "missing": ["one", "two"], "lost": {}}
+    assert (lost["mail_id"], lost["client"], lost["state"]) == (before["id"], "shop", "sent")
+    same = ("request_id", "message_id", "fingerprint", "accepted_at", "sent_at")
+    assert [lost[name] for name in same] == [before[name] for name in same]
+    async with await mail_api.as_client("other", ["mails:read"]) as other:
+        assert (await other.post("/v1/mails/lookup", json=asked)).json() == {"found": {}, "missing": ["one", "two"]}
+
+
+async def test_what_its_client_knows_comes_back_under_the_id_that_it_had(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    before = await _mail_in(mail_api, client, "sent")
+    await _lose(mail_database)
+    known = {name: before[name] for name in ("request_id", "fingerprint", "to", "sent_at", "message_id")}
+    assert (await client.post("/v1/mails/restore", json={"mails": [known]})).json()["restored"] == ["one"]
+    (after,) = (await client.get("/v1/mails?request_id=one")).json()["items"]
+    assert (after["id"], after["accepted_at"]) == (before["id"], before["accepted_at"])
+
+
+@pytest.mark.parametrize("deletion", ["TRUNCATE mails CASCADE", "SET session_replication_role = replica; {}"])
+async def test_no_way_of_deleting_mails_leaves_no_trace(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone, postgres_server: Server, deletion: str
+) -> None:
+    await _mail_in(mail_api, client, "sent")
+    name = mail_database.owner_url.rpartition("/")[2]
+    superuser = await asyncpg.connect(postgres_server.superuser_url, database=name)
+    await superuser.execute(deletion.format("DELETE FROM mails"))
+    await superuser.close()
+    assert await mail_api.database.pool.fetchval("SELECT count(*) FROM mails") == 0
+    assert (await client.post("/v1/mails", json=MAIL)).json()["state"] == "sent"

@@ -1,0 +1,96 @@
+"""A book that went back in time, or whose rows were deleted: what either book knows to be sent is not sent again."""
+
+from shared.ids import UUID
+from tests.support.bookkeeping import Laboratory, counts
+
+
+async def _wait_again(lab: Laboratory, count: int) -> None:
+    """The mail book goes back to a time at which this many mails were not sent yet, long ago."""
+    back = """
+    WITH back AS (
+        UPDATE mails SET state = 'queued', sent_at = NULL, next_attempt_at = now() - interval '2 hours'
+        WHERE id IN (SELECT id FROM mails ORDER BY id LIMIT $1) RETURNING id
+    )
+    INSERT INTO queue (mail_id, lane, due_at) SELECT id, 'live', now() FROM back
+    """
+    await lab.mail.database.pool.execute(back, count)
+
+
+async def test_mails_that_were_sent_and_wait_there_again_are_different_and_leave_that_queue(lab: Laboratory) -> None:
+    await lab.mailed(4)
+    before = await lab.mails()
+    await _wait_again(lab, 3)
+    run = await lab.run(heal=False)
+    assert (counts(run), run["healed"]) == ({"different": 3}, {})
+    assert {example["reason"] for example in run["examples"]["different"]} == {"differs in state"}
+    run = await lab.run()
+    assert (counts(run), run["healed"]) == ({"different": 3}, {"different": 3})
+    after = await lab.mails()
+    for request_id in await lab.named("different"):
+        same = ("id", "state", "sent_at", "message_id", "fingerprint", "to_email")
+        assert [after[request_id][name] for name in same] == [before[request_id][name] for name in same]
+        assert after[request_id]["restored"]
+    assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0, "nothing is sent again"
+    assert len(await lab.book.rows("history", kind="mail.record_restored")) == 3
+    assert (await lab.run())["verdict"] == "balanced"
+
+
+async def test_a_book_that_lost_some_mails_and_waits_with_others_is_mended_of_both_and_both_are_counted(
+    lab: Laboratory,
+) -> None:
+    ids = await lab.mailed(5)
+    await _wait_again(lab, 2)
+    await lab.forget(ids[2:], without_trace=True)
+    run = await lab.run()
+    assert counts(run) == run["healed"] == {"lost_records": 3, "different": 2}
+    assert {mail["state"] for mail in (await lab.mails()).values()} == {"sent"}
+    assert (await lab.run())["verdict"] == "balanced"
+
+
+async def test_a_mail_that_waits_there_again_for_somebody_else_is_nobodys_to_mend(lab: Laboratory) -> None:
+    await lab.mailed(1)
+    await _wait_again(lab, 1)
+    await lab.mail.database.pool.execute("UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example'")
+    run = await lab.run()
+    assert (counts(run), run["healed"]) == ({"different": 1}, {})
+    assert run["examples"]["different"][0]["reason"] == "differs in recipient, state"
+    assert counts(await lab.run()) == {"known": 1}
+
+
+async def test_a_mail_that_was_sent_and_deleted_before_this_book_heard_of_it_is_written_back(lab: Laboratory) -> None:
+    await lab.book.sign_up("asa@x.example", "bo@x.example")
+    owed = [str(row["id"]) for row in await lab.book.rows("outbox", effect="mail")]
+    await lab.hand_over()
+    await lab.follow()
+    before = await lab.mails()
+    await lab.deliver()
+    await lab.forget([UUID(one) for one in owed])
+    run = await lab.run()
+    assert (counts(run), run["healed"]) == ({"lost_records": 2}, {"lost_records": 2})
+    assert await lab.named("lost_records") == set(owed)
+    assert await lab.book.rows("outbox", effect="mail") == [], "nothing is asked for again"
+    after = await lab.mails()
+    same = ("id", "to_key", "message_id", "fingerprint")
+    assert [[after[one][name] for name in same] for one in owed] == [
+        [before[one][name] for name in same] for one in owed
+    ]
+    assert {mail["state"] for mail in after.values()} == {"sent"}
+    assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0
+    fates = await lab.pool.fetch("SELECT state, sent_at FROM mail_fates")
+    assert {fate["state"] for fate in fates} == {"sent"}
+    assert None not in {fate["sent_at"] for fate in fates}
+    assert (await lab.run())["verdict"] == "balanced"
+
+
+async def test_a_mail_that_was_decided_about_and_deleted_before_this_book_heard_of_it_is_only_named(
+    lab: Laboratory,
+) -> None:
+    (request_id,) = await lab.mailed(1)
+    await lab.pool.execute("UPDATE mail_fates SET sent_at = NULL, state = 'queued'")
+    uncertain = "UPDATE mails SET state = 'uncertain', sent_at = NULL, failure_reason = 'x'"
+    await lab.mail.database.pool.execute(uncertain)
+    await lab.forget([request_id])
+    run = await lab.run()
+    assert (counts(run), run["healed"]) == ({"missing": 1}, {})
+    assert run["examples"]["missing"][0]["reason"] == "was uncertain there"
+    assert await lab.book.rows("outbox", effect="mail") == []

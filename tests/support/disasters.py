@@ -1,0 +1,153 @@
+"""What a drill does to the books, and what it counts at the sink: copies of each request, and of each person's mail."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import httpx
+
+from shared.ids import uuid7
+
+from .bookkeeping import FORGET, NOBODY_ASKED
+from .imports import NDJSON, ndjson
+from .stack import Books, eventually
+
+_AT_ONCE = 16
+_PATIENCE_SECONDS = 120.0
+KINDS = ("missing", "lost_records", "unexpected", "different", "stuck", "unserved_users")
+_CHANGE = "UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example' WHERE request_id = ANY ($1)"
+_HEARD_OF = "SELECT count(*) FROM mail_fates WHERE sent_at IS NOT NULL AND request_id = ANY ($1)"
+_OWED = "SELECT count(*) FROM outbox WHERE effect = 'mail'"
+_SENT_SINCE = "SELECT count(*) FROM mails WHERE to_key = ANY ($1) AND state = 'sent'"
+
+
+def people(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}-{n}@x.example" for n in range(count)]
+
+
+class Drill:
+    """One run of history over both books."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+
+    async def now(self) -> str:
+        """The database's clock, exactly."""
+        return str(await self.books.fetchval("signup", "SELECT to_json(clock_timestamp()) #>> '{}'"))
+
+    async def sign_up(self, addresses: Sequence[str]) -> None:
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(address: str) -> None:
+            async with turns:
+                assert (await self.books.sign_up(address)).status_code == 202
+
+        await asyncio.gather(*map(one, addresses))
+
+    async def bring_in(self, addresses: Sequence[str]) -> None:
+        """By a file, as of a company that was bought."""
+        rows = [{"external_id": address, "email": address, "name": "Bo"} for address in addresses]
+        headers = {"Content-Type": NDJSON, "Idempotency-Key": str(uuid7())}
+        params = {"source": "drill", "mails_per_minute": "0"}
+        answer = await self.books.signup.post("/v1/imports", content=ndjson(rows), headers=headers, params=params)
+        assert answer.status_code == 202, answer.text
+
+    async def verify(self, address: str) -> str:
+        """With the link of their first mail; the answer's status."""
+        *_, letter = await self.books.caught(address)
+        text = (await self.books.catcher.get(f"/api/v1/message/{letter['ID']}")).json()["Text"]
+        token = text.partition("/verify/")[2].split()[0]
+        answer = await self.books.anonymous.post("/v1/verifications", json={"token": token})
+        status: str = answer.json()["status"]
+        return status
+
+    async def welcomed(self, address: str) -> str:
+        """Verifies, and waits for the mail that greets; its request ID."""
+        before = await self.requests([address])
+        assert await self.verify(address) == "verified"
+        (request,) = (await self.all_sent([address], mails=len(before) + 1)) - before
+        return request
+
+    async def all_sent(self, addresses: Sequence[str], *, mails: int | None = None) -> set[str]:
+        """Waits until all of them were mailed (`mails` times in all) and signup has heard of it; the request IDs."""
+        await self._come("mail", _SENT_SINCE, mails or len(addresses), list(addresses))
+        requests = await self.requests(addresses)
+        await self._come("signup", _HEARD_OF, len(requests), sorted(requests))
+        return requests
+
+    async def handed_over(self) -> None:
+        await self._come("signup", _OWED, 0)
+
+    async def requests(self, addresses: Sequence[str]) -> set[str]:
+        """The request IDs of their mails, in the mail book."""
+        query = "SELECT array_agg(request_id) FROM mails WHERE to_key = ANY ($1)"
+        return set(await self.books.fetchval("mail", query, list(addresses)) or ())
+
+    async def lose(self, requests: Iterable[str]) -> None:
+        """Somebody deletes these mails."""
+        query = "SELECT array_agg(id) FROM mails WHERE request_id = ANY ($1)"
+        ids = await self.books.fetchval("mail", query, sorted(requests))
+        for statement in FORGET:
+            await self.books.execute("mail", statement, ids)
+
+    async def plant(self, requests: Iterable[str]) -> None:
+        """Somebody inserts mails that nobody asked for."""
+        await self.books.execute("mail", NOBODY_ASKED, sorted(requests))
+
+    async def change(self, requests: Iterable[str]) -> None:
+        """Somebody writes another recipient into these."""
+        await self.books.execute("mail", _CHANGE, sorted(requests))
+
+    async def reconcile(self, since: str) -> dict[str, Any]:
+        """A whole run; what it found, with `named`: the request IDs of each kind."""
+        answer = await self.books.signup.post("/audit/reconciliation/run", json={"from": since})
+        assert answer.status_code == 202, answer.text
+        ended: httpx.Response = await eventually(
+            lambda: self.books.signup.get(answer.headers["Location"]),
+            lambda told: told.json()["state"] != "running",
+            seconds=_PATIENCE_SECONDS,
+            what="the end of the run",
+        )
+        run: dict[str, Any] = ended.json()
+        assert run["state"] == "done", run
+        return run | {"named": await self.named(run["id"])}
+
+    async def named(self, run_id: str) -> dict[str, set[str]]:
+        named: dict[str, set[str]] = {kind: set() for kind in KINDS}
+        cursor: str | None = None
+        while True:
+            params = {"run_id": run_id, "limit": "500"} | ({"cursor": cursor} if cursor else {})
+            page = (await self.books.signup.get("/audit/reconciliation/findings", params=params)).json()
+            for item in page["items"]:
+                named[item["kind"]].add(item["request_id"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return named
+
+    async def caught(self) -> list[tuple[str, str]]:
+        """Message-ID and recipient of everything that ever arrived at the sink."""
+        page = (await self.books.catcher.get("/api/v1/messages", params={"limit": 1_000_000})).json()
+        return [(f"<{it['MessageID']}>", it["To"][0]["Address"]) for it in page["messages"]]
+
+    async def message_ids(self) -> dict[str, str]:
+        """The request ID that each Message-ID stands for, by the mail book as it is now."""
+        return {mail["message_id"]: mail["request_id"] for mail in await self.books.mails()}
+
+    async def copies(self, asked_under: dict[str, str], people: Collection[str]) -> tuple[Counter[str], Counter[str]]:
+        """How often each request, and each of these people, was mailed. A Message-ID is one mail's."""
+        caught = [(message_id, to) for message_id, to in await self.caught() if to in people]
+        return Counter(asked_under[message_id] for message_id, _ in caught), Counter(to for _, to in caught)
+
+    async def _come(self, service: str, query: str, count: int, *arguments: Any) -> None:
+        connection = await asyncpg.connect(self.books.stack.owner_url(service))
+        try:
+            await eventually(
+                lambda: connection.fetchval(query, *arguments),
+                lambda seen: seen == count,
+                seconds=_PATIENCE_SECONDS,
+                what=query,
+            )
+        finally:
+            await connection.close()
