@@ -7,6 +7,8 @@ import sys
 from pydantic import ValidationError
 
 from shared import keys_cli, log
+from shared.longevity import keep_for_good
+from shared.settings import what_is_wrong
 
 from . import settings as settings_module
 from .settings import Settings
@@ -25,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = settings_module.load()
     except ValidationError as error:
-        print(f"The settings are not valid:\n{error}", file=sys.stderr)
+        print(f"mail cannot start: {what_is_wrong(error)}", file=sys.stderr)
         return 2
     if not settings.process_database_url:
         print("MAIL_DATABASE_URL or MAIL_RUNTIME_DATABASE_URL must be set", file=sys.stderr)
@@ -46,9 +48,11 @@ def _serve(settings: Settings) -> None:
 
     from .app import create_app  # noqa: PLC0415
 
-    log.configure("mail-api", settings.log_level)
+    log.configure("mail-api", settings.log_level, personal_data=settings.log_personal_data)
+    app = create_app(settings)
+    keep_for_good()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.mail_host,
         port=settings.mail_port,
         loop="uvloop",  # said explicitly: `auto` was measured at half of this
@@ -66,7 +70,8 @@ def _work(settings: Settings) -> None:
 
     from .worker import run  # noqa: PLC0415
 
-    log.configure("mail-worker", settings.log_level)
+    log.configure("mail-worker", settings.log_level, personal_data=settings.log_personal_data)
+    keep_for_good()
     uvloop.run(run(settings))
 
 

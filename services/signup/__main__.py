@@ -7,6 +7,8 @@ import sys
 from pydantic import ValidationError
 
 from shared import keys_cli, log
+from shared.longevity import keep_for_good
+from shared.settings import what_is_wrong
 
 from . import audit_cli, import_cli, settings
 from .errors import ConfigurationError
@@ -38,8 +40,7 @@ def main() -> int:
     try:
         return _run(arguments, settings.load())
     except ValidationError as error:
-        # Without the values: a URL holds a password.
-        wrong = "; ".join(f"{'.'.join(map(str, entry['loc'])).upper()}: {entry['msg']}" for entry in error.errors())
+        wrong = what_is_wrong(error)
     except ConfigurationError as error:
         wrong = str(error)
     print(f"signup cannot start: {wrong}", file=sys.stderr)
@@ -67,7 +68,8 @@ def _work(loaded: settings.Settings) -> None:
 
     from .worker import run  # noqa: PLC0415
 
-    log.configure("signup-worker", loaded.log_level)
+    log.configure("signup-worker", loaded.log_level, personal_data=loaded.log_personal_data)
+    keep_for_good()
     uvloop.run(run(loaded))
 
 
@@ -76,9 +78,11 @@ def _serve(loaded: settings.Settings) -> None:
 
     from .app import create_app  # noqa: PLC0415
 
-    log.configure("signup-api", loaded.log_level)
+    log.configure("signup-api", loaded.log_level, personal_data=loaded.log_personal_data)
+    app = create_app(loaded)
+    keep_for_good()
     uvicorn.run(
-        create_app(loaded),
+        app,
         host=loaded.signup_host,
         port=loaded.signup_port,
         loop="uvloop",  # said explicitly, as http: `auto` chose slower parts (ADR 2)

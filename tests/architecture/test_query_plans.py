@@ -4,9 +4,12 @@ from uuid import uuid4
 
 import pytest
 
-from services.mail.delivery.queries import CLAIM_DUE as CLAIM_DUE_MAILS
+from services.mail.delivery import queries as mail_queries
+from services.mail.intake.queries import ACCEPT_NEW
 from services.signup.outbox.queries import CLAIM_DUE as CLAIM_DUE_EFFECTS
+from tests.support.bad_data import plant
 from tests.support.databases import Clone
+from tests.support.mails import insert_mails
 
 FILL_OUTBOX = """
 INSERT INTO outbox (effect, payload, expires_at, due_at)
@@ -22,6 +25,10 @@ WITH m AS (
 )
 INSERT INTO queue (mail_id, lane, due_at)
 SELECT id, 'live', now() + make_interval(secs => request_id::int - 50000) FROM m
+"""
+FILL_LOST = """
+INSERT INTO lost_mails (request_id, client, mail_id, fingerprint, state, message_id, accepted_at)
+SELECT n::text, 'c', uuidv7(), sha256(''), 'sent', '<m>', now() FROM generate_series(1, 6000) AS n
 """
 
 
@@ -49,7 +56,56 @@ async def test_claiming_mails_reads_no_more_of_the_queue_than_it_takes(mail_data
     if analyzed:
         await pool.execute("ANALYZE queue")
         await pool.execute("ANALYZE mails")
-    plan = await _plan(mail_database, CLAIM_DUE_MAILS, 100, 25, 30.0)
+    plan = await _plan(mail_database, mail_queries.CLAIM_DUE, 100, 25, 30.0)
     assert "queue_due" in plan
     for table in ("queue", "mails", "contents"):
         assert f"Seq Scan on {table}" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        (mail_queries.CLAIM_DUE, (100, 25, 30.0)),
+        (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"])),
+        (mail_queries.RENEW_IF_LEASED, ([uuid4()], [uuid4()], 30.0)),
+    ],
+    ids=["claim", "transmit", "renew"],
+)
+async def test_a_plan_made_while_the_tables_were_small_does_not_scan_them_when_they_have_grown(
+    mail_database: Clone, query: str, arguments: tuple[object, ...]
+) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool)
+    await pool.execute("ANALYZE")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *arguments))
+    assert "Index" in plan
+    for table in ("queue", "mails", "contents", "attempts"):
+        assert f"Seq Scan on {table}" not in plan, plan
+
+
+async def test_accepting_reads_no_more_of_the_mails_that_were_lost_than_it_is_asked_for(mail_database: Clone) -> None:
+    await plant(mail_database, FILL_LOST, "ANALYZE lost_mails")
+    plan = await _plan(mail_database, ACCEPT_NEW, "c", "[]", 60, "key")
+    assert "lost_mails_pkey" in plan
+    assert "Seq Scan on lost_mails" not in plan
+
+
+async def test_no_index_of_mails_stands_on_what_delivery_changes(mail_database: Clone) -> None:
+    # Otherwise each update of a mail would write all its indexes: see revision 0006.
+    rows = await mail_database.database.pool.fetch(
+        """
+        SELECT DISTINCT a.attname FROM pg_index i
+        JOIN pg_depend d ON d.objid = i.indexrelid AND d.refobjid = i.indrelid
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
+        JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+        WHERE i.indrelid = 'mails'::regclass AND m.amname <> 'brin'
+        """
+    )
+    indexed = {row["attname"] for row in rows}
+    assert {"to_key", "rare_state"} <= indexed
+    assert not indexed & {
+        *("state", "attempts", "gateway", "sent_at", "next_attempt_at"),
+        *("failure_reason", "failure_code", "failure_enhanced_code", "failure_reply"),
+    }

@@ -29,7 +29,8 @@ Act = str | Deed | Slowly | None
 # A sequence is used up act by act, then the server is good.
 Script = Mapping[str, Act | Sequence[Act]]
 
-_GOOD = {"banner": "220 scripted ESMTP", "DATA": "354 go ahead", "QUIT": "221 bye", "dot": "250 2.0.0 taken"}
+_GOOD = {"banner": "220 scripted ESMTP", "QUIT": "221 bye", "dot": "250 2.0.0 taken"}
+_GO_AHEAD = "354 go ahead"
 
 
 @dataclass
@@ -52,6 +53,8 @@ class ScriptedSmtp:
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
+    # Commands that had come before the one ahead of them was answered.
+    most_waiting: int = 0
     port: int = 0
     # Set when the final dot has been read: for tests that then take something away.
     dot_seen: asyncio.Event = field(default_factory=asyncio.Event)
@@ -96,11 +99,14 @@ class _Conversation:
         self.reader = reader
         self.writer = writer
         self.sender = self.recipient = ""
+        self.sender_taken = self.recipient_taken = False
 
     async def run(self) -> None:
         await self._do("banner")
         while line := (await self.reader.readline()).decode():
             self.server.commands.append(line.strip())
+            waiting = bytes(self.reader._buffer).count(b"\r\n")  # type: ignore[attr-defined]
+            self.server.most_waiting = max(self.server.most_waiting, waiting)
             verb, _, rest = line.strip().partition(" ")
             await self._answer(verb.upper(), rest)
 
@@ -110,12 +116,15 @@ class _Conversation:
                 await self._do("EHLO", "\n".join(["250 scripted", *(f"250 {name}" for name in self.server.extensions)]))
             case "MAIL":
                 self.sender = rest.partition("<")[2].partition(">")[0]
-                await self._do("MAIL")
+                self.recipient_taken = False
+                self.sender_taken = (await self._do("MAIL")).startswith("2")
             case "RCPT":
                 self.recipient = rest.partition("<")[2].partition(">")[0]
-                await self._do("RCPT")
+                good = "250 ok" if self.sender_taken else "503 5.5.1 MAIL first"
+                self.recipient_taken = (await self._do("RCPT", good)).startswith("2")
             case "DATA":
-                if (await self._do("DATA")).startswith("354"):
+                good = _GO_AHEAD if self.recipient_taken else "554 5.5.1 no valid recipients"
+                if (await self._do("DATA", good)).startswith("354"):
                     await self._body()
             case "STARTTLS":
                 await self._do("STARTTLS", "220 go")

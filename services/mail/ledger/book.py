@@ -13,7 +13,7 @@ from shared.database import Database
 from shared.ids import UUID
 from shared.problem import NotFound
 
-from ..tables import contents, mails
+from ..tables import RARE_STATES, contents, mails
 from . import queries
 from .resource import COLUMNS, as_resource
 
@@ -46,7 +46,8 @@ class Filters:
         among = [
             (m.request_id, self.request_ids),
             (m.to_key, self.to_keys),
-            (m.state, self.states),
+            # The rare ones have an index: see revision 0006.
+            (m.rare_state if set(self.states) <= set(RARE_STATES) else m.state, self.states),
             (m.template, self.templates),
             (m.client, self.clients),
         ]
@@ -106,17 +107,28 @@ async def find_mail(database: Database, principal: Principal, mail_id: UUID) -> 
     return as_resource(row)
 
 
-async def look_up(
-    database: Database, principal: Principal, request_ids: Sequence[str], client: str | None
-) -> dict[str, dict[str, Any]]:
-    """The mails of these request IDs that the caller may see, by request ID."""
+@dataclass(frozen=True)
+class LookedUp:
+    """By request ID: the mails, and of those that are missing what is remembered where a row was deleted."""
+
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    lost: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+async def look_up(database: Database, principal: Principal, request_ids: Sequence[str], client: str | None) -> LookedUp:
+    """What is known of these request IDs, of mails that the caller may see."""
+    asked = list(dict.fromkeys(request_ids))
     scope = client_scope(principal)
     if scope is None:
         scope = client
     elif client is not None and client != scope:
-        return {}
-    rows = await database.pool.fetch(queries.LOOK_UP, list(request_ids), scope, principal.client)
-    return {row["request_id"]: as_resource(row) for row in rows}
+        return LookedUp(missing=asked)
+    rows = await database.pool.fetch(queries.LOOK_UP, asked, scope, principal.client)
+    found = {row["request_id"]: as_resource(row) for row in rows}
+    missing = [request_id for request_id in asked if request_id not in found]
+    lost = await database.pool.fetch(queries.LOOK_UP_LOST, missing, scope, principal.client) if missing else []
+    return LookedUp(found, missing, {row["request_id"]: dict(row) for row in lost})
 
 
 async def content_of(database: Database, mail_id: UUID) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ SELECT jsonb_build_object({SHARED_COLUMNS},
         SELECT jsonb_build_array(count(*), extract(epoch FROM now() - least(now(), min(since))))
         FROM (
             SELECT (SELECT coalesce(max(ended_at), m.accepted_at) FROM attempts a WHERE a.mail_id = m.id) AS since
-            FROM (SELECT id, accepted_at FROM mails WHERE state = 'uncertain' ORDER BY id LIMIT 10000) AS m
+            FROM (SELECT id, accepted_at FROM mails WHERE rare_state = 'uncertain' ORDER BY id LIMIT 10000) AS m
         ) AS in_doubt
     ),
     'retention', (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs)

@@ -2,6 +2,9 @@
 
 from .resource import COLUMNS
 
+# What retention may take the content of: nothing will be sent of it, and its fate is known.
+_SETTLED = "m.state IN ('sent', 'bounced', 'failed', 'canceled', 'expired', 'suppressed')"
+
 # $2 is the client, or NULL for a key that may see every client's mails.
 FIND_MAIL = f"""
 SELECT {COLUMNS} FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
@@ -14,6 +17,15 @@ SELECT DISTINCT ON (m.request_id) {COLUMNS}
 FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
 WHERE m.request_id = ANY($1::text[]) AND ($2::text IS NULL OR m.client = $2)
 ORDER BY m.request_id, m.client = $3 DESC, m.id DESC
+"""
+
+# Of request IDs that are not in the ledger: what is remembered of mails whose rows were deleted. As above.
+LOOK_UP_LOST = """
+SELECT DISTINCT ON (l.request_id) l.request_id, l.client, l.mail_id, l.state, l.message_id,
+       encode(l.fingerprint, 'hex') AS fingerprint, l.accepted_at, l.sent_at, l.lost_at
+FROM lost_mails l
+WHERE l.request_id = ANY($1::text[]) AND ($2::text IS NULL OR l.client = $2)
+ORDER BY l.request_id, l.client = $3 DESC, l.lost_at DESC
 """
 
 FIND_CONTENT = """
@@ -31,18 +43,26 @@ SELECT id, at, kind, subject, related, actor, correlation_id, detail::text AS de
 FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
-# Everything that /health asks of this database, in one round trip.
-HEALTH = """
+# Everything that /health asks of this database, in one round trip. $1 for how many days content is kept.
+HEALTH = f"""
 SELECT
     (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_seconds,
     (SELECT detail::text FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_detail,
     (SELECT coalesce(extract(epoch FROM greatest(now() - min(due_at), interval '0')), 0)
      FROM queue WHERE lease IS NULL) AS oldest_due_seconds,
-    (SELECT count(*) FROM mails WHERE state = 'uncertain') AS uncertain,
+    (SELECT count(*) FROM mails WHERE rare_state = 'uncertain') AS uncertain,
     (SELECT coalesce(extract(epoch FROM now() - min(a.ended_at)), 0)
      FROM mails m JOIN attempts a ON a.mail_id = m.id
-     WHERE m.state = 'uncertain' AND a.outcome = 'unknown') AS uncertain_seconds,
-    (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs) AS retention_seconds
+     WHERE m.rare_state = 'uncertain' AND a.outcome = 'unknown') AS uncertain_seconds,
+    (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs) AS retention_seconds,
+    EXISTS (
+        SELECT FROM (
+            -- A day later than its time, because workers wipe every few hours.
+            SELECT mail_id FROM contents WHERE mail_id < (SELECT uuidv7(make_interval(days => -1 - $1::int)))
+            ORDER BY mail_id LIMIT 1000
+        ) AS c JOIN mails m ON m.id = c.mail_id
+        WHERE m.accepted_at < now() - make_interval(days => 1 + $1::int) AND {_SETTLED}
+    ) AS content_overdue
 """
 
 HEARTBEAT = """
@@ -101,7 +121,7 @@ WITH late AS (
     WHERE lane IN ('live', 'bulk') AND lease IS NULL AND due_at < now() - interval '15 minutes' LIMIT 10000
 ), uncertain AS (
     SELECT (SELECT coalesce(max(ended_at), m.accepted_at) FROM attempts a WHERE a.mail_id = m.id) AS since
-    FROM (SELECT id, accepted_at FROM mails WHERE state = 'uncertain' ORDER BY id LIMIT 10000) AS m
+    FROM (SELECT id, accepted_at FROM mails WHERE rare_state = 'uncertain' ORDER BY id LIMIT 10000) AS m
 ), old AS (
     SELECT since FROM uncertain WHERE since < now() - interval '15 minutes'
 )
@@ -116,10 +136,7 @@ SELECT
 """
 
 # IDs are UUIDv7, so the primary keys are in the order of accepting and nothing else has to be indexed for retention.
-# The mail is locked before anything else, as everywhere.
-_SETTLED = "m.state IN ('sent', 'bounced', 'failed', 'canceled', 'expired', 'suppressed')"
-
-# $1 days, $2 how many. Answers with how many.
+# The mail is locked before anything else, as everywhere. $1 days, $2 how many. Answers with how many.
 WIPE_CONTENTS_IF_SETTLED = f"""
 WITH due AS MATERIALIZED (
     SELECT locked.id FROM contents c CROSS JOIN LATERAL (

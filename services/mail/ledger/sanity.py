@@ -93,6 +93,8 @@ SENT_WITHOUT_ACCEPTANCE = SanityCheck(
     SELECT m.id::text AS id, 'is ' || m.state || ' without an accepted attempt' AS what
     FROM newest JOIN mails m USING (id)
     WHERE m.state IN ('sent', 'bounced') AND NOT m.restored
+      -- What an operator said of older ones may have been dropped (HISTORY_MONTHS).
+      AND m.accepted_at >= coalesce((SELECT kept_from FROM partition_upkeep WHERE parent = 'history'), '-infinity')
       AND NOT EXISTS (SELECT FROM attempts a WHERE a.mail_id = m.id AND a.outcome = 'accepted')
       AND NOT EXISTS (SELECT FROM history h WHERE h.subject = m.id::text AND h.kind = 'mail.resolved')
     """,
@@ -141,7 +143,7 @@ UNCERTAIN_FOR_A_DAY = SanityCheck(
     FROM mails m CROSS JOIN LATERAL (
         SELECT coalesce(max(ended_at), m.accepted_at) AS at FROM attempts a WHERE a.mail_id = m.id
     ) AS last
-    WHERE m.state = 'uncertain' AND last.at < now() - interval '1 day'
+    WHERE m.rare_state = 'uncertain' AND last.at < now() - interval '1 day'
     """,
     Severity.WARNING,
 )
@@ -178,6 +180,17 @@ SUPPRESSED_AND_WAITING = SanityCheck(
     Severity.WARNING,
 )
 
+LOST_MAILS = SanityCheck(
+    "lost_mails",
+    "Mails whose row somebody deleted in the last day, and that nobody has written back.",
+    """
+    SELECT l.mail_id::text AS id, 'was ' || l.state || ', deleted at ' || date_trunc('second', l.lost_at) AS what
+    FROM (SELECT * FROM lost_mails WHERE lost_at > now() - interval '1 day' ORDER BY lost_at DESC LIMIT 20000) AS l
+    WHERE NOT EXISTS (SELECT FROM mails m WHERE m.client = l.client AND m.request_id = l.request_id)
+    """,
+    Severity.WARNING,
+)
+
 PARTITION_MISSING = SanityCheck(
     "partition_missing",
     "Months, this one or the next, that have no partition of history; and entries that lie in the default one.",
@@ -203,5 +216,6 @@ CHECKS = (
     EXPIRED_AND_WAITING,
     CONTENT_MISSING,
     SUPPRESSED_AND_WAITING,
+    LOST_MAILS,
     PARTITION_MISSING,
 )

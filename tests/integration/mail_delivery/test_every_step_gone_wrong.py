@@ -65,11 +65,14 @@ def _breaker_heard_a_fault(gateways: Gateways) -> bool:
     return breaker.last_fault is not None
 
 
+@pytest.mark.parametrize("pipelining", [(), ("PIPELINING",)], ids=["one by one", "pipelined"])
 @pytest.mark.parametrize("step", TABLE)
-async def test_each_step_gone_wrong_leaves_the_right_record(step: str, mail_database: Clone) -> None:
+async def test_each_step_gone_wrong_leaves_the_right_record(
+    step: str, pipelining: tuple[str, ...], mail_database: Clone
+) -> None:
     pool = mail_database.database.pool
     for act, outcome in TABLE[step]:
-        async with scripted_smtp({step: [act]}, extensions=OFFERED.get(step, ("SMTPUTF8",))) as server:
+        async with scripted_smtp({step: [act]}, extensions=(*OFFERED.get(step, ("SMTPUTF8",)), *pipelining)) as server:
             tls = Tls.STARTTLS if step == "STARTTLS" else Tls.NONE
             gateway = smtp_gateway(server.port, timeouts=IMPATIENT, tls=tls, login=step == "AUTH")
             rig = make_rig(pool, [gateway])

@@ -46,6 +46,61 @@ async def test_after_a_refusal_the_connection_is_reset_before_it_is_used_again()
     assert server.commands[3] == "RSET"
 
 
+async def test_a_gateway_that_takes_pipelines_hears_all_of_the_envelope_before_it_answers() -> None:
+    async with scripted_smtp(extensions=("PIPELINING",)) as server:
+        gateway = smtp_gateway(server.port)
+        for _ in range(3):
+            assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 1
+    assert server.most_waiting == len(["RCPT", "DATA"])
+
+
+@pytest.mark.parametrize("step", ["MAIL", "RCPT"])
+async def test_a_refusal_in_a_pipeline_leaves_the_connection_in_step(step: str) -> None:
+    async with scripted_smtp({step: ["550 5.1.1 no"]}, extensions=("PIPELINING",)) as server:
+        gateway = smtp_gateway(server.port)
+        verdict = await send(gateway)
+        assert (verdict.outcome, verdict.code) == (Outcome.REFUSED, 550)
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 1
+    assert [command.split()[0] for command in server.commands[4:]] == ["RSET", "MAIL", "RCPT", "DATA", "QUIT"]
+
+
+async def test_a_gateway_that_asks_for_the_text_of_a_refused_mail_gets_none() -> None:
+    script = {"RCPT": ["550 5.1.1 no"], "DATA": ["354 all the same"]}
+    async with scripted_smtp(script, extensions=("PIPELINING",)) as server:
+        gateway = smtp_gateway(server.port)
+        assert (await send(gateway)).outcome is Outcome.REFUSED
+        assert not gateway._pool._idle
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 2
+    assert len(server.received) == 1
+
+
+async def test_what_an_idle_connection_says_unasked_is_not_taken_for_a_reply() -> None:
+    async with scripted_smtp() as server:
+        gateway = smtp_gateway(server.port)
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        (writer,) = server.writers
+        (connection,) = gateway._pool._idle
+        writer.write(b"421 4.4.2 you have been idle for too long\r\n")
+        async with asyncio.timeout(PATIENT.reply_seconds):
+            while connection.is_open:  # noqa: ASYNC110 - nothing tells when the words have come
+                await asyncio.sleep(0)
+        assert (await send(gateway)).outcome is Outcome.ACCEPTED
+        await gateway.close()
+    assert server.connections == 2
+
+
+async def test_a_reply_without_end_is_no_reply() -> None:
+    async with scripted_smtp({"RCPT": ["\n".join(["250 and so on"] * 5000)]}) as server:
+        verdict = await send(smtp_gateway(server.port))
+    assert verdict.outcome is Outcome.GATEWAY_FAULT
+
+
 @pytest.mark.parametrize("act", ["421 4.3.2 closing", "500 what", Deed.DROP, Deed.HANG, Deed.GARBAGE])
 async def test_a_connection_that_fails_at_rset_is_replaced_silently(act: str | Deed) -> None:
     async with scripted_smtp({"RCPT": ["550 5.1.1 no"], "RSET": [act]}) as server:

@@ -1,21 +1,18 @@
-"""One SMTP connection: how it is opened, and how one mail is handed over on it (RFC 5321 section 3.3).
+"""One SMTP connection that is open: how one mail after the other is handed over on it (RFC 5321 section 3.3).
 
 The phases are driven here one by one, because a drop looks the same at every command, and only the phase says whether
 the mail may have left.
 """
 
+import contextlib
 import re
-import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import aiosmtplib
-from aiosmtplib.protocol import SMTPProtocol
-
 from ..verdict import Outcome, Step, Verdict, accepts, classify, interrupted, own_fault, unsendable
+from .dialogue import NO_REPLY, ConnectionIsLost, Dialogue
 from .protocol import Envelope
-from .settings import GatewaySettings, Tls
 
 # What would end an address, or begin another parameter or command, on the command line.
 _UNSAFE = re.compile(r"[\s<>\x00-\x1f\x7f]")
@@ -38,59 +35,12 @@ class Ended(Exception):  # noqa: N818 - a verdict, which may be a good one
         self.verdict = verdict
 
 
-async def open_connection(
-    settings: GatewaySettings, timeouts: Timeouts, ehlo_name: str, tls_context: ssl.SSLContext | None
-) -> "SmtpConnection":
-    """Connect, start TLS where it is due, log in.
-
-    Raises:
-        Ended: it cannot be done; the verdict is a gateway fault.
-    """
-    client = aiosmtplib.SMTP(
-        hostname=settings.host,
-        port=settings.port,
-        username=settings.username,
-        password=settings.password,
-        local_hostname=ehlo_name,
-        timeout=timeouts.command_seconds,
-        use_tls=settings.tls is Tls.IMPLICIT,
-        start_tls=settings.tls is Tls.STARTTLS,
-        tls_context=tls_context,
-    )
-    try:
-        await client.connect()
-        if client.is_ehlo_or_helo_needed:
-            await client.ehlo()
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        client.close()
-        raise Ended(_not_connected(error)) from error
-    except BaseException:
-        client.close()
-        raise
-    return SmtpConnection(client, timeouts)
-
-
-def _not_connected(error: Exception) -> Verdict:
-    """Our words: a library's message may hold what the gateway said."""
-    if isinstance(error, aiosmtplib.SMTPResponseException):
-        return classify(Step.CONNECT, error.code, error.message)
-    causes: list[BaseException] = [error]
-    while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return interrupted(Step.CONNECT, f"TLS failed ({type(causes[-1]).__name__})")
-    if any(isinstance(cause, TimeoutError) for cause in causes):
-        return interrupted(Step.CONNECT, "timed out")
-    if type(error) is aiosmtplib.SMTPException:  # the library's own refusals: no STARTTLS or no AUTH offered
-        return interrupted(Step.CONNECT, error.message)
-    return interrupted(Step.CONNECT, f"cannot connect ({type(causes[-1]).__name__})")
-
-
 class SmtpConnection:
-    """An open connection, and what is known about its condition."""
+    """An open connection, and what is known about its condition. `offers` are the extensions of EHLO, in lower case."""
 
-    def __init__(self, client: aiosmtplib.SMTP, timeouts: Timeouts) -> None:
-        self._client = client
+    def __init__(self, dialogue: Dialogue, offers: frozenset[str], timeouts: Timeouts) -> None:
+        self._dialogue = dialogue
+        self._offers = offers
         self._timeouts = timeouts
         self.transactions = 0
         self.idle_since = time.monotonic()
@@ -101,22 +51,25 @@ class SmtpConnection:
 
     @property
     def is_open(self) -> bool:
-        return self._client.is_connected
+        return self._dialogue.is_open
 
     async def is_ready(self, *, idle_seconds: float) -> bool:
         """Whether it can take a mail, asked of the other side when there is reason to."""
         if not self.is_open:
             return False
         if self._needs_reset:
-            return await self._answers(self._client.rset)
+            return await self._agrees_to(b"RSET\r\n")
         if time.monotonic() - self.idle_since > idle_seconds:
-            return await self._answers(self._client.noop)
+            return await self._agrees_to(b"NOOP\r\n")
         return True
 
-    async def _answers(self, command: Callable[[], Awaitable[object]]) -> bool:
+    async def _agrees_to(self, command: bytes) -> bool:
         try:
-            await command()
-        except (aiosmtplib.SMTPException, OSError):
+            self._dialogue.say(command)
+            code, _ = await self._dialogue.reply(self._timeouts.command_seconds)
+        except (ConnectionIsLost, TimeoutError):
+            code = NO_REPLY
+        if code // 100 != 2:  # noqa: PLR2004 - 2yz, RFC 5321 section 4.2.1
             self.drop()
             return False
         self._needs_reset = False
@@ -128,69 +81,104 @@ class SmtpConnection:
         """Hand one mail over. After anything that leaves the conversation out of step the connection is dropped."""
         if _UNSAFE.search(envelope.sender + envelope.recipient):
             return unsendable("an address cannot stand in an envelope")
-        options: tuple[bytes, ...] = ()
-        if envelope.needs_smtputf8:
-            if not self._client.supports_extension("smtputf8"):
-                return unsendable("an address needs SMTPUTF8, which the gateway does not offer")
-            options = (b"SMTPUTF8",)
+        if envelope.needs_smtputf8 and "smtputf8" not in self._offers:
+            return unsendable("an address needs SMTPUTF8, which the gateway does not offer")
         self.transactions += 1
         try:
-            await self._say(Step.MAIL, b"MAIL", b"FROM:<" + envelope.sender.encode() + b">", *options)
-            await self._say(Step.RCPT, b"RCPT", b"TO:<" + envelope.recipient.encode() + b">")
-            protocol = self._client.protocol
-            await self._say(Step.DATA, b"DATA")
-            return await self._transmit(protocol, body, about_to_transmit)
+            await self._agree_on(envelope)
+            return await self._transmit(body, about_to_transmit)
         except Ended as ended:
             return ended.verdict
         except BaseException:  # cancelled: the other side may be anywhere in the conversation
             self.drop()
             raise
 
-    async def _say(self, step: Step, *words: bytes) -> None:
+    async def _agree_on(self, envelope: Envelope) -> None:
+        """MAIL, RCPT and DATA: in one breath where PIPELINING is offered (RFC 2920), else one after the other."""
+        option = b" SMTPUTF8" if envelope.needs_smtputf8 else b""
+        commands = (
+            b"MAIL FROM:<" + envelope.sender.encode() + b">" + option + b"\r\n",
+            b"RCPT TO:<" + envelope.recipient.encode() + b">\r\n",
+            b"DATA\r\n",
+        )
+        steps = (Step.MAIL, Step.RCPT, Step.DATA)
+        if "pipelining" not in self._offers:
+            for step, command in zip(steps, commands, strict=True):
+                self._ask(step, command)
+                await self._hear(step)
+            return
+        self._ask(Step.MAIL, b"".join(commands), replies=len(commands))
+        for place, step in enumerate(steps, 1):
+            try:
+                await self._hear(step)
+            except Ended:
+                await self._hear_out(steps[place:])
+                raise
+
+    def _ask(self, step: Step, words: bytes, *, replies: int = 1) -> None:
         try:
-            code, text = await self._client.execute_command(*words)
-        except aiosmtplib.SMTPResponseException as error:  # what came is no reply
-            self.drop()
-            raise Ended(classify(step, -1, error.message)) from error
-        except (aiosmtplib.SMTPTimeoutError, TimeoutError) as error:
+            self._dialogue.say(words, replies=replies)
+        except ConnectionIsLost as error:
+            raise Ended(self._broken_off(step, "connection lost")) from error
+
+    async def _hear(self, step: Step) -> None:
+        """Raises Ended unless the conversation goes on."""
+        try:
+            code, text = await self._dialogue.reply(self._timeouts.command_seconds)
+        except TimeoutError as error:
             self.drop()
             raise Ended(interrupted(step, "timed out")) from error
-        except (aiosmtplib.SMTPServerDisconnected, OSError) as error:
+        except ConnectionIsLost as error:
+            raise Ended(self._broken_off(step, "connection lost")) from error
+        if accepts(step, code):
+            return
+        self._needs_reset = True
+        verdict = classify(step, code, text)
+        if code == NO_REPLY:
+            self.drop()
+        elif verdict.outcome is Outcome.GATEWAY_FAULT:
             self._drop_perhaps_stale(step)
-            raise Ended(interrupted(step, "connection lost")) from error
-        if not accepts(step, code):
-            verdict = classify(step, code, text)
-            self._needs_reset = True
-            if verdict.outcome is Outcome.GATEWAY_FAULT:
-                self._drop_perhaps_stale(step)
-            raise Ended(verdict)
+        raise Ended(verdict)
+
+    async def _hear_out(self, steps: Sequence[Step]) -> None:
+        """The replies to what was said before the refusal was heard: they change nothing, but must be out of the way.
+
+        354 would wait for a message, which there is none of (RFC 2920 section 3.1).
+        """
+        try:
+            for step in steps:
+                if not self.is_open:
+                    return
+                code, _ = await self._dialogue.reply(self._timeouts.command_seconds)
+                if code == NO_REPLY or (step is Step.DATA and accepts(step, code)):
+                    self.drop()
+        except (TimeoutError, ConnectionIsLost):
+            self.drop()
+
+    def _broken_off(self, step: Step, what: str) -> Verdict:
+        self._drop_perhaps_stale(step)
+        return interrupted(step, what)
 
     def _drop_perhaps_stale(self, step: Step) -> None:
         self.was_stale = step is Step.MAIL and self.transactions > 1
         self.drop()
 
-    async def _transmit(
-        self, protocol: SMTPProtocol | None, body: bytes, about_to_transmit: Callable[[], Awaitable[bool]]
-    ) -> Verdict:
+    async def _transmit(self, body: bytes, about_to_transmit: Callable[[], Awaitable[bool]]) -> Verdict:
         stuffed = _dot_stuffed(body)
         if not await about_to_transmit():
             self.drop()  # after 354 there is no other way to say no
             return own_fault("nothing sent: the transmission could not be recorded")
-        assert protocol is not None  # it has just answered DATA
         try:
-            protocol.write(stuffed)
-        except aiosmtplib.SMTPServerDisconnected:  # raised before the first byte
+            self._dialogue.say(stuffed)
+        except ConnectionIsLost:
             self.drop()
             return interrupted(Step.DATA, "connection lost")
         try:
-            code, text = await protocol.read_response(timeout=self._timeouts.reply_seconds)
-        except aiosmtplib.SMTPResponseException as error:
-            self.drop()
-            return classify(Step.BODY, -1, error.message)
-        except (aiosmtplib.SMTPTimeoutError, TimeoutError):
+            code, text = await self._dialogue.reply(self._timeouts.reply_seconds)
+        except TimeoutError:
             self.drop()
             return interrupted(Step.BODY, "timed out")
-        except (aiosmtplib.SMTPException, OSError):
+        except ConnectionIsLost:
             self.drop()
             return interrupted(Step.BODY, "connection lost")
         verdict = classify(Step.BODY, code, text)
@@ -201,17 +189,14 @@ class SmtpConnection:
 
     def drop(self) -> None:
         """Close without a word."""
-        self._client.close()
+        self._dialogue.close()
 
     async def quit(self) -> None:
-        """Say good-bye, and close whatever the answer."""
-        try:
-            if self.is_open:
-                await self._client.quit(timeout=min(_GOODBYE_SECONDS, self._timeouts.command_seconds))
-        except (aiosmtplib.SMTPException, OSError):
-            pass  # it is being closed: nothing depends on a polite answer
-        finally:
-            self.drop()
+        """Say good-bye, and close whatever the answer: nothing depends on a polite one."""
+        with contextlib.suppress(ConnectionIsLost, TimeoutError):
+            self._dialogue.say(b"QUIT\r\n")
+            await self._dialogue.reply(min(_GOODBYE_SECONDS, self._timeouts.command_seconds))
+        self.drop()
 
 
 def _dot_stuffed(body: bytes) -> bytes:

@@ -5,7 +5,8 @@ import socket
 import ssl
 
 from ..verdict import Verdict, own_fault
-from .connection import Ended, SmtpConnection, Timeouts, open_connection
+from .connection import Ended, SmtpConnection, Timeouts
+from .opening import open_connection
 from .pace import Pace
 from .pool import ConnectionPool
 from .protocol import AboutToTransmit, BodySupplier, Envelope
