@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv installs the locked set in seconds; pip, which reads the machine's own pip configuration, is the fallback.
 $(VENV)/.installed: requirements/dev.txt requirements/uv.txt
@@ -38,6 +38,9 @@ test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
 browser-test: $(VENV)/.installed ## Drive the verification pages in Chromium (needs chromium; see tests/browser)
 	SCREENSHOTS=$(or $(SCREENSHOTS),var/pages) $(BIN)/python -m pytest tests/browser/verification_pages.py
 
+monitoring-test: $(VENV)/.installed ## Ask a real Prometheus every query of deploy/monitoring (needs prometheus)
+	$(BIN)/python -m pytest tests/monitoring/monitoring_files.py
+
 format: $(VENV)/.installed ## Format the code and apply the safe fixes of the linter
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -62,4 +65,4 @@ clean: ## Remove the virtual environment, caches and local state
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install run demo check test browser-test format migrate bench compose-test docs lock clean
+.PHONY: help install run demo check test browser-test monitoring-test format migrate bench compose-test docs lock clean

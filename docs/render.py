@@ -83,7 +83,9 @@ is received anew under its idempotency key.
 `delivered` and `canceled` rows stand in `outbox_settled`: the settling statement moves them there.
 {_diagram(outbox, "pending")}
 ## A mail (`services/mail/delivery/mail.py`)
-At accept, the mail to a suppressed address is `suppressed` from the start.
+At accept, the mail to a suppressed address is `suppressed` from the start, and one whose row was deleted is written
+back as what it was, unless it was still on its way. `restore` is for a book that was restored to an earlier time: its
+client knows that the mail was sent.
 {_diagram(mails, "queued")}
 ## An attempt (`services/mail/delivery/mail.py`)
 It ends as `accepted`, `refused`, `try_later`, `unknown` or `gateway_fault`; all but the last count against the mail.

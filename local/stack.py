@@ -30,7 +30,9 @@ POLL_SECONDS = 0.05  # while starting and stopping; asking takes away from what 
 WATCH_SECONDS = 0.25  # a killed process is back, and in run.env, within a second
 READY_SECONDS = 90
 GROUP_STOP_SECONDS = 22  # supervisord kills after 20
-MOST_QUICK_DEATHS = 4  # while starting; afterwards there is no end to trying
+# Starting is given up when a process has ended this often; afterwards there is no end to trying. PostgreSQL refuses
+# while children of a killed one still hold its memory; a service that refuses its settings will not change its mind.
+MOST_ENDS, MOST_ENDS_OF_SERVICES = 5, 2
 OVER = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 HTTP_OK = 200
 PROBES = (("CATCHER_HTTP_PORT", "/readyz"), ("SIGNUP_PORT", "/health/ready"), ("MAIL_PORT", "/health/ready"))
@@ -101,7 +103,7 @@ class Stack:
         for program in self._recipe.services(self.settings, wiring):
             self._supervisor.write_script(program)
         self._start_groups(SERVICES)
-        await self._until("the services to be ready", self._services_are_ready)
+        await self._until("the services to be ready", self._services_are_ready, MOST_ENDS_OF_SERVICES)
         await self._recipe.introduce(self.settings, vault, environment)
         self._watch.look()
         self._publish(vault, wiring)
@@ -138,6 +140,7 @@ class Stack:
             if not self._supervisor.is_alive:
                 raise LocalError(f"supervisord does not start; see {self._supervisor.logs / 'supervisord.out'}")
             await asyncio.sleep(POLL_SECONDS)
+        self._watch.begin()
 
     @property
     def _groups(self) -> dict[str, list[str]]:
@@ -156,16 +159,16 @@ class Stack:
         for variable, path in PROBES:
             if await keys.http_status(self.settings.ports[variable], path) != HTTP_OK:
                 return False
-        return all(process.state == "RUNNING" for process in self._supervisor.processes())
+        return self._watch.all_are_steady()
 
-    async def _until(self, what: str, condition: Callable[[], Awaitable[bool]]) -> None:
+    async def _until(self, what: str, condition: Callable[[], Awaitable[bool]], most_ends: int = MOST_ENDS) -> None:
         give_up = time.monotonic() + READY_SECONDS
         next_look = 0.0
         while not await condition():
             if (now := time.monotonic()) > give_up:
                 raise LocalError(f"waited {READY_SECONDS} s for {what}; see {self._supervisor.logs}")
             if now > next_look:
-                self._watch.look(MOST_QUICK_DEATHS)
+                self._watch.look(most_ends)
                 next_look = now + WATCH_SECONDS
             await asyncio.sleep(POLL_SECONDS)
 

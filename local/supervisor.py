@@ -57,6 +57,7 @@ class ProcessState:
     name: str
     state: str  # STOPPED STARTING RUNNING BACKOFF STOPPING EXITED FATAL UNKNOWN
     pid: int  # 0: none
+    seconds: int  # since it was started
 
 
 class SupervisorGoneError(Exception):
@@ -204,15 +205,27 @@ class Supervisor:
     def processes(self) -> list[ProcessState]:
         answer = self._ask("getAllProcessInfo")
         assert isinstance(answer, list)
-        return [ProcessState(info["group"], info["name"], info["statename"], info["pid"]) for info in answer]
+        return [
+            ProcessState(info["group"], info["name"], info["statename"], info["pid"], info["now"] - info["start"])
+            for info in answer
+        ]
 
-    def last_words(self, name: str, lines: int = 25) -> str:
-        """The end of a program's log."""
+    def log_size(self, name: str) -> int:
+        """What a program says from now on begins at this byte of its log."""
         try:
-            text = (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+            return (self.logs / f"{name}.log").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def last_words(self, name: str, *, since: int = 0, lines: int = 25) -> str:
+        """The end of a program's log, and nothing from before byte `since`."""
+        try:
+            said = (self.logs / f"{name}.log").read_bytes()
         except FileNotFoundError:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        if since <= len(said):  # else the log has been rotated
+            said = said[since:]
+        return "\n".join(said.decode(errors="replace").splitlines()[-lines:])
 
     def shut_down(self) -> None:
         """Ends supervisord itself, and with it whatever still runs."""

@@ -138,7 +138,7 @@ class Watch:
         if self._operators.addresses:
             await self._send(past_mail_service=seen.mail_is_broken)
         if self._metrics is not None:
-            await self._metrics.refresh(self._pool, results)
+            await self._metrics.refresh(self._pool, results, self._register.severities)
         self.looks += 1
         return False
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from shared import log
 from shared.database import Database, DatabaseOptions, open_database
 from shared.ids import UUID
 from shared.incidents import list_alerts
@@ -48,6 +49,8 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Carry out a parsed command. Returns the exit status; every change is committed, in history as `cli:<user>`."""
+    # What is printed can be read line by line as JSON; what a check found is in there, not in a log beside it.
+    log.configure("signup-cli", "ERROR", stream=sys.stderr)
     return asyncio.run(_run(arguments, settings))
 
 

@@ -6,6 +6,7 @@ from sqlalchemy.dialects import postgresql as pg
 from shared.history import history_table
 from shared.incidents import alert_tables
 from shared.keys import api_keys_table
+from shared.partitions import upkeep_table
 from shared.sanity import check_tables
 
 metadata = sa.MetaData()
@@ -270,4 +271,5 @@ heartbeats = sa.Table(
 history = history_table(metadata)
 api_keys = api_keys_table(metadata)
 check_results, check_runs = check_tables(metadata)
+partition_upkeep = upkeep_table(metadata)
 alerts, alert_notices = alert_tables(metadata)

@@ -15,23 +15,25 @@ from local.stack import Recipe
 from local.supervisor import Program
 from local.wiring import Wiring
 
-API = """
-import http.server, sys
+# Dies at once as long as the file is there, as a process with a broken setting would. What is in the file is for how
+# long it lives before: past a second supervisord takes it for running.
+BREAKABLE = """
+import http.server, pathlib, sys, time
+broken = pathlib.Path(sys.argv[1])
+if broken.exists():
+    time.sleep(float(broken.read_text() or 0))
+    sys.exit("broken")
+"""
+API = f"""{BREAKABLE}
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
     def log_message(self, *_):
         pass
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
 """
-# Dies at once as long as the file is there, as a process with a broken setting would.
-WORKER = """
-import pathlib, sys, time
-if pathlib.Path(sys.argv[1]).exists():
-    sys.exit("broken")
-time.sleep(1000)
-"""
+WORKER = f"{BREAKABLE}time.sleep(1000)"
 ODD_VALUE = "a 'b' \"c\" %(d)s ; # $HOME\nsecond line"
 
 
@@ -42,8 +44,8 @@ def services(settings: Settings, wiring: Wiring) -> list[Program]:
         return Program(name, command, SERVICES, settings.state, environment)
 
     return [
-        program("signup-api", API, str(settings.ports["SIGNUP_PORT"])),
-        program("mail-api", API, str(settings.ports["MAIL_PORT"])),
+        program("signup-api", API, "/nonexistent", str(settings.ports["SIGNUP_PORT"])),
+        program("mail-api", API, str(settings.state / "broken-api"), str(settings.ports["MAIL_PORT"])),
         program("signup-worker", WORKER, str(settings.state / "broken")),
         program("mail-worker", WORKER, "/nonexistent"),
     ]

@@ -151,6 +151,25 @@ def test_state_survives_ctrl_c_and_a_shell_that_has_read_run_env(tmp_path: Path)
     assert again.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("file", "lives_for_seconds", "name"), [("broken", "", "signup-worker"), ("broken-api", "1.1", "mail-api")]
+)
+def test_a_start_is_given_up_with_the_last_words_of_whoever_never_stays_up(
+    tmp_path: Path, file: str, lives_for_seconds: str, name: str
+) -> None:
+    launcher = Launcher(tmp_path)
+    log = launcher.state / "log" / f"{name}.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("words of another day\n")
+    (launcher.state / file).write_text(lives_for_seconds)
+    process = launcher.start()
+    said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1
+    assert said.strip().splitlines()[-2:] == [f"error: {name} does not stay up. Its last words:", "broken"]
+    assert not launcher.run_env.exists()
+    assert not lock.is_held(launcher.state)
+
+
 def test_a_killed_launcher_takes_everything_with_it_and_the_next_one_starts(tmp_path: Path) -> None:
     if not has_setpriv():
         pytest.skip("without setpriv, children outlive their parent")

@@ -13,7 +13,7 @@ from services.signup.accounts.token import TokenRing
 from services.signup.ledger.follower import Follower
 from services.signup.ledger.heal import Healer
 from services.signup.ledger.reconcile import Reconciler
-from services.signup.ledger.reconcile_queries import REQUEST_RUN
+from services.signup.ledger.reconcile_queries import REQUEST_RUN_IF_NOT_EMPTY
 from services.signup.ledger.walk import Walk
 from services.signup.mail_service import MailService
 from services.signup.outbox.mail import MailEffect
@@ -110,12 +110,14 @@ class Laboratory:
         await self.follow()
         return ids
 
-    async def forget(self, request_ids: Sequence[UUID]) -> None:
-        """The mail service's book loses these mails."""
+    async def forget(self, request_ids: Sequence[UUID], *, without_trace: bool = False) -> None:
+        """The mail service's book loses these mails; `without_trace`, as when the whole database lost them."""
         owner = await asyncpg.connect(self.mail.owner_url)
         ids = await owner.fetch("SELECT id FROM mails WHERE request_id = ANY ($1)", [str(one) for one in request_ids])
         for statement in FORGET:
             await owner.execute(statement, [row["id"] for row in ids])
+        if without_trace:
+            await owner.execute("DELETE FROM lost_mails WHERE mail_id = ANY ($1)", [row["id"] for row in ids])
         await owner.close()
 
     async def mails(self) -> dict[str, dict[str, Any]]:
@@ -123,7 +125,7 @@ class Laboratory:
         return {row["request_id"]: dict(row) for row in await self.mail.database.pool.fetch("SELECT * FROM mails")}
 
     async def asks_for_run(self, *, heal: bool = True) -> UUID:
-        row = await self.pool.fetchrow(REQUEST_RUN, None, None, self.lag_seconds, heal, "test", None)
+        row = await self.pool.fetchrow(REQUEST_RUN_IF_NOT_EMPTY, None, None, self.lag_seconds, heal, "test", None)
         assert row is not None
         run: UUID = row["id"]
         return run

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -68,11 +69,11 @@ def alembic(service: str, owner_url: str, *arguments: str) -> "subprocess.Comple
     )
 
 
-def prepare(superuser_url: str, pid: int) -> Server:
-    """Roles, and the two template databases, migrated."""
-    asyncio.run(postgres.create_databases(superuser_url, PASSWORDS))
+def prepare(superuser_url: str, pid: int, services: Sequence[str] = ("signup", "mail")) -> Server:
+    """Roles, and the template databases, migrated."""
+    asyncio.run(postgres.create_databases(superuser_url, PASSWORDS, services))
     server = Server(superuser_url, pid)
-    for service in ("signup", "mail"):
+    for service in services:
         done = alembic(service, server.url(service, f"{service}_owner"), "upgrade", "head")
         if done.returncode:
             raise RuntimeError(done.stderr)

@@ -1,5 +1,6 @@
 """One running product for all stories; whatever a story killed is started again before the next."""
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -29,12 +30,20 @@ async def books(running_stack: Stack) -> AsyncIterator[Books]:
 async def open_books(stack: Stack) -> AsyncIterator[Books]:
     """All of `stack` runs, before and after."""
     await stack.heal()
+    async with look_at(stack) as books:
+        yield books
+    await stack.heal()
+
+
+@asynccontextmanager
+async def look_at(stack: Stack) -> AsyncIterator[Books]:
+    """`stack` as it is: what is dead stays dead."""
     headers = {"Authorization": f"Bearer {stack.operator_key}"}
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # of nobody: all is plain here, and reading certificates takes long
     async with (
-        httpx.AsyncClient(base_url=stack.signup_url, headers=headers, timeout=30) as signup,
-        httpx.AsyncClient(base_url=stack.mail_url, headers=headers, timeout=30) as mail,
-        httpx.AsyncClient(base_url=stack.signup_url, timeout=30) as anonymous,
-        httpx.AsyncClient(base_url=stack.catcher_url, timeout=30) as catcher,
+        httpx.AsyncClient(base_url=stack.signup_url, headers=headers, timeout=30, verify=trust) as signup,
+        httpx.AsyncClient(base_url=stack.mail_url, headers=headers, timeout=30, verify=trust) as mail,
+        httpx.AsyncClient(base_url=stack.signup_url, timeout=30, verify=trust) as anonymous,
+        httpx.AsyncClient(base_url=stack.catcher_url, timeout=30, verify=trust) as catcher,
     ):
         yield Books(stack, signup, mail, anonymous, catcher)
-    await stack.heal()

@@ -49,6 +49,11 @@ PLANTED = {
         INSERT INTO suppressions (email_key, email, reason, source, created_at)
         SELECT to_key, to_email, 'asked', 'test', {LONG_AGO} FROM mails WHERE id = {DEFERRED}
     """,
+    "lost_mails": f"""
+        WITH attempt AS (DELETE FROM attempts WHERE mail_id = {SENT}),
+             content AS (DELETE FROM contents WHERE mail_id = {SENT})
+        DELETE FROM mails WHERE id = {SENT}
+    """,
     "partition_missing": """
         INSERT INTO history (at, kind, subject, actor) VALUES (now() + interval '2 years', 'test.planted', 's', 'test')
     """,

@@ -113,7 +113,10 @@ async def test_a_warning_is_counted_and_sends_nothing(either_database: Clone) ->
     await house.watch(metrics=AlertMetrics(registry)).run_once()
     assert house.letters == []
     assert await house.alerts() == ["light_on open"]
-    assert 'alerts_opened_total{name="light_on",severity="warning"} 1.0' in generate_latest(registry).decode()
+    told = generate_latest(registry).decode()
+    assert 'alerts_opened_total{name="light_on",severity="warning"} 1.0' in told
+    assert 'alerts_open{name="light_on",severity="warning"} 1.0' in told
+    assert 'alerts_open{name="stove_on",severity="red"} 0.0' in told
 
 
 async def test_one_line_of_configuration_makes_a_warning_red_and_a_red_alert_a_warning(either_database: Clone) -> None:

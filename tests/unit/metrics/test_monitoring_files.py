@@ -92,6 +92,35 @@ def test_no_panel_of_the_dashboard_lies_on_another_one() -> None:
     assert len(numbers) == len(set(numbers))
 
 
+def test_the_dashboard_holds_what_grafana_requires_of_one_that_is_imported() -> None:
+    """By the schema of its dashboards; a Grafana has not been asked."""
+    assert {"uid", "title", "schemaVersion", "panels", "templating", "time"} <= DASHBOARD.keys()
+    (variable,) = DASHBOARD["templating"]["list"]
+    assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in DASHBOARD["panels"]:
+        if panel["type"] == "row":
+            assert panel["collapsed"] is False
+            assert panel["panels"] == []
+            continue
+        assert panel["type"] in {"stat", "timeseries"}
+        assert panel["datasource"] == source
+        assert [target["datasource"] for target in panel["targets"]] == [source] * len(panel["targets"])
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(references) == len(set(references))
+        steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [{"value": None}])
+        assert steps[0]["value"] is None, "the first step is the one below all values"
+
+
+def test_each_rule_has_its_test() -> None:
+    tested = yaml.safe_load((FOLDER / "prometheus-alerts.test.yml").read_text(encoding="utf-8"))
+    fired = {
+        case["alertname"] for test in tested["tests"] for case in test["alert_rule_test"] if case.get("exp_alerts")
+    }
+    assert fired == {rule["alert"] for rule in RULES}
+    assert tested["rule_files"] == ["prometheus-alerts.yml"]
+
+
 def test_prometheus_scrapes_the_apis_of_compose_under_the_names_that_the_rules_go_by() -> None:
     services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     jobs = {scrape["job_name"]: scrape["static_configs"][0]["targets"] for scrape in SCRAPES["scrape_configs"]}

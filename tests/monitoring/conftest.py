@@ -1,0 +1,42 @@
+"""The product, and a Prometheus that scrapes it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.monitoring.prometheus import Prometheus, find
+from tests.support.running import books
+from tests.support.stack import Stack
+
+__all__ = ["books"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _installed() -> None:
+    """The run ends here, and has failed, when there is no Prometheus."""
+    try:
+        find("prometheus")
+        find("promtool")
+    except FileNotFoundError as error:
+        pytest.exit(str(error), returncode=1)
+
+
+@pytest.fixture(scope="session")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """What is open is told once somebody has looked, which would be after a minute."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), {"ALERT_SECONDS": "1"})
+    try:
+        stack.start_all()
+        yield stack
+    finally:
+        stack.stop_all()
+
+
+@pytest.fixture(scope="session")
+def prometheus(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    targets = {
+        "counterfoil-signup": f"127.0.0.1:{running_stack.ports['signup']}",
+        "counterfoil-mail": f"127.0.0.1:{running_stack.ports['mail']}",
+    }
+    with Prometheus(tmp_path_factory.mktemp("prometheus"), targets) as running:
+        yield running

@@ -1,0 +1,115 @@
+"""The dashboard's queries and the alert rules, asked of a real Prometheus that scrapes the real product under load.
+
+Not named test_*: `make test` must not find it, because it needs Prometheus. Grafana itself is not here: what it would
+ask is asked, what it would draw is not.
+"""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.monitoring.prometheus import FOLDER, Prometheus, promtool
+from tests.support.stack import Books, eventually
+
+RULES: dict[str, str] = {
+    rule["alert"]: rule["expr"]
+    for group in yaml.safe_load((FOLDER / "prometheus-alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+}
+DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana-dashboard.json").read_text(encoding="utf-8"))
+QUERIES = {
+    f"{panel['title']}, {target['refId']}": target["expr"]
+    for panel in DASHBOARD["panels"]
+    for target in panel.get("targets", ())
+}
+# Where there is nothing to see in a product that is well: these have no value below their threshold either.
+EMPTY_WHEN_WELL = {"CounterfoilNothingIsScraped", "CounterfoilRequestsFail"}
+SILENT_FOR_LONG = "UPDATE heartbeats SET at = at - interval '2 minutes'"
+
+
+def without_threshold(expression: str) -> str:
+    return re.sub(r"\s*(>|==)\s*[\d.]+$", "", expression.strip())
+
+
+async def until_seen(prometheus: Prometheus, alert: str, *jobs: str) -> None:
+    """The rule's expression is true of these jobs; how long it has to be is for `promtool test rules`."""
+
+    async def seen() -> set[str]:
+        return {series["metric"].get("job", "") for series in await prometheus.query(RULES[alert])}
+
+    await eventually(seen, lambda found: found >= set(jobs), what=alert)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "rules", "prometheus-alerts.yml"),
+        ("check", "config", "prometheus.yml"),
+        ("test", "rules", "prometheus-alerts.test.yml"),
+    ],
+    ids=" ".join,
+)
+def test_promtool_finds_nothing_wrong(arguments: tuple[str, ...]) -> None:
+    done = promtool(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_a_busy_product_has_data_for_every_query_of_the_dashboard_and_every_rule(
+    books: Books, prometheus: Prometheus
+) -> None:
+    expected = QUERIES | {
+        alert: without_threshold(expression) for alert, expression in RULES.items() if alert not in EMPTY_WHEN_WELL
+    }
+    round_ = 0
+
+    async def missing() -> list[str]:
+        nonlocal round_
+        round_ += 1
+        answers = await asyncio.gather(*(books.sign_up(f"busy-{round_}-{n}@example.com") for n in range(20)))
+        assert {answer.status_code for answer in answers} == {202}
+        await books.anonymous.post("/v1/signups", json={})  # an answer that is an error
+        await books.signup.post("/audit/reconciliation/run", json={})
+        return [where for where, query in expected.items() if not await prometheus.query(query)]
+
+    await eventually(missing, lambda found: not found, what="data for everything")
+
+
+@pytest.mark.usefixtures("books")
+async def test_prometheus_evaluates_every_rule_without_an_error_and_a_well_product_fires_none(
+    prometheus: Prometheus,
+) -> None:
+    async def rules() -> list[dict[str, Any]]:
+        return [rule for group in (await prometheus.ask("rules"))["groups"] for rule in group["rules"]]
+
+    found = await eventually(
+        rules, lambda rules: all(rule["health"] != "unknown" for rule in rules), what="a first look"
+    )
+    assert {rule["name"] for rule in found} == RULES.keys()
+    assert {(rule["health"], rule.get("lastError", "")) for rule in found} == {("ok", "")}
+    assert {rule["name"] for rule in found if rule["state"] == "firing"} == set()
+
+
+async def test_what_goes_wrong_in_the_real_product_is_what_the_rules_look_for(
+    books: Books, prometheus: Prometheus
+) -> None:
+    stack, both = books.stack, ("counterfoil-signup", "counterfoil-mail")
+    for worker in ("signup-worker", "mail-worker"):
+        stack.kill(worker)
+    for service in ("signup", "mail"):
+        await books.execute(service, SILENT_FOR_LONG)
+    await until_seen(prometheus, "CounterfoilWorkerSilent", *both)
+    stack.stop_server("postgres")
+    await until_seen(prometheus, "CounterfoilDatabaseUnread", *both)
+
+    async def refuse() -> bool:
+        await books.sign_up("nobody@example.com")
+        return bool(await prometheus.query(RULES["CounterfoilRequestsFail"]))
+
+    await eventually(refuse, bool, what="CounterfoilRequestsFail")
+    for api in ("signup-api", "mail-api"):
+        stack.kill(api)
+    await until_seen(prometheus, "CounterfoilApiDown", *both)

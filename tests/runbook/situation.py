@@ -1,0 +1,226 @@
+"""A product in which much has gone wrong, so that every command of the runbook has something to do.
+
+Both workers are dead, so what a command sets in motion can be seen before it goes on.
+"""
+
+import asyncio
+import itertools
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+
+from local import postgres, runenv
+from tests.runbook.page import preamble
+from tests.support.databases import PASSWORDS, ROOT
+from tests.support.running import look_at
+from tests.support.scripted_smtp import Deed, Script, scripted_smtp
+from tests.support.stack import Books, Stack, eventually
+
+ASA = "asa@example.com"  # as on the page
+_DEAD = """
+UPDATE outbox SET state = 'dead', due_at = NULL, lease = NULL, dead_at = now(), expires_at = now(),
+    last_error = '503: the part of last_error that the page speaks of'
+WHERE id = $1
+"""
+_DEAD_WEBHOOK = """
+INSERT INTO outbox (effect, payload, state, due_at, dead_at, last_error, expires_at)
+VALUES ('webhook', '{}', 'dead', NULL, now(), 'the subscriber said 410', now()) RETURNING id::text
+"""
+_ERASED_BY_HAND = """
+UPDATE users SET status = 'erased', email = NULL, email_key = NULL, name = NULL, erased_at = now() WHERE id = $1
+"""
+# One act for each conversation: a refusal, a "later", and then so many lost connections.
+_UNCERTAIN = 6
+_GATEWAY: Script = {
+    "RCPT": ["550 5.1.1 No such person here", "450 4.2.1 Mailbox busy, come back", *[None] * _UNCERTAIN],
+    "dot": [Deed.DROP] * _UNCERTAIN,
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    output: str
+    errors: str
+
+
+@dataclass
+class Situation:
+    """`books` are of the test that looks; what has been arranged stays from test to test."""
+
+    books: Books
+    checkout: Path
+    mails: dict[str, list[str]] = field(default_factory=lambda: {"failed": [], "deferred": [], "uncertain": []})
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def run(self, command: str, *, stdin: str = "") -> Said:
+        """In a bash, in the checkout, with the page's own preamble."""
+        done = subprocess.run(
+            ["bash", "-c", f"{preamble()}\n{command}"],
+            cwd=self.checkout,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    async def user(self) -> str:
+        """Somebody who has just signed up; their mail is owed."""
+        email = f"person-{next(self._numbers)}@example.com"
+        assert (await self.books.sign_up(email)).status_code == 202
+        return str((await self.books.user(email))["id"])
+
+    async def waiting_row(self) -> str:
+        (row,) = (
+            await self.books.signup.get("/audit/outbox", params={"user_id": await self.user(), "effect": "mail"})
+        ).json()["items"]
+        return str(row["id"])
+
+    async def dead_row(self) -> str:
+        row_id = await self.waiting_row()
+        await self.books.execute("signup", _DEAD, row_id)
+        return row_id
+
+    async def row_dead_for_two_days(self) -> str:
+        row_id = await self.dead_row()
+        await self.books.execute(
+            "signup", "UPDATE outbox SET dead_at = now() - interval '2 days' WHERE id = $1", row_id
+        )
+        return row_id
+
+    async def dead_webhook(self) -> str:
+        return str(await self.books.fetchval("signup", _DEAD_WEBHOOK))
+
+    async def open_incident(self) -> str:
+        """Somebody has looked, and seen a dead row."""
+        await self.dead_row()
+        path = "/audit/alerts"
+
+        async def names() -> list[str]:
+            return [
+                alert["name"] for alert in (await self.books.signup.get(path)).json()["items"] if not alert["closed_at"]
+            ]
+
+        await eventually(names, lambda found: "outbox_dead" in found, what="an open incident")
+        return "outbox_dead"
+
+    async def delivered_row(self) -> str:
+        """The one that owed Åsa her mail, which was sent."""
+        query = "SELECT id::text FROM outbox_settled WHERE effect = 'mail' AND user_id = $1 AND outcome = 'delivered'"
+        return str(await self.books.fetchval("signup", query, (await self.books.user(ASA))["id"]))
+
+    async def asa(self) -> str:
+        return str((await self.books.user(ASA))["id"])
+
+    async def remembered_user(self) -> str:
+        """Erased by hand: their address still stands in a row that has been canceled since."""
+        row_id = await self.waiting_row()
+        user_id = str(await self.books.fetchval("signup", "SELECT user_id FROM outbox WHERE id = $1", row_id))
+        await self.books.execute("signup", _ERASED_BY_HAND, user_id)
+        await self.books.signup.post(f"/audit/outbox/{row_id}/cancel")
+        return user_id
+
+    async def user_with_a_mail(self) -> str:
+        """The mail service has a mail for them."""
+        user_id = await self.user()
+        to = {"email": f"{user_id}@example.com"}
+        mail = {"request_id": f"of-{user_id}", "to": to, "subject": "S", "text": "T", "metadata": {"user_id": user_id}}
+        assert (await self.books.mail.post("/v1/mails", json=mail)).status_code == 202
+        return user_id
+
+    async def user_erased_in_the_mail_service(self) -> str:
+        user_id = await self.user_with_a_mail()
+        await self.books.mail.post("/v1/erasures", json={"metadata": {"user_id": user_id}})
+        return user_id
+
+    async def erased_user(self) -> str:
+        user_id = await self.user()
+        assert (await self.books.signup.delete(f"/v1/users/{user_id}")).status_code == 204
+        return user_id
+
+    async def empty_database(self) -> str:
+        """The mail service's owner role owns it, too."""
+        server = self.books.stack.server_url("postgres")
+        connection = await asyncpg.connect(server)
+        try:
+            await connection.execute("CREATE DATABASE mail_restored OWNER mail_owner")
+        finally:
+            await connection.close()
+        return postgres.database_url(server, "mail_restored", "mail_owner", PASSWORDS["mail_owner"])
+
+    async def queued_mail(self) -> str:
+        request_id = f"queued-{next(self._numbers)}"
+        mail = {"request_id": request_id, "to": {"email": f"{request_id}@example.com"}, "subject": "S", "text": "T"}
+        return str((await self.books.mail.post("/v1/mails", json=mail)).json()["id"])
+
+    async def failed_mail(self) -> str:
+        return self.mails["failed"][0]
+
+    async def uncertain_mail(self) -> str:
+        """One that nobody has resolved yet."""
+        return self.mails["uncertain"].pop()
+
+    async def run_of_the_books(self) -> str:
+        return str((await self.books.signup.post("/audit/reconciliation/run", json={})).json()["id"])
+
+
+async def _arrange(situation: Situation) -> None:
+    books = situation.books
+    await books.sign_up(ASA)
+    await eventually(lambda: books.caught(ASA), bool, what="the mail to her")
+    settled = "SELECT count(*) FROM outbox_settled WHERE effect = 'mail'"
+    await eventually(lambda: books.fetchval("signup", settled), lambda count: count == 1, what="her row to be settled")
+    books.stack.kill("signup-worker")
+    books.stack.kill("mail-worker")
+    async with scripted_smtp(_GATEWAY) as gateway:
+        books.stack.start("mail-worker", MAIL_GATEWAYS=f"smtp://127.0.0.1:{gateway.port}?name=scripted&connections=1")
+        for state in ("failed", "deferred", *["uncertain"] * _UNCERTAIN):
+            mail_id = await situation.queued_mail()
+            path = f"/v1/mails/{mail_id}"
+            await eventually(
+                lambda path=path: books.mail.get(path),  # type: ignore[misc]
+                lambda answer, state=state: answer.json()["state"] == state,  # type: ignore[misc]
+                what=f"a mail that is {state}",
+            )
+            situation.mails[state].append(mail_id)
+        books.stack.kill("mail-worker")
+
+
+def _check_out(stack: Stack, folder: Path) -> None:
+    """What `make run` leaves for a shell to find: the code, the virtual environment, the logs, and var/run.env."""
+    for name in ("services", "shared", "docs"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "var").mkdir()
+    (folder / "var" / "log").symlink_to(stack.directory)
+    facts: Mapping[str, str] = {
+        "SIGNUP_URL": stack.signup_url,
+        "MAIL_URL": stack.mail_url,
+        "CATCHER_URL": stack.catcher_url,
+        "OPERATOR_KEY": stack.operator_key,
+        "SIGNUP_DATABASE_URL": stack.owner_url("signup"),
+        "MAIL_DATABASE_URL": stack.owner_url("mail"),
+    }
+    runenv.write(folder / "var" / "run.env", facts)
+
+
+def begin(stack: Stack, folder: Path) -> Situation:
+    """Everything goes wrong, once."""
+    _check_out(stack, folder)
+
+    async def go() -> Situation:
+        await stack.heal()
+        async with look_at(stack) as books:
+            situation = Situation(books, folder)
+            await _arrange(situation)
+        return situation
+
+    return asyncio.run(go())

@@ -1,0 +1,96 @@
+"""Every command of the runbook, tried: in a bash, with the page's own preamble, where it has something to do.
+
+Those of `docker compose` need an engine: tests/compose/run tries them, and only the names of their services are checked
+here. Going back to a base backup is tried as a whole by tests/faults/test_books_after_disasters.py.
+"""
+
+import re
+from collections.abc import Awaitable
+
+import pytest
+import yaml
+
+from services.mail.ledger.alerts import SOURCES as MAIL_SOURCES
+from services.mail.ledger.sanity import CHECKS as MAIL_CHECKS
+from services.signup.ledger.alerts import SOURCES as SIGNUP_SOURCES
+from services.signup.ledger.sanity import CHECKS as SIGNUP_CHECKS
+from tests.runbook.page import blocks, commands, sections
+from tests.runbook.situation import Situation
+from tests.runbook.trials import TRIALS, Tried
+from tests.support.databases import ROOT
+from tests.support.stack import eventually
+
+COMPOSE = [command for command in commands() if command.startswith("docker compose ")]
+SQL = [block.strip() for block in blocks("sql")]
+# These two by themselves are what the blocks of SQL are given to.
+CONSOLES = ['psql "$SIGNUP_DATABASE_URL"', 'psql "$MAIL_DATABASE_URL"']
+BASE_BACKUP = [
+    "pg_basebackup --pgdata=/backup/base --checkpoint=fast",
+    'cp -a /backup/base "$PGDATA"; touch "$PGDATA/recovery.signal"',
+    'cat >> "$PGDATA/postgresql.auto.conf" <<END',
+]
+TRIED = [command for command in commands() if command not in (*COMPOSE, *SQL, *CONSOLES, *BASE_BACKUP)]
+
+
+def test_no_command_of_the_page_is_untried_and_no_trial_is_of_a_command_that_is_gone() -> None:
+    assert set(TRIED) == TRIALS.keys()
+    assert set(BASE_BACKUP) <= set(commands())
+
+
+@pytest.mark.parametrize("command", TRIED)
+async def test_a_command_does_what_the_page_says(situation: Situation, command: str) -> None:
+    trial = TRIALS[command]
+    values = {name: await fill(situation) for name, fill in trial.fills.items()}
+    typed = f"{trial.first}\n{command}"
+    for name, value in values.items():
+        typed = re.sub(rf"\b{name}\b", value, typed)
+    said = situation.run(typed)
+    assert said.status == trial.status, said.errors
+    assert said.errors == ""
+    holds = trial.holds(Tried(situation, values, said))
+    assert await holds if isinstance(holds, Awaitable) else holds, said.output
+
+
+@pytest.mark.parametrize("command", COMPOSE)
+def test_a_command_for_compose_names_services_that_there_are(command: str) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    match command.split()[2:]:
+        case ["up", "-d", *names] | ["logs", "--tail", _, *names] | ["stop", *names]:
+            assert names
+            assert set(names) <= services.keys()
+        case _:
+            pytest.fail(f"{command} is not known here")
+
+
+@pytest.mark.parametrize("block", SQL)
+@pytest.mark.parametrize("console", CONSOLES)
+def test_a_block_of_sql_runs_through_as_the_owner_role(arranged: Situation, console: str, block: str) -> None:
+    said = arranged.run(f"{console} --set ON_ERROR_STOP=1", stdin=block)
+    assert (said.status, said.errors) == (0, "")
+
+
+async def test_what_the_commands_set_going_arrives_once_the_workers_are_back(situation: Situation) -> None:
+    books = situation.books
+    row_id = await situation.dead_row()
+    said = situation.run("python -m services.signup outbox redrive --state dead --effect mail --error-like 503")
+    assert said.status == 0, said.errors
+    await books.stack.heal()
+    owed = "SELECT count(*) FROM outbox WHERE effect = 'mail'"
+    await eventually(lambda: books.fetchval("signup", owed), lambda count: count == 0, what="all mails handed on")
+    queued = "SELECT count(*) FROM mails WHERE state IN ('queued', 'sending')"
+    await eventually(lambda: books.fetchval("mail", queued), lambda count: count == 0, what="all mails sent")
+    (mail,) = await books.mails(request_id=row_id)
+    assert mail["state"] == "sent"
+    assert len(await books.caught(mail["to"]["email"])) == 1
+
+
+@pytest.mark.parametrize("name", sorted({source.name for source in (*SIGNUP_SOURCES, *MAIL_SOURCES)}))
+def test_an_alert_says_what_it_means_for_people_where_to_look_what_to_do_and_when_it_is_over(name: str) -> None:
+    labels = re.findall(r"^\*\*([\w, ]+):\*\*", sections()[name], re.MULTILINE)
+    assert labels == ["People", "Look", "Do", "Over"]
+
+
+@pytest.mark.parametrize("name", sorted({check.name for check in (*SIGNUP_CHECKS, *MAIL_CHECKS)}))
+def test_a_check_says_what_it_means_for_people_where_to_look_and_what_to_do(name: str) -> None:
+    labels = re.findall(r"^\*\*([\w, ]+):\*\*", sections()[name], re.MULTILINE)
+    assert labels in (["People", "Look", "Do"], ["People", "Look, do"])
