@@ -110,10 +110,10 @@ def smtp_outcomes() -> str:
     return (
         """# What each answer of a gateway leads to
 
-Written by `make docs` from the table that `tests/integration/mail_delivery/test_every_step_gone_wrong.py` runs against
-a scripted SMTP server, cell by cell. `gateway_fault` is what the breaker hears, and costs the mail nothing; it hears
-`unknown` too, for a gateway that falls silent is out of order. With the policy `resend` an `unknown` outcome sends the
-same bytes again.
+Written by `make docs` from the table that `tests/integration/mail_delivery/test_every_step_gone_wrong.py` runs
+against a scripted SMTP server, cell by cell, with PIPELINING and without. `gateway_fault` is what the breaker hears,
+and costs the mail nothing; it hears `unknown` too, for a gateway that falls silent is out of order. With the policy
+`resend` an `unknown` outcome sends the same bytes again.
 
 """
         + "\n".join(rows)

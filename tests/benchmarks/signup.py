@@ -27,6 +27,7 @@ _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 def run(*, quick: bool) -> list[Row]:
     rounds, seconds = (2, 3) if quick else (5, 6)
     bare: list[float] = []
+    usual: list[float] = []
     ours: list[float] = []
     waits: list[float] = []
     written: list[float] = []
@@ -36,6 +37,7 @@ def run(*, quick: bool) -> list[Row]:
         drive(product.stack.signup_url, "warm", 2, CONNECTIONS)
         for number in range(rounds):
             bare.append(drive(bare_url, "bare", seconds, CONNECTIONS).per_second)
+            usual.append(drive(f"{bare_url}/as-usual", "usual", seconds, CONNECTIONS).per_second)
             rate, wait = accepted_per_second(product, f"round{number}", seconds)
             ours.append(rate)
             waits.append(wait)
@@ -43,6 +45,7 @@ def run(*, quick: bool) -> list[Row]:
     measured = f"POST /v1/signups, {CONNECTIONS} connections, {generator()}"
     return [
         compare("signup", measured, ours, "bare FastAPI", bare, "/s", at_least=0.4),
+        compare("signup", "the same", ours, "FastAPI, returning a dict", usual, "/s", at_least=0.4),
         compare("signup", "the same", ours, "pgbench, same rows", written, "/s"),
         Row("signup", "answer, 99th percentile", sorted(waits)[len(waits) // 2], "ms"),
     ]
