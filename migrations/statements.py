@@ -188,3 +188,21 @@ def grants(role: str, *, append_only: Sequence[str], tables: Sequence[str]) -> t
         *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role}" for table in tables),
         f"GRANT EXECUTE ON FUNCTION ensure_partitions(integer) TO {role}",
     )
+
+
+# Nobody's temporary tables may stand for ours in a function that runs with its owner's rights: without a word about it,
+# pg_temp is searched first (PostgreSQL manual, "Writing SECURITY DEFINER Functions Safely").
+TEMPORARY_TABLES_LAST = (
+    """
+    DO $$
+    DECLARE
+        definer regprocedure;
+    BEGIN
+        FOR definer IN
+            SELECT oid FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace
+        LOOP
+            EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, public, pg_temp', definer);
+        END LOOP;
+    END $$
+    """,
+)

@@ -75,7 +75,8 @@ async def open_database(options: DatabaseOptions) -> Database:
     """Pools for one process. Commits nothing, connects nowhere yet."""
 
     async def nothing_to_reset(_connection: Connection) -> None:
-        # Our statements leave no session state behind, so giving a connection back costs no round trip.
+        # Our statements leave no session state behind but what `keep_to_indexes` sets for all alike, so giving a
+        # connection back costs no round trip.
         await asyncio.sleep(0)
 
     async def keep_to_indexes(connection: Connection) -> None:

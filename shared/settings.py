@@ -1,16 +1,16 @@
 """What both services' settings have in common. Every setting is an environment variable, listed in the README."""
 
+from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, RedisDsn, ValidationError, field_validator
+from pydantic import Field, RedisDsn, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .addresses import parse_address
 from .alert_mail import DirectGateway
 
-# What the databases keep whatever they are told (migrations/statements.py): more than any sanity check looks back at.
+# What the databases keep whatever they are told (migrations/retention.py): more than any sanity check looks back at.
 _LEAST_MONTHS = 2
-_SHORTEST_MONTH_SECONDS = 28 * 86_400
 
 
 class ServiceSettings(BaseSettings):
@@ -63,11 +63,12 @@ class ServiceSettings(BaseSettings):
         "", description="The same as a whole URL, when traces go elsewhere than `/v1/traces` of that"
     )
     otel_sdk_disabled: bool = Field(False, description="No traces, whatever else is set")
+    otel_traces_exporter: str = Field("otlp", description="`none`: no traces either; there is no other exporter")
 
     @property
     def traces_endpoint(self) -> str:
         """Where spans are sent to; empty when none are to be made."""
-        if self.otel_sdk_disabled:
+        if self.otel_sdk_disabled or self.otel_traces_exporter == "none":
             return ""
         base = self.otel_exporter_otlp_endpoint.rstrip("/")
         return self.otel_exporter_otlp_traces_endpoint or (base and f"{base}/v1/traces")
@@ -77,13 +78,15 @@ class ServiceSettings(BaseSettings):
     def _history_is_not_cut_short(cls, months: int) -> int:
         return months_kept(months)
 
-    @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
-    @classmethod
-    def _traces_have_a_way(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("must be a URL that begins with http:// or https:// and names a host")
-        return url
+    @model_validator(mode="after")
+    def _traces_have_a_way(self) -> Self:
+        # Of a machine's common environment, that of others may be there: what is off is not judged.
+        parts = urlsplit(self.traces_endpoint)
+        if self.traces_endpoint and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(
+                "OTEL_EXPORTER_OTLP_ENDPOINT must be a URL that begins with http:// or https:// and names a host"
+            )
+        return self
 
     @field_validator("alert_email")
     @classmethod
@@ -115,8 +118,9 @@ def months_kept(months: int) -> int:
 
 def refuse_if_short(setting: str, months: int, needed_by: str, seconds: float) -> None:
     """Raises ValueError, naming both settings, when months are dropped before `needed_by` is through with them."""
-    if months and months * _SHORTEST_MONTH_SECONDS <= seconds:
+    shortest_days = months // 12 * 365 + months % 12 * 28
+    if months and shortest_days * 86_400 <= seconds:
         raise ValueError(
-            f"{setting}={months} would drop what {needed_by} still needs ({seconds / 86_400:.0f} days; a month counts "
-            "as 28): keep more months, or 0 for ever"
+            f"{setting}={months} may drop after {shortest_days} days what {needed_by} still needs: "
+            "keep more months, or 0 for ever"
         )

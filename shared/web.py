@@ -74,7 +74,7 @@ class StrictRoute(APIRoute):
                 _refuse_unknown(request, known, prefixes)
             if takes_json:
                 request = StrictRequest(request.scope, request.receive)
-                if not (may_be_empty and _has_no_body(request)):
+                if not (may_be_empty and await _says_nothing(request)):
                     _refuse_other_media(request)
             elif takes_nothing and not _has_no_body(request):
                 _refuse_words(await request.body())
@@ -122,6 +122,16 @@ def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]
 def _has_no_body(request: Request) -> bool:
     """RFC 9112 section 6.3: neither header means that there is none."""
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+
+
+async def _says_nothing(request: Request) -> bool:
+    """Whether there is no body, or a blank one: what comes in chunks may turn out to be nothing at all."""
+    if _has_no_body(request):
+        return True
+    if "transfer-encoding" not in request.headers or (await request.body()).strip():
+        return False
+    request._body = b""  # noqa: SLF001 - where Starlette keeps what it has read: FastAPI takes a blank for broken JSON
+    return True
 
 
 def _refuse_words(body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""`python -m services.signup api | worker | import | outbox | audit | keys`: configured by the environment."""
+"""`python -m services.signup api|worker|import|imports|outbox|audit|keys`: configured by the environment."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""`python -m services.signup outbox|audit …`: what operators do, on the database itself, without the API."""
+"""`python -m services.signup outbox|audit|imports …`: what operators do, on the database itself, without the API."""
 
 import argparse
 import asyncio
@@ -14,11 +14,12 @@ from shared.ids import UUID
 from shared.incidents import list_alerts
 from shared.problem import Problem
 
+from . import imports_cli
 from .ledger.alerts import register_of
 from .outbox import operations
 from .settings import Settings
 
-COMMANDS = ("outbox", "audit")
+COMMANDS = ("outbox", "audit", "imports")
 _STATES = ("pending", "leased", "dead", "delivered", "canceled")
 
 
@@ -41,6 +42,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     redrive.add_argument("--state", choices=("dead", "pending"), required=True)
     redrive.add_argument("--effect", action="append", default=[])
     redrive.add_argument("--error-like", help="a part of the last error; %% and _ as in LIKE")
+    imports_cli.add_parser(commands)
     audit = commands.add_parser("audit", help="sanity checks and alerts").add_subparsers(dest="action", required=True)
     audit.add_parser("checks", help="what the last run of each sanity check found")
     audit.add_parser("run-checks", help="run them all now; exit status 1 when something is left to mend")
@@ -57,7 +59,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 async def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     url = settings.signup_database_url or settings.signup_runtime_database_url
     database = await open_database(DatabaseOptions(url, "signup-cli", pool_size=1))
+    actor, give_up_seconds = f"cli:{getpass.getuser()}", settings.signup_give_up_seconds
     try:
+        if arguments.command == "imports":
+            for row in await imports_cli.carry_out(
+                arguments, database.pool, actor=actor, give_up_seconds=give_up_seconds, addresses=sys.stdin
+            ):
+                _print(row)
+            return 0
         if arguments.command == "outbox":
             await _outbox(arguments, database, settings)
             return 0

@@ -81,10 +81,9 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _retention_outlives_retries(self) -> Self:
-        # A link is looked up in the settled rows; reconciliation asks for a mail again for as long as an effect lives.
+        # Reconciliation asks for a mail again for as long as an effect lives.
         needs = {
             f"SIGNUP_GIVE_UP_SECONDS={self.signup_give_up_seconds}": self.signup_give_up_seconds,
-            f"SIGNUP_TOKEN_TTL_SECONDS={self.signup_token_ttl_seconds}": self.signup_token_ttl_seconds,
             f"RECONCILE_LAG_SECONDS={self.reconcile_lag_seconds:g}": self.reconcile_lag_seconds,
             f"RECONCILE_STUCK_SECONDS={self.reconcile_stuck_seconds:g}": self.reconcile_stuck_seconds,
         }
@@ -94,10 +93,13 @@ class Settings(ServiceSettings):
         ):
             for needed_by, seconds in needs.items():
                 refuse_if_short(setting, months, needed_by, seconds)
-        # A pending account is removed when the settled rows tell of no mail to it in that time.
-        pending = f"SIGNUP_PENDING_DAYS={self.signup_pending_days}"
-        pending_seconds = self.signup_pending_days * _DAY_SECONDS
-        refuse_if_short("SIGNUP_SETTLED_MONTHS", self.signup_settled_months, pending, pending_seconds)
+        # A link is looked up in the settled rows, and a pending account is removed when they tell of no mail to it.
+        settled_needs = {
+            f"SIGNUP_TOKEN_TTL_SECONDS={self.signup_token_ttl_seconds}": self.signup_token_ttl_seconds,
+            f"SIGNUP_PENDING_DAYS={self.signup_pending_days}": self.signup_pending_days * _DAY_SECONDS,
+        }
+        for needed_by, seconds in settled_needs.items():
+            refuse_if_short("SIGNUP_SETTLED_MONTHS", self.signup_settled_months, needed_by, seconds)
         return self
 
     @property

@@ -1,5 +1,6 @@
 """What holds for every call of both services alike, asked of each call that the OpenAPI documents tell of."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -122,6 +123,21 @@ async def test_a_call_that_takes_no_body_refuses_words_and_minds_no_empty_ones(b
         for content in (b"", b" \n", b"{}", b"null"):
             answer = await http.request(call.method, call.url, content=content)
             assert answer.status_code in {200, 204, 404}, (call.path, answer.text)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_body_that_may_be_left_out_may_also_be_nothing_in_chunks(books: Books, service: str) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        for blank in (b"", b" \n"):
+            yield blank
+
+    http = _http(books, service)
+    with_body = [call for call in await _calls(http) if "requestBody" in call.operation]
+    calls = [call for call in with_body if not call.operation["requestBody"].get("required", False)]
+    assert calls
+    for call in calls:
+        answer = await http.request(call.method, call.url, content=nothing(), headers={"Content-Type": ""})
+        assert answer.status_code < 300, (call.path, answer.text)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -45,6 +45,16 @@ async def test_the_runtime_role_has_no_right_to_change_history(either_database: 
         await either_database.database.pool.execute(statement)
 
 
+async def test_no_function_with_its_owners_rights_can_be_given_temporary_tables(either_database: Clone) -> None:
+    rows = await either_database.database.pool.fetch(
+        "SELECT oid::regprocedure::text AS name, proconfig FROM pg_proc"
+        " WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+    )
+    assert rows
+    for row in rows:
+        assert "search_path=pg_catalog, public, pg_temp" in row["proconfig"], row["name"]
+
+
 async def test_the_runtime_role_makes_partitions_ahead_only_through_the_function(signup_database: Clone) -> None:
     pool = signup_database.database.pool
     assert await pool.fetchval("SELECT ensure_partitions(3)") == 0

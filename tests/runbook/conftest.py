@@ -12,8 +12,8 @@ from tests.support.stack import Stack
 
 @pytest.fixture(scope="module")
 def arranged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Situation]:
-    if shutil.which("curl") is None:
-        pytest.skip("the commands of the page need curl, which is not here")
+    if missing := [name for name in ("curl", "jq") if shutil.which(name) is None]:
+        pytest.skip(f"the commands of the page need {' and '.join(missing)}, not here")
     stack = Stack(tmp_path_factory.mktemp("runbook"), {"ALERT_SECONDS": "0.2"})
     try:
         stack.start_all()

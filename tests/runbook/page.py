@@ -10,7 +10,7 @@ from tests.support.databases import ROOT
 PAGE = ROOT / "docs" / "operating.md"
 RESTORING = ROOT / "docs" / "restoring.md"
 _BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-_WITHIN_TEXT = re.compile(r"`((?:signup|mail|python -m|psql|pg_\w+|curl|tail|docker compose) [^`]+)`")
+_WITHIN_TEXT = re.compile(r"`((?:signup|mail|pages|python -m|psql|pg_\w+|curl|tail|docker compose) [^`]+)`")
 # What is set up before any command, by hand once a shell.
 _PREAMBLE = "signup() {"
 

@@ -14,8 +14,11 @@ from pathlib import Path
 import asyncpg
 
 from local import postgres, runenv
+from shared.ids import uuid7
 from tests.runbook.page import preamble
+from tests.support.bookkeeping import NOBODY_ASKED
 from tests.support.databases import PASSWORDS, ROOT
+from tests.support.imports import NDJSON, ndjson
 from tests.support.running import look_at
 from tests.support.scripted_smtp import Deed, Script, scripted_smtp
 from tests.support.stack import Books, Stack, eventually
@@ -32,6 +35,10 @@ VALUES ('webhook', '{}', 'dead', NULL, now(), 'the subscriber said 410', now()) 
 """
 _ERASED_BY_HAND = """
 UPDATE users SET status = 'erased', email = NULL, email_key = NULL, name = NULL, erased_at = now() WHERE id = $1
+"""
+_HEARD_OF = """
+INSERT INTO mail_fates (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
+VALUES ($1, uuidv7(), 'sent', '<x@x.example>', repeat('a', 64), now(), now())
 """
 # One act for each conversation: a refusal, a "later", and then so many lost connections.
 _UNCERTAIN = 6
@@ -167,6 +174,31 @@ class Situation:
     async def uncertain_mail(self) -> str:
         """One that nobody has resolved yet."""
         return self.mails["uncertain"].pop()
+
+    async def running_import(self) -> str:
+        """Nobody works on it, and its one person has had a mail from somewhere else."""
+        person = f"person-{next(self._numbers)}@example.com"
+        rows = [{"external_id": person, "email": person, "name": "Bo"}]
+        headers = {"Content-Type": NDJSON, "Idempotency-Key": person}
+        answer = await self.books.signup.post("/v1/imports", content=ndjson(rows), headers=headers)
+        (self.checkout / "mailed").write_text(f"{person}\n", encoding="utf-8")
+        return str(answer.json()["id"])
+
+    async def paused_import(self) -> str:
+        import_id = await self.running_import()
+        assert (await self.books.signup.post(f"/v1/imports/{import_id}/pause")).status_code == 200
+        return import_id
+
+    async def sent_and_not_heard_of(self) -> str:
+        """A mail of signup's: it is being restored, so to speak, before its half second is over."""
+        request_id = str(uuid7())
+        await self.books.execute("mail", NOBODY_ASKED, [request_id])
+        return request_id
+
+    async def sent_and_heard_of(self) -> str:
+        request_id = await self.sent_and_not_heard_of()
+        await self.books.execute("signup", _HEARD_OF, request_id)
+        return request_id
 
     async def run_of_the_books(self) -> str:
         return str((await self.books.signup.post("/audit/reconciliation/run", json={})).json()["id"])

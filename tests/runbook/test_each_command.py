@@ -7,6 +7,7 @@ here. Going back to a base backup is tried as a whole by tests/faults/test_books
 import re
 from collections.abc import Awaitable
 
+import orjson
 import pytest
 import yaml
 
@@ -49,6 +50,22 @@ async def test_a_command_does_what_the_page_says(situation: Situation, command: 
     assert said.errors == ""
     holds = trial.holds(Tried(situation, values, said))
     assert await holds if isinstance(holds, Awaitable) else holds, said.output
+
+
+async def test_a_list_is_read_to_the_end_of_its_last_page(situation: Situation) -> None:
+    mails = [await situation.queued_mail() for _ in range(3)]
+    small = 'of_two() { mail "${1/limit=500/limit=2}"; }; pages of_two "/v1/mails?state=queued"'
+    said = situation.run(small)
+    assert (said.status, said.errors) == (0, "")
+    listed = [orjson.loads(line)["id"] for line in said.output.splitlines()]
+    assert len(set(listed)) == len(listed)
+    assert set(mails) <= set(listed)
+
+
+def test_a_list_that_is_refused_is_said_and_not_taken_for_an_empty_one(arranged: Situation) -> None:
+    said = arranged.run('pages mail "/v1/mails?state=nonsense" > mailed')
+    assert said.status == 1
+    assert "/problems/" in said.errors
 
 
 @pytest.mark.parametrize("command", COMPOSE)

@@ -33,6 +33,14 @@ class Tried:
         (answer,) = self.answers
         return answer
 
+    @property
+    def lines(self) -> list[str]:
+        return self.said.output.splitlines()
+
+    def file(self, name: str) -> list[str]:
+        """The lines of a file that was written into the checkout."""
+        return (self.situation.checkout / name).read_text(encoding="utf-8").splitlines()
+
     def shows(self, name: str, key: str = "id") -> bool:
         """Whether the item that `name` stands for is in every list that was answered."""
         return all(self.values[name] in [item[key] for item in answer["items"]] for answer in self.answers)
@@ -92,6 +100,11 @@ async def _is_named_once_it_is_open(tried: Tried) -> bool:
     )
 
 
+def _pauses(tried: Tried) -> bool:
+    paused = {answer["id"]: answer["state"] for answer in tried.answers}
+    return paused[tried.values["IMPORT_ID"]] == "paused" and set(paused.values()) == {"paused"}
+
+
 async def _brings_every_mail_back(tried: Tried) -> bool:
     """A request ID that is not in the book again is a mail that could be sent twice."""
     count = "SELECT count(*) FROM mails"
@@ -121,6 +134,14 @@ def _rows(*words: str) -> Holds:
 
 
 _RESOLVE = 'mail /v1/mails/MAIL_ID/resolve -d \'{"as": "%s", "reason": "%s"}\''
+
+_SINCE = "2026-03-01T12:00:00Z"
+_NOT_HEARD_OF = (
+    'comm -23 <(psql "$MAIL_DATABASE_URL" -Atc '
+    "\"SELECT request_id FROM mails WHERE client = 'signup' AND sent_at > now() - interval '1 hour'\" | sort) "
+    '<(psql "$SIGNUP_DATABASE_URL" -Atc '
+    "\"SELECT request_id FROM mail_fates WHERE sent_at > now() - interval '2 hours'\" | sort)"
+)
 
 TRIALS: dict[str, Trial] = {
     # A first look.
@@ -255,25 +276,45 @@ TRIALS: dict[str, Trial] = {
         NEW_DATABASE_URL=Situation.empty_database,
     ),
     'psql "$MAIL_DATABASE_URL" -c "SELECT rebase_feed()"': trial(_rows("rebase_feed")),
-    'mail "/audit/history?kind=mail.erased&after=2026-03-01T12:00:00Z&limit=500"': trial(
-        lambda tried: any(tried.values["USER_ID"] in item["related"] for item in tried.only["items"]),
+    "python -m services.signup imports pause": trial(_pauses, IMPORT_ID=Situation.running_import),
+    "python -m services.signup imports list": trial(
+        lambda tried: tried.values["IMPORT_ID"] in [answer["id"] for answer in tried.answers],
+        IMPORT_ID=Situation.paused_import,
+    ),
+    "python -m services.signup imports skip IMPORT_ID < mailed": trial(
+        lambda tried: tried.only == {"id": tried.values["IMPORT_ID"], "skipped": 1}, IMPORT_ID=Situation.paused_import
+    ),
+    "python -m services.signup imports resume IMPORT_ID": trial(_is("running"), IMPORT_ID=Situation.paused_import),
+    f"pages mail \"/v1/mails?client=signup&accepted_after={_SINCE}\" | jq -r '.to.email // empty' > mailed": trial(
+        lambda tried: ASA in tried.file("mailed")
+    ),
+    f"pages mail \"/audit/history?kind=mail.erased&after={_SINCE}\" | jq -r '.related[2:][]' | sort -u > erased": trial(
+        lambda tried: tried.values["USER_ID"] in tried.file("erased"),
         USER_ID=Situation.user_erased_in_the_mail_service,
     ),
-    'signup "/audit/history?kind=user.erased&kind=user.cleaned&after=2026-03-01T12:00:00Z&limit=500"': trial(
-        lambda tried: tried.shows("USER_ID", "subject"), USER_ID=Situation.erased_user
+    'while read -r id; do signup "/v1/users/$id" -X DELETE; done < erased': trial(
+        _is_gone, first="echo USER_ID > erased", USER_ID=_user
     ),
-    'mail /v1/erasures -d \'{"metadata": {"user_id": "USER_ID"}}\'': trial(
-        lambda tried: bool(tried.only["erased"] == 1), USER_ID=Situation.user_with_a_mail
+    f'pages signup "/audit/history?kind=user.erased&kind=user.cleaned&after={_SINCE}" | jq -r .subject > erased': trial(
+        lambda tried: tried.values["USER_ID"] in tried.file("erased"), USER_ID=Situation.erased_user
+    ),
+    """while read -r id; do mail /v1/erasures -d '{"metadata": {"user_id": "'"$id"'"}}'; done < erased""": trial(
+        lambda tried: bool(tried.only["erased"] == 1), first="echo USER_ID > erased", USER_ID=Situation.user_with_a_mail
+    ),
+    _NOT_HEARD_OF: trial(
+        lambda tried: tried.values["UNHEARD"] in tried.lines and tried.values["HEARD"] not in tried.lines,
+        UNHEARD=Situation.sent_and_not_heard_of,
+        HEARD=Situation.sent_and_heard_of,
     ),
     "signup /audit/reconciliation/run -X POST": trial(_is("running")),
-    'signup "/audit/reconciliation/findings?kind=unexpected&limit=500"': trial(
-        lambda tried: isinstance(tried.only["items"], list)
-    ),
+    # No run has come to its end here: the worker is dead.
+    'pages signup "/audit/reconciliation/findings?kind=unexpected"': trial(lambda tried: tried.answers == []),
+    'pages signup "/audit/reconciliation/findings?healed=false"': trial(lambda tried: tried.answers == []),
     "signup /audit/reconciliation/run -X POST; signup /audit/reconciliation": trial(
         lambda tried: len({answer["id"] for answer in tried.answers}) == 1
     ),
-    'mail "/v1/mails?state=queued&state=deferred&state=sending&limit=500"': trial(
-        lambda tried: tried.shows("MAIL_ID"), MAIL_ID=_queued
+    'pages mail "/v1/mails?state=queued&state=deferred&state=sending"': trial(
+        lambda tried: tried.values["MAIL_ID"] in [answer["id"] for answer in tried.answers], MAIL_ID=_queued
     ),
     'mail "/v1/mails?request_id=REQUEST_ID"': trial(
         lambda tried: tried.shows("REQUEST_ID", "request_id"), REQUEST_ID=Situation.delivered_row

@@ -13,7 +13,7 @@ from services.signup.accounts.token import TokenRing
 from services.signup.ledger.follower import Follower
 from services.signup.ledger.heal import Healer
 from services.signup.ledger.reconcile import Reconciler
-from services.signup.ledger.reconcile_queries import REQUEST_RUN_IF_NOT_EMPTY
+from services.signup.ledger.reconcile_queries import REQUEST_RUN
 from services.signup.ledger.walk import Walk
 from services.signup.mail_service import MailService
 from services.signup.outbox.mail import MailEffect
@@ -125,7 +125,7 @@ class Laboratory:
         return {row["request_id"]: dict(row) for row in await self.mail.database.pool.fetch("SELECT * FROM mails")}
 
     async def asks_for_run(self, *, heal: bool = True) -> UUID:
-        row = await self.pool.fetchrow(REQUEST_RUN_IF_NOT_EMPTY, None, None, self.lag_seconds, heal, "test", None)
+        row = await self.pool.fetchrow(REQUEST_RUN, None, None, self.lag_seconds, heal, "test", None)
         assert row is not None
         run: UUID = row["id"]
         return run

@@ -1,16 +1,21 @@
 """What a drill does to the books, and what it counts at the sink: copies of each request, and of each person's mail."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import asyncpg
 import httpx
+import orjson
 
 from shared.ids import uuid7
 
 from .bookkeeping import FORGET, NOBODY_ASKED
+from .databases import ROOT
 from .imports import NDJSON, ndjson
 from .stack import Books, eventually
 
@@ -46,13 +51,29 @@ class Drill:
 
         await asyncio.gather(*map(one, addresses))
 
-    async def bring_in(self, addresses: Sequence[str]) -> None:
-        """By a file, as of a company that was bought."""
+    async def bring_in(self, addresses: Sequence[str]) -> str:
+        """By a file, as of a company that was bought; the import's ID."""
         rows = [{"external_id": address, "email": address, "name": "Bo"} for address in addresses]
         headers = {"Content-Type": NDJSON, "Idempotency-Key": str(uuid7())}
         params = {"source": "drill", "mails_per_minute": "0"}
         answer = await self.books.signup.post("/v1/imports", content=ndjson(rows), headers=headers, params=params)
         assert answer.status_code == 202, answer.text
+        import_id: str = answer.json()["id"]
+        return import_id
+
+    def command(self, *words: str, stdin: str = "") -> list[dict[str, Any]]:
+        """`python -m services.signup …`, as an operator with the database's address; the lines that it answers."""
+        said = subprocess.run(
+            [sys.executable, "-m", "services.signup", *words],
+            cwd=ROOT,
+            env={**os.environ, "SIGNUP_DATABASE_URL": self.books.stack.owner_url("signup")},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (said.returncode, said.stderr) == (0, "")
+        return [orjson.loads(line) for line in said.stdout.splitlines()]
 
     async def verify(self, address: str) -> str:
         """With the link of their first mail; the answer's status."""

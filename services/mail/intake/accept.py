@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import asyncpg
 import orjson
 
 from shared import correlation
@@ -102,9 +103,12 @@ async def _write(intake: Intake, principal: Principal, fresh: list[_Asked]) -> d
         return {}
     spans = [_begin_span(intake.tracing, one.row) for one in fresh if one.row] if intake.tracing.on else []
     rows = orjson.dumps([one.row for one in fresh]).decode()
-    written = await intake.database.pool.fetch(
-        queries.ACCEPT_NEW, principal.client, rows, intake.lifetime_seconds, principal.actor
-    )
+    statement = (queries.ACCEPT_NEW, principal.client, rows, intake.lifetime_seconds, principal.actor)
+    try:
+        written = await intake.database.pool.fetch(*statement)
+    except asyncpg.SerializationError:
+        # The row of one of them was deleted while this waited for it (revision 0008): by now that can be seen.
+        written = await intake.database.pool.fetch(*statement)
     mails = {row["request_id"]: as_resource(row) for row in written}
     for request_id, span in spans:
         span.end({"counterfoil.outcome": mails[request_id]["state"] if request_id in mails else "replayed"})
@@ -132,7 +136,9 @@ async def _find(intake: Intake, principal: Principal, request_ids: list[str]) ->
 
 
 async def _write_back(intake: Intake, principal: Principal, lost: list[_Asked]) -> dict[str, Record]:
-    """Neither new nor in the ledger: their rows were deleted. They come back as what they were, and are not sent."""
+    """Neither new nor in the ledger: their rows were deleted. They come back as what they were, and are not sent; one
+    that was being sent, as uncertain.
+    """
     rows = orjson.dumps([one.row for one in lost]).decode()
     await intake.database.pool.execute(queries.WRITE_BACK_LOST, principal.client, rows, principal.actor)
     return await _find(intake, principal, [one.request_id for one in lost])

@@ -16,7 +16,8 @@ given AS (
 # $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 who asks.
 # New request IDs become a mail, its content, its place in the queue and a line of history, all in this statement;
 # known ones are left alone, and are not returned. A concurrent request with the same ID is waited for.
-# Of a mail whose row was deleted the request ID is as known as before, unless it was still on its way.
+# Of a mail whose row was deleted the request ID is as known as before, unless it still waited. One that was being sent
+# may have left (P5): it is taken anew only for the same content, and where its policy is that a second copy may leave.
 ACCEPT_NEW = f"""
 WITH {_GIVEN}, m AS (
     INSERT INTO mails (
@@ -35,7 +36,10 @@ WITH {_GIVEN}, m AS (
     -- One look by primary key for each; as a join it would read all that were ever lost.
     WHERE (
         SELECT true FROM lost_mails l
-        WHERE l.request_id = g.request_id AND l.client = $1 AND l.state NOT IN ('queued', 'sending', 'deferred')
+        WHERE l.request_id = g.request_id AND l.client = $1 AND l.state NOT IN ('queued', 'deferred')
+          AND NOT (
+              l.state = 'sending' AND g.on_uncertain = 'resend' AND l.fingerprint = decode(g.fingerprint, 'hex')
+          )
     ) IS NULL
     -- One order for everybody: two batches with the same IDs wait for each other instead of deadlocking.
     ORDER BY g.request_id
@@ -68,6 +72,7 @@ WHERE m.client = $1 AND m.request_id = ANY($2::text[])
 
 # $1 client, $2 the mails as above, $3 who asks. Mails whose rows were deleted, and that are asked for again: as they
 # were, under the ID that they had, without sending. Only for the same content; the record is not there to say more.
+# One that was being sent is `uncertain` now, with its content, so that whoever resolves it can have it sent.
 WRITE_BACK_LOST = f"""
 WITH {_GIVEN}, m AS (
     INSERT INTO mails (
@@ -75,16 +80,25 @@ WITH {_GIVEN}, m AS (
         tags, metadata, on_uncertain, lane, message_id, accepted_at, send_at, sent_at, expires_at, failure_reason,
         restored, correlation_id, traceparent
     )
-    SELECT l.mail_id, $1, g.request_id, l.fingerprint, l.state, g.to_email, g.to_key, g.to_name, g.template,
+    SELECT l.mail_id, $1, g.request_id, l.fingerprint,
+           CASE l.state WHEN 'sending' THEN 'uncertain' ELSE l.state END, g.to_email, g.to_key, g.to_name, g.template,
            g.template_version, g.locale, g.tags, g.metadata, g.on_uncertain, g.lane, l.message_id, l.accepted_at,
            g.send_at, l.sent_at, coalesce(g.expires_at, now()),
-           CASE WHEN l.state IN ('failed', 'bounced', 'uncertain') THEN 'its record was lost' END,
+           CASE WHEN l.state IN ('failed', 'bounced', 'uncertain') THEN 'its record was lost'
+                WHEN l.state = 'sending' THEN 'its record was lost while it was being sent' END,
            true, g.correlation_id, g.traceparent
     FROM given g
     JOIN lost_mails l ON l.request_id = g.request_id AND l.client = $1 AND l.fingerprint = decode(g.fingerprint, 'hex')
     ORDER BY g.request_id
     ON CONFLICT DO NOTHING
     RETURNING id, request_id, state, correlation_id, traceparent
+), kept AS (
+    INSERT INTO contents (
+        mail_id, request, sender_email, sender_name, reply_to_email, reply_to_name, subject, text, html, headers
+    )
+    SELECT m.id, g.request, g.sender_email, g.sender_name, g.reply_to_email, g.reply_to_name, g.subject, g.text,
+           g.html, g.headers
+    FROM given g JOIN m USING (request_id) WHERE m.state = 'uncertain'
 )
 INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
 SELECT 'mail.restored', m.id::text, g.related, $3, m.correlation_id, m.traceparent, jsonb_build_object('state', m.state)

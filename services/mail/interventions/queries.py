@@ -146,8 +146,9 @@ WITH {_GIVEN}, known AS MATERIALIZED (
     SET state = 'sent', sent_at = k.sent_at, message_id = k.message_id, next_attempt_at = NULL, restored = true,
         attempts = m.attempts + coalesce(e.counted::int, 0)
     FROM known k LEFT JOIN gone g ON g.mail_id = k.id LEFT JOIN ended e ON e.mail_id = k.id
-    WHERE m.id = k.id AND m.state = k.state
-      AND (g.mail_id IS NOT NULL OR k.state IN ('uncertain', 'failed', 'expired'))
+    -- Whose queue row is gone is ours, whatever a worker has written of it since the look.
+    WHERE m.id = k.id
+      AND (g.mail_id IS NOT NULL OR (m.state = k.state AND k.state IN ('uncertain', 'failed', 'expired')))
     RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
               'mail.restored' AS kind, jsonb_build_object('was', k.state) AS note
 ),

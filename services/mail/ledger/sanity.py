@@ -36,14 +36,16 @@ STRAY_IN_QUEUE = SanityCheck(
     "stray_in_queue",
     "Queue rows of mails that are not to be sent. Mended: a row that nobody has leased leaves the queue.",
     """
-    SELECT q.mail_id::text AS id, 'queued, but the mail is ' || m.state AS what
-    FROM (SELECT mail_id FROM queue LIMIT 50000) AS q JOIN mails m ON m.id = q.mail_id
-    WHERE m.state NOT IN ('queued', 'sending', 'deferred')
+    SELECT q.mail_id::text AS id, 'queued, but the mail is ' || coalesce(m.state, 'deleted') AS what
+    FROM (SELECT mail_id FROM queue LIMIT 50000) AS q LEFT JOIN mails m ON m.id = q.mail_id
+    WHERE m.id IS NULL OR m.state NOT IN ('queued', 'sending', 'deferred')
     """,
     fix="""
     fixed AS (
-        DELETE FROM queue q USING mails m
-        WHERE m.id = q.mail_id AND q.lease IS NULL AND m.state NOT IN ('queued', 'sending', 'deferred')
+        DELETE FROM queue q
+        WHERE q.lease IS NULL AND coalesce(
+            (SELECT m.state NOT IN ('queued', 'sending', 'deferred') FROM mails m WHERE m.id = q.mail_id), true
+        )
         RETURNING q.mail_id::text AS id
     )
     """,

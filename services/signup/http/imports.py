@@ -159,7 +159,7 @@ async def cancel_import(request: Request, principal: _Importer, import_id: UUID)
 async def _intervene(request: Request, principal: Principal, import_id: UUID, event: str) -> Response:
     state = state_of(request)
     order = Order(import_id, principal.client, principal.actor, event)
-    row = await intervene(state.database.pool, order, state.terms)
+    row = await intervene(state.database.pool, order, state.terms.give_up_seconds)
     state.pinger.ping()
     return Answer(book.as_import(row))
 

@@ -16,6 +16,9 @@ from ..mail_service import BookedMail, LostMail
 _SENT = frozenset({"sent", "bounced"})
 # On their way when last heard of: nobody has said that they were sent, or that they must not be.
 _UNDER_WAY = frozenset({"queued", "sending", "deferred"})
+# The feed tells of no mail that it is being sent. An answer to a request that was repeated does, and what the mail
+# service remembers of a deleted row.
+_SENDING = "sending"
 # What the mail service turns into `sent` on its client's word; canceled and suppressed mails never leave any more.
 _CORRECTABLE = _UNDER_WAY | {"uncertain", "failed", "expired"}
 _STATE = "state"
@@ -110,6 +113,9 @@ def _missing(asked: Asked) -> Finding:
     elif asked.served:
         # Whoever has clicked the link had the mail.
         reason, healable = "its user is verified", False
+    elif _SENDING in {asked.fate, asked.told_state} and last in _UNDER_WAY:
+        # As good as uncertain (P5). Its policy is not on record here, so nobody may ask for a second copy by himself.
+        reason, healable = "was being sent there: it may have left", False
     elif last is None or last in _UNDER_WAY:
         reason, healable = "unknown there", True
     else:

@@ -1,4 +1,5 @@
-"""Mends what a reconciliation found and what is safe to mend: nothing here mails a person twice.
+"""Mends what a reconciliation found and what is safe to mend: what either book knows to have been sent, or to be in the
+middle of it, is not sent again.
 
 Works off the findings of a run, which were committed before. Each method mends a batch, commits it with its line of
 history and its count, and answers with the last finding it has come to, or None when there are no more.
@@ -55,7 +56,9 @@ class Healer:
         return restored
 
     async def reask(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
-        """Mails that are not known to have been sent go back into the outbox: same request ID, same pinned payload."""
+        """Mails that still waited when last heard of go back into the outbox: same request ID, same pinned payload. One
+        that was being sent there may have left; it is named, and not asked for again.
+        """
         rows = await self._pool.fetch(queries.NEXT_MISSING, run, after, MAX_BATCH)
         if not rows:
             return None

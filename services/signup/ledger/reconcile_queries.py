@@ -17,14 +17,14 @@ greatest({_KEPT}, least(
 """
 
 # $1 from and $2 to as asked for, or NULL; a window is closed `$3` seconds ago at the latest, and begins where settled
-# rows are kept: one that lies before has no length. One that ends before it begins is not written at all.
-REQUEST_RUN_IF_NOT_EMPTY = f"""
+# rows are kept. What lies before, or is too young, leaves a window without length: a run of it compares nothing.
+REQUEST_RUN = f"""
 WITH asked AS (
     SELECT coalesce($1::timestamptz, {BEGINNING}) AS begins,
            least(coalesce($2::timestamptz, now()), now() - make_interval(secs => $3)) AS ends
 ), run AS (
     INSERT INTO reconciliation_runs (window_from, window_to, heal, actor, correlation_id)
-    SELECT greatest(begins, least({_KEPT}, ends)), ends, $4, $5, $6 FROM asked WHERE begins < ends
+    SELECT greatest(begins, least({_KEPT}, ends)), greatest(begins, ends), $4, $5, $6 FROM asked
     RETURNING *
 ), told AS (
     INSERT INTO history (kind, subject, actor, correlation_id, detail)

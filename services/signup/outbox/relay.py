@@ -117,9 +117,10 @@ class Relay:
     ) -> None:
         """One fenced statement over `ids`; whoever else holds a row by now keeps it, and that is counted."""
         written = await self._pool.fetchval(query, lease, ids, *columns)
-        spans.end(ids, what)
         self.counts[what] += written
         lost = len(ids) - written
+        # Which rows were lost the statement does not say.
+        spans.end(ids, f"{what}, or its lease lost" if lost else what)
         if lost:
             self.counts["lease_lost"] += lost
             _log.warning("lease_lost", effect=self._effect.name, rows=lost, while_writing=what)

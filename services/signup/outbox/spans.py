@@ -37,7 +37,7 @@ class RowSpans:
     def end(self, ids: Sequence[UUID], settled: str) -> None:
         if self._open:
             for key in ids:
-                self._open.pop(key).end({"counterfoil.outcome": settled}, error=_ERRORS.get(settled))
+                self._open.pop(key).end({"counterfoil.outcome": settled}, error=_ERRORS.get(settled.partition(",")[0]))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

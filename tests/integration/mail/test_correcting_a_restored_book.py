@@ -1,15 +1,20 @@
 """After the mail book went back in time, a mail that waits again becomes what its client knows it to be: sent."""
 
+import asyncio
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from services.mail.delivery import queries as delivery
 from services.mail.delivery.mail import MAIL_TRANSITIONS, MailState
+from services.mail.interventions import queries as interventions
 from tests.support.apis import Api
+from tests.support.stack import eventually
 
 MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 BECOME = """
 WITH gone AS (DELETE FROM queue WHERE $1 NOT IN ('queued', 'deferred', 'sending'))
 UPDATE mails SET state = $1, failure_reason = 'why',
@@ -94,4 +99,23 @@ async def test_a_mail_whose_worker_is_gone_is_taken_from_it_and_its_late_word_ch
     assert (await client.get(f"/v1/mails/{mail['id']}")).json()["attempts"] == counted
     assert await pool.fetch(delivery.RENEW_IF_LEASED, [claimed["id"]], [claimed["lease"]], 30.0) == []
     assert await pool.fetch(delivery.TRANSMIT_IF_LEASED, [claimed["id"]], [1], [claimed["lease"]], ["gateway"]) == []
+    assert await _state(mail_api) == ("sent", 0)
+
+
+async def test_a_mail_that_its_slow_worker_lets_go_at_the_same_moment_is_corrected_and_not_lost(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    mail = (await client.post("/v1/mails", json=MAIL)).json()
+    pool = mail_api.database.pool
+    await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0)
+    await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
+    (known,) = _known(mail)["mails"]
+    row = known | {"id": mail["id"], "to_email": "a@x.example", "to_key": "a@x.example"}
+    async with pool.acquire() as worker, worker.transaction():
+        await worker.execute("UPDATE queue SET lease = NULL, due_at = now() + interval '1 hour'")
+        await worker.execute("UPDATE mails SET state = 'deferred', failure_reason = 'later'")
+        rows = orjson.dumps([row]).decode()
+        correcting = asyncio.create_task(pool.fetch(interventions.CORRECT_IF_NOT_SENT, mail["client"], rows, "key"))
+        await eventually(lambda: pool.fetchval(WAITING), lambda waiting: waiting == 1)
+    assert [corrected["request_id"] for corrected in await correcting] == ["one"]
     assert await _state(mail_api) == ("sent", 0)

@@ -1,6 +1,8 @@
 """A mail whose row somebody deletes leaves a trace, and whoever asks for it again is not mailed again."""
 
+import asyncio
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -9,12 +11,14 @@ import pytest
 from tests.support.apis import Api
 from tests.support.bookkeeping import FORGET, SENT
 from tests.support.databases import Clone, Server
+from tests.support.stack import eventually
 
 MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
 BECOME = """
 UPDATE mails SET state = $1, failure_reason = 'why', next_attempt_at = NULL,
     sent_at = CASE WHEN $1 IN ('sent', 'bounced') THEN now() END
 """
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 ENDS = ["sent", "bounced", "uncertain", "failed", "canceled", "expired", "suppressed"]
 
 
@@ -58,6 +62,22 @@ async def test_a_mail_whose_row_was_deleted_is_what_it_was_when_it_is_asked_for_
     assert again.json() == after
 
 
+async def test_a_request_that_waits_while_the_row_is_deleted_is_answered_from_what_is_left(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    before = await _mail_in(mail_api, client, "sent")
+    owner = await asyncpg.connect(mail_database.owner_url)
+    async with owner.transaction():
+        for statement in FORGET:
+            await owner.execute(statement, *([[UUID(before["id"])]] if "$1" in statement else []))
+        asking = asyncio.create_task(client.post("/v1/mails", json=MAIL))
+        await eventually(lambda: mail_api.database.pool.fetchval(WAITING), lambda waiting: waiting == 1)
+    answer = await asking
+    await owner.close()
+    assert (answer.status_code, answer.json()["state"], answer.json()["id"]) == (202, "sent", before["id"])
+    assert await _queued(mail_api) == 0
+
+
 async def test_with_other_content_its_request_id_is_refused_as_ever(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
@@ -81,6 +101,41 @@ async def test_a_deleted_mail_that_had_not_been_sent_is_sent_when_it_is_asked_fo
     await _lose(mail_database)
     assert (await client.post("/v1/mails", json=MAIL)).json()["state"] == "sent", "the last loss counts"
     assert await _queued(mail_api) == 0
+
+
+async def _lose_while_sending(
+    api: Api, client: httpx.AsyncClient, clone: Clone, mail: dict[str, Any]
+) -> dict[str, Any]:
+    accepted: dict[str, Any] = (await client.post("/v1/mails", json=mail)).json()
+    await api.database.pool.execute("UPDATE mails SET state = 'sending'")
+    await _lose(clone)
+    return accepted
+
+
+async def test_a_deleted_mail_that_was_being_sent_is_uncertain_when_it_is_asked_for_again(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    before = await _lose_while_sending(mail_api, client, mail_database, MAIL)
+    answer = await client.post("/v1/mails", json=MAIL)
+    after = answer.json()
+    assert (after["state"], answer.headers["Idempotent-Replayed"]) == ("uncertain", "true")
+    assert after["failure"]["reason"] == "its record was lost while it was being sent"
+    assert [after[name] for name in ("id", "message_id")] == [before[name] for name in ("id", "message_id")]
+    assert await _queued(mail_api) == 0, "it may have left"
+    resolved = await client.post(f"/v1/mails/{after['id']}/resolve", json={"as": "resend", "reason": "not in the log"})
+    assert (resolved.status_code, resolved.json()["state"]) == (200, "queued")
+    assert await _queued(mail_api) == 1
+
+
+async def test_a_deleted_mail_that_was_being_sent_is_sent_again_where_its_policy_says_so_and_as_it_was(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    mail = MAIL | {"on_uncertain": "resend"}
+    await _lose_while_sending(mail_api, client, mail_database, mail)
+    other = await client.post("/v1/mails", json=mail | {"text": "other"})
+    assert (other.status_code, await _queued(mail_api)) == (422, 0)
+    assert (await client.post("/v1/mails", json=mail)).json()["state"] == "queued"
+    assert await _queued(mail_api) == 1
 
 
 async def test_a_lookup_says_what_is_remembered_of_deleted_mails_and_to_whom_they_belong(
@@ -114,10 +169,14 @@ async def test_what_its_client_knows_comes_back_under_the_id_that_it_had(
 async def test_no_way_of_deleting_mails_leaves_no_trace(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone, postgres_server: Server, deletion: str
 ) -> None:
+    await client.post("/v1/mails", json=MAIL)
+    await _lose(mail_database)  # once before, while it waited: that it is sent now must outweigh that
     await _mail_in(mail_api, client, "sent")
+    await client.post("/v1/mails", json=MAIL | {"request_id": "waiting"})
     name = mail_database.owner_url.rpartition("/")[2]
     superuser = await asyncpg.connect(postgres_server.superuser_url, database=name)
     await superuser.execute(deletion.format("DELETE FROM mails"))
     await superuser.close()
     assert await mail_api.database.pool.fetchval("SELECT count(*) FROM mails") == 0
+    assert await _queued(mail_api) == 0
     assert (await client.post("/v1/mails", json=MAIL)).json()["state"] == "sent"

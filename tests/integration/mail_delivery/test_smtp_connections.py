@@ -1,12 +1,16 @@
 """Connections to a gateway: reuse, replacement, TLS, login, pace."""
 
 import asyncio
+import contextlib
 import shutil
 import ssl
 import subprocess
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from services.mail.delivery.gateways import pool as pool_module
 from services.mail.delivery.gateways.protocol import Envelope
@@ -20,6 +24,9 @@ from tests.support.scripted_smtp import Deed, scripted_smtp
 async def yes() -> bool:
     await asyncio.sleep(0)
     return True
+
+
+ENVELOPE = Envelope("a@example.test", "b@example.test")
 
 
 async def send(gateway: SmtpGateway) -> Verdict:
@@ -95,10 +102,106 @@ async def test_what_an_idle_connection_says_unasked_is_not_taken_for_a_reply() -
     assert server.connections == 2
 
 
-async def test_a_reply_without_end_is_no_reply() -> None:
-    async with scripted_smtp({"RCPT": ["\n".join(["250 and so on"] * 5000)]}) as server:
+@pytest.mark.parametrize("line", ["250 and so on", "250 "])
+async def test_a_reply_without_end_is_no_reply(line: str) -> None:
+    async with scripted_smtp({"RCPT": ["\n".join([line] * 20_000)]}) as server:
         verdict = await send(smtp_gateway(server.port))
     assert verdict.outcome is Outcome.GATEWAY_FAULT
+
+
+async def test_what_has_not_left_when_the_verdict_falls_does_not_leave_afterwards() -> None:
+    may_read, ended = asyncio.Event(), asyncio.Event()
+    taken = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        writer.write(b"220 slow\r\n")
+        for reply in (b"250 slow\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            await reader.readline()
+            writer.write(reply)
+        await may_read.wait()
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 20):
+                taken += len(data)
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
+    port = server.sockets[0].getsockname()[1]
+    body = b"x" * 64_000_000  # more than any socket buffers
+    verdict = await smtp_gateway(port, timeouts=IMPATIENT).send(ENVELOPE, lambda: body, yes)
+    may_read.set()
+    await ended.wait()
+    server.close()
+    assert (verdict.outcome, taken < len(body)) == (Outcome.UNKNOWN, True)
+
+
+async def test_a_250_before_the_whole_mail_has_left_is_no_acceptance() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hasty\r\n")
+        for reply in (b"250 hasty\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            await reader.readline()
+            writer.write(reply)
+        await reader.readexactly(1)
+        writer.write(b"250 whatever it is\r\n")
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            await reader.read(0)
+            await gone.wait()
+        writer.close()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
+    gateway = smtp_gateway(server.sockets[0].getsockname()[1])
+    verdict = await gateway.send(ENVELOPE, lambda: b"x" * 64_000_000, yes)
+    gone.set()
+    server.close()
+    assert verdict.outcome is Outcome.UNKNOWN
+
+
+def _on_uvloop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """As in production."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+
+
+@pytest.mark.parametrize("tls", list(Tls))
+@pytest.mark.parametrize("pipelining", [(), ("PIPELINING",)], ids=["one by one", "pipelined"])
+def test_the_conversation_is_taken_over_on_every_kind_of_connection(
+    tls: Tls, pipelining: tuple[str, ...], certificate: Path
+) -> None:
+    async def work() -> None:
+        ours = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+        extensions = (*(("STARTTLS",) if tls is Tls.STARTTLS else ()), *pipelining)
+        secure = None if tls is Tls.NONE else server_tls(certificate)
+        async with scripted_smtp(
+            {"dot": [None, "421 enough"]}, extensions=extensions, tls=secure, implicit_tls=tls is Tls.IMPLICIT
+        ) as server:
+
+            async def say_250_before_421() -> None:
+                # Good-bye in the same breath, and closing is left to us.
+                if len(server.received) == len(["first", "second"]):
+                    (writer,) = server.writers
+                    writer.write(b"250 taken\r\n")
+                await asyncio.sleep(0)
+
+            server.before_dot_reply = say_250_before_421
+            gateway = SmtpGateway(
+                GatewaySettings("x", "127.0.0.1", server.port, tls), PATIENT, "worker.example", tls_context=ours
+            )
+            for lines in (1, 50_000, 1):
+                text = b"Subject: x\r\n\r\n" + b"x" * 18 * lines + b"\r\n"
+                text = text.replace(b"x" * 18, b"x" * 16 + b"\r\n")
+
+                def body(text: bytes = text) -> bytes:
+                    return text
+
+                assert (await gateway.send(ENVELOPE, body, yes)).outcome is Outcome.ACCEPTED
+            await gateway.close()
+        assert [len(mail.data) for mail in server.received] == [34, 900_016, 34]
+        assert server.connections == 2
+
+    _on_uvloop(work)
 
 
 @pytest.mark.parametrize("act", ["421 4.3.2 closing", "500 what", Deed.DROP, Deed.HANG, Deed.GARBAGE])

@@ -94,3 +94,19 @@ async def test_a_mail_that_was_decided_about_and_deleted_before_this_book_heard_
     assert (counts(run), run["healed"]) == ({"missing": 1}, {})
     assert run["examples"]["missing"][0]["reason"] == "was uncertain there"
     assert await lab.book.rows("outbox", effect="mail") == []
+
+
+async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_named_and_not_asked_for_again(
+    lab: Laboratory,
+) -> None:
+    await lab.book.sign_up("asa@x.example")
+    (owed,) = [row["id"] for row in await lab.book.rows("outbox", effect="mail")]
+    await lab.hand_over()
+    await lab.follow()
+    await lab.mail.database.pool.execute("UPDATE mails SET state = 'sending'")
+    await lab.forget([owed])
+    run = await lab.run()
+    assert (counts(run), run["healed"]) == ({"missing": 1}, {})
+    assert run["examples"]["missing"][0]["reason"] == "was being sent there: it may have left"
+    assert await lab.book.rows("outbox", effect="mail") == []
+    assert counts(await lab.run()) == {"known": 1}

@@ -47,6 +47,12 @@ def test_no_process_starts_when_a_month_would_be_dropped_before_retries_are_over
         ({"signup_settled_months": 0, "history_months": 2, "signup_pending_days": 3650}, True),
         ({"signup_settled_months": 3, "signup_token_ttl_seconds": 60 * _DAY}, True),
         ({"signup_settled_months": 0, "history_months": 2, "signup_give_up_seconds": 60 * _DAY}, False),
+        # Nobody looks up a link in history.
+        ({"history_months": 2, "signup_token_ttl_seconds": 60 * _DAY}, True),
+        # Twelve months are a year, whichever they are.
+        ({"signup_settled_months": 12, "signup_pending_days": 364}, True),
+        ({"signup_settled_months": 12, "signup_pending_days": 365}, False),
+        ({"signup_pending_days": 365}, True),
     ],
 )
 def test_settled_rows_and_history_outlive_what_is_retried_and_looked_up(

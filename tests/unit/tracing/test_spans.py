@@ -92,6 +92,8 @@ def test_tracing_that_is_off_hands_on_what_it_was_given() -> None:
             "http://d/t",
         ),
         ({"otel_exporter_otlp_endpoint": "http://c:4318", "otel_sdk_disabled": True}, ""),
+        ({"otel_exporter_otlp_endpoint": "c:4317", "otel_sdk_disabled": True}, ""),
+        ({"otel_exporter_otlp_endpoint": "c:4317", "otel_traces_exporter": "none"}, ""),
     ],
 )
 def test_spans_go_where_the_standard_variables_say(settings: dict[str, str | bool], endpoint: str) -> None:

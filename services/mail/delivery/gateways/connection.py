@@ -182,6 +182,10 @@ class SmtpConnection:
             self.drop()
             return interrupted(Step.BODY, "connection lost")
         verdict = classify(Step.BODY, code, text)
+        if verdict.outcome is Outcome.ACCEPTED and self._dialogue.has_unsent:
+            # It cannot mean a mail that it has not seen the end of.
+            self.drop()
+            return interrupted(Step.BODY, "answered before the whole mail had left")
         self._needs_reset = verdict.outcome is not Outcome.ACCEPTED
         if code == _GOING_AWAY or verdict.outcome is Outcome.UNKNOWN:
             self.drop()

@@ -33,6 +33,7 @@ class Dialogue(asyncio.Protocol):
         self._is_lost = False
         self._buffer = bytearray()
         self._lines: list[bytes] = []
+        self._unfinished = 0  # bytes of a reply whose last line has not come
         self._replies: deque[Reply] = deque()
         self._owed = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -41,6 +42,11 @@ class Dialogue(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return not self._is_lost and not self._transport.is_closing()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether what was said is still on its way out of this process."""
+        return self._transport.get_write_buffer_size() > 0
 
     def say(self, words: bytes, *, replies: int = 1) -> None:
         """Send `words`, to which the other side owes so many replies.
@@ -79,8 +85,8 @@ class Dialogue(asyncio.Protocol):
             self._waiter = None
 
     def close(self) -> None:
-        """Without a word."""
-        self._transport.close()
+        """Without a word, and without what has not left yet: after the verdict not a byte of the mail may follow."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -88,13 +94,13 @@ class Dialogue(asyncio.Protocol):
             line = bytes(self._buffer[:end])
             del self._buffer[: end + 1]
             self._take(line)
-        if len(self._buffer) + sum(map(len, self._lines)) > _LONGEST_REPLY:
+        if len(self._buffer) + self._unfinished > _LONGEST_REPLY:
             self._keep(Reply(NO_REPLY, "a reply without end"))
             self.close()
         if len(self._replies) > self._owed:
             # Said unasked: it is saying good-bye, or out of step. It must not be taken for the next command's reply.
             self.close()
-        elif self._replies:
+        if self._replies:
             self._wake()
 
     def _take(self, line: bytes) -> None:
@@ -103,11 +109,13 @@ class Dialogue(asyncio.Protocol):
             self._keep(Reply(NO_REPLY, _text(line)))
             return
         self._lines.append(line[_CODE_DIGITS + 1 :].strip())
+        self._unfinished += len(line)
         if line[_CODE_DIGITS : _CODE_DIGITS + 1] != b"-":
             self._keep(Reply(int(code), _text(b"\n".join(self._lines))))
 
     def _keep(self, reply: Reply) -> None:
         self._lines.clear()
+        self._unfinished = 0
         self._replies.append(reply)
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -119,6 +119,26 @@ UPDATE imports SET swept_at = now()
 WHERE id = $1 AND state IN ('failed', 'canceled') AND NOT EXISTS (SELECT FROM outbox WHERE import_id = $1)
 """
 
+# --- after signup's own book went back in time
+
+LIST_OPEN = """
+SELECT id, client, source, state, row_count AS rows, done_through_line, created, mails_owed, created_at
+FROM imports WHERE state IN ('receiving', 'running', 'paused') ORDER BY id
+"""
+
+LOCK_IF_PAUSED = "SELECT id, done_through_line FROM imports WHERE id = $1 AND state = 'paused' FOR NO KEY UPDATE"
+
+UNREAD_LINES = """
+SELECT line, raw FROM import_rows WHERE import_id = $1 AND line > $2 AND raw IS NOT NULL ORDER BY line
+"""
+
+# $2 who, $3 how many, $4 why.
+NOTE_SKIPPED = """
+INSERT INTO history (kind, subject, related, actor, detail)
+SELECT 'import.lines_skipped', id::text, ARRAY[client], $2, jsonb_build_object('lines', $3::int, 'reason', $4::text)
+FROM imports WHERE id = $1
+"""
+
 # --- erasing
 
 LOCK_OPEN = """

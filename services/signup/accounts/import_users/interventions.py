@@ -11,7 +11,6 @@ from shared.ids import UUID
 from shared.problem import NotFound
 
 from ...errors import WrongState
-from ..terms import Terms
 from . import intervention_queries as queries
 from .queries import FIND_IMPORT
 from .states import State, next_state, states_for
@@ -31,7 +30,7 @@ class Order:
     event: str
 
 
-async def intervene(pool: Pool, order: Order, terms: Terms) -> Record:
+async def intervene(pool: Pool, order: Order, give_up_seconds: float) -> Record:
     """The import afterwards. Committed when this returns.
 
     Raises:
@@ -54,18 +53,16 @@ async def intervene(pool: Pool, order: Order, terms: Terms) -> Record:
             *(order.import_id, target, f"import.{_DONE_TO_IT[order.event]}", order.actor),
             *((here.request_id, here.traceparent) if here else (None, None)),
         )
-    while await move_mails(pool, order.import_id, terms):
+    while await move_mails(pool, order.import_id, give_up_seconds):
         pass
     after = await pool.fetchrow(FIND_IMPORT, order.import_id, order.client)
     assert after is not None
     return after
 
 
-async def move_mails(pool: Pool, import_id: UUID, terms: Terms) -> int:
+async def move_mails(pool: Pool, import_id: UUID, give_up_seconds: float) -> int:
     """How many mails of an import have followed its state just now, in commits of their own; 0 when all have."""
     held: int = await pool.fetchval(queries.HOLD_MAILS_IF_PAUSED, import_id, _MAILS_AT_ONCE)
-    released: int = await pool.fetchval(
-        queries.RELEASE_MAILS_IF_RUNNING, import_id, _MAILS_AT_ONCE, terms.give_up_seconds
-    )
+    released: int = await pool.fetchval(queries.RELEASE_MAILS_IF_RUNNING, import_id, _MAILS_AT_ONCE, give_up_seconds)
     canceled: int = await pool.fetchval(queries.CANCEL_MAILS_IF_CANCELED, import_id, _MAILS_AT_ONCE)
     return held + released + canceled

@@ -31,7 +31,7 @@ class Sweep:
         await self._pool.execute(queries.FAIL_ABANDONED, float(_ABANDONED_SECONDS), _ABANDONED)
         more = False
         for row in await self._pool.fetch(queries.LIST_UNSWEPT):
-            moved = await move_mails(self._pool, row["id"], self._terms)
+            moved = await move_mails(self._pool, row["id"], self._terms.give_up_seconds)
             deleted = await self._pool.fetchval(queries.DELETE_UNPROCESSED, row["id"], _ROWS_AT_ONCE)
             if not moved and not deleted:
                 await self._pool.execute(queries.MARK_SWEPT, row["id"])
