@@ -70,6 +70,7 @@ class BookedMail(_Read):
     fingerprint: str
     expires_at: AwareDatetime
     next_attempt_at: AwareDatetime | None = None
+    attempts: int | None = None
 
 
 class LostMail(_Read):

@@ -22,6 +22,7 @@ _SENDING = "sending"
 # What the mail service turns into `sent` on its client's word; canceled and suppressed mails never leave any more.
 _CORRECTABLE = _UNDER_WAY | {"uncertain", "failed", "expired"}
 _STATE = "state"
+_UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,9 @@ def _differences(asked: Asked, there: BookedMail) -> Iterator[str]:
         yield "recipient"
     if asked.known_sent and there.state not in _SENT:
         # That book went back in time: perhaps it is about to send what was sent.
+        yield _STATE
+    elif asked.fate == _UNCERTAIN and there.state in _UNDER_WAY and there.attempts == 0:
+        # So it did: an attempt is known here that it has no record of, and that may have arrived (P5).
         yield _STATE
 
 

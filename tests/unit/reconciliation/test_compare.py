@@ -120,3 +120,24 @@ def test_a_mail_is_stuck_when_it_waits_long_after_its_time(
 def test_what_cannot_be_read_as_an_address_is_nobodys() -> None:
     assert same_person("Asa@bücher.example", "asa@xn--bcher-kva.example")
     assert not same_person("asa@x.example", "asa@" + "ü" * 80 + ".example")
+
+
+@pytest.mark.parametrize(
+    ("fate", "state", "attempts", "is_named"),
+    [
+        ("uncertain", "queued", 0, True),
+        ("uncertain", "sending", 0, True),
+        # Somebody has just resolved it as `resend`, and the feed has not told yet.
+        ("uncertain", "queued", 1, False),
+        ("uncertain", "uncertain", 1, False),
+        ("queued", "queued", 0, False),
+    ],
+)
+def test_a_mail_of_unknown_fate_that_waits_there_as_if_never_tried_is_named_and_left_to_a_person(
+    fate: str, state: str, attempts: int, *, is_named: bool
+) -> None:
+    asked = replace(ASKED, fate=fate, sent_at=None)
+    found = _judge(asked, state=state, attempts=attempts, next_attempt_at=NOW.isoformat())
+    assert [(one.kind, one.reason, one.healable) for one in found] == (
+        [("different", "differs in state", False)] if is_named else []
+    )
