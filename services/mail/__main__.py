@@ -61,7 +61,7 @@ def _serve(settings: Settings) -> None:
         proxy_headers=False,
         server_header=False,
         log_config=None,
-        # Longer than clients keep idle connections (httpx 5 s, uvicorn too unless told): a request must not meet one that
+        # Clients let go of idle connections after 5 s (httpx), and uvicorn too unless told: a request must not meet one
         # is just being closed.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
