@@ -62,7 +62,7 @@ def _serve(settings: Settings) -> None:
         server_header=False,
         log_config=None,
         # Clients let go of idle connections after 5 s (httpx), and uvicorn too unless told: a request must not meet one
-        # is just being closed.
+        # that is just being closed.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )

@@ -95,7 +95,7 @@ def _serve(loaded: settings.Settings) -> None:
         server_header=False,
         backlog=_BACKLOG,
         # Clients let go of idle connections after 5 s (httpx), and uvicorn too unless told: a request must not meet one
-        # is just being closed.
+        # that is just being closed.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
