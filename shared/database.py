@@ -109,8 +109,3 @@ async def open_database(options: DatabaseOptions) -> Database:
         json_deserializer=orjson.loads,
     )
     return Database(pool, engine)
-
-
-def role_of(url: str) -> str:
-    """The user name in a database URL, for messages: never print the URL, it holds the password."""
-    return sa.make_url(url).username or "?"
