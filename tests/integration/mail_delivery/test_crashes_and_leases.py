@@ -208,3 +208,12 @@ async def test_a_lease_renewed_at_the_last_moment_is_not_taken_over(mail_databas
     row = await queue_row(pool, mail_id)
     assert row is not None
     assert (row["lease"], rig.rescue.rescued) == (mail.lease, 0)
+
+
+async def test_a_stray_queue_row_of_a_settled_mail_spoils_no_claim(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    stray, good = await insert_mails(pool, 2)
+    await pool.execute("UPDATE mails SET state = 'sent', sent_at = now(), next_attempt_at = NULL WHERE id = $1", stray)
+    claim = await claim_due(pool, 10, 30.0)
+    assert [mail.mail_id for mail in claim.mails] == [good]
+    assert (await mail_row(pool, stray))["state"] == "sent"
