@@ -16,14 +16,14 @@ sys.path.insert(0, str(ROOT))
 from prometheus_client import CollectorRegistry  # noqa: E402 - needs the path above
 
 from services.mail.app import create_app as create_mail_app  # noqa: E402
-from services.mail.delivery.mail import ATTEMPT_TRANSITIONS, MAIL_TRANSITIONS  # noqa: E402
+from services.mail.delivery.states import ATTEMPT_TRANSITIONS, MAIL_TRANSITIONS  # noqa: E402
 from services.mail.settings import Settings as MailSettings  # noqa: E402
-from services.signup.accounts import standing  # noqa: E402
-from services.signup.accounts.import_users import states as import_states  # noqa: E402
+from services.signup.accounts import states as user_states  # noqa: E402
 from services.signup.app import create_app as create_signup_app  # noqa: E402
-from services.signup.outbox import entry  # noqa: E402
+from services.signup.imports import states as import_states  # noqa: E402
+from services.signup.outbox import states as outbox_states  # noqa: E402
 from services.signup.settings import Settings as SignupSettings  # noqa: E402
-from shared.settings import ServiceSettings  # noqa: E402
+from shared.process.settings import ServiceSettings  # noqa: E402
 from tests.integration.mail_delivery import test_every_step_gone_wrong as gone_wrong  # noqa: E402
 from tests.support.scripted_smtp import Act, Deed, Slowly  # noqa: E402
 
@@ -53,14 +53,18 @@ when a service itself is gone.
 def states() -> str:
     """docs/states.md."""
     users = (
-        (source, target, event) for source, events in standing.TRANSITIONS.items() for event, target in events.items()
+        (source, target, event)
+        for source, events in user_states.TRANSITIONS.items()
+        for event, target in events.items()
     )
     imports = (
         (source, target, event)
         for source, events in import_states.TRANSITIONS.items()
         for event, target in events.items()
     )
-    outbox = ((source, target, "") for source, targets in entry.TRANSITIONS.items() for target in sorted(targets))
+    outbox = (
+        (source, target, "") for source, targets in outbox_states.TRANSITIONS.items() for target in sorted(targets)
+    )
     mails = (
         (source, target, event)
         for source, events in MAIL_TRANSITIONS.items()
@@ -73,21 +77,21 @@ def states() -> str:
 Written by `make docs` from the transition tables in the code; the databases hold the same rules as CHECK constraints
 that tie each state to its columns.
 
-## A user (`services/signup/accounts/standing.py`)
+## A user (`services/signup/accounts/states.py`)
 {_diagram(users, "pending")}
-## An import (`services/signup/accounts/import_users/states.py`)
+## An import (`services/signup/imports/states.py`)
 `done` when every line has its outcome; while mails of it are left, it can still be paused and canceled. A failed one
 is received anew under its idempotency key.
 {_diagram(imports, "receiving")}
-## An outbox row (`services/signup/outbox/entry.py`)
+## An outbox row (`services/signup/outbox/states.py`)
 `delivered` and `canceled` rows stand in `outbox_settled`: the settling statement moves them there.
 {_diagram(outbox, "pending")}
-## A mail (`services/mail/delivery/mail.py`)
+## A mail (`services/mail/delivery/states.py`)
 At accept, the mail to a suppressed address is `suppressed` from the start, and one whose row was deleted is written
 back as what it was, unless it was still on its way. `restore` is for a book that was restored to an earlier time: its
 client knows that the mail was sent.
 {_diagram(mails, "queued")}
-## An attempt (`services/mail/delivery/mail.py`)
+## An attempt (`services/mail/delivery/states.py`)
 It ends as `accepted`, `refused`, `try_later`, `unknown` or `gateway_fault`; all but the last count against the mail.
 {_diagram(attempts, "claimed")}"""
 

@@ -16,15 +16,7 @@ from .settings import LocalError, Settings
 from .supervisor import Program, Supervisor, SupervisorGoneError
 from .valkey import Store, prepare_store
 from .watch import Watch
-from .wiring import (
-    Wiring,
-    command_environment,
-    http_url,
-    inherited_environment,
-    role_passwords,
-    wire,
-    without_our_own,
-)
+from .wiring import Wiring, command_environment, http_url, inherited_environment, role_passwords, wire, without_our_own
 
 POLL_SECONDS = 0.05  # while starting and stopping; asking takes away from what is starting
 WATCH_SECONDS = 0.25  # a killed process is back, and in run.env, within a second

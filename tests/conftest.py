@@ -8,7 +8,7 @@ import redis.asyncio
 import structlog
 
 from local import postgres, valkey
-from shared.database import DatabaseOptions, open_database
+from shared.db.pool import DatabaseOptions, open_database
 
 from .support.databases import Clone, Server, prepare
 

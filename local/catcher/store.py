@@ -56,7 +56,7 @@ Work = Callable[[sqlite3.Connection], Any]
 
 
 @dataclass(frozen=True)
-class Kept:
+class PartitionRetention:
     """A mail as it came. `created` is when."""
 
     id: str
@@ -161,7 +161,7 @@ class Store:
     def count(self, where: str, parameters: Sequence[object]) -> int:
         return int(self._fetch(f"SELECT count(*) FROM mails WHERE {where}", parameters)[0][0])
 
-    def open(self, mail_id: str, *, read: bool = False) -> Kept | None:
+    def open(self, mail_id: str, *, read: bool = False) -> PartitionRetention | None:
         """The mail; marks it as read if asked. `latest` is the newest one."""
         where = NEWEST if mail_id == "latest" else "id = ?"
         rows = self._fetch(OPEN.format(where=where), () if mail_id == "latest" else (mail_id,))
@@ -172,7 +172,7 @@ class Store:
             self._submit(
                 lambda connection: connection.execute("UPDATE mails SET read = 1 WHERE id = ?", (found,))
             ).result()
-        return Kept(found, raw, Envelope(sender, tuple(json.loads(recipients))), created)
+        return PartitionRetention(found, raw, Envelope(sender, tuple(json.loads(recipients))), created)
 
     def delete(self, mail_ids: Iterable[str] | None) -> None:
         """These, or all for None. Unknown ones do not matter."""

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from . import message
-from .store import Kept, Store
+from .store import PartitionRetention, Store
 
 DEFAULT_LIMIT = 50  # Mailpit's
 LARGEST_LIMIT = 1_000_000
@@ -107,7 +107,7 @@ class Pages:
         await run_in_threadpool(self._store.delete, mail_ids or None)
         return PlainTextResponse("ok")
 
-    async def _open(self, request: Request, *, read: bool = False) -> Kept:
+    async def _open(self, request: Request, *, read: bool = False) -> PartitionRetention:
         found = await run_in_threadpool(self._store.open, request.path_params["mail_id"], read=read)
         if found is None:
             raise HTTPException(404, "no such message")

@@ -6,9 +6,10 @@ import sys
 
 from pydantic import ValidationError
 
-from shared import keys_cli, log
-from shared.longevity import keep_for_good
-from shared.settings import what_is_wrong
+from shared.observability import logs
+from shared.process import keys_cli
+from shared.process.gc_freeze import freeze_startup_objects
+from shared.process.settings import what_is_wrong
 
 from . import settings as settings_module
 from .settings import Settings
@@ -48,9 +49,9 @@ def _serve(settings: Settings) -> None:
 
     from .app import create_app  # noqa: PLC0415
 
-    log.configure("mail-api", settings.log_level, personal_data=settings.log_personal_data)
+    logs.configure("mail-api", settings.log_level, personal_data=settings.log_personal_data)
     app = create_app(settings)
-    keep_for_good()
+    freeze_startup_objects()
     uvicorn.run(
         app,
         host=settings.mail_host,
@@ -73,8 +74,8 @@ def _work(settings: Settings) -> None:
 
     from .worker import run  # noqa: PLC0415
 
-    log.configure("mail-worker", settings.log_level, personal_data=settings.log_personal_data)
-    keep_for_good()
+    logs.configure("mail-worker", settings.log_level, personal_data=settings.log_personal_data)
+    freeze_startup_objects()
     uvloop.run(run(settings))
 
 

@@ -6,31 +6,30 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import Counter
 
-from shared import handlers, openapi
-from shared.alert_metrics import AlertMetrics
-from shared.alerts import watching
-from shared.auth import Authenticator
-from shared.body_limit import BodyLimit
-from shared.checks_router import checks_router
-from shared.database import DatabaseOptions, open_database
-from shared.edge import Edge
-from shared.metrics import HttpMetrics
-from shared.operations import VERSION, operations_router
-from shared.request_spans import NO_TELEMETRY, RequestSpans
-from shared.stage_metrics import StageMetrics
-from shared.tracing import tracing_of
-from shared.wakeup import Pinger
+from shared.audit.alert_loop import running_alert_loop
+from shared.audit.alert_reports import AlertMetrics
+from shared.db.pool import DatabaseOptions, open_database
+from shared.http import error_handlers, openapi
+from shared.http.audit_routes import checks_router
+from shared.http.authentication import Authenticator
+from shared.http.body_limit import BodyLimit
+from shared.http.middleware import RequestMiddleware
+from shared.http.operations_routes import VERSION, operations_router
+from shared.http.tracing_middleware import NO_TELEMETRY, RequestSpans
+from shared.observability.http_metrics import HttpMetrics
+from shared.observability.stage_metrics import StageMetrics
+from shared.observability.tracing import tracing_of
+from shared.worker.wakeups import Pinger
 
-from .bounces.take_in import OUTCOMES
-from .http import book, bounces, changes, erasures, gateways, health, mails, operations, suppressions, templates
-from .ledger.alerts import make_watch, register_of
-from .ledger.metrics import BOOK
-from .resources import Resources, intake_of
+from .audit.alerts import alert_catalog, make_alert_loop
+from .audit.stage_metrics import BOOK
+from .bounces.ingest import OUTCOMES
+from .http import bounces, changes, erasures, gateways, health, ledger, mails, operations, suppressions, templates
+from .http.app_state import Resources
+from .intake.from_settings import make_intake
+from .names import QUEUE_CHANNEL
 from .settings import Settings
 from .tables import history
-
-# The worker listens here.
-QUEUE_CHANNEL = "mail_queue"
 
 _MEBIBYTE = 1 << 20
 _LIMITS = {"/v1/mails/batch": 16 * _MEBIBYTE}
@@ -39,15 +38,15 @@ _LIMITS = {"/v1/mails/batch": 16 * _MEBIBYTE}
 def create_app(settings: Settings) -> FastAPI:
     """The API for these settings. It connects when first asked, so it starts while its database is down."""
     metrics = HttpMetrics()
-    register = register_of(settings)
+    register = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
     stage_metrics = StageMetrics(metrics.registry, BOOK)
-    tracing = tracing_of(settings, "mail-api")
-    bounces_taken_in = Counter(
+    tracing = tracing_of(settings.traces_endpoint, "mail-api")
+    bounces_ingested = Counter(
         "mail_bounces", "Messages from the bounce mailbox, by what they came to", ["outcome"], registry=metrics.registry
     )
     for outcome in OUTCOMES:
-        bounces_taken_in.labels(outcome)  # a rate needs the zero before the first one
+        bounces_ingested.labels(outcome)  # a rate needs the zero before the first one
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         pinger = Pinger(database.pool, QUEUE_CHANNEL, enabled=settings.wakeup == "listen")
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)
-        intake = intake_of(settings, database, tracing)
+        intake = make_intake(settings, database, tracing)
         app.state.resources = Resources(
             database=database,
             intake=intake,
@@ -71,11 +70,11 @@ def create_app(settings: Settings) -> FastAPI:
             bounce_domain=settings.mail_bounce_domain,
             content_days=settings.mail_content_days,
             kept=settings.kept,
-            bounces=bounces_taken_in,
+            bounces=bounces_ingested,
         )
         # Here too: a worker cannot tell that it is gone.
-        watch = make_watch(settings, intake, runs_checks=False, metrics=alert_metrics)
-        async with watching(watch, settings.alert_seconds):
+        watch = make_alert_loop(settings, intake, runs_checks=False, metrics=alert_metrics)
+        async with running_alert_loop(watch, settings.alert_seconds):
             yield
         await pinger.close()
         await database.close()
@@ -94,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (
         mails.router,
         operations.router,
-        book.router,
+        ledger.router,
         changes.router,
         templates.router,
         suppressions.router,
@@ -114,10 +113,10 @@ def create_app(settings: Settings) -> FastAPI:
         )
     )
     app.state.registry = metrics.registry
-    handlers.install(app)
+    error_handlers.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimit, limit_of=lambda path: _LIMITS.get(path, _MEBIBYTE))
-    app.add_middleware(Edge, observe=metrics.observe)
+    app.add_middleware(RequestMiddleware, observe=metrics.observe)
     if tracing.on:
         app.add_middleware(RequestSpans, tracing=tracing)
     return app

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shared.problem import Problem, at
+from shared.contract.problems import Problem, at
 
 
 class UnknownTemplate(Problem):

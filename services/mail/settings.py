@@ -5,9 +5,9 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.addresses import parse_address
-from shared.partitions import Kept
-from shared.settings import ServiceSettings, refuse_if_short
+from shared.contract.addresses import parse_address
+from shared.process.settings import ServiceSettings, refuse_if_short
+from shared.worker.partitions import PartitionRetention
 
 from .delivery.gateways.settings import parse_gateways
 
@@ -93,9 +93,9 @@ class Settings(ServiceSettings):
         return self
 
     @property
-    def kept(self) -> tuple[Kept, ...]:
+    def kept(self) -> tuple[PartitionRetention, ...]:
         """The tables in month partitions, and how much of them is kept."""
-        return (Kept("history", self.history_months),)
+        return (PartitionRetention("history", self.history_months),)
 
     @property
     def process_database_url(self) -> str:

@@ -3,11 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from shared.history import history_table
-from shared.incidents import alert_tables
-from shared.keys import api_keys_table
-from shared.partitions import upkeep_table
-from shared.sanity import check_tables
+from shared.db.tables import shared_tables
 
 metadata = sa.MetaData()
 
@@ -175,14 +171,6 @@ gateway_rates = sa.Table(
     sa.Column("next_at", _TIME, nullable=False),
 )
 
-heartbeats = sa.Table(
-    "heartbeats",
-    metadata,
-    sa.Column("process", sa.Text, primary_key=True),
-    sa.Column("at", _TIME, nullable=False, server_default=sa.func.now()),
-    sa.Column("detail", pg.JSONB, nullable=False, server_default="{}"),
-)
-
 feed_base = sa.Table(
     "feed_base",
     metadata,
@@ -190,11 +178,9 @@ feed_base = sa.Table(
     sa.Column("base", sa.BigInteger, nullable=False),
 )
 
-history = history_table(metadata)
+(history, api_keys, heartbeats, check_results, check_runs, alerts, alert_notices, partition_upkeep) = shared_tables(
+    metadata
+)
 # Where a line stands in the feed of changes; see the migration.
 history.append_column(sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("feed_position()")))
 sa.Index("history_position", history.c.position, history.c.id)
-api_keys = api_keys_table(metadata)
-check_results, check_runs = check_tables(metadata)
-partition_upkeep = upkeep_table(metadata)
-alerts, alert_notices = alert_tables(metadata)

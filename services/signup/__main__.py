@@ -6,11 +6,13 @@ import sys
 
 from pydantic import ValidationError
 
-from shared import keys_cli, log
-from shared.longevity import keep_for_good
-from shared.settings import what_is_wrong
+from shared.observability import logs
+from shared.process import keys_cli
+from shared.process.gc_freeze import freeze_startup_objects
+from shared.process.settings import what_is_wrong
 
-from . import audit_cli, import_cli, settings
+from . import settings
+from .cli import import_file, operators
 from .errors import ConfigurationError
 
 SCOPES = (
@@ -33,9 +35,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="answer HTTP")
     commands.add_parser("worker", help="work off the outbox")
-    import_cli.add_parser(commands)
+    import_file.add_parser(commands)
     keys_cli.add_parser(commands, SCOPES)
-    audit_cli.add_parsers(commands)
+    operators.add_parsers(commands)
     arguments = parser.parse_args()
     try:
         return _run(arguments, settings.load())
@@ -52,9 +54,9 @@ def _run(arguments: argparse.Namespace, loaded: settings.Settings) -> int:
         url = loaded.signup_database_url or loaded.signup_runtime_database_url
         return asyncio.run(keys_cli.run(arguments, url))
     if arguments.command == "import":
-        return import_cli.run(arguments, loaded)
-    if arguments.command in audit_cli.COMMANDS:
-        return audit_cli.run(arguments, loaded)
+        return import_file.run(arguments, loaded)
+    if arguments.command in operators.COMMANDS:
+        return operators.run(arguments, loaded)
     if arguments.command == "worker":
         _work(loaded)
     else:
@@ -68,8 +70,8 @@ def _work(loaded: settings.Settings) -> None:
 
     from .worker import run  # noqa: PLC0415
 
-    log.configure("signup-worker", loaded.log_level, personal_data=loaded.log_personal_data)
-    keep_for_good()
+    logs.configure("signup-worker", loaded.log_level, personal_data=loaded.log_personal_data)
+    freeze_startup_objects()
     uvloop.run(run(loaded))
 
 
@@ -78,9 +80,9 @@ def _serve(loaded: settings.Settings) -> None:
 
     from .app import create_app  # noqa: PLC0415
 
-    log.configure("signup-api", loaded.log_level, personal_data=loaded.log_personal_data)
+    logs.configure("signup-api", loaded.log_level, personal_data=loaded.log_personal_data)
     app = create_app(loaded)
-    keep_for_good()
+    freeze_startup_objects()
     uvicorn.run(
         app,
         host=loaded.signup_host,

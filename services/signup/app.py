@@ -6,33 +6,34 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
-from shared import handlers, openapi
-from shared.alert_metrics import AlertMetrics
-from shared.alerts import watching
-from shared.auth import Authenticator
-from shared.body_limit import BodyLimit
-from shared.checks_router import checks_router
-from shared.database import open_database
-from shared.edge import Edge
-from shared.metrics import HttpMetrics
-from shared.operations import VERSION
-from shared.request_spans import NO_TELEMETRY, RequestSpans
-from shared.stage_metrics import StageMetrics
-from shared.tracing import tracing_of
-from shared.wakeup import Pinger
+from shared.audit.alert_loop import running_alert_loop
+from shared.audit.alert_reports import AlertMetrics
+from shared.db.pool import open_database
+from shared.http import error_handlers, openapi
+from shared.http.audit_routes import checks_router
+from shared.http.authentication import Authenticator
+from shared.http.body_limit import BodyLimit
+from shared.http.middleware import RequestMiddleware
+from shared.http.operations_routes import VERSION
+from shared.http.tracing_middleware import NO_TELEMETRY, RequestSpans
+from shared.observability.http_metrics import HttpMetrics
+from shared.observability.stage_metrics import StageMetrics
+from shared.observability.tracing import tracing_of
+from shared.worker.wakeups import Pinger
 
-from .accounts.desk import Desk
-from .accounts.terms import Terms
-from .accounts.token import TokenRing
-from .http import audit, imports, operations, reconciliation, signups, stats, subscribers, users, verifications
-from .http.limits import ClientAddress, RateLimit
+from .accounts.effect_policy import EffectPolicy
+from .accounts.signup_batcher import SignupBatcher
+from .accounts.verification_token import TokenRing
+from .audit.alerts import alert_catalog, make_alert_loop
+from .audit.mail_service_view import MailServiceView
+from .audit.stage_metrics import BOOK
+from .http import audit, imports, operations, reconciliation, signups, statistics, users, verifications, webhooks
+from .http.app_state import State
+from .http.rate_limit import ClientAddress, RateLimit
 from .http.schemas import MAX_BODY_BYTES
-from .http.state import State
-from .ledger.alerts import make_watch, register_of
-from .ledger.mail_side import MailSide
-from .ledger.metrics import BOOK
+from .names import OUTBOX_CHANNEL
 from .settings import Settings
-from .worker import OUTBOX_CHANNEL, database_options
+from .worker import database_options
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -45,11 +46,11 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = HttpMetrics()
     client_address = ClientAddress.from_setting(settings.signup_trusted_proxies)
     limit = RateLimit.from_setting(settings.signup_limit_per_ip, str(settings.redis_url), client_address)
-    terms = Terms.of(settings, ring)
-    register = register_of(settings)
+    policy = EffectPolicy.of(settings, ring)
+    register = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
     stage_metrics = StageMetrics(metrics.registry, BOOK)
-    tracing = tracing_of(settings, "signup-api")
+    tracing = tracing_of(settings.traces_endpoint, "signup-api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,16 +59,16 @@ def create_app(settings: Settings) -> FastAPI:
         redis = Redis.from_url(str(settings.redis_url), socket_connect_timeout=1, socket_timeout=1)
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)
-        desk = Desk(database.pool, terms)
-        mail_side = app.state.mail_side = MailSide.connect(settings)
+        batcher = SignupBatcher(database.pool, policy)
+        mail_service_view = app.state.mail_service_view = MailServiceView.connect(settings)
         # Here too: a worker cannot tell that it is gone.
-        watch = make_watch(settings, database.pool, mail_side, runs_checks=False, metrics=alert_metrics)
+        watch = make_alert_loop(settings, database.pool, mail_service_view, runs_checks=False, metrics=alert_metrics)
         app.state.signup = State(
             database,
             pinger,
             ring,
-            terms,
-            desk,
+            policy,
+            batcher,
             redis,
             client_address,
             limit,
@@ -75,11 +76,11 @@ def create_app(settings: Settings) -> FastAPI:
             reconcile_lag_seconds=settings.reconcile_lag_seconds,
             kept=settings.kept,
         )
-        async with watching(watch, settings.alert_seconds):
+        async with running_alert_loop(watch, settings.alert_seconds):
             yield
-        await desk.close()
+        await batcher.close()
         await pinger.close()
-        await mail_side.close()
+        await mail_service_view.close()
         await redis.aclose()
         if limit:
             await limit.close()
@@ -98,21 +99,21 @@ def create_app(settings: Settings) -> FastAPI:
         verifications.router,
         users.router,
         imports.router,
-        stats.router,
+        statistics.router,
         reconciliation.router,
-        subscribers.router,
+        webhooks.router,
         audit.router,
         checks_router(register),
         operations.router(metrics.registry, stage_metrics.refresh),
     ):
         app.router.routes.extend(router.routes)
     app.state.registry = metrics.registry
-    handlers.install(app)
+    error_handlers.install(app)
     openapi.install(app)
     app.add_middleware(
         BodyLimit, limit_of=lambda path: settings.import_max_bytes if path == imports.PATH else MAX_BODY_BYTES
     )
-    app.add_middleware(Edge, observe=metrics.observe)  # the last one added is the outermost
+    app.add_middleware(RequestMiddleware, observe=metrics.observe)  # the last one added is the outermost
     if tracing.on:
         app.add_middleware(RequestSpans, tracing=tracing)
     return app

@@ -13,7 +13,7 @@ Problem
 
 from collections.abc import Sequence
 
-from shared.problem import Problem
+from shared.contract.problems import Problem
 
 
 class TokenUnknown(Problem):

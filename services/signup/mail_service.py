@@ -12,15 +12,14 @@ import httpx
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from shared.correlation import Correlation
-from shared.ids import UUID, uuid7
+from shared.contract.correlation import Correlation
+from shared.contract.ids import UUID, uuid7
 
 from . import mail_client
-from .outbox.entry import PeerFaultError
+from .names import MAIL_CLIENT
+from .outbox.retry_policy import PeerFaultError
 from .settings import Settings
 
-# Signup's name at the mail service: its key sees the mails of this client, and no others matter here.
-CLIENT = "signup"
 _OK, _GONE, _UNPROCESSABLE = 200, 410, 422
 
 
@@ -139,7 +138,7 @@ class MailService:
     async def list_accepted(self, after: datetime, before: datetime, cursor: str | None, limit: int) -> MailPage:
         """A page of all mails of ours that were accepted in a window, newest first."""
         params = {
-            "client": CLIENT,
+            "client": MAIL_CLIENT,
             "accepted_after": after.isoformat(),
             "accepted_before": before.isoformat(),
             "limit": str(limit),

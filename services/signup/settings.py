@@ -4,8 +4,8 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.partitions import Kept
-from shared.settings import ServiceSettings, months_kept, refuse_if_short
+from shared.process.settings import ServiceSettings, months_kept, refuse_if_short
+from shared.worker.partitions import PartitionRetention
 
 _DAY_SECONDS = 86_400
 
@@ -103,9 +103,12 @@ class Settings(ServiceSettings):
         return self
 
     @property
-    def kept(self) -> tuple[Kept, ...]:
+    def kept(self) -> tuple[PartitionRetention, ...]:
         """The tables in month partitions, and how much of each is kept."""
-        return (Kept("history", self.history_months), Kept("outbox_settled", self.signup_settled_months))
+        return (
+            PartitionRetention("history", self.history_months),
+            PartitionRetention("outbox_settled", self.signup_settled_months),
+        )
 
     @property
     def process_database_url(self) -> str:

@@ -3,11 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from shared.history import history_table
-from shared.incidents import alert_tables
-from shared.keys import api_keys_table
-from shared.partitions import upkeep_table
-from shared.sanity import check_tables
+from shared.db.tables import shared_tables
 
 metadata = sa.MetaData()
 
@@ -161,8 +157,8 @@ outbox_settled = sa.Table(
 )
 
 # What became of each mail, as the mail service's feed told; and where its follower stands.
-mail_fates = sa.Table(
-    "mail_fates",
+mail_outcomes = sa.Table(
+    "mail_outcomes",
     metadata,
     sa.Column("request_id", sa.Text, primary_key=True),
     sa.Column("mail_id", sa.Uuid, nullable=False),
@@ -192,7 +188,7 @@ reconciliation_runs = sa.Table(
     sa.Column("verdict", sa.Text, nullable=False, server_default="incomplete"),
     sa.Column("window_from", _TIME, nullable=False),
     sa.Column("window_to", _TIME, nullable=False),
-    sa.Column("heal", sa.Boolean, nullable=False),
+    sa.Column("repair", sa.Boolean, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("correlation_id", sa.Text),
     sa.Column("phase", sa.Text, nullable=False, server_default="waiting"),
@@ -205,7 +201,7 @@ reconciliation_runs = sa.Table(
     sa.Column("stuck", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("unserved_users", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("known", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("healed", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("repaired", pg.JSONB, nullable=False, server_default="{}"),
     sa.Column("examples", pg.JSONB, nullable=False, server_default="{}"),
     sa.Column("due_at", _TIME, server_default=sa.func.now()),
     sa.Column("lease", sa.Uuid),
@@ -228,9 +224,9 @@ reconciliation_findings = sa.Table(
     sa.Column("user_id", sa.Uuid),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("mark", sa.Text, nullable=False),
-    sa.Column("healable", sa.Boolean, nullable=False),
+    sa.Column("repairable", sa.Boolean, nullable=False),
     sa.Column("found_at", _TIME, nullable=False, server_default=sa.func.now()),
-    sa.Column("healed_at", _TIME),
+    sa.Column("repaired_at", _TIME),
     sa.UniqueConstraint("kind", "request_id"),
     sa.Index("reconciliation_findings_run", "run_id", "kind", "id"),
 )
@@ -260,16 +256,6 @@ webhook_subscribers = sa.Table(
     sa.Index("webhook_subscribers_client", "client", "id"),
 )
 
-heartbeats = sa.Table(
-    "heartbeats",
-    metadata,
-    sa.Column("process", sa.Text, primary_key=True),
-    sa.Column("at", _TIME, nullable=False, server_default=sa.func.now()),
-    sa.Column("detail", pg.JSONB, nullable=False, server_default="{}"),
+(history, api_keys, heartbeats, check_results, check_runs, alerts, alert_notices, partition_upkeep) = shared_tables(
+    metadata
 )
-
-history = history_table(metadata)
-api_keys = api_keys_table(metadata)
-check_results, check_runs = check_tables(metadata)
-partition_upkeep = upkeep_table(metadata)
-alerts, alert_notices = alert_tables(metadata)

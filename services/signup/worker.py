@@ -1,58 +1,54 @@
-"""The worker process: relays for each effect, the heartbeat, upkeep, and arq beside them.
+"""The worker process: what runs in it, how often, and what wakes it is the table in `build`.
 
 The loops live in this process, not in arq jobs: they go on while Valkey is away (DESIGN decision 1). Every loop polls;
-pings, arq's cron and the listener only make it sooner.
+the listener and arq's cron only make it sooner.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
-from arq.cron import cron
+from shared.db.pool import Database, DatabaseOptions, open_database
+from shared.observability.logs import get_logger
+from shared.observability.tracing import tracing_of
+from shared.worker.arq_host import run_arq
+from shared.worker.circuit_breaker import Breaker
+from shared.worker.heartbeats import Heartbeat
+from shared.worker.loops import run_until_signalled
+from shared.worker.partitions import Partitions
+from shared.worker.schedule import CronWakeup, Scheduled, WakeupFanout, run_schedule
+from shared.worker.wakeups import Listener, Pinger
 
-from shared.arq_host import run_arq
-from shared.breaker import Breaker
-from shared.database import Database, DatabaseOptions, open_database
-from shared.log import get_logger
-from shared.loops import Loop, keep_running, run_until_signalled
-from shared.partitions import Partitions
-from shared.tracing import tracing_of
-from shared.wakeup import Listener, Pinger
-
-from .accounts.cleaning import Cleaning
-from .accounts.import_users.sweep import Sweep
-from .accounts.import_users.work import Importer
-from .accounts.terms import Terms
-from .accounts.token import TokenRing
+from .accounts.effect_policy import EffectPolicy
+from .accounts.pending_cleanup import PendingCleanup
+from .accounts.verification_token import TokenRing
+from .audit.alerts import make_alert_loop
+from .audit.mail_service_view import MailServiceView
 from .errors import ConfigurationError
-from .ledger.alerts import make_watch
-from .ledger.loops import bookkeepers
-from .ledger.mail_side import MailSide
-from .ledger.upkeep import Heartbeat
+from .imports.cleanup import ImportCleanup
+from .imports.import_loop import ImportLoop
 from .mail_service import MailService
-from .outbox.effects import EFFECTS, Means
+from .names import ARQ_QUEUE, OUTBOX_CHANNEL, WORKER
+from .outbox.effect_registry import EFFECTS, Means
 from .outbox.relay import Relay
+from .reconciliation.feed_follower import FeedFollower
+from .reconciliation.reconciler import Reconciler, Schedule
+from .reconciliation.repair import Repairer
+from .reconciliation.scan import LedgerScan
 from .settings import Settings
 
 _log = get_logger(__name__)
 
-OUTBOX_CHANNEL = "signup_outbox"
-_QUEUE = "counterfoil:signup"
 _HEARTBEAT_SECONDS = 5.0
 _UPKEEP_SECONDS = 3600.0
-
-
-class Bell(asyncio.Event):
-    """One event that rings several: each loop clears its own."""
-
-    def __init__(self, events: Sequence[asyncio.Event]) -> None:
-        super().__init__()
-        self._events = events
-
-    def set(self) -> None:
-        for event in self._events:
-            event.set()
+# How far signup's ledger may lie behind the mail service's: what went out in this time, it could ask for again.
+_FOLLOW_SECONDS = 0.5
+_RECONCILE_SECONDS = 1.0
+_SCHEDULE_SECONDS = 60.0
+# Longer than one call of the mail service may take.
+_DRAIN_SECONDS = 30.0
 
 
 async def run(settings: Settings) -> None:
@@ -66,42 +62,15 @@ async def run(settings: Settings) -> None:
         raise ConfigurationError("MAIL_API_KEY is empty: it must hold a key that the mail service knows signup by")
     if settings.signup_lease_seconds <= settings.mail_timeout_seconds:
         raise ConfigurationError("SIGNUP_LEASE_SECONDS must be longer than MAIL_TIMEOUT_SECONDS, or leases run out")
-    options = database_options(settings, "signup-worker")
-    database = await open_database(options)
-    tracing = tracing_of(settings, "signup-worker")
-    means = Means(settings, ring, database.pool, tracing)
-    effects = [(kind, kind.connect(means)) for kind in EFFECTS.values()]
-    relays = [
-        Relay(
-            database.pool,
-            effect,
-            breaker=breaker,
-            batch=settings.signup_relay_batch,
-            lease_seconds=max(settings.signup_lease_seconds, kind.least_lease_seconds(settings)),
-            tracing=tracing,
-        )
-        for kind, effect in effects
-        for breaker in [Breaker(kind.name)]
-        for _ in range(kind.relays)
-    ]
-    terms = Terms.of(settings, ring)
-    cleaning = Cleaning(database.pool, terms, days=settings.signup_pending_days)
-    pinger = Pinger(database.pool, OUTBOX_CHANNEL, enabled=settings.wakeup == "listen")
-    imports = (Importer(database.pool, terms, owed=pinger.ping), Sweep(database.pool, terms))
-    mail_service = MailService.connect(settings)
-    mail_side = MailSide.connect(settings)
-    watch = make_watch(settings, database.pool, mail_side, runs_checks=True)
-    books = [*bookkeepers(settings, database.pool, mail_service, terms), (watch, settings.alert_seconds)]
-    try:
-        await _work(settings, options, database, relays, cleaning, imports, books)
-    finally:
-        await mail_service.close()
-        await mail_side.close()
-        for _, effect in effects:
-            await effect.close()
-        await pinger.close()
-        await database.close()
-        await tracing.close()
+    options = database_options(settings, WORKER)
+    async with AsyncExitStack() as closing:
+        tracing = tracing_of(settings.traces_endpoint, WORKER)
+        closing.push_async_callback(tracing.close)
+        database = await open_database(options)
+        closing.push_async_callback(database.close)
+        relays = _relays(settings, Means(settings, ring, database.pool, tracing), closing)
+        await _work(settings, options, database, relays, EffectPolicy.of(settings, ring), closing)
+        _log.info("worker_stopped")
 
 
 def database_options(settings: Settings, application_name: str) -> DatabaseOptions:
@@ -113,92 +82,85 @@ def database_options(settings: Settings, application_name: str) -> DatabaseOptio
     )
 
 
+def _relays(settings: Settings, means: Means, closing: AsyncExitStack) -> list[Relay]:
+    relays = []
+    for kind in EFFECTS.values():
+        effect, breaker = kind.connect(means), Breaker(kind.name)
+        closing.push_async_callback(effect.close)
+        relays += [
+            Relay(
+                means.pool,
+                effect,
+                breaker=breaker,
+                batch=settings.signup_relay_batch,
+                lease_seconds=max(settings.signup_lease_seconds, kind.least_lease_seconds(settings)),
+                tracing=means.tracing,
+            )
+            for _ in range(kind.relays)
+        ]
+    return relays
+
+
 async def _work(
     settings: Settings,
     options: DatabaseOptions,
     database: Database,
     relays: Sequence[Relay],
-    cleaning: Cleaning,
-    imports: Sequence[Loop],
-    books: Sequence[tuple[Loop, float]],
+    policy: EffectPolicy,
+    closing: AsyncExitStack,
 ) -> None:
-    outbox_wakes = [asyncio.Event() for _ in relays]
-    import_wakes = [asyncio.Event() for _ in imports]
-    book_wakes = [asyncio.Event() for _ in books]
-    bell, beat, upkeep_wakes = Bell(outbox_wakes), asyncio.Event(), (asyncio.Event(), asyncio.Event())
-    upkeep = Bell([*upkeep_wakes, *book_wakes])
-    listener = Listener(options, OUTBOX_CHANNEL, bell) if settings.wakeup == "listen" else None
+    pool = database.pool
+    outbox_ping, upkeep_due, alerts_due = WakeupFanout(), WakeupFanout(), WakeupFanout()
+    listener = Listener(options, OUTBOX_CHANNEL, outbox_ping) if settings.wakeup == "listen" else None
+    pinger = Pinger(pool, OUTBOX_CHANNEL, enabled=listener is not None)
+    mail_service, mail_service_view = MailService.connect(settings), MailServiceView.connect(settings)
+    for collaborator in (pinger, mail_service, mail_service_view):
+        closing.push_async_callback(collaborator.close)
+    lag_seconds, poll_seconds = settings.reconcile_lag_seconds, settings.signup_poll_seconds
+    follower = FeedFollower(pool, mail_service, Breaker("mail_feed"), lag_seconds=lag_seconds)
+    walk = LedgerScan(pool, mail_service, stuck_seconds=settings.reconcile_stuck_seconds)
+    repairer = Repairer(pool, mail_service, policy)
+    reconciler = Reconciler(pool, follower, walk, repairer, lease_seconds=settings.signup_lease_seconds)
+    watch = make_alert_loop(settings, pool, mail_service_view, runs_checks=True)
 
-    def detail() -> dict[str, Any]:
-        return {
-            "listening": listener.listening if listener else None,
-            "effects": {
-                relay.breaker.name: {
-                    "breaker": relay.breaker.state,
-                    "last_fault": relay.breaker.last_fault,
-                    "rows": dict(sum((one.counts for one in relays if one.breaker is relay.breaker), Counter())),
-                }
-                for relay in relays
-            },
-        }
-
-    heartbeat, partitions = Heartbeat(database.pool, detail), Partitions(database.pool, settings.kept)
+    table = [
+        *(Scheduled(relay, poll_seconds, outbox_ping) for relay in relays),
+        Scheduled(ImportLoop(pool, policy, owed=pinger.ping), poll_seconds),
+        Scheduled(ImportCleanup(pool, policy), poll_seconds),
+        Scheduled(follower, _FOLLOW_SECONDS),
+        Scheduled(reconciler, _RECONCILE_SECONDS),
+        Scheduled(Schedule(pool, lag_seconds=lag_seconds), _SCHEDULE_SECONDS, upkeep_due),
+        Scheduled(PendingCleanup(pool, policy, days=settings.signup_pending_days), _UPKEEP_SECONDS, upkeep_due),
+        Scheduled(Partitions(pool, settings.kept), _UPKEEP_SECONDS, upkeep_due),
+        Scheduled(watch, settings.alert_seconds, alerts_due),
+        Scheduled(Heartbeat(pool, WORKER, lambda: _detail(relays, listener)), _HEARTBEAT_SECONDS, until_drained=True),
+    ]
+    cron = [
+        CronWakeup("wake_relays", outbox_ping, second=set(range(60))),
+        CronWakeup("wake_upkeep", upkeep_due, minute=0),
+        # Sanity checks are due every 5 minutes; which process runs them, the database decides.
+        CronWakeup("wake_alerts", alerts_due, minute=set(range(0, 60, 5))),
+    ]
 
     async def start(stop: asyncio.Event) -> None:
-        def looping(loop: Loop, wake: asyncio.Event, poll_seconds: float) -> asyncio.Task[None]:
-            return asyncio.create_task(keep_running(loop, wake=wake, stop=stop, poll_seconds=poll_seconds))
-
-        listening = asyncio.create_task(listener.run()) if listener else None
-        arq = asyncio.create_task(_run_arq(settings, bell, upkeep, book_wakes[-1], stop))
+        arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, cron=cron, stop=stop)
         _log.info("worker_started", effects=list(EFFECTS))
-        await asyncio.gather(
-            looping(heartbeat, beat, _HEARTBEAT_SECONDS),
-            looping(partitions, upkeep_wakes[0], _UPKEEP_SECONDS),
-            looping(cleaning, upkeep_wakes[1], _UPKEEP_SECONDS),
-            *(
-                looping(relay, wake, settings.signup_poll_seconds)
-                for relay, wake in zip(relays, outbox_wakes, strict=True)
-            ),
-            *(
-                looping(loop, wake, settings.signup_poll_seconds)
-                for loop, wake in zip(imports, import_wakes, strict=True)
-            ),
-            *(looping(loop, wake, seconds) for (loop, seconds), wake in zip(books, book_wakes, strict=True)),
-            arq,
-        )
-        if listening:
-            listening.cancel()
-        _log.info("worker_stopped")
+        listening = [listener.run()] if listener else []
+        await run_schedule(table, stop, beside=[arq, *listening], drain_seconds=_DRAIN_SECONDS)
 
-    await run_until_signalled(start, wakes=(bell, beat, upkeep, *import_wakes))
+    await run_until_signalled(start)
 
 
-async def _run_arq(
-    settings: Settings, bell: asyncio.Event, upkeep: asyncio.Event, watch: asyncio.Event, stop: asyncio.Event
-) -> None:
-    async def wake_relays(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
-        del ctx
-        bell.set()
-
-    async def wake_upkeep(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
-        del ctx
-        upkeep.set()
-
-    async def wake_watch(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
-        del ctx
-        watch.set()
-
-    await run_arq(
-        redis_url=str(settings.redis_url),
-        queue_name=_QUEUE,
-        functions=[],
-        # Not `unique`: what they set lives in this process, so each process needs its own run.
-        cron_jobs=[
-            cron(wake_relays, second=set(range(60)), unique=False, keep_result=0),
-            cron(wake_upkeep, minute=0, second=0, unique=False, keep_result=0),
-            # Sanity checks are due every 5 minutes; which process runs them, the database decides.
-            cron(wake_watch, minute=set(range(0, 60, 5)), second=0, unique=False, keep_result=0),
-        ],
-        context={},
-        stop=stop,
-    )
+def _detail(relays: Sequence[Relay], listener: Listener | None) -> dict[str, Any]:
+    """What a heartbeat says: the API shows it on /health and /metrics."""
+    return {
+        "listening": listener.listening if listener else None,
+        "effects": {
+            relay.breaker.name: {
+                "breaker": relay.breaker.state,
+                "last_fault": relay.breaker.last_fault,
+                "rows": dict(sum((one.counts for one in relays if one.breaker is relay.breaker), Counter())),
+            }
+            for relay in relays
+        },
+    }

@@ -3,49 +3,59 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.support.databases import ROOT
 
 
-def _imports(folder: Path) -> set[str]:
+def _imports(module: str) -> set[str]:
+    """The modules that a module imports, as dotted names; a name taken from a module counts as that module too."""
+    file = ROOT / (module.replace(".", "/") + ".py")
+    file = file if file.exists() else ROOT / module.replace(".", "/") / "__init__.py"
+    if not file.exists():
+        return set()
+    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
     names: set[str] = set()
-    for file in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names.add(node.module)
-                names |= {f"{node.module}.{alias.name}" for alias in node.names}
-            elif isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
     return names
+
+
+def _modules(folder: str) -> set[str]:
+    files = (ROOT / folder).rglob("*.py")
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files}
 
 
 def _used_by(service: str) -> set[str]:
     """Modules of shared/ that a service imports, by itself or through another one of shared/."""
-    used = {name for name in _imports(ROOT / "services" / service) if name.startswith("shared.")}
-    while True:
-        more = set(used)
-        for name in used:
-            file = ROOT / (name.replace(".", "/") + ".py")
-            if file.exists():
-                tree = ast.parse(file.read_text())
-                for node in ast.walk(tree):
-                    if isinstance(node, ast.ImportFrom) and node.level == 1:
-                        if node.module:
-                            more.add(f"shared.{node.module}")
-                        else:
-                            more |= {f"shared.{alias.name}" for alias in node.names}
-        if more == used:
-            return used
-        used = more
+    used: set[str] = set()
+    waiting = {name for module in _modules(f"services/{service}") for name in _imports(module)}
+    while waiting:
+        name = waiting.pop()
+        if name.startswith("shared") and name not in used:
+            used.add(name)
+            waiting |= _imports(name)
+    return used
 
 
 def test_every_module_of_shared_is_used_by_both_services() -> None:
-    modules = {f"shared.{file.stem}" for file in (ROOT / "shared").glob("*.py") if file.stem != "__init__"}
-    assert modules - _used_by("signup") == set()
-    assert modules - _used_by("mail") == set()
+    modules = _modules("shared")
+    wings = {module for module in modules if module.count(".") < 2}
+    assert modules - wings - _used_by("signup") == set()
+    assert modules - wings - _used_by("mail") == set()
+
+
+def test_every_wing_of_shared_says_what_lives_there() -> None:
+    wings = [folder for folder in (ROOT / "shared").iterdir() if folder.is_dir() and folder.name != "__pycache__"]
+    for wing in wings:
+        said = ast.get_docstring(ast.parse((wing / "__init__.py").read_text())) or ""
+        assert "must not" in said, f"{wing.name}/__init__.py must say what lives there and what must not"
 
 
 @pytest.mark.parametrize("service", ["signup", "mail"])

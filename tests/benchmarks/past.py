@@ -1,7 +1,7 @@
 """A past: people who signed up and were mailed this month, written straight into both books, which agree about it."""
 
-from services.mail.ledger.feed import cursor_of
-from shared.ids import UUID
+from services.mail.ledger.change_feed import cursor_of
+from shared.contract.ids import UUID
 
 from .product import Product
 
@@ -36,8 +36,8 @@ _SIGNUP = f"""
                                                          'ttl_seconds', 259200)),
            'delivered', jsonb_build_object('mail_id', id, 'state', 'queued', 'fingerprint', repeat('f', 64)), 1, at, at
     FROM made
-), fates AS (
-    INSERT INTO mail_fates (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
+), outcomes AS (
+    INSERT INTO mail_outcomes (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
     SELECT id::text, id, 'sent', '<' || id || '@bench.example>', repeat('f', 64), at, at FROM made
 )
 INSERT INTO history (at, kind, subject, related, actor)

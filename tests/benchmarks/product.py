@@ -15,9 +15,9 @@ import orjson
 from pydantic import JsonValue
 
 from local.ports import pick_free
-from services.mail.intake.render import Rendered, Templates
-from services.signup.accounts.token import TokenRing
-from shared.database import DatabaseOptions, open_database
+from services.mail.intake.template_engine import Rendered, Templates
+from services.signup.accounts.verification_token import TokenRing
+from shared.db.pool import DatabaseOptions, open_database
 from tests.support.databases import ROOT
 from tests.support.mails import insert_mails
 from tests.support.stack import PROCESSES, Stack

@@ -28,7 +28,7 @@ LEAST_TARGET = 44
 
 
 async def link_for(books: Books, email: str) -> str:
-    """Sign up, and read the link in the mail that comes."""
+    """Symptom up, and read the link in the mail that comes."""
     assert (await books.sign_up(email)).status_code == 202
     (caught,) = await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail")
     text: str = (await books.catcher.get(f"/api/v1/message/{caught['ID']}")).json()["Text"]
@@ -159,7 +159,7 @@ async def test_with_the_database_gone_it_says_so_and_trying_again_verifies_once_
     page.press_button()
     shows(page, UNAVAILABLE, 503, buttons=(AGAIN,))
     (screenshots / "unavailable.png").write_bytes(page.screenshot())
-    await books.stack.heal()
+    await books.stack.bring_back()
     page.press_button()
     shows(page, VERIFIED, 200)
     assert await status(books, email) == "verified"
@@ -169,7 +169,7 @@ async def test_whoever_presses_too_often_is_asked_to_wait(books: Books, browser:
     stack = books.stack
     stack.terminate("signup-api")
     stack.start("signup-api", SIGNUP_LIMIT_PER_IP="1/minute")
-    await stack.heal()
+    await stack.bring_back()
     try:
         page = browser.page()
         page.open(f"{stack.signup_url}/verify/no-such-token")
@@ -181,7 +181,7 @@ async def test_whoever_presses_too_often_is_asked_to_wait(books: Books, browser:
         (screenshots / "busy.png").write_bytes(page.screenshot())
     finally:
         stack.terminate("signup-api")  # the next one starts it without a limit
-        await stack.heal()
+        await stack.bring_back()
 
 
 async def test_on_a_phone_it_fits_and_the_button_can_be_hit(books: Books, browser: Chromium, screenshots: Path) -> None:

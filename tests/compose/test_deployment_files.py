@@ -15,7 +15,7 @@ import yaml
 
 from services.mail.__main__ import SCOPES as MAIL_SCOPES
 from services.signup.__main__ import SCOPES as SIGNUP_SCOPES
-from shared import keys
+from shared.db import api_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -52,8 +52,8 @@ def test_make_env_fills_in_every_secret_differently_for_its_owner_only(tmp_path:
 
 def test_the_services_take_the_keys_that_make_env_makes(tmp_path: Path) -> None:
     made = make_env(tmp_path / "env")
-    assert keys.parse(made["MAIL_API_KEY"]) is not None
-    assert keys.parse(made["OPERATOR_KEY"]) is not None
+    assert api_keys.parse(made["MAIL_API_KEY"]) is not None
+    assert api_keys.parse(made["OPERATOR_KEY"]) is not None
 
 
 def test_make_env_changes_nothing_that_is_set(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_make_env_changes_nothing_that_is_set(tmp_path: Path) -> None:
     made = make_env(path)
     assert made["VALKEY_PASSWORD"] == "kept"
     assert made["MAIL_PORT"] == "9002"
-    assert keys.parse(made["OPERATOR_KEY"]) is not None
+    assert api_keys.parse(made["OPERATOR_KEY"]) is not None
     assert "POSTGRES_PASSWORD" in made
     before = path.read_text(encoding="utf-8")
     assert before.startswith("# mine\n")

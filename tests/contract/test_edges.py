@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from shared import keys
+from shared.db import api_keys
 from tests.support.stack import Books
 
 SERVICES = ("signup", "mail")
@@ -50,9 +50,9 @@ def _http(books: Books, service: str) -> httpx.AsyncClient:
 
 
 async def _key_without_scopes(books: Books, service: str) -> str:
-    key = keys.mint()
+    key = api_keys.mint()
     connection = await asyncpg.connect(books.stack.owner_url(service))
-    await keys.store(connection, key, client="nobody", scopes=["nothing"], days=None, actor="test")
+    await api_keys.store(connection, key, client="nobody", scopes=["nothing"], days=None, actor="test")
     await connection.close()
     return key.text
 
@@ -60,7 +60,7 @@ async def _key_without_scopes(books: Books, service: str) -> str:
 @pytest.mark.parametrize("service", SERVICES)
 async def test_who_is_calling_is_asked_before_anything_they_say_is_judged(books: Books, service: str) -> None:
     url = books.stack.signup_url if service == "signup" else books.stack.mail_url
-    stranger = keys.mint().text
+    stranger = api_keys.mint().text
     powerless = await _key_without_scopes(books, service)
     asked = 0
     async with httpx.AsyncClient(base_url=url) as http:

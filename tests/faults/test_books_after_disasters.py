@@ -81,7 +81,7 @@ async def _live(drill: Drill, backups: Backups) -> Past:
     moment = await drill.now()
 
     assert (await books.signup.post(f"/v1/imports/{held}/pause")).status_code == 200
-    await stack.heal()
+    await stack.bring_back()
     acquired_mails = await drill.all_sent(acquired)
     await drill.sign_up(late := people("late", FEW))
     await drill.bring_in(imported := people("imported", FEW))
@@ -132,7 +132,7 @@ async def _start_signup_as_the_runbook_says(drill: Drill, past: Past) -> None:
     assert erased == {past.erased}
     for user_id in erased:
         assert (await books.signup.delete(f"/v1/users/{user_id}")).status_code == 204
-    await books.stack.heal()
+    await books.stack.bring_back()
     await drill.handed_over()
 
 
@@ -151,7 +151,7 @@ async def test_mails_deleted_planted_and_changed_and_the_signup_database_back_in
     books, stack = drill.books, drill.books.stack
     backups = Backups(stack, CLUSTERS["signup"])
     await backups.begin()
-    await stack.heal()
+    await stack.bring_back()
     since = await drill.now()
     past = await _live(drill, backups)
     asked_under = await drill.message_ids()
@@ -251,7 +251,7 @@ async def test_the_mail_database_back_in_time(drill: Drill) -> None:
     books, stack = drill.books, drill.books.stack
     backups = Backups(stack, CLUSTERS["mail"])
     await backups.begin()
-    await stack.heal()
+    await stack.bring_back()
     since = await drill.now()
     past = await _live_with_mail_backup(drill, backups)
     asked_under = await drill.message_ids()

@@ -22,7 +22,7 @@ async def test_whoever_is_erased_during_an_outage_is_forgotten_everywhere_after_
     assert (await books.signup.delete(f"/v1/users/{user['id']}")).status_code == 204
     assert (await books.signup.get(f"/v1/users/{user['id']}")).status_code == 410
     books.stack.kill("signup-worker")
-    await books.stack.heal()
+    await books.stack.bring_back()
     await eventually(
         lambda: books.fetchval("signup", OWED, user["id"]), lambda count: count == 0, what="the effects of erasing"
     )

@@ -80,7 +80,7 @@ async def test_in_the_middle_of_relaying_two_thousand_rows(
         lambda: books.fetchval("signup", UNSETTLED), lambda count: count < PEOPLE * 0.8, what="a relay under way"
     )
     await fault(books)
-    await books.stack.heal()
+    await books.stack.bring_back()
     await _everybody_has_exactly_one_mail(books, prefix)
 
 

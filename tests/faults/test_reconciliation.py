@@ -12,7 +12,7 @@ from tests.support.stack import Books, eventually
 PEOPLE, LOST, FOREIGN, CHANGED = 60, 25, 5, 3
 PREFIX = "reconciled"
 SENT = "SELECT count(*) FROM mails WHERE to_key LIKE $1 AND state = 'sent'"
-HEARD_OF = "SELECT count(*) FROM mail_fates WHERE sent_at IS NOT NULL AND request_id = ANY ($1)"
+HEARD_OF = "SELECT count(*) FROM mail_outcomes WHERE sent_at IS NOT NULL AND request_id = ANY ($1)"
 CHANGE = "UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example' WHERE id = ANY ($1)"
 
 
@@ -22,7 +22,7 @@ async def _reconcile(books: Books, since: str, *, kill: bool) -> dict[str, Any]:
     if kill:
         books.stack.kill("signup-worker")
         books.stack.kill("mail-api")
-        await books.stack.heal()
+        await books.stack.bring_back()
     ended: httpx.Response = await eventually(
         lambda: books.signup.get(answer.headers["Location"]),
         lambda told: told.json()["state"] != "running",

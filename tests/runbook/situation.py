@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from local import postgres, runenv
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.runbook.page import preamble
 from tests.support.bookkeeping import NOBODY_ASKED
 from tests.support.databases import PASSWORDS, ROOT
@@ -37,7 +37,7 @@ _ERASED_BY_HAND = """
 UPDATE users SET status = 'erased', email = NULL, email_key = NULL, name = NULL, erased_at = now() WHERE id = $1
 """
 _HEARD_OF = """
-INSERT INTO mail_fates (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
+INSERT INTO mail_outcomes (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
 VALUES ($1, uuidv7(), 'sent', '<x@x.example>', repeat('a', 64), now(), now())
 """
 # One act for each conversation: a refusal, a "later", and then so many lost connections.
@@ -249,7 +249,7 @@ def begin(stack: Stack, folder: Path) -> Situation:
     _check_out(stack, folder)
 
     async def go() -> Situation:
-        await stack.heal()
+        await stack.bring_back()
         async with look_at(stack) as books:
             situation = Situation(books, folder)
             await _arrange(situation)

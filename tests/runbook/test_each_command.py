@@ -11,10 +11,10 @@ import orjson
 import pytest
 import yaml
 
-from services.mail.ledger.alerts import SOURCES as MAIL_SOURCES
-from services.mail.ledger.sanity import CHECKS as MAIL_CHECKS
-from services.signup.ledger.alerts import SOURCES as SIGNUP_SOURCES
-from services.signup.ledger.sanity import CHECKS as SIGNUP_CHECKS
+from services.mail.audit.alerts import ALERT_RULES as MAIL_ALERT_RULES
+from services.mail.audit.sanity_checks import CHECKS as MAIL_CHECKS
+from services.signup.audit.alerts import ALERT_RULES as SIGNUP_ALERT_RULES
+from services.signup.audit.sanity_checks import CHECKS as SIGNUP_CHECKS
 from tests.runbook.page import blocks, commands, sections
 from tests.runbook.situation import Situation
 from tests.runbook.trials import TRIALS, Tried
@@ -91,7 +91,7 @@ async def test_what_the_commands_set_going_arrives_once_the_workers_are_back(sit
     row_id = await situation.dead_row()
     said = situation.run("python -m services.signup outbox redrive --state dead --effect mail --error-like 503")
     assert said.status == 0, said.errors
-    await books.stack.heal()
+    await books.stack.bring_back()
     owed = "SELECT count(*) FROM outbox WHERE effect = 'mail'"
     await eventually(lambda: books.fetchval("signup", owed), lambda count: count == 0, what="all mails handed on")
     queued = "SELECT count(*) FROM mails WHERE state IN ('queued', 'sending')"
@@ -101,7 +101,7 @@ async def test_what_the_commands_set_going_arrives_once_the_workers_are_back(sit
     assert len(await books.caught(mail["to"]["email"])) == 1
 
 
-@pytest.mark.parametrize("name", sorted({source.name for source in (*SIGNUP_SOURCES, *MAIL_SOURCES)}))
+@pytest.mark.parametrize("name", sorted({source.name for source in (*SIGNUP_ALERT_RULES, *MAIL_ALERT_RULES)}))
 def test_an_alert_says_what_it_means_for_people_where_to_look_what_to_do_and_when_it_is_over(name: str) -> None:
     labels = re.findall(r"^\*\*([\w, ]+):\*\*", sections()[name], re.MULTILINE)
     assert labels == ["People", "Look", "Do", "Over"]

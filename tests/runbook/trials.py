@@ -140,7 +140,7 @@ _NOT_HEARD_OF = (
     'comm -23 <(psql "$MAIL_DATABASE_URL" -Atc '
     "\"SELECT request_id FROM mails WHERE client = 'signup' AND sent_at > now() - interval '1 hour'\" | sort) "
     '<(psql "$SIGNUP_DATABASE_URL" -Atc '
-    "\"SELECT request_id FROM mail_fates WHERE sent_at > now() - interval '2 hours'\" | sort)"
+    "\"SELECT request_id FROM mail_outcomes WHERE sent_at > now() - interval '2 hours'\" | sort)"
 )
 
 TRIALS: dict[str, Trial] = {
@@ -295,7 +295,7 @@ TRIALS: dict[str, Trial] = {
     'while read -r id; do signup "/v1/users/$id" -X DELETE; done < erased': trial(
         _is_gone, first="echo USER_ID > erased", USER_ID=_user
     ),
-    f'pages signup "/audit/history?kind=user.erased&kind=user.cleaned&after={_SINCE}" | jq -r .subject > erased': trial(
+    f'pages signup "/audit/history?kind=user.erased&kind=user.pending_removed&after={_SINCE}" | jq -r .subject > erased': trial(
         lambda tried: tried.values["USER_ID"] in tried.file("erased"), USER_ID=Situation.erased_user
     ),
     """while read -r id; do mail /v1/erasures -d '{"metadata": {"user_id": "'"$id"'"}}'; done < erased""": trial(

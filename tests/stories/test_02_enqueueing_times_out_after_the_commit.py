@@ -17,7 +17,7 @@ async def test_signups_with_valkey_and_mail_down_are_all_mailed_once_they_return
         "SELECT count(*) FROM outbox JOIN users ON users.id = user_id WHERE effect = 'mail' AND email LIKE 'story2-%'",
     )
     assert owed == len(people)
-    await stack.heal()
+    await stack.bring_back()
     for email in people:
         (mail,) = await eventually(
             lambda email=email: books.mails(to=email),  # type: ignore[misc]

@@ -120,7 +120,7 @@ async def test_an_upload_that_the_api_dies_under_is_sent_again_and_counts_once(b
 
     with pytest.raises(httpx.TransportError):
         await books.signup.post("/v1/imports", content=dying(), headers=headers, params=params)
-    await books.stack.heal()
+    await books.stack.bring_back()
     answer = await books.signup.post("/v1/imports", content=body, headers=headers, params=params)
     assert answer.status_code == 202
     done = await eventually(

@@ -73,7 +73,7 @@ async def test_a_worker_killed_among_its_effects_repeats_none_of_them(
     await asyncio.gather(*(books.sign_up(email) for email in people))
     books.stack.kill("signup-worker")
     pet_project.answer_with = 200
-    await books.stack.heal()
+    await books.stack.bring_back()
     for email in people:
         await eventually(
             lambda email=email: books.caught(email),  # type: ignore[misc]
@@ -96,7 +96,7 @@ async def test_a_cache_that_is_away_holds_up_nobody_and_is_filled_when_it_return
     )
     assert await books.fetchval("signup", OWED, user["id"]) == ["cache"]
     assert await books.fetchval("signup", "SELECT sum(attempts) FROM outbox WHERE user_id = $1::uuid", user["id"]) == 0
-    await books.stack.heal()
+    await books.stack.bring_back()
     await eventually(
         lambda: books.fetchval("signup", OWED, user["id"]), lambda effects: effects is None, what="the cache"
     )

@@ -3,14 +3,16 @@
 import asyncpg
 import httpx
 
-from shared import keys
+from shared.db import api_keys
 from tests.support.stack import Books, eventually
 
 
 async def _another_client(books: Books) -> httpx.AsyncClient:
-    key = keys.mint()
+    key = api_keys.mint()
     connection = await asyncpg.connect(books.stack.owner_url("mail"))
-    await keys.store(connection, key, client="billing", scopes=["mails:send", "mails:read"], days=None, actor="test")
+    await api_keys.store(
+        connection, key, client="billing", scopes=["mails:send", "mails:read"], days=None, actor="test"
+    )
     await connection.close()
     return httpx.AsyncClient(base_url=books.stack.mail_url, headers={"Authorization": f"Bearer {key.text}"})
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import httpx
 from fastapi import FastAPI
 
-from shared import keys
-from shared.database import Database
+from shared.db import api_keys
+from shared.db.pool import Database
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Api:
 
     async def key(self, client: str, *scopes: str) -> dict[str, str]:
         """Headers with a fresh key for `client`."""
-        key = keys.mint()
+        key = api_keys.mint()
         async with self.database.pool.acquire() as connection:
-            await keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
+            await api_keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
         return {"Authorization": f"Bearer {key.text}"}
 
     async def as_client(self, client: str, scopes: Sequence[str]) -> httpx.AsyncClient:

@@ -8,22 +8,22 @@ import asyncpg
 import httpx
 import orjson
 
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
-from services.signup.ledger.follower import Follower
-from services.signup.ledger.heal import Healer
-from services.signup.ledger.reconcile import Reconciler
-from services.signup.ledger.reconcile_queries import REQUEST_RUN
-from services.signup.ledger.walk import Walk
+from services.signup.accounts.effect_policy import EffectPolicy
+from services.signup.accounts.verification_token import TokenRing
 from services.signup.mail_service import MailService
-from services.signup.outbox.mail import MailEffect
+from services.signup.outbox.effects.mail import MailEffect
 from services.signup.outbox.relay import Relay
-from shared.breaker import Breaker, BreakerPolicy
-from shared.database import Pool
-from shared.ids import UUID, uuid7
+from services.signup.reconciliation.feed_follower import FeedFollower
+from services.signup.reconciliation.queries import REQUEST_RUN
+from services.signup.reconciliation.reconciler import Reconciler
+from services.signup.reconciliation.repair import Repairer
+from services.signup.reconciliation.scan import LedgerScan
+from shared.contract.ids import UUID, uuid7
+from shared.db.pool import Pool
+from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 
 from .databases import Clone
-from .signups import SignupBook
+from .signups import SignupLedger
 
 # What delivery commits when a gateway says 250.
 SENT = """
@@ -58,7 +58,7 @@ class Laboratory:
     mail: Clone
     http: httpx.AsyncClient
     ring: TokenRing
-    terms: Terms
+    policy: EffectPolicy
     lag_seconds: float = 0.0
 
     @property
@@ -66,22 +66,22 @@ class Laboratory:
         return self.signup.database.pool
 
     @property
-    def book(self) -> SignupBook:
-        return SignupBook(self.pool, self.ring, self.terms)
+    def book(self) -> SignupLedger:
+        return SignupLedger(self.pool, self.ring, self.policy)
 
     @property
     def mail_service(self) -> MailService:
         return MailService(self.http, timeout_seconds=5)
 
-    def follower(self) -> Follower:
-        return Follower(self.pool, self.mail_service, Breaker("feed"), lag_seconds=self.lag_seconds)
+    def follower(self) -> FeedFollower:
+        return FeedFollower(self.pool, self.mail_service, Breaker("feed"), lag_seconds=self.lag_seconds)
 
     def reconciler(self, *, stuck_seconds: float = 3600, lease_seconds: float = 30) -> Reconciler:
         return Reconciler(
             self.pool,
             self.follower(),
-            Walk(self.pool, self.mail_service, stuck_seconds=stuck_seconds),
-            Healer(self.pool, self.mail_service, self.terms),
+            LedgerScan(self.pool, self.mail_service, stuck_seconds=stuck_seconds),
+            Repairer(self.pool, self.mail_service, self.policy),
             lease_seconds=lease_seconds,
         )
 
@@ -124,15 +124,15 @@ class Laboratory:
         """The ledger, by request ID."""
         return {row["request_id"]: dict(row) for row in await self.mail.database.pool.fetch("SELECT * FROM mails")}
 
-    async def asks_for_run(self, *, heal: bool = True) -> UUID:
-        row = await self.pool.fetchrow(REQUEST_RUN, None, None, self.lag_seconds, heal, "test", None)
+    async def asks_for_run(self, *, repair: bool = True) -> UUID:
+        row = await self.pool.fetchrow(REQUEST_RUN, None, None, self.lag_seconds, repair, "test", None)
         assert row is not None
         run: UUID = row["id"]
         return run
 
-    async def run(self, *, heal: bool = True, stuck_seconds: float = 3600) -> dict[str, Any]:
+    async def run(self, *, repair: bool = True, stuck_seconds: float = 3600) -> dict[str, Any]:
         """A whole reconciliation; what was found."""
-        run = await self.asks_for_run(heal=heal)
+        run = await self.asks_for_run(repair=repair)
         reconciler = self.reconciler(stuck_seconds=stuck_seconds)
         while await reconciler.run_once():
             pass
@@ -141,7 +141,7 @@ class Laboratory:
     async def result(self, run: UUID) -> dict[str, Any]:
         row = await self.pool.fetchrow("SELECT * FROM reconciliation_runs WHERE id = $1", run)
         assert row is not None
-        return {name: orjson.loads(value) if name in {"healed", "examples"} else value for name, value in row.items()}
+        return {name: orjson.loads(value) if name in {"repaired", "examples"} else value for name, value in row.items()}
 
     async def named(self, kind: str) -> set[str]:
         """The request IDs of everything that was ever found to be so."""

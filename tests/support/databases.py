@@ -12,7 +12,7 @@ from uuid import uuid4
 import asyncpg
 
 from local import postgres
-from shared.database import Database
+from shared.db.pool import Database
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORDS = {

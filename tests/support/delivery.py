@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.mail.delivery.deliver import Delivery
-from services.mail.delivery.gateways.connection import Timeouts
+from services.mail.delivery.delivery_loop import Delivery
 from services.mail.delivery.gateways.failover import Gateways, Route
 from services.mail.delivery.gateways.protocol import Gateway
 from services.mail.delivery.gateways.settings import GatewaySettings, Tls
-from services.mail.delivery.gateways.smtp import SmtpGateway
+from services.mail.delivery.gateways.smtp_connection import Timeouts
+from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
 from services.mail.delivery.leases import Leases
-from services.mail.delivery.mail import RetryPolicy
 from services.mail.delivery.recorder import Recorder
 from services.mail.delivery.rescue import Rescue
-from shared.database import Pool
+from services.mail.delivery.retry_policy import RetryPolicy
+from shared.db.pool import Pool
 
 # A gateway that says nothing is given this long in tests.
 IMPATIENT = Timeouts(command_seconds=0.15, reply_seconds=0.15)

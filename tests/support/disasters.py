@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 import orjson
 
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 
 from .bookkeeping import FORGET, NOBODY_ASKED
 from .databases import ROOT
@@ -23,7 +23,7 @@ _AT_ONCE = 16
 _PATIENCE_SECONDS = 120.0
 KINDS = ("missing", "lost_records", "unexpected", "different", "stuck", "unserved_users")
 _CHANGE = "UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example' WHERE request_id = ANY ($1)"
-_HEARD_OF = "SELECT count(*) FROM mail_fates WHERE sent_at IS NOT NULL AND request_id = ANY ($1)"
+_HEARD_OF = "SELECT count(*) FROM mail_outcomes WHERE sent_at IS NOT NULL AND request_id = ANY ($1)"
 _OWED = "SELECT count(*) FROM outbox WHERE effect = 'mail'"
 _SENT_SINCE = "SELECT count(*) FROM mails WHERE to_key = ANY ($1) AND state = 'sent'"
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import orjson
 
-from services.signup.accounts.import_users.sweep import Sweep
-from services.signup.accounts.import_users.work import Importer
+from services.signup.imports.cleanup import ImportCleanup
+from services.signup.imports.import_loop import ImportLoop
 
 NDJSON = "application/x-ndjson"
 
@@ -28,8 +28,8 @@ def ndjson(rows: Sequence[Mapping[str, Any]]) -> bytes:
 @dataclass(frozen=True)
 class Imports:
     http: httpx.AsyncClient
-    importer: Importer
-    sweep: Sweep
+    importer: ImportLoop
+    sweep: ImportCleanup
 
     async def post(
         self, body: bytes | Sequence[Mapping[str, Any]], *, key: str | None = None, media: str = NDJSON, **params: Any

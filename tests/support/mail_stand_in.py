@@ -28,10 +28,10 @@ def rejects(status: int) -> Fate:
 
 @dataclass
 class MailStandIn:
-    """`fate` decides on each mail; `answer_with` on the whole: a status, "hang_up", "lose_answer" or "hang"."""
+    """`known_state` decides on each mail; `answer_with` on the whole: a status, "hang_up", "lose_answer" or "hang"."""
 
     url: str = ""
-    fate: Fate = accepts
+    known_state: Fate = accepts
     answer_with: int | str = 200
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class MailStandIn:
         if self.answer_with == "hang":
             await reader.read()
             return False
-        results = [result for mail in request["mails"] if (result := self.fate(mail))]
+        results = [result for mail in request["mails"] if (result := self.known_state(mail))]
         self.accepted += [result["request_id"] for result in results if "mail" in result]
         if self.answer_with == "lose_answer":
             return False

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import orjson
 
-from shared.database import Database, Pool
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
+from shared.db.pool import Database, Pool
 
 _INSERT = """
 WITH m AS (

@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 import orjson
 
-from shared.database import Pool
-from shared.partitions import Kept, Partitions
+from shared.db.pool import Pool
+from shared.worker.partitions import PartitionRetention, Partitions
 
 from .databases import Clone
 
@@ -59,7 +59,7 @@ async def past_partitions(pool: Pool, table: str) -> list[str]:
     return [row["name"] for row in await pool.fetch(_PARTITIONS, table)]
 
 
-async def look_after(pool: Pool, *kept: Kept) -> int:
+async def look_after(pool: Pool, *kept: PartitionRetention) -> int:
     """The loop until it has nothing to do at once; how many passes that took."""
     loop, passes = Partitions(pool, kept), 1
     while await loop.run_once():

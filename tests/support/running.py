@@ -29,10 +29,10 @@ async def books(running_stack: Stack) -> AsyncIterator[Books]:
 @asynccontextmanager
 async def open_books(stack: Stack) -> AsyncIterator[Books]:
     """All of `stack` runs, before and after."""
-    await stack.heal()
+    await stack.bring_back()
     async with look_at(stack) as books:
         yield books
-    await stack.heal()
+    await stack.bring_back()
 
 
 @asynccontextmanager

@@ -5,22 +5,22 @@ from typing import Any
 
 import orjson
 
+from services.signup.accounts.effect_policy import EffectPolicy
 from services.signup.accounts.sign_up import Ask, Caller, Details, SignedUp, write
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
-from shared.addresses import parse_address
-from shared.correlation import Correlation
-from shared.database import Pool
-from shared.ids import UUID
+from services.signup.accounts.verification_token import TokenRing
+from shared.contract.addresses import parse_address
+from shared.contract.correlation import Correlation
+from shared.contract.ids import UUID
+from shared.db.pool import Pool
 
 ANYONE = Caller(None, "anonymous", "anonymous:test")
 
 
 @dataclass(frozen=True)
-class SignupBook:
+class SignupLedger:
     pool: Pool
     ring: TokenRing
-    terms: Terms
+    policy: EffectPolicy
 
     async def sign_up(self, *emails: str) -> list[SignedUp]:
         """People with a verification mail owed, without an API."""
@@ -28,7 +28,7 @@ class SignupBook:
             Ask(Details(parse_address(email), email.partition("@")[0]), ANYONE, Correlation(f"because-of-{email}"))
             for email in emails
         ]
-        done = await write(self.pool, asks, self.terms)
+        done = await write(self.pool, asks, self.policy)
         return [done[ask.email_key] for ask in asks]
 
     async def rows(self, table: str, **where: Any) -> list[dict[str, Any]]:

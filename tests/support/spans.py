@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from shared.otlp import OtlpTracing, provider_of
+from shared.observability.otlp import OtlpTracing, provider_of
 
 
 @dataclass

@@ -23,7 +23,7 @@ from local import postgres, valkey
 from local.ports import pick_free
 from local.process import RunningServer, dies_with_parent
 from local.settings import LocalError
-from shared import keys
+from shared.db import api_keys
 
 from .databases import PASSWORDS, ROOT, Server, prepare
 
@@ -93,7 +93,7 @@ class Stack:
             services = [service for service, its in self.clusters.items() if its == cluster]
             book = prepare(self._servers[cluster].url, self._servers[cluster].pid, services)
             self._books |= dict.fromkeys(services, book)
-        mail_key, operator_key = keys.mint(), keys.mint()
+        mail_key, operator_key = api_keys.mint(), api_keys.mint()
         asyncio.run(self._register(mail_key, operator_key))
         self.operator_key = operator_key.text
         self._environment = {
@@ -125,14 +125,14 @@ class Stack:
         for name in ("catcher", *PROCESSES):
             self.start(name)
 
-    async def _register(self, mail_key: keys.ApiKey, operator_key: keys.ApiKey) -> None:
+    async def _register(self, mail_key: api_keys.ApiKey, operator_key: api_keys.ApiKey) -> None:
         for service, key, client, scopes in (
             ("mail", mail_key, "signup", ("mails:send", "mails:read", "mails:operate")),
             ("mail", operator_key, "operator", MAIL_SCOPES),
             ("signup", operator_key, "operator", SIGNUP_SCOPES),
         ):
             connection = await asyncpg.connect(self.owner_url(service))
-            await keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
+            await api_keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
             await connection.close()
 
     @property
@@ -201,7 +201,7 @@ class Stack:
     def is_running(self, name: str) -> bool:
         return name in self.processes and self.processes[name].poll() is None
 
-    async def heal(self) -> None:
+    async def bring_back(self) -> None:
         """Start whatever does not run, and wait until both APIs are ready."""
         for name in self._servers:
             if self._servers[name].process.poll() is not None:

@@ -45,7 +45,7 @@ _SUBSCRIBERS = (
     "CREATE INDEX webhook_subscribers_client ON webhook_subscribers (client, id)",
 )
 
-# Cleaning walks the pending from the oldest on; new ones are added at the right edge.
+# PendingCleanup walks the pending from the oldest on; new ones are added at the right edge.
 _PENDING = "CREATE INDEX users_pending ON users (id) WHERE status = 'pending'"
 
 # The books behind the outbox are append-only for the runtime role. This is the one change that it may cause there:

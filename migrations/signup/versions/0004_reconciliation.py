@@ -10,11 +10,11 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_FATES = (
+_MAIL_OUTCOMES = (
     # What became of each mail, in signup's own words: read from the mail service's feed, kept for ever (P6).
     # `sent_at` and `fingerprint` are never taken back, whatever the other book says after it went back in time.
     """
-    CREATE TABLE mail_fates (
+    CREATE TABLE mail_outcomes (
         request_id text PRIMARY KEY,
         mail_id uuid NOT NULL,
         state text NOT NULL,
@@ -45,7 +45,7 @@ _RUNS = (
         verdict text NOT NULL DEFAULT 'incomplete' CHECK (verdict IN ('balanced', 'out_of_balance', 'incomplete')),
         window_from timestamptz NOT NULL,
         window_to timestamptz NOT NULL,
-        heal boolean NOT NULL,
+        repair boolean NOT NULL,
         actor text NOT NULL,
         correlation_id text,
         phase text NOT NULL DEFAULT 'waiting',
@@ -58,7 +58,7 @@ _RUNS = (
         stuck bigint NOT NULL DEFAULT 0,
         unserved_users bigint NOT NULL DEFAULT 0,
         known bigint NOT NULL DEFAULT 0,
-        healed jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(healed) = 'object'),
+        repaired jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(repaired) = 'object'),
         examples jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(examples) = 'object'),
         due_at timestamptz DEFAULT now(),
         lease uuid,
@@ -77,7 +77,7 @@ _RUNS = (
     """,
     "CREATE INDEX reconciliation_runs_running ON reconciliation_runs (id) WHERE state = 'running'",
     "CREATE INDEX reconciliation_runs_balanced ON reconciliation_runs (window_to) WHERE verdict = 'balanced'",
-    # Each thing that was ever found, once. `mark` is what was seen of it: a finding that cannot be healed is named
+    # Each thing that was ever found, once. `mark` is what was seen of it: a finding that cannot be repaired is named
     # again when its mark has changed, and is `known` when it has not (ADR 0007).
     """
     CREATE TABLE reconciliation_findings (
@@ -91,9 +91,9 @@ _RUNS = (
         user_id uuid,
         reason text NOT NULL,
         mark text NOT NULL,
-        healable boolean NOT NULL,
+        repairable boolean NOT NULL,
         found_at timestamptz NOT NULL DEFAULT now(),
-        healed_at timestamptz,
+        repaired_at timestamptz,
         UNIQUE (kind, request_id)
     ) WITH (fillfactor = 70)
     """,
@@ -105,8 +105,8 @@ _WALK = "CREATE INDEX outbox_settled_created ON outbox_settled (created_at, id) 
 
 # The runtime role may only add to `outbox_settled`. A mail that must be asked for again goes back whole, in one
 # statement, through this function alone; what is known to have been sent never does, whoever asks.
-_REASK = """
-CREATE FUNCTION reask_mails_not_known_sent(ids uuid[], give_up_seconds double precision)
+_REQUEUE = """
+CREATE FUNCTION requeue_mails_not_known_sent(ids uuid[], give_up_seconds double precision)
 RETURNS TABLE (id uuid, user_id uuid, mail_id text)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
     WITH gone AS (
@@ -115,7 +115,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
           AND s.payload #>> '{to,email}' IS NOT NULL
           AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = s.id)
           AND NOT EXISTS (
-              SELECT FROM mail_fates f WHERE f.request_id = s.id::text AND f.sent_at IS NOT NULL
+              SELECT FROM mail_outcomes f WHERE f.request_id = s.id::text AND f.sent_at IS NOT NULL
           )
         RETURNING s.*
     ), owed AS (
@@ -133,13 +133,13 @@ def upgrade() -> None:
     role = statements.runtime_role()
     statements.execute(
         [
-            *_FATES,
+            *_MAIL_OUTCOMES,
             *_RUNS,
             _WALK,
-            _REASK,
-            "REVOKE ALL ON FUNCTION reask_mails_not_known_sent(uuid[], double precision) FROM PUBLIC",
-            f"GRANT EXECUTE ON FUNCTION reask_mails_not_known_sent(uuid[], double precision) TO {role}",
-            f"GRANT SELECT, INSERT, UPDATE ON mail_fates TO {role}",
+            _REQUEUE,
+            "REVOKE ALL ON FUNCTION requeue_mails_not_known_sent(uuid[], double precision) FROM PUBLIC",
+            f"GRANT EXECUTE ON FUNCTION requeue_mails_not_known_sent(uuid[], double precision) TO {role}",
+            f"GRANT SELECT, INSERT, UPDATE ON mail_outcomes TO {role}",
             f"GRANT SELECT, UPDATE ON mail_feed TO {role}",
             f"GRANT SELECT, INSERT, UPDATE ON reconciliation_runs TO {role}",
             f"GRANT SELECT, INSERT, UPDATE ON reconciliation_findings TO {role}",
@@ -150,11 +150,11 @@ def upgrade() -> None:
 def downgrade() -> None:
     statements.execute(
         [
-            "DROP FUNCTION reask_mails_not_known_sent(uuid[], double precision)",
+            "DROP FUNCTION requeue_mails_not_known_sent(uuid[], double precision)",
             "DROP INDEX outbox_settled_created",
             "DROP TABLE reconciliation_findings",
             "DROP TABLE reconciliation_runs",
             "DROP TABLE mail_feed",
-            "DROP TABLE mail_fates",
+            "DROP TABLE mail_outcomes",
         ]
     )

@@ -1,4 +1,4 @@
-"""The SQL of bounces. `TAKE_IN_IF_NEW` is one transaction: the notice, what it changes, and the lines of history."""
+"""The SQL of bounces. `INGEST_IF_NEW` is one transaction: the notice, what it changes, and the lines of history."""
 
 # Who reads history finds the mail by what its client calls things, as everywhere.
 _RELATED = """
@@ -24,7 +24,7 @@ ORDER BY array_position($1::uuid[], m.id) LIMIT 1
 # An uncertain mail that somebody reports on has left, whatever the report says, and so it was sent (P5). So has one
 # that waits to be sent again after an attempt that ended `unknown`: it leaves the queue, unless a worker has it. The
 # queue comes before the ledger, as everywhere.
-TAKE_IN_IF_NEW = f"""
+INGEST_IF_NEW = f"""
 WITH spared AS MATERIALIZED (
     DELETE FROM queue q
     WHERE q.mail_id = (SELECT m.id {_MATCHING.format(joined="")}) AND q.lease IS NULL AND $5 <> 'other'

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import orjson
 
-from shared.database import Pool, Record
+from shared.db.pool import Pool, Record
 
 from . import queries
-from .mail import Standing
 from .message import Content
+from .retry_policy import MailSnapshot
 
 # Of each claim; what the bulk lane does not need goes to the live one.
 BULK_SHARE = 0.2
@@ -25,7 +25,7 @@ class ClaimedMail:
 
     mail_id: UUID
     lease: UUID
-    standing: Standing
+    snapshot: MailSnapshot
     content: Content
     # The database's clock, and this process' own at the same moment.
     claimed_at: datetime
@@ -59,7 +59,7 @@ async def claim_due(pool: Pool, wanted: int, lease_seconds: float) -> Claim:
 
 
 def _claimed(row: Record, here: float) -> ClaimedMail:
-    standing = Standing(row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"])
+    snapshot = MailSnapshot(row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"])
     content = Content(
         row["id"],
         row["message_id"],
@@ -75,4 +75,4 @@ def _claimed(row: Record, here: float) -> ClaimedMail:
         row["html"],
         orjson.loads(row["headers"]),
     )
-    return ClaimedMail(row["id"], row["lease"], standing, content, row["now"], here, row["traceparent"])
+    return ClaimedMail(row["id"], row["lease"], snapshot, content, row["now"], here, row["traceparent"])

@@ -8,7 +8,7 @@ import re
 from binascii import b2a_base64
 from functools import lru_cache
 
-from shared.addresses import parse_address
+from shared.contract.addresses import parse_address
 
 _LINE = 78  # RFC 5322 section 2.1.1: lines should be no longer, and must stay below 998
 _WORD_LINE = 76  # RFC 2047 section 2: a line that holds an encoded word

@@ -6,8 +6,8 @@ A lease is short (15 s) and the wait after the dot is long (10 min), so all of t
 import asyncio
 from uuid import UUID
 
-from shared.database import Pool
-from shared.log import get_logger
+from shared.db.pool import Pool
+from shared.observability.logs import get_logger
 
 from . import queries
 
@@ -15,7 +15,7 @@ _log = get_logger(__name__)
 
 
 class Leases:
-    """A loop (`shared.loops`): `run_once` renews what is held, in one statement.
+    """A loop (`shared.worker.loops`): `run_once` renews what is held, in one statement.
 
     After an outage of the database an expired lease is renewed all the same: nobody else can hold it under its token.
     """

@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from hashlib import sha256
 from uuid import UUID
 
-from shared.contract import header_names, is_of_urls
+from shared.contract.mail_headers import header_names, is_of_urls
 
 from .header_text import ascii_domain, mailbox, unstructured, urls
 

@@ -13,12 +13,12 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.backoff import full_jitter
-from shared.database import Pool
-from shared.log import get_logger
+from shared.db.pool import Pool
+from shared.observability.logs import get_logger
+from shared.worker.backoff import full_jitter
 
 from . import queries
-from .mail import Settlement
+from .retry_policy import Settlement
 
 _log = get_logger(__name__)
 

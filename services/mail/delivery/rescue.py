@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Callable
 from uuid import UUID
 
-from shared.database import Pool, Record
-from shared.log import get_logger
-from shared.tracing import OFF, Tracing
+from shared.db.pool import Pool, Record
+from shared.observability.logs import get_logger
+from shared.observability.spans import OFF, Tracing
 
 from . import queries
-from .mail import Phase, RetryPolicy, Standing, decide_next
 from .recorder import Ending, Recorder
-from .spans import tell_rescued
-from .verdict import Outcome, Verdict, own_fault
+from .retry_policy import MailSnapshot, RetryPolicy, decide_next
+from .smtp_outcomes import Outcome, Verdict, own_fault
+from .spans import record_rescue_span
+from .states import Phase
 
 _log = get_logger(__name__)
 
@@ -21,7 +22,7 @@ _BATCH = 500
 
 
 class Rescue:
-    """A loop (`shared.loops`): takes over leases that are overdue, and settles them by the phase on record.
+    """A loop (`shared.worker.loops`): takes over leases that are overdue, and settles them by the phase on record.
 
     A lease must be seen overdue twice, at least `grace_seconds` apart and with the database reachable all the while.
     After an outage of the database every lease is overdue although its worker lives; the pause lets workers renew
@@ -75,11 +76,13 @@ class Rescue:
                 _log.warning(
                     "mail_rescued", mail_id=str(row["mail_id"]), phase=row["phase"], state=ending.settlement.state
                 )
-                tell_rescued(self._tracing, row, ending)
+                record_rescue_span(self._tracing, row, ending)
 
     def _ending(self, row: Record) -> Ending:
-        standing = Standing(row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"])
-        settlement = decide_next(standing, verdict_on(row["phase"]), row["now"], self._policy, worker_lost=True)
+        snapshot = MailSnapshot(
+            row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"]
+        )
+        settlement = decide_next(snapshot, verdict_on(row["phase"]), row["now"], self._policy, worker_lost=True)
         return Ending(row["mail_id"], row["attempt"], row["lease"], row["gateway"], settlement)
 
 
@@ -91,7 +94,7 @@ def verdict_on(phase: str | None) -> Verdict:
 
 
 class Expiry:
-    """A loop (`shared.loops`): closes mails whose time ran out while nothing could be claimed."""
+    """A loop (`shared.worker.loops`): closes mails whose time ran out while nothing could be claimed."""
 
     name = "expiry"
 

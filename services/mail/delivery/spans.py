@@ -6,25 +6,25 @@ It hangs below the accept of its mail. Nothing that a gateway said is told. Who 
 import time
 from uuid import UUID
 
-from shared.database import Record
-from shared.tracing import Kind, Tracing, of_message
+from shared.db.pool import Record
+from shared.observability.spans import Kind, Tracing, message_attributes
 
 from .claim import ClaimedMail
-from .mail import Phase
 from .recorder import Ending
-from .verdict import Outcome, Verdict
+from .smtp_outcomes import Outcome, Verdict
+from .states import Phase
 
 
-def tell_attempt(
+def record_attempt_span(
     tracing: Tracing, mail: ClaimedMail, gateway: str | None, verdict: Verdict, *, may_have_left: bool
 ) -> None:
     """By the worker that made it."""
     phase = Phase.TRANSMITTING if may_have_left else Phase.CLAIMED
     seconds_ago = time.monotonic() - mail.claimed_monotonic
-    _tell(tracing, mail.traceparent, mail.mail_id, mail.standing.attempt, phase, gateway, verdict, seconds_ago)
+    _tell(tracing, mail.traceparent, mail.mail_id, mail.snapshot.attempt, phase, gateway, verdict, seconds_ago)
 
 
-def tell_rescued(tracing: Tracing, row: Record, ending: Ending) -> None:
+def record_rescue_span(tracing: Tracing, row: Record, ending: Ending) -> None:
     """By whoever took it over: its own worker is gone, and what it would have told with it."""
     phase = Phase(row["phase"] or Phase.CLAIMED)
     verdict, seconds_ago = ending.settlement.verdict, row["seconds"] or 0.0
@@ -41,7 +41,7 @@ def _tell(
     verdict: Verdict,
     seconds_ago: float,
 ) -> None:
-    attributes = of_message("deliver", "process", "mail.queue", mail_id)
+    attributes = message_attributes("deliver", "process", "mail.queue", mail_id)
     attributes |= {"counterfoil.attempt": n, "counterfoil.outcome": verdict.outcome.value}
     attributes |= {"counterfoil.phase": phase.value, "network.protocol.name": "smtp"}
     if gateway is not None:

@@ -9,17 +9,18 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi
-from shared.auth import Key, Principal
-from shared.ids import UUID
-from shared.paging import Cursor, Limit, after_id, clamp, page
-from shared.problem import InvalidRequest, UnsupportedMediaType, at
-from shared.web import Answer, StrictRoute
+from shared.contract.ids import UUID
+from shared.contract.problems import InvalidRequest, UnsupportedMediaType, at
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, after_id, clamp, page
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
-from ..bounces.book import list_bounces
-from ..bounces.take_in import take_in
+from ..bounces import listing
+from ..bounces.ingest import ingest
 from ..errors import StillSending
-from ..resources import Resources
+from .app_state import Resources
 
 router = APIRouter(prefix="/v1/bounces", route_class=StrictRoute, tags=["bounces"])
 
@@ -29,7 +30,7 @@ Outcome = Literal["bounced", "delayed", "delivered", "complaint", "ignored", "un
 _MEDIA_TYPES = ("message/rfc822", "application/octet-stream")
 
 
-class TakenIn(BaseModel):
+class Ingested(BaseModel):
     outcome: Outcome
     mail_id: UUID | None
 
@@ -53,7 +54,7 @@ class BouncePage(BaseModel):
 @router.post(
     "",
     status_code=202,
-    response_model=TakenIn,
+    response_model=Ingested,
     responses=openapi.keyed(UnsupportedMediaType, StillSending),
     openapi_extra={
         "requestBody": {
@@ -63,7 +64,7 @@ class BouncePage(BaseModel):
         }
     },
 )
-async def take_bounce_in(request: Request, principal: Annotated[Principal, Depends(Key("mails:operate"))]) -> Response:
+async def ingest_bounce(request: Request, principal: Annotated[Principal, Depends(Key("mails:operate"))]) -> Response:
     """Take in a message from the bounce mailbox: a delivery status notification (RFC 3464) or a complaint (RFC 5965).
 
     The same message again changes nothing. Any other message is `ignored`.
@@ -77,13 +78,13 @@ async def take_bounce_in(request: Request, principal: Annotated[Principal, Depen
     if not raw.strip():
         raise InvalidRequest("There is no message in the body.", errors=[at("", "Must be a message")])
     resources: Resources = request.app.state.resources
-    taken = await take_in(resources.database, principal, raw, resources.bounce_domain)
+    taken = await ingest(resources.database, principal, raw, resources.bounce_domain)
     resources.bounces.labels(taken.outcome).inc()
     return Answer({"outcome": taken.outcome, "mail_id": taken.mail_id}, 202)
 
 
 @router.get("", response_model=BouncePage, responses=openapi.keyed())
-async def list_taken_in(
+async def list_bounces(
     request: Request,
     principal: Annotated[Principal, Depends(Key("mails:read"))],
     mail_id: Annotated[Sequence[UUID], Query(max_length=100)] = (),
@@ -94,7 +95,7 @@ async def list_taken_in(
     """What came back, newest first. What no mail was found for is shown to keys with `mails:all`."""
     resources: Resources = request.app.state.resources
     limit = clamp(limit)
-    rows = await list_bounces(
+    rows = await listing.list_bounces(
         resources.database, principal, mail_ids=mail_id, outcomes=outcome, cursor=after_id(cursor), limit=limit
     )
     return Answer(page(rows, limit))

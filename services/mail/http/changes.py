@@ -8,15 +8,16 @@ from pydantic import BaseModel, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi
-from shared.auth import Key, Principal
-from shared.ids import UUID
-from shared.paging import Limit, clamp
-from shared.web import Answer, StrictRoute
+from shared.contract.ids import UUID
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Limit, clamp
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
 from ..errors import CursorLost
-from ..ledger import book, feed
-from ..resources import Resources
+from ..ledger import change_feed, listing
+from .app_state import Resources
 from .schemas import State
 
 router = APIRouter(route_class=StrictRoute, tags=["mails"])
@@ -52,4 +53,4 @@ async def list_changes(
 ) -> Response:
     """Every state change of the caller's mails, oldest first, with no gap; a cursor to go on from even when empty."""
     resources: Resources = request.app.state.resources
-    return Answer(await feed.changes(resources.database, book.client_scope(principal), after, clamp(limit)))
+    return Answer(await change_feed.changes(resources.database, listing.client_scope(principal), after, clamp(limit)))

@@ -7,13 +7,16 @@ from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt, St
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import Key, Principal
-from shared.contract import Email, Strict, storable_json
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.fields import Email, Strict
+from shared.contract.metadata import storable_json
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
-from ..interventions import erase
-from ..resources import Resources
+from ..operator_actions import erase
+from .app_state import Resources
 
 router = APIRouter(prefix="/v1/erasures", route_class=StrictRoute, tags=["operators"])
 
@@ -43,7 +46,7 @@ class Erased(BaseModel):
     erased: int = Field(description="Mails that held something personal until now")
 
 
-@router.post("", response_model=Erased, responses=openapi.keyed(problem.UnsupportedMediaType))
+@router.post("", response_model=Erased, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def erase_person(
     body: Erasure, request: Request, principal: Annotated[Principal, Depends(Key("mails:operate"))]
 ) -> Response:

@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi
-from shared.auth import Key, Principal
-from shared.web import Answer, StrictRoute
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
-from ..ledger import queries
-from ..resources import Resources
+from ..audit import queries
+from .app_state import Resources
 
 router = APIRouter(route_class=StrictRoute, tags=["operators"])
 

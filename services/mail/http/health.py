@@ -8,13 +8,13 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from starlette.requests import Request
 
-from shared.alert_health import finding_checks
-from shared.database import UNAVAILABLE, Record
-from shared.health import Check, Status, graded
-from shared.partitions import partition_checks
+from shared.audit.alert_reports import finding_checks
+from shared.db.pool import UNAVAILABLE, Record
+from shared.observability.health import Check, Status, graded
+from shared.worker.partitions import partition_checks
 
-from ..ledger import queries
-from ..resources import Resources
+from ..audit import queries
+from .app_state import Resources
 
 # A worker writes its heartbeat every 5 s.
 _HEARTBEAT_WARN_SECONDS = 15

@@ -8,15 +8,18 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import Key, Principal
-from shared.contract import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, MailRequest, RequestId
-from shared.handlers import as_problem_error
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.fields import RequestId
+from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, MailRequest
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.error_handlers import as_problem_error
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
 from ..errors import RequestIdMismatch, RequestIdRequired, RequestIdReused, UnknownTemplate, VariablesRejected
 from ..intake.accept import Accepted, accept
-from ..resources import Resources
+from .app_state import Resources
 from .schemas import Batch, BatchResults, Mail
 
 router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
@@ -32,7 +35,7 @@ _REPLAYED = {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}, "
     response_model=Mail,
     responses=openapi.keyed(
         RequestIdRequired, RequestIdMismatch, RequestIdReused, UnknownTemplate, VariablesRejected,
-        problem.UnsupportedMediaType,
+        problems.UnsupportedMediaType,
     )
     | {202: {"description": "The mail, new or as it stands now", "headers": _REPLAYED}},
 )  # fmt: skip
@@ -62,7 +65,7 @@ async def ask_for_mail(
 @router.post(
     "/batch",
     response_model=BatchResults,
-    responses=openapi.keyed(problem.UnsupportedMediaType),
+    responses=openapi.keyed(problems.UnsupportedMediaType),
 )
 async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
     """Ask for up to 500 mails. Each is judged alone; the results stand in the order given."""
@@ -81,13 +84,13 @@ async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Re
                     media_type="application/json")  # fmt: skip
 
 
-def _read(item: Any) -> MailRequest | problem.Problem:
+def _read(item: Any) -> MailRequest | problems.Problem:
     try:
         mail = MailRequest.model_validate(item)
     except ValidationError as error:
         errors = [as_problem_error({**entry, "loc": ("body", *entry["loc"])}, item) for entry in error.errors()]
         detail = "; ".join(f"{e.get('pointer') or 'mail'}: {e['detail']}" for e in errors[:3])
-        return problem.InvalidRequest(detail, errors=errors)
+        return problems.InvalidRequest(detail, errors=errors)
     return mail if mail.request_id is not None else RequestIdRequired()
 
 

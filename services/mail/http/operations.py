@@ -7,16 +7,19 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import Key, Principal
-from shared.contract import MAX_BATCH, Line, Strict
-from shared.ids import UUID
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.fields import Line, Strict
+from shared.contract.ids import UUID
+from shared.contract.mails import MAX_BATCH
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
 from ..errors import ContentGone, WrongState
-from ..interventions import intervene
-from ..interventions.restore import SentMail, restore
-from ..resources import Resources
+from ..operator_actions import state_changes
+from ..operator_actions.restore import SentMail, restore
+from .app_state import Resources
 from .schemas import Mail
 
 router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["operators"])
@@ -26,7 +29,9 @@ MailId = Annotated[UUID, Path()]
 
 
 class Resolve(Strict):
-    as_: intervene.Resolution = Field(alias="as", description="What is known now: it was sent; send it again; give up.")
+    as_: state_changes.Resolution = Field(
+        alias="as", description="What is known now: it was sent; send it again; give up."
+    )
     reason: Annotated[Line, Field(min_length=1, max_length=500)] = Field(description="How it is known, for history.")
 
 
@@ -44,7 +49,7 @@ def _resources(request: Request) -> Resources:
     return resources
 
 
-@router.post("/restore", response_model=Restored, responses=openapi.keyed(problem.UnsupportedMediaType))
+@router.post("/restore", response_model=Restored, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def restore_mails(body: Restore, request: Request, principal: MayOperate) -> Response:
     """Write down as sent, without sending, what the client's own book knows.
 
@@ -53,19 +58,19 @@ async def restore_mails(body: Restore, request: Request, principal: MayOperate) 
     return Answer(await restore(_resources(request).database, principal, body.mails))
 
 
-@router.post("/{mail_id:uuid}/cancel", response_model=Mail, responses=openapi.keyed(problem.NotFound, WrongState))
+@router.post("/{mail_id:uuid}/cancel", response_model=Mail, responses=openapi.keyed(problems.NotFound, WrongState))
 async def cancel_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
     """Take a mail that waits out of the queue."""
-    return Answer(await intervene.cancel(_resources(request).database, principal, mail_id))
+    return Answer(await state_changes.cancel(_resources(request).database, principal, mail_id))
 
 
 @router.post(
-    "/{mail_id:uuid}/retry", response_model=Mail, responses=openapi.keyed(problem.NotFound, WrongState, ContentGone)
+    "/{mail_id:uuid}/retry", response_model=Mail, responses=openapi.keyed(problems.NotFound, WrongState, ContentGone)
 )
 async def retry_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
     """Send a mail that was given up again, or a deferred one now."""
     resources = _resources(request)
-    mail = await intervene.retry(resources.database, principal, mail_id, resources.intake.lifetime_seconds)
+    mail = await state_changes.retry(resources.database, principal, mail_id, resources.intake.lifetime_seconds)
     resources.pinger.ping()
     return Answer(mail)
 
@@ -73,12 +78,12 @@ async def retry_mail(mail_id: MailId, request: Request, principal: MayOperate) -
 @router.post(
     "/{mail_id:uuid}/resolve",
     response_model=Mail,
-    responses=openapi.keyed(problem.NotFound, WrongState, ContentGone, problem.UnsupportedMediaType),
+    responses=openapi.keyed(problems.NotFound, WrongState, ContentGone, problems.UnsupportedMediaType),
 )
 async def resolve_mail(mail_id: MailId, body: Resolve, request: Request, principal: MayOperate) -> Response:
     """Say what became of an uncertain mail."""
     resources = _resources(request)
-    mail = await intervene.resolve(
+    mail = await state_changes.resolve(
         resources.database,
         principal,
         mail_id,

@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from shared.contract import MAX_BATCH, MAX_LOOKUP, RequestId, Strict
-from shared.ids import UUID
-from shared.openapi import ProblemDocument
-from shared.operations import HistoryEntry
+from shared.contract.fields import RequestId, Strict
+from shared.contract.ids import UUID
+from shared.contract.mails import MAX_BATCH, MAX_LOOKUP
+from shared.http.openapi import ProblemDocument
+from shared.http.operations_routes import HistoryEntry
 
 State = Literal[
     "queued", "sending", "deferred", "sent", "bounced", "uncertain", "failed", "canceled", "expired", "suppressed"

@@ -8,17 +8,19 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.addresses import Address, parse_address
-from shared.auth import Key, Principal
-from shared.contract import Line, Strict
-from shared.ids import UUID
-from shared.paging import Cursor, Limit, Words, clamp
-from shared.problem import InvalidRequest
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.addresses import Address, parse_address
+from shared.contract.fields import Line, Strict
+from shared.contract.ids import UUID
+from shared.contract.problems import InvalidRequest
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, Words, clamp
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
 from ..ledger import suppressions
-from ..resources import Resources
+from .app_state import Resources
 
 router = APIRouter(prefix="/v1/suppressions", route_class=StrictRoute, tags=["suppressions"])
 
@@ -67,7 +69,7 @@ async def list_suppressions(
 @router.put(
     "/{email}",
     response_model=Suppression,
-    responses=openapi.keyed(problem.UnsupportedMediaType) | {201: {"model": Suppression, "description": "New"}},
+    responses=openapi.keyed(problems.UnsupportedMediaType) | {201: {"model": Suppression, "description": "New"}},
 )
 async def suppress(email: Email, request: Request, principal: MayOperate, body: Suppress | None = None) -> Response:
     """Never mail this address again, for a reason. An address that is suppressed already keeps its first reason."""
@@ -77,9 +79,9 @@ async def suppress(email: Email, request: Request, principal: MayOperate, body: 
     return Answer(row, 201 if is_new else 200)
 
 
-@router.delete("/{email}", status_code=204, responses=openapi.keyed(problem.NotFound))
+@router.delete("/{email}", status_code=204, responses=openapi.keyed(problems.NotFound))
 async def allow_again(email: Email, request: Request, principal: MayOperate) -> Response:
     """Mail this address again. Mails that were suppressed stay so; ask for new ones."""
     if not await suppressions.allow_again(_resources(request).database, _address(email), principal.actor):
-        raise problem.NotFound("This address is not suppressed.")
+        raise problems.NotFound("This address is not suppressed.")
     return Response(status_code=204)

@@ -7,14 +7,17 @@ from pydantic import BaseModel, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import Key
-from shared.contract import Locale, Metadata, Strict
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.fields import Locale, Strict
+from shared.contract.metadata import Metadata
+from shared.http import openapi
+from shared.http.authentication import Key
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
 from ..errors import UnknownTemplate, VariablesRejected
-from ..intake.render import Templates
-from ..resources import Resources
+from ..intake.template_engine import Templates
+from .app_state import Resources
 
 router = APIRouter(
     prefix="/v1/templates", route_class=StrictRoute, tags=["templates"], dependencies=[Depends(Key("mails:read"))]
@@ -63,7 +66,7 @@ def _describe(request: Request, name: str) -> dict[str, Any]:
     try:
         return _templates(request).describe(name)
     except UnknownTemplate as unknown:
-        raise problem.NotFound(unknown.detail) from None
+        raise problems.NotFound(unknown.detail) from None
 
 
 @router.get("", response_model=TemplateList, responses=openapi.keyed())
@@ -73,7 +76,7 @@ async def list_templates(request: Request) -> Response:
     return Answer({"items": [templates.describe(name) for name in templates.names()], "next_cursor": None})
 
 
-@router.get("/{name}", response_model=TemplateDescription, responses=openapi.keyed(problem.NotFound))
+@router.get("/{name}", response_model=TemplateDescription, responses=openapi.keyed(problems.NotFound))
 async def get_template(name: Name, request: Request) -> Response:
     """One template."""
     return Answer(_describe(request, name))
@@ -82,7 +85,7 @@ async def get_template(name: Name, request: Request) -> Response:
 @router.post(
     "/{name}/preview",
     response_model=RenderedTemplate,
-    responses=openapi.keyed(problem.NotFound, VariablesRejected, problem.UnsupportedMediaType),
+    responses=openapi.keyed(problems.NotFound, VariablesRejected, problems.UnsupportedMediaType),
 )
 async def preview_template(name: Name, body: Preview, request: Request) -> Response:
     """What a mail with these variables would say. Nothing is stored or sent."""

@@ -12,20 +12,21 @@ from typing import Any, Literal
 import asyncpg
 import orjson
 
-from shared import correlation
-from shared.addresses import key_of
-from shared.auth import Principal
-from shared.contract import MailRequest, OnUncertain, Recipient
-from shared.database import Database, Record
-from shared.ids import uuid7
-from shared.problem import InvalidRequest, Problem, at
-from shared.tracing import OFF, Kind, Span, Tracing, of_message
+from shared.contract import correlation
+from shared.contract.addresses import key_of
+from shared.contract.fields import OnUncertain, Recipient
+from shared.contract.ids import uuid7
+from shared.contract.mails import MailRequest
+from shared.contract.problems import InvalidRequest, Problem, at
+from shared.db.pool import Database, Record
+from shared.http.authentication import Principal
+from shared.observability.spans import OFF, Kind, Span, Tracing, message_attributes
 
 from ..errors import RequestIdReused
-from ..ledger.resource import as_resource
+from ..ledger.mail_resource import as_resource
 from . import queries
 from .fingerprint import differing_fields, fingerprint
-from .render import Templates
+from .template_engine import Templates
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _begin_span(tracing: Tracing, row: dict[str, Any]) -> tuple[str, Span]:
         Kind.PRODUCER,
         parent=row["traceparent"],
         links=[call] if call != row["traceparent"] else [],
-        attributes=of_message("accept", "send", "mail.queue", row["id"]),
+        attributes=message_attributes("accept", "send", "mail.queue", row["id"]),
     )
     row["traceparent"] = span.traceparent
     return row["request_id"], span

@@ -1,6 +1,6 @@
 """SQL of accepting mails. Each statement is one transaction and one round trip."""
 
-from ..ledger.resource import COLUMNS
+from ..ledger.mail_resource import COLUMNS
 
 _GIVEN = """
 given AS (

@@ -1,9 +1,9 @@
 """SQL of reading the mail book. What depends on the caller's filters is put together in `book.py`."""
 
-from .resource import COLUMNS
+from .mail_resource import COLUMNS
 
 # What retention may take the content of: nothing will be sent of it, and its fate is known.
-_SETTLED = "m.state IN ('sent', 'bounced', 'failed', 'canceled', 'expired', 'suppressed')"
+SETTLED = "m.state IN ('sent', 'bounced', 'failed', 'canceled', 'expired', 'suppressed')"
 
 # $2 is the client, or NULL for a key that may see every client's mails.
 FIND_MAIL = f"""
@@ -41,32 +41,6 @@ FROM attempts WHERE mail_id = $1 AND ($2::integer IS NULL OR n < $2) ORDER BY n 
 HISTORY_OF_MAIL = """
 SELECT id, at, kind, subject, related, actor, correlation_id, detail::text AS detail
 FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
-"""
-
-# Everything that /health asks of this database, in one round trip. $1 for how many days content is kept.
-HEALTH = f"""
-SELECT
-    (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_seconds,
-    (SELECT detail::text FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_detail,
-    (SELECT coalesce(extract(epoch FROM greatest(now() - min(due_at), interval '0')), 0)
-     FROM queue WHERE lease IS NULL) AS oldest_due_seconds,
-    (SELECT count(*) FROM mails WHERE rare_state = 'uncertain') AS uncertain,
-    (SELECT coalesce(extract(epoch FROM now() - min(a.ended_at)), 0)
-     FROM mails m JOIN attempts a ON a.mail_id = m.id
-     WHERE m.rare_state = 'uncertain' AND a.outcome = 'unknown') AS uncertain_seconds,
-    (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs) AS retention_seconds,
-    EXISTS (
-        SELECT FROM (
-            -- A day later than its time, because workers wipe every few hours.
-            SELECT mail_id FROM contents WHERE mail_id < (SELECT uuidv7(make_interval(days => -1 - $1::int)))
-            ORDER BY mail_id LIMIT 1000
-        ) AS c JOIN mails m ON m.id = c.mail_id
-        WHERE m.accepted_at < now() - make_interval(days => 1 + $1::int) AND {_SETTLED}
-    ) AS content_overdue
-"""
-
-HEARTBEAT = """
-SELECT at, detail::text AS detail FROM heartbeats WHERE process = 'mail-worker'
 """
 
 # Oldest first, from where a reader stopped ($1, $2), and only below every transaction that is still writing: so no
@@ -114,27 +88,6 @@ INSERT INTO history (kind, subject, actor, detail) SELECT 'address.allowed', $3,
 RETURNING true
 """
 
-# Everything that can be an alert, in one round trip. Counting stops where more would say no more.
-ALERT_SIGNS = """
-WITH late AS (
-    SELECT due_at FROM queue
-    WHERE lane IN ('live', 'bulk') AND lease IS NULL AND due_at < now() - interval '15 minutes' LIMIT 10000
-), uncertain AS (
-    SELECT (SELECT coalesce(max(ended_at), m.accepted_at) FROM attempts a WHERE a.mail_id = m.id) AS since
-    FROM (SELECT id, accepted_at FROM mails WHERE rare_state = 'uncertain' ORDER BY id LIMIT 10000) AS m
-), old AS (
-    SELECT since FROM uncertain WHERE since < now() - interval '15 minutes'
-)
-SELECT
-    (SELECT count(*) FROM late) AS late,
-    (SELECT extract(epoch FROM now() - min(due_at))::float8 FROM late) AS oldest_late_seconds,
-    (SELECT count(*) FROM old) AS uncertain,
-    (SELECT extract(epoch FROM now() - min(since))::float8 FROM old) AS oldest_uncertain_seconds,
-    (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = 'mail-worker') AS beat_seconds,
-    (SELECT detail FROM heartbeats WHERE process = 'mail-worker') AS beat_detail,
-    (SELECT extract(epoch FROM now() - max(last_run_at))::float8 FROM check_results) AS checks_seconds
-"""
-
 # IDs are UUIDv7, so the primary keys are in the order of accepting and nothing else has to be indexed for retention.
 # The mail is locked before anything else, as everywhere. $1 days, $2 how many. Answers with how many.
 WIPE_CONTENTS_IF_SETTLED = f"""
@@ -142,7 +95,7 @@ WITH due AS MATERIALIZED (
     SELECT locked.id FROM contents c CROSS JOIN LATERAL (
         -- Apart, so that no plan reads the whole ledger: one look by primary key for each content.
         SELECT m.id FROM mails m
-        WHERE m.id = c.mail_id AND m.accepted_at < now() - make_interval(days => $1::int) AND {_SETTLED}
+        WHERE m.id = c.mail_id AND m.accepted_at < now() - make_interval(days => $1::int) AND {SETTLED}
         FOR UPDATE SKIP LOCKED
     ) AS locked
     WHERE c.mail_id < (SELECT uuidv7(make_interval(days => -$1::int)))
@@ -168,7 +121,7 @@ WITH due AS MATERIALIZED (
     UPDATE bounces SET diagnostic = NULL WHERE id = ANY(ARRAY(SELECT id FROM due))
 ), quieted AS (
     UPDATE mails m SET failure_reply = NULL
-    WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due)) AND m.failure_reply IS NOT NULL AND {_SETTLED}
+    WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due)) AND m.failure_reply IS NOT NULL AND {SETTLED}
 )
 SELECT count(*) FROM due
 """
@@ -186,7 +139,7 @@ WITH seen AS MATERIALIZED (
             SELECT coalesce(jsonb_object_agg(e.key, e.value), '{{}}') FROM jsonb_each(m.metadata) e
             WHERE right(e.key, 3) = '_id'
         )
-    WHERE m.id = ANY(ARRAY(SELECT id FROM seen)) AND m.to_key IS NOT NULL AND {_SETTLED}
+    WHERE m.id = ANY(ARRAY(SELECT id FROM seen)) AND m.to_key IS NOT NULL AND {SETTLED}
       AND m.accepted_at < now() - make_interval(days => $1::int)
     RETURNING m.id
 )

@@ -6,8 +6,8 @@ request ID, fingerprint, state (P4).
 
 from uuid import UUID
 
-from shared.database import Pool
-from shared.log import get_logger
+from shared.db.pool import Pool
+from shared.observability.logs import get_logger
 
 from . import queries
 
@@ -20,7 +20,7 @@ _FIRST = UUID(int=0)
 
 
 class Retention:
-    """A loop (`shared.loops`). Any number of workers may run it: what one holds, the others leave alone."""
+    """A loop (`shared.worker.loops`). Any number of workers may run it: what one holds, the others leave alone."""
 
     name = "retention"
 

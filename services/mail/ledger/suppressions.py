@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from shared.addresses import Address
-from shared.database import Database
-from shared.problem import InvalidRequest
+from shared.contract.addresses import Address
+from shared.contract.problems import InvalidRequest
+from shared.db.pool import Database
 
 from . import queries
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, GetPydanticSchema, StringConstraints
 from pydantic_core import core_schema
 
-from shared.addresses import Address, parse_address
-from shared.contract import plain_text
+from shared.contract.addresses import Address, parse_address
+from shared.contract.fields import plain_text
 
 # Longer than any address that can be mailed, even one written with A-labels; past it, nobody parses.
 LONGEST_EMAIL_INPUT = 320

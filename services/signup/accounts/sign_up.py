@@ -1,7 +1,7 @@
 """THE transaction: a person, every effect owed to them and the history of it, in one commit (P1).
 
 It is one statement (`queries.SIGN_UP`) for any number of people: one round trip, and in autocommit one transaction
-(DESIGN decision 6). `desk` puts requests that come at once into one; with an idempotency key a request has its own.
+(DESIGN decision 6). `batcher` puts requests that come at once into one; with an idempotency key a request has its own.
 """
 
 import hashlib
@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from shared.addresses import Address
-from shared.correlation import Correlation, current
-from shared.database import Connection, Pool, Record
+from shared.contract.addresses import Address
+from shared.contract.correlation import Correlation, current
+from shared.db.pool import Connection, Pool, Record
 
 from ..errors import AlreadyVerified, RequestIdReused, UserErased
 from . import queries
-from .terms import Terms
+from .effect_policy import EffectPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Ask:
         return self.details.address.key
 
 
-async def write(connection: "Pool | Connection", asks: Sequence[Ask], terms: Terms) -> dict[str, SignedUp]:
+async def write(connection: "Pool | Connection", asks: Sequence[Ask], policy: EffectPolicy) -> dict[str, SignedUp]:
     """The people, the effects owed and the history of `asks`, by address key; all in one statement.
 
     Addresses must differ. Committed when this returns, unless the caller has a transaction open. A keyed caller who
@@ -101,11 +101,11 @@ async def write(connection: "Pool | Connection", asks: Sequence[Ask], terms: Ter
     """
     rows = await connection.fetch(
         queries.SIGN_UP,
-        terms.cooldown_seconds,
-        terms.link,
-        terms.give_up_seconds,
+        policy.cooldown_seconds,
+        policy.link,
+        policy.give_up_seconds,
         *zip(*(_columns(ask) for ask in asks), strict=True),
-        *terms.owed,
+        *policy.owed,
     )
     return {row["email_key"]: SignedUp(row, row["created"], row["mail_owed"]) for row in rows}
 
@@ -126,13 +126,15 @@ def _columns(ask: Ask) -> tuple[object, ...]:
     )
 
 
-async def sign_up_once(pool: Pool, key: str, details: Details, caller: Caller, terms: Terms) -> tuple[SignedUp, bool]:
-    """As `Desk.sign_up`, but once for all requests of `caller` with this idempotency key, kept in the same commit.
+async def sign_up_once(
+    pool: Pool, key: str, details: Details, caller: Caller, policy: EffectPolicy
+) -> tuple[SignedUp, bool]:
+    """As `SignupBatcher.sign_up`, but once for all requests of `caller` with this idempotency key, kept in the same commit.
 
     The second value says that this is the answer of the first request, and that nothing was done now.
 
     Raises:
-        AlreadyVerified: as `Desk.sign_up`; the key is not used up.
+        AlreadyVerified: as `SignupBatcher.sign_up`; the key is not used up.
         RequestIdReused: the key was used with other details.
         UserErased: a caller with a key signed up somebody with it who is erased since.
     """
@@ -144,7 +146,7 @@ async def sign_up_once(pool: Pool, key: str, details: Details, caller: Caller, t
             assert first is not None
             return _replay(first, details, fingerprint, caller), True
         ask = Ask(details, caller, current())
-        done = (await write(connection, [ask], terms))[ask.email_key].for_caller(caller)
+        done = (await write(connection, [ask], policy))[ask.email_key].for_caller(caller)
         status = (201 if done.created else 200) if caller.keyed else 202
         kept = _kept(done, details)
         await connection.execute(queries.KEEP_FIRST_ANSWER, caller.scope, key, status, kept, done.user["id"])

@@ -2,13 +2,13 @@
 
 import enum
 
-from shared.correlation import current
-from shared.database import Pool, Record
+from shared.contract.correlation import current
+from shared.db.pool import Pool, Record
 
 from ..errors import TokenExpired, TokenUnknown
 from . import queries
-from .terms import Terms
-from .token import TokenRing
+from .effect_policy import EffectPolicy
+from .verification_token import TokenRing
 
 _ACTOR = "anonymous"
 # Losing a race once answers the question: the winner's commit is seen the next time.
@@ -20,7 +20,7 @@ class Verification(enum.StrEnum):
     ALREADY_VERIFIED = "already_verified"
 
 
-async def verify(pool: Pool, ring: TokenRing, token: str, terms: Terms) -> Verification:
+async def verify(pool: Pool, ring: TokenRing, token: str, policy: EffectPolicy) -> Verification:
     """Committed when this returns `VERIFIED`: the user, all that is owed, the history entry. Once per user.
 
     Raises:
@@ -35,11 +35,11 @@ async def verify(pool: Pool, ring: TokenRing, token: str, terms: Terms) -> Verif
         row = await pool.fetchrow(
             queries.VERIFY_IF_PENDING,
             outbox_id,
-            terms.give_up_seconds,
+            policy.give_up_seconds,
             _ACTOR,
             here.request_id if here else None,
             here.traceparent if here else None,
-            *terms.owed,
+            *policy.owed,
         )
         outcome = decide(row)
         if outcome is not None:
@@ -65,7 +65,7 @@ def decide(row: Record | dict[str, object] | None) -> Verification | None:
     return None
 
 
-async def resend(pool: Pool, email_key: str, terms: Terms) -> bool:
+async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
     """Owe a pending user another verification mail, unless one was owed just now. Committed when this returns.
 
     Whether one is owed is nothing that an anonymous caller may learn.
@@ -73,10 +73,10 @@ async def resend(pool: Pool, email_key: str, terms: Terms) -> bool:
     here = current()
     owed: bool = await pool.fetchval(
         queries.RESEND_IF_PENDING_AND_COOL,
-        terms.cooldown_seconds,
+        policy.cooldown_seconds,
         email_key,
-        terms.link,
-        terms.give_up_seconds,
+        policy.link,
+        policy.give_up_seconds,
         _ACTOR,
         here.request_id if here else None,
         here.traceparent if here else None,

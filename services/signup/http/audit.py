@@ -9,18 +9,20 @@ from pydantic import BaseModel, Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import Key, Principal
-from shared.contract import Strict, Text
-from shared.ids import UUID
-from shared.paging import Cursor, Limit, Word, after_id, clamp, page
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.fields import Strict, Text
+from shared.contract.ids import UUID
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, Word, after_id, clamp, page
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
+from ..audit.mail_service_view import MailServiceView
+from ..audit.timeline import timeline
 from ..errors import WrongState
-from ..ledger.mail_side import MailSide
-from ..ledger.timeline import timeline
-from ..outbox import operations
-from .state import state_of
+from ..outbox import operator_actions
+from .app_state import state_of
 
 router = APIRouter(prefix="/audit", route_class=StrictRoute, tags=["operators"])
 
@@ -72,7 +74,7 @@ class OutboxPage(BaseModel):
 
 
 class Redrive(Strict):
-    state: operations.Redrivable = Field(description="`dead`, or `pending`: what waits for its next try goes now")
+    state: operator_actions.Redrivable = Field(description="`dead`, or `pending`: what waits for its next try goes now")
     effect: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
     error_like: Annotated[Text, Field(min_length=1, max_length=500)] | None = Field(
         None, description="A part of the last error; `%` and `_` as in SQL's LIKE"
@@ -84,11 +86,11 @@ class Redriven(BaseModel):
 
 
 @router.get(
-    "/users/{user_id}", response_model=Timeline, responses=openapi.keyed(problem.NotFound), dependencies=MayRead
+    "/users/{user_id}", response_model=Timeline, responses=openapi.keyed(problems.NotFound), dependencies=MayRead
 )
 async def user_timeline(request: Request, user_id: UUID) -> Response:
     """What happened to one person, over both services, oldest first; erased people have a timeline too."""
-    mail: MailSide = request.app.state.mail_side
+    mail: MailServiceView = request.app.state.mail_service_view
     return Answer(await timeline(state_of(request).database.pool, mail, user_id))
 
 
@@ -103,44 +105,44 @@ async def list_outbox(
 ) -> Response:
     """Effects that are owed, and that were, newest first."""
     shown = clamp(limit)
-    filters = operations.Filters(state, effect, user_id)
-    rows = await operations.list_rows(state_of(request).database, filters, before=after_id(cursor), limit=shown)
+    filters = operator_actions.Filters(state, effect, user_id)
+    rows = await operator_actions.list_rows(state_of(request).database, filters, before=after_id(cursor), limit=shown)
     return Answer(page(rows, shown))
 
 
-@router.post("/outbox/retry", response_model=Redriven, responses=openapi.keyed(problem.UnsupportedMediaType))
+@router.post("/outbox/retry", response_model=Redriven, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def redrive_outbox(body: Redrive, request: Request, operator: Operator) -> Response:
     """Retry all rows that match: dead ones with time to live anew, or refused ones that wait for their next try."""
     state = state_of(request)
-    retried = await operations.redrive(
+    retried = await operator_actions.redrive(
         state.database.pool,
         body.state,
         effects=[body.effect] if body.effect else [],
         error_like=body.error_like,
         actor=operator.actor,
-        give_up_seconds=state.terms.give_up_seconds,
+        give_up_seconds=state.policy.give_up_seconds,
     )
     state.pinger.ping()
     return Answer({"retried": retried})
 
 
 @router.get(
-    "/outbox/{row_id:uuid}", response_model=OutboxRow, responses=openapi.keyed(problem.NotFound), dependencies=MayRead
+    "/outbox/{row_id:uuid}", response_model=OutboxRow, responses=openapi.keyed(problems.NotFound), dependencies=MayRead
 )
 async def get_outbox_row(request: Request, row_id: UUID) -> Response:
     """One row, owed or settled."""
-    return Answer(await operations.find_row(state_of(request).database.pool, row_id))
+    return Answer(await operator_actions.find_row(state_of(request).database.pool, row_id))
 
 
-_changed: dict[int | str, dict[str, Any]] = openapi.keyed(problem.NotFound, WrongState)
+_changed: dict[int | str, dict[str, Any]] = openapi.keyed(problems.NotFound, WrongState)
 
 
 @router.post("/outbox/{row_id:uuid}/retry", response_model=OutboxRow, responses=_changed)
 async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
     """Make a dead or a waiting row due now."""
     state = state_of(request)
-    row = await operations.retry(
-        state.database.pool, row_id, actor=operator.actor, give_up_seconds=state.terms.give_up_seconds
+    row = await operator_actions.retry(
+        state.database.pool, row_id, actor=operator.actor, give_up_seconds=state.policy.give_up_seconds
     )
     state.pinger.ping()
     return Answer(row)
@@ -149,4 +151,4 @@ async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -
 @router.post("/outbox/{row_id:uuid}/cancel", response_model=OutboxRow, responses=_changed)
 async def cancel_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
     """Give up a dead or a waiting row: its effect will not take place."""
-    return Answer(await operations.cancel(state_of(request).database.pool, row_id, actor=operator.actor))
+    return Answer(await operator_actions.cancel(state_of(request).database.pool, row_id, actor=operator.actor))

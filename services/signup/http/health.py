@@ -8,17 +8,17 @@ import orjson
 from redis.exceptions import RedisError
 from starlette.requests import Request
 
-from shared.alert_health import finding_checks
-from shared.breaker import BreakerState
-from shared.database import UNAVAILABLE, Database, Record
-from shared.health import Check, Status, graded
-from shared.partitions import Kept, partition_checks
+from shared.audit.alert_reports import finding_checks
+from shared.db.pool import UNAVAILABLE, Database, Record
+from shared.observability.health import Check, Status, graded
+from shared.worker.circuit_breaker import BreakerState
+from shared.worker.partitions import PartitionRetention, partition_checks
 
-from ..ledger.queries import LAST_BEAT
-from ..ledger.reconcile_queries import LAST_VERDICT
-from ..ledger.upkeep import WORKER
+from ..audit.queries import LAST_BEAT
+from ..names import WORKER
 from ..outbox.queries import OUTBOX_HEALTH
-from .state import State, state_of
+from ..reconciliation.queries import LAST_VERDICT
+from .app_state import State, state_of
 
 _PATIENCE_SECONDS = 2.0
 # It beats every 5 s.
@@ -35,7 +35,7 @@ async def checks(request: Request) -> dict[str, Check]:
     return own | {"valkey": valkey}
 
 
-async def _own_database(database: Database, kept: Sequence[Kept]) -> dict[str, Check]:
+async def _own_database(database: Database, kept: Sequence[PartitionRetention]) -> dict[str, Check]:
     began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):

@@ -4,9 +4,9 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from shared.ids import UUID
+from shared.contract.ids import UUID
 
-from ..accounts.import_users.states import Outcome, State
+from ..imports.states import Outcome, State
 
 
 class Outcomes(BaseModel):

@@ -9,20 +9,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import Key, Principal
-from shared.contract import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, RequestId, plain_text
-from shared.ids import UUID
-from shared.paging import Cursor, Limit, after_id, clamp, cursor_of, page
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.fields import RequestId, plain_text
+from shared.contract.ids import UUID
+from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, after_id, clamp, cursor_of, page
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
-from ..accounts.import_users import book
-from ..accounts.import_users.interventions import Order, intervene
-from ..accounts.import_users.receive import Ask, receive
-from ..accounts.import_users.states import Outcome
 from ..errors import ImportTakenOver, RequestIdReused, WrongState
+from ..imports import listing
+from ..imports.operator_actions import Order, intervene
+from ..imports.states import Outcome
+from ..imports.upload import Ask, receive
+from .app_state import state_of
 from .import_schemas import Import, ImportPage, ImportRowPage
-from .state import state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["imports"])
 
@@ -56,7 +59,7 @@ _started: dict[int | str, dict[str, Any]] = {
     PATH,
     status_code=_ACCEPTED,
     response_model=Import,
-    responses=openapi.keyed(ImportTakenOver, RequestIdReused, problem.UnsupportedMediaType) | _started,
+    responses=openapi.keyed(ImportTakenOver, RequestIdReused, problems.UnsupportedMediaType) | _started,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -91,27 +94,27 @@ async def post_import(
     )
     row, replayed = await receive(state_of(request).database.pool, ask, _body(request))
     headers = {"Location": f"{PATH}/{row['id']}"} | ({REPLAYED_HEADER: "true"} if replayed else {})
-    return Answer(book.as_import(row), _ACCEPTED, headers)
+    return Answer(listing.as_import(row), _ACCEPTED, headers)
 
 
 @router.get(PATH, response_model=ImportPage, responses=openapi.keyed())
 async def list_imports(request: Request, principal: _Importer, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """The client's imports, newest first."""
     shown = clamp(limit)
-    items = await book.list_imports(state_of(request).database, principal.client, after_id(cursor), shown)
+    items = await listing.list_imports(state_of(request).database, principal.client, after_id(cursor), shown)
     return Answer(page(items, shown))
 
 
-@router.get(PATH + "/{import_id}", response_model=Import, responses=openapi.keyed(problem.NotFound))
+@router.get(PATH + "/{import_id}", response_model=Import, responses=openapi.keyed(problems.NotFound))
 async def get_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
     """How far one is."""
-    row = await book.find(state_of(request).database, import_id, principal.client)
+    row = await listing.find(state_of(request).database, import_id, principal.client)
     if row is None:
-        raise problem.NotFound("There is no such import.")
-    return Answer(book.as_import(row))
+        raise problems.NotFound("There is no such import.")
+    return Answer(listing.as_import(row))
 
 
-@router.get(PATH + "/{import_id}/rows", response_model=ImportRowPage, responses=openapi.keyed(problem.NotFound))
+@router.get(PATH + "/{import_id}/rows", response_model=ImportRowPage, responses=openapi.keyed(problems.NotFound))
 async def list_import_rows(
     request: Request,
     principal: _Importer,
@@ -122,10 +125,10 @@ async def list_import_rows(
 ) -> Response:
     """What became of each line that was looked at already, in the order of the file."""
     database = state_of(request).database
-    if await book.find(database, import_id, principal.client) is None:
-        raise problem.NotFound("There is no such import.")
+    if await listing.find(database, import_id, principal.client) is None:
+        raise problems.NotFound("There is no such import.")
     shown = clamp(limit)
-    items = await book.list_rows(database, import_id, outcome, _line_of(cursor), shown)
+    items = await listing.list_rows(database, import_id, outcome, _line_of(cursor), shown)
     more = len(items) > shown
     # A line number travels in the same wrapping as an ID.
     next_cursor = cursor_of(UUID(int=items[shown - 1]["line"])) if more else None
@@ -134,7 +137,7 @@ async def list_import_rows(
 
 _intervention: dict[str, Any] = {
     "response_model": Import,
-    "responses": openapi.keyed(problem.NotFound, WrongState),
+    "responses": openapi.keyed(problems.NotFound, WrongState),
 }
 
 
@@ -159,9 +162,9 @@ async def cancel_import(request: Request, principal: _Importer, import_id: UUID)
 async def _intervene(request: Request, principal: Principal, import_id: UUID, event: str) -> Response:
     state = state_of(request)
     order = Order(import_id, principal.client, principal.actor, event)
-    row = await intervene(state.database.pool, order, state.terms.give_up_seconds)
+    row = await intervene(state.database.pool, order, state.policy.give_up_seconds)
     state.pinger.ping()
-    return Answer(book.as_import(row))
+    return Answer(listing.as_import(row))
 
 
 def _media_of(request: Request) -> str:
@@ -169,7 +172,7 @@ def _media_of(request: Request) -> str:
     media = _MEDIA.get(media_type.strip().lower())
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if media is None or (parameters.strip().lower().startswith("charset=") and charset not in {"utf-8", "utf8"}):
-        raise problem.UnsupportedMediaType(
+        raise problems.UnsupportedMediaType(
             "Send NDJSON or CSV, in UTF-8.",
             errors=[{"header": "Content-Type", "detail": f"Must be one of {', '.join(_MEDIA)}"}],
         )
@@ -187,8 +190,8 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
         async for chunk in request.stream():
             yield chunk
     except ClientDisconnect:
-        raise problem.MalformedRequest("The body broke off.") from None
+        raise problems.MalformedRequest("The body broke off.") from None
     except HTTPException as error:
         if error.status_code != _PAYLOAD_TOO_LARGE:
             raise
-        raise problem.PayloadTooLarge(error.detail, headers={"Connection": "close"}) from None
+        raise problems.PayloadTooLarge(error.detail, headers={"Connection": "close"}) from None

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
-from shared.operations import Collect, operations_router
+from shared.http.operations_routes import Collect, operations_router
 
 from ..tables import history
 from .health import checks

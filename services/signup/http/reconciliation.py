@@ -10,19 +10,21 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import Key, Principal
-from shared.contract import Strict
-from shared.correlation import current
-from shared.database import Record
-from shared.ids import UUID
-from shared.moments import Moment
-from shared.paging import Cursor, Limit, after_id, clamp, page
-from shared.web import Answer, StrictRoute
+from shared.contract import problems
+from shared.contract.correlation import current
+from shared.contract.fields import Strict
+from shared.contract.ids import UUID
+from shared.contract.timestamps import Timestamp
+from shared.db.pool import Record
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, after_id, clamp, page
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
-from ..ledger.reconcile_queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN
+from ..reconciliation.queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN
 from ..tables import reconciliation_findings
-from .state import state_of
+from .app_state import state_of
 
 router = APIRouter(prefix="/audit/reconciliation", route_class=StrictRoute, tags=["operators"])
 
@@ -36,12 +38,12 @@ _CLOCKS_DIFFER_BY = timedelta(minutes=5)
 
 
 class RunRequest(Strict):
-    from_: Moment | None = Field(
+    from_: Timestamp | None = Field(
         None,
         alias="from",
         description="From the beginning of the books unless said, and never earlier than `kept_from`",
     )
-    to: Moment | None = Field(None, description="Cut to RECONCILE_LAG_SECONDS ago: the rest is still on its way")
+    to: Timestamp | None = Field(None, description="Cut to RECONCILE_LAG_SECONDS ago: the rest is still on its way")
     heal: bool = Field(default=True, description="Mend what is safe to mend")
 
 
@@ -87,7 +89,7 @@ class FoundThing(Example):
     run_id: UUID = Field(description="The run that named it last")
     kind: Kind
     found_at: datetime
-    healed_at: datetime | None
+    healed_at: datetime | None = Field(description="When it was repaired")
 
 
 class FindingPage(BaseModel):
@@ -103,7 +105,7 @@ _accepted: dict[int | str, dict[str, Any]] = {202: {"model": Reconciliation, "he
     "/run",
     status_code=202,
     response_model=Reconciliation,
-    responses=_accepted | openapi.keyed(problem.UnsupportedMediaType),
+    responses=_accepted | openapi.keyed(problems.UnsupportedMediaType),
 )
 async def run_reconciliation(
     request: Request,
@@ -114,10 +116,10 @@ async def run_reconciliation(
     body = body or RunRequest()
     if body.from_ and body.to and body.from_ >= body.to:
         detail = "Must be earlier than `to`"
-        raise problem.InvalidRequest(f"from: {detail}", errors=[problem.at("/from", detail)])
+        raise problems.InvalidRequest(f"from: {detail}", errors=[problems.at("/from", detail)])
     if body.from_ and body.from_ > datetime.now(UTC) + _CLOCKS_DIFFER_BY:
         detail = "Must not lie in the future"
-        raise problem.InvalidRequest(f"from: {detail}", errors=[problem.at("/from", detail)])
+        raise problems.InvalidRequest(f"from: {detail}", errors=[problems.at("/from", detail)])
     state, here = state_of(request), current()
     row = await state.database.pool.fetchrow(
         REQUEST_RUN,
@@ -132,12 +134,12 @@ async def run_reconciliation(
     return Answer(_as_run(row), 202, {"Location": f"/audit/reconciliation/{row['id']}"})
 
 
-@router.get("", response_model=Reconciliation, responses=openapi.keyed(problem.NotFound), dependencies=[MayRead])
+@router.get("", response_model=Reconciliation, responses=openapi.keyed(problems.NotFound), dependencies=[MayRead])
 async def latest_reconciliation(request: Request) -> Response:
     """The run that was asked for last."""
     row = await state_of(request).database.pool.fetchrow(FIND_LATEST_RUN)
     if row is None:
-        raise problem.NotFound("The books have not been laid side by side yet.")
+        raise problems.NotFound("The books have not been laid side by side yet.")
     return Answer(_as_run(row))
 
 
@@ -152,13 +154,14 @@ async def list_findings(
 ) -> Response:
     """Everything that was ever found, newest first; each thing once."""
     found, shown, below = reconciliation_findings.c, clamp(limit), after_id(cursor)
-    query = sa.select(*(found[name] for name in FoundThing.model_fields)).order_by(found.id.desc()).limit(shown + 1)
+    columns = {**found, "healed_at": found.repaired_at.label("healed_at")}
+    query = sa.select(*(columns[name] for name in FoundThing.model_fields)).order_by(found.id.desc()).limit(shown + 1)
     if kind:
         query = query.where(found.kind.in_(kind))
     if run_id:
         query = query.where(found.run_id.in_(run_id))
     if healed is not None:
-        query = query.where(found.healed_at.is_not(None) if healed else found.healed_at.is_(None))
+        query = query.where(found.repaired_at.is_not(None) if healed else found.repaired_at.is_(None))
     if below:
         query = query.where(found.id < below)
     rows = await state_of(request).database.fetch_all(query)
@@ -166,13 +169,13 @@ async def list_findings(
 
 
 @router.get(
-    "/{run_id:uuid}", response_model=Reconciliation, responses=openapi.keyed(problem.NotFound), dependencies=[MayRead]
+    "/{run_id:uuid}", response_model=Reconciliation, responses=openapi.keyed(problems.NotFound), dependencies=[MayRead]
 )
 async def get_reconciliation(request: Request, run_id: UUID) -> Response:
     """One run, under way or finished."""
     row = await state_of(request).database.pool.fetchrow(FIND_RUN, run_id)
     if row is None:
-        raise problem.NotFound("There is no such run.")
+        raise problems.NotFound("There is no such run.")
     return Answer(_as_run(row))
 
 
@@ -181,8 +184,9 @@ def _as_run(row: Record) -> dict[str, Any]:
         **{name: row[name] for name in ("id", "state", "verdict")},
         "window": {"from": row["window_from"], "to": row["window_to"]},
         "kept_from": row["kept_from"],
-        **{name: row[name] for name in ("heal", "compared", *KINDS, "known")},
-        "healed": dict.fromkeys(KINDS, 0) | orjson.loads(row["healed"]),
+        "heal": row["repair"],
+        **{name: row[name] for name in ("compared", *KINDS, "known")},
+        "healed": dict.fromkeys(KINDS, 0) | orjson.loads(row["repaired"]),
         "examples": {kind: [] for kind in KINDS} | orjson.loads(row["examples"]),
         "error": row["last_error"],
         **{name: row[name] for name in ("started_at", "finished_at")},

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from shared.contract import Locale, Metadata, Strict
-from shared.ids import UUID
+from shared.contract.fields import Locale, Strict
+from shared.contract.ids import UUID
+from shared.contract.metadata import Metadata
 
 from ..accounts.fields import EmailAddress, Name
 
@@ -20,7 +21,8 @@ class SignupRequest(Strict):
         None, description="Language of the mails, BCP 47; `en` unless said, and again: as it is"
     )
     metadata: Metadata | None = Field(
-        None, description="Kept with the user, at most 4096 bytes of JSON; again: replaces all of it, if it is said"
+        None,
+        description="PartitionRetention with the user, at most 4096 bytes of JSON; again: replaces all of it, if it is said",
     )
 
 

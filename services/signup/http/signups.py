@@ -6,15 +6,17 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.auth import OptionalKey, Principal
-from shared.contract import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
-from shared.web import Answer, StrictRoute, asking
+from shared.contract import problems
+from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
+from shared.http import openapi
+from shared.http.authentication import OptionalKey, Principal
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute, asks_for_key
 
 from ..accounts.sign_up import Caller, Details, SignedUp, as_user, sign_up_once
 from ..errors import AlreadyVerified, RateLimited, RequestIdReused, UserErased
+from .app_state import State, state_of
 from .schemas import Accepted, SignupRequest, User
-from .state import State, state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["signups"])
 
@@ -29,7 +31,7 @@ _answers: dict[int | str, dict[str, Any]] = {
     200: {"model": User, "description": "With a key: the address is pending already", "headers": _replayed},
     201: {"model": User, "description": "With a key: signed up", "headers": _location | _replayed},
     202: {"model": Accepted, "description": "Without a key: whatever the address is", "headers": _replayed},
-    **openapi.keyed(AlreadyVerified, RequestIdReused, UserErased, RateLimited, problem.UnsupportedMediaType),
+    **openapi.keyed(AlreadyVerified, RequestIdReused, UserErased, RateLimited, problems.UnsupportedMediaType),
 }
 
 # Read by hand: FastAPI's resolver takes as long for these two as the rest of the request does (measured: 20 of 90 µs).
@@ -40,7 +42,7 @@ _documented: dict[str, Any] = {
         {
             "name": IDEMPOTENCY_KEY_HEADER,
             "in": "header",
-            "description": "Same key, same body: the first answer again. Kept in the same commit as the signup",
+            "description": "Same key, same body: the first answer again. PartitionRetention in the same commit as the signup",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         }
     ],
@@ -50,9 +52,9 @@ _documented: dict[str, Any] = {
 @router.post(
     "/v1/signups", status_code=_ACCEPTED, response_model=Accepted, responses=_answers, openapi_extra=_documented
 )
-@asking(_maybe_key)
+@asks_for_key(_maybe_key)
 async def post_signup(request: Request, body: SignupRequest) -> Response:
-    """Sign a person up. When this answers, they and the mail owed to them are committed."""
+    """Symptom a person up. When this answers, they and the mail owed to them are committed."""
     state = state_of(request)
     caller = _caller(request, state, await _maybe_key(request))
     if state.limit and not caller.keyed:
@@ -61,10 +63,10 @@ async def post_signup(request: Request, body: SignupRequest) -> Response:
     details = Details(body.email, body.name, body.locale, body.metadata)
     replayed = False
     if idempotency_key is None:
-        done = await state.desk.sign_up(details, caller)
+        done = await state.batcher.sign_up(details, caller)
     else:
         _check(idempotency_key)
-        done, replayed = await sign_up_once(state.database.pool, idempotency_key, details, caller, state.terms)
+        done, replayed = await sign_up_once(state.database.pool, idempotency_key, details, caller, state.policy)
     if done.mail_owed and not replayed:
         state.pinger.ping()
     headers = {REPLAYED_HEADER: "true"} if replayed else {}
@@ -76,7 +78,7 @@ async def post_signup(request: Request, body: SignupRequest) -> Response:
 def _check(idempotency_key: str) -> None:
     if not (idempotency_key.isascii() and idempotency_key.isprintable() and 1 <= len(idempotency_key) <= _LONGEST_KEY):
         sentence = "Must be 1 to 255 printable ASCII characters"
-        raise problem.InvalidRequest(
+        raise problems.InvalidRequest(
             f"{IDEMPOTENCY_KEY_HEADER}: {sentence}", errors=[{"header": IDEMPOTENCY_KEY_HEADER, "detail": sentence}]
         )
 

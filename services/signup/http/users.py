@@ -8,21 +8,22 @@ from pydantic import AfterValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi
-from shared.addresses import address_key
-from shared.auth import Key, Principal
-from shared.ids import UUID
-from shared.paging import Cursor, Limit, Moment, Words, after_id, clamp, page
-from shared.problem import NotFound
-from shared.web import Answer, StrictRoute
+from shared.contract.addresses import address_key
+from shared.contract.ids import UUID
+from shared.contract.problems import NotFound
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
 
 from ..accounts import queries
 from ..accounts.erase import erase
 from ..accounts.sign_up import as_user
 from ..errors import UserErased
 from ..tables import users
+from .app_state import state_of
 from .schemas import User, UserPage
-from .state import state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["users"])
 
@@ -38,8 +39,8 @@ async def list_users(
     email: Annotated[list[EmailKey], Query(max_length=100, description="In any spelling of it")] = [],  # noqa: B006 - FastAPI copies defaults
     status: Annotated[list[Status], Query(max_length=3, description="Erased users are shown when asked for")] = [],  # noqa: B006
     source: Words = (),
-    created_after: Moment | None = None,
-    created_before: Moment | None = None,
+    created_after: Timestamp | None = None,
+    created_before: Timestamp | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -84,7 +85,7 @@ async def delete_user(
 ) -> Response:
     """Erase a user. When this answers, what is personal is gone here; the mail service is told. Again is no error."""
     state = state_of(request)
-    if not await erase(state.database.pool, user_id, eraser.actor, state.terms):
+    if not await erase(state.database.pool, user_id, eraser.actor, state.policy):
         raise NotFound("There is no such user.")
     state.pinger.ping()
     return Response(status_code=204)

@@ -6,17 +6,19 @@ from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import openapi, problem
-from shared.database import UNAVAILABLE
-from shared.log import get_logger
-from shared.web import Answer, StrictRoute, for_people
+from shared.contract import problems
+from shared.db.pool import UNAVAILABLE
+from shared.http import openapi
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute, for_browsers
+from shared.observability.logs import get_logger
 
 from ..accounts.verify import Verification, resend, verify
 from ..errors import RateLimited, TokenExpired, TokenUnknown
 from . import pages
+from .app_state import state_of
 from .schemas import Accepted, ResendRequest, VerificationRequest, Verified
 from .signups import ACCEPTED
-from .state import state_of
 
 _log = get_logger(__name__)
 router = APIRouter(route_class=StrictRoute, tags=["verifications"])
@@ -32,7 +34,7 @@ def _page(status: int, description: str) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/v1/verifications",
     response_model=Verified,
-    responses=openapi.problems(TokenUnknown, TokenExpired, RateLimited, problem.UnsupportedMediaType),
+    responses=openapi.error_responses(TokenUnknown, TokenExpired, RateLimited, problems.UnsupportedMediaType),
 )
 async def post_verification(request: Request, body: VerificationRequest) -> Response:
     """Verify the address that a token was mailed to. Again is no error."""
@@ -43,14 +45,14 @@ async def post_verification(request: Request, body: VerificationRequest) -> Resp
     "/v1/verifications/resend",
     status_code=202,
     response_model=Accepted,
-    responses=openapi.problems(RateLimited, problem.UnsupportedMediaType),
+    responses=openapi.error_responses(RateLimited, problems.UnsupportedMediaType),
 )
 async def post_resend(request: Request, body: ResendRequest) -> Response:
     """Mail another verification link, if the address waits for one and had none just now. The answer never tells."""
     state = state_of(request)
     if state.limit:
         await state.limit.check(request)
-    if await resend(state.database.pool, body.email.key, state.terms):
+    if await resend(state.database.pool, body.email.key, state.policy):
         state.pinger.ping()
     return Response(ACCEPTED, 202, media_type="application/json")
 
@@ -58,9 +60,9 @@ async def post_resend(request: Request, body: ResendRequest) -> Response:
 @router.get(
     "/verify/{token}",
     response_class=Response,
-    responses=openapi.problems() | _page(200, "A page with a button; opening it changes nothing"),
+    responses=openapi.error_responses() | _page(200, "A page with a button; opening it changes nothing"),
 )
-@for_people
+@for_browsers
 async def get_verify_page(token: _Token) -> Response:
     """For browsers. Mail scanners follow links, so looking at this page verifies nothing."""
     del token
@@ -70,14 +72,14 @@ async def get_verify_page(token: _Token) -> Response:
 @router.post(
     "/verify/{token}",
     response_class=Response,
-    responses=openapi.problems()
+    responses=openapi.error_responses()
     | _page(200, "Verified, now or before")
     | _page(404, "The link is not known")
     | _page(410, "The link has expired")
     | _page(429, "Too many requests from this address; `Retry-After` says when to try again")
     | _page(503, "The service's database cannot be used right now"),
 )
-@for_people
+@for_browsers
 async def post_verify_page(request: Request, token: _Token) -> Response:
     """What the page's button does. People are answered with pages; nobody should have to read a problem document."""
     try:
@@ -98,7 +100,7 @@ async def _verify(request: Request, token: str) -> Verification:
     state = state_of(request)
     if state.limit:
         await state.limit.check(request)
-    outcome = await verify(state.database.pool, state.ring, token, state.terms)
+    outcome = await verify(state.database.pool, state.ring, token, state.policy)
     if outcome is Verification.VERIFIED:
         state.pinger.ping()
     return outcome

@@ -11,22 +11,22 @@ from typing import Any
 
 import orjson
 
-from shared.breaker import Breaker, BreakerState
-from shared.database import Pool
-from shared.ids import UUID, uuid7
-from shared.log import get_logger
-from shared.tracing import OFF, Tracing
+from shared.contract.ids import UUID, uuid7
+from shared.db.pool import Pool
+from shared.observability.logs import get_logger
+from shared.observability.spans import OFF, Tracing
+from shared.worker.circuit_breaker import Breaker, BreakerState
 
 from . import queries
-from .effects import Effect, SettlingEffect
-from .entry import Bury, Cancel, Deliver, Entry, Outcome, PeerFaultError, Retry, decide_next
+from .effect_registry import Effect, SettlingEffect
+from .retry_policy import Cancel, ClaimedRow, DeadLetter, Deliver, Outcome, PeerFaultError, Retry, decide_next
 from .spans import RowSpans
 
 _log = get_logger(__name__)
 
 
 class Relay:
-    """A loop (`shared.loops`). `counts` is how rows were settled since the process started."""
+    """A loop (`shared.worker.loops`). `counts` is how rows were settled since the process started."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Relay:
             return False
         lease = uuid7()
         began = time.perf_counter()
-        entries: list[Entry] = []
+        entries: list[ClaimedRow] = []
         try:
             entries = await self._claim(allowed, lease)
         finally:
@@ -85,9 +85,9 @@ class Relay:
         await self._settle(spans, outcomes, lease)
         return len(spans.entries) == allowed
 
-    async def _claim(self, limit: int, lease: UUID) -> list[Entry]:
+    async def _claim(self, limit: int, lease: UUID) -> list[ClaimedRow]:
         rows = await self._pool.fetch(queries.CLAIM_DUE, self._effect.name, limit, lease, self._lease_seconds)
-        return [Entry(**{**row, "payload": orjson.loads(row["payload"])}) for row in rows]
+        return [ClaimedRow(**{**row, "payload": orjson.loads(row["payload"])}) for row in rows]
 
     async def _release(self, spans: RowSpans, lease: UUID, fault: PeerFaultError) -> None:
         ids = [entry.id for entry in spans.entries]
@@ -101,7 +101,7 @@ class Relay:
         delivered = [(key, orjson.dumps(it.result).decode()) for key, it in decided if isinstance(it, Deliver)]
         again = [(key, it.delay_seconds, it.error, int(it.counted)) for key, it in decided if isinstance(it, Retry)]
         canceled = [(key, it.reason) for key, it in decided if isinstance(it, Cancel)]
-        dead = [(key, it.error) for key, it in decided if isinstance(it, Bury)]
+        dead = [(key, it.error) for key, it in decided if isinstance(it, DeadLetter)]
         if delivered:
             await self._write(spans, "delivered", self._settle_delivered, lease, *_columns(delivered))
         if again:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from shared.ids import UUID
-from shared.tracing import Kind, Span, Tracing, of_message
+from shared.contract.ids import UUID
+from shared.observability.spans import Kind, Span, Tracing, message_attributes
 
-from .entry import Entry
 from .events import Event
+from .retry_policy import ClaimedRow
 
 # How a row was settled, where that was not what it was claimed for.
 _ERRORS = {"retried": "try_later", "dead": "refused", "released": "peer_fault"}
@@ -24,7 +24,7 @@ class RowSpans:
     `entries` are the rows with the context of their span: what is called for a row hangs below it.
     """
 
-    def __init__(self, tracing: Tracing, effect: str, entries: Sequence[Entry], *, seconds_ago: float) -> None:
+    def __init__(self, tracing: Tracing, effect: str, entries: Sequence[ClaimedRow], *, seconds_ago: float) -> None:
         self.entries = entries
         self._open: dict[UUID, Span] = {}
         if tracing.on:
@@ -46,9 +46,9 @@ class RowSpans:
             span.end({"counterfoil.outcome": "interrupted"}, error=kind.__name__ if kind else "interrupted")
 
 
-def _begin(tracing: Tracing, effect: str, entry: Entry, seconds_ago: float) -> Span:
+def _begin(tracing: Tracing, effect: str, entry: ClaimedRow, seconds_ago: float) -> Span:
     queue = f"outbox.{effect}"
-    attributes = of_message("relay", "process", queue, entry.id) | {"counterfoil.attempt": entry.attempts + 1}
+    attributes = message_attributes("relay", "process", queue, entry.id) | {"counterfoil.attempt": entry.attempts + 1}
     # An import owes as many rows as it has lines: below its one request they would be a trace that nothing can show.
     alone = entry.payload.get("lane") == "bulk" or entry.payload.get("event") == Event.IMPORTED
     return tracing.begin(

@@ -10,7 +10,7 @@ import aiosmtplib
 import uvloop
 
 from services.mail.delivery.message import Content, build
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.benchmarks.product import letter
 
 SENDER = "no-reply@counterfoil.test"

@@ -8,18 +8,18 @@ import pytest
 
 from services.mail.app import create_app as create_mail_app
 from services.mail.settings import Settings as MailSettings
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
+from services.signup.accounts.effect_policy import EffectPolicy
+from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
-from services.signup.ledger.mail_side import MailSide
-from services.signup.outbox.mail import MailEffect
+from services.signup.audit.mail_service_view import MailServiceView
+from services.signup.outbox.effects.mail import MailEffect
+from services.signup.outbox.effects.statistics import StatsEffect
 from services.signup.outbox.relay import Relay
-from services.signup.outbox.stats import StatsEffect
 from services.signup.settings import Settings
-from shared.breaker import Breaker
+from shared.worker.circuit_breaker import Breaker
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 AUDIT_SCOPES = ("audit:read", "audit:operate", "users:read", "signups:write")
 MAIL_SCOPES = ("mails:send", "mails:read", "mails:operate", "audit:read", "audit:operate")
@@ -40,9 +40,9 @@ def signup_settings(signup_database: Clone, redis_url: str) -> Settings:
 
 
 @pytest.fixture
-def book(signup_database: Clone, signup_settings: Settings) -> SignupBook:
+def book(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupBook(signup_database.database.pool, ring, Terms.of(signup_settings, ring))
+    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ async def signup_api(
     signup_settings: Settings, signup_database: Clone, signup_at_mail: httpx.AsyncClient
 ) -> AsyncIterator[Api]:
     async with running(create_app(signup_settings), signup_database.database) as api:
-        await api.app.state.mail_side.close()
-        api.app.state.mail_side = MailSide(signup_at_mail)
+        await api.app.state.mail_service_view.close()
+        api.app.state.mail_service_view = MailServiceView(signup_at_mail)
         yield api
 
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from services.mail.delivery.mail import RetryPolicy
-from services.mail.ledger.alerts import register_of
-from services.mail.ledger.sanity import CHECKS
+from services.mail.audit.alerts import alert_catalog
+from services.mail.audit.sanity_checks import CHECKS
+from services.mail.delivery.retry_policy import RetryPolicy
 from services.mail.settings import Settings
-from shared.sanity import Checks
+from shared.audit.sanity_checks import Checks
 from tests.support.apis import Api
 from tests.support.bad_data import findings, plant
 from tests.support.databases import Clone
@@ -65,7 +65,7 @@ ALSO = {"sent_without_acceptance": {"attempts_miscounted"}}
 
 @pytest.fixture
 def checks(mail_database: Clone) -> Checks:
-    return register_of(Settings()).checks_in(mail_database.database.pool)
+    return alert_catalog(Settings()).checks_in(mail_database.database.pool)
 
 
 async def live(mail_api: Api) -> None:

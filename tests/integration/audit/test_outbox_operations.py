@@ -12,7 +12,7 @@ import pytest
 from tests.support.apis import Api
 from tests.support.bad_data import plant
 from tests.support.databases import ROOT, Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 from .conftest import Relays
 
@@ -25,12 +25,12 @@ LEASED = "UPDATE outbox SET state = 'leased', lease = uuidv7(), due_at = now() +
 WAITING = "UPDATE outbox SET due_at = now() + interval '1 hour', last_error = '503 later', attempts = 1"
 
 
-async def mail_row(book: SignupBook) -> dict[str, Any]:
+async def mail_row(book: SignupLedger) -> dict[str, Any]:
     (user,) = await book.sign_up("asa@x.example")
     return await book.row("outbox", user_id=user.user["id"], effect="mail")
 
 
-async def history_of(book: SignupBook, row: dict[str, Any]) -> list[tuple[str, str]]:
+async def history_of(book: SignupLedger, row: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (entry["kind"], entry["actor"].partition("/")[0])
         for entry in await book.rows("history", subject=str(row["id"]))
@@ -38,7 +38,7 @@ async def history_of(book: SignupBook, row: dict[str, Any]) -> list[tuple[str, s
 
 
 async def test_a_dead_row_is_retried_with_time_to_live_and_on_record(
-    book: SignupBook, operator: httpx.AsyncClient
+    book: SignupLedger, operator: httpx.AsyncClient
 ) -> None:
     row = await mail_row(book)
     await book.run(DEAD)
@@ -50,7 +50,7 @@ async def test_a_dead_row_is_retried_with_time_to_live_and_on_record(
     assert await history_of(book, row) == [("outbox.retried", "key:operator")]
 
 
-async def test_a_waiting_row_is_made_due_now(book: SignupBook, operator: httpx.AsyncClient, relays: Relays) -> None:
+async def test_a_waiting_row_is_made_due_now(book: SignupLedger, operator: httpx.AsyncClient, relays: Relays) -> None:
     row = await mail_row(book)
     await book.run(WAITING)
     await relays.run()
@@ -62,7 +62,7 @@ async def test_a_waiting_row_is_made_due_now(book: SignupBook, operator: httpx.A
 
 @pytest.mark.parametrize("state", [DEAD, WAITING])
 async def test_a_canceled_row_is_settled_and_its_effect_never_takes_place(
-    book: SignupBook, operator: httpx.AsyncClient, relays: Relays, state: str
+    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, state: str
 ) -> None:
     row = await mail_row(book)
     await book.run(state)
@@ -76,7 +76,7 @@ async def test_a_canceled_row_is_settled_and_its_effect_never_takes_place(
 
 @pytest.mark.parametrize("action", ["retry", "cancel"])
 async def test_a_row_in_hand_or_settled_is_left_alone(
-    book: SignupBook, operator: httpx.AsyncClient, relays: Relays, action: str
+    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, action: str
 ) -> None:
     row = await mail_row(book)
     await book.run(LEASED)
@@ -91,7 +91,7 @@ async def test_a_row_in_hand_or_settled_is_left_alone(
 
 
 async def test_dead_rows_are_redriven_in_bulk_by_effect_and_error(
-    book: SignupBook, operator: httpx.AsyncClient
+    book: SignupLedger, operator: httpx.AsyncClient
 ) -> None:
     await book.sign_up(*(f"bulk-{n}@x.example" for n in range(5)))
     await book.run(DEAD)
@@ -110,7 +110,7 @@ async def test_dead_rows_are_redriven_in_bulk_by_effect_and_error(
     assert (await operator.post("/audit/outbox/retry", json={"state": "leased"})).status_code == 422
 
 
-async def test_a_bulk_redrive_leaves_what_waits_on_purpose(book: SignupBook, operator: httpx.AsyncClient) -> None:
+async def test_a_bulk_redrive_leaves_what_waits_on_purpose(book: SignupLedger, operator: httpx.AsyncClient) -> None:
     await book.sign_up("paced@x.example", "refused@x.example")
     await book.run("UPDATE outbox SET due_at = now() + interval '1 hour'")
     await book.run("UPDATE outbox SET last_error = '503' WHERE payload #>> '{to,email}' = 'refused@x.example'")
@@ -118,7 +118,7 @@ async def test_a_bulk_redrive_leaves_what_waits_on_purpose(book: SignupBook, ope
 
 
 async def test_rows_are_listed_newest_first_over_what_is_owed_and_what_is_settled(
-    book: SignupBook, operator: httpx.AsyncClient, relays: Relays
+    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays
 ) -> None:
     done = await book.sign_up("one@x.example", "two@x.example")
     await relays.run()
@@ -156,7 +156,7 @@ async def test_operating_needs_its_scope_and_unknown_rows_are_not_found(
 
 
 async def test_the_same_is_done_by_command_and_recorded_as_that_persons_deed(
-    signup_database: Clone, book: SignupBook
+    signup_database: Clone, book: SignupLedger
 ) -> None:
     row = await mail_row(book)
     await plant(signup_database, DEAD)

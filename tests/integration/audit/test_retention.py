@@ -4,16 +4,16 @@ import asyncpg
 import httpx
 import pytest
 
-from services.mail.ledger.alerts import register_of as mail_register
+from services.mail.audit.alerts import alert_catalog as mail_register
 from services.mail.settings import Settings as MailSettings
-from services.signup.ledger.alerts import register_of as signup_register
+from services.signup.audit.alerts import alert_catalog as signup_register
 from services.signup.settings import Settings
-from shared.ids import UUID
-from shared.partitions import Kept
+from shared.contract.ids import UUID
+from shared.worker.partitions import PartitionRetention
 from tests.support.bad_data import findings, plant
 from tests.support.databases import Clone
 from tests.support.months import look_after, plant_months
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 from .conftest import Relays
 
@@ -54,11 +54,11 @@ WITH m AS (
 INSERT INTO history (id, at, kind, subject, actor, detail)
 SELECT uuidv7({_THEN} - now()), {_THEN}, 'mail.resolved', id::text, 'key:ops', '{{"state": "sent"}}' FROM m
 """
-BOTH = (Kept("history", 2), Kept("outbox_settled", 2))
+BOTH = (PartitionRetention("history", 2), PartitionRetention("outbox_settled", 2))
 
 
 async def test_signups_checks_are_silent_before_and_after_a_drop(
-    signup_database: Clone, book: SignupBook, relays: Relays, signup_settings: Settings
+    signup_database: Clone, book: SignupLedger, relays: Relays, signup_settings: Settings
 ) -> None:
     for kept in BOTH:
         await plant_months(signup_database, kept.table, [3, 4], rows=3)
@@ -98,7 +98,7 @@ async def _someone(clone: Clone, status: str) -> UUID:
 
 @pytest.mark.parametrize("status", ["pending", "verified", "erased"])
 async def test_a_timeline_says_from_when_on_it_is_kept_to_whom_that_concerns(
-    signup_database: Clone, book: SignupBook, operator: httpx.AsyncClient, status: str
+    signup_database: Clone, book: SignupLedger, operator: httpx.AsyncClient, status: str
 ) -> None:
     for kept in BOTH:
         await plant_months(signup_database, kept.table, [4])

@@ -5,15 +5,15 @@ import asyncio
 import httpx
 import pytest
 
-from services.signup.accounts.terms import Terms
+from services.signup.accounts.effect_policy import EffectPolicy
 from services.signup.accounts.verify import resend, verify
-from services.signup.ledger.alerts import register_of
-from services.signup.ledger.sanity import CHECKS
+from services.signup.audit.alerts import alert_catalog
+from services.signup.audit.sanity_checks import CHECKS
 from services.signup.settings import Settings
-from shared.sanity import Checks
+from shared.audit.sanity_checks import Checks
 from tests.support.bad_data import findings, plant
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 from .conftest import Relays
 
@@ -73,10 +73,10 @@ ALSO = {"pending_without_mail": {"owed_and_gone"}}
 
 @pytest.fixture
 def checks(signup_database: Clone, signup_settings: Settings) -> Checks:
-    return register_of(signup_settings).checks_in(signup_database.database.pool)
+    return alert_catalog(signup_settings).checks_in(signup_database.database.pool)
 
 
-async def live(book: SignupBook, relays: Relays, api: httpx.AsyncClient, terms: Terms) -> None:
+async def live(book: SignupLedger, relays: Relays, api: httpx.AsyncClient, policy: EffectPolicy) -> None:
     """People sign up, some verify, some ask again, one with a key; effects are worked off meanwhile."""
     await book.sign_up(*PEOPLE)
     await relays.run()
@@ -84,21 +84,21 @@ async def live(book: SignupBook, relays: Relays, api: httpx.AsyncClient, terms: 
     for email in PEOPLE[:2]:
         (row,) = await book.rows("users", email=email)
         (mail,) = [entry for entry in await book.rows("outbox_settled", user_id=row["id"]) if entry["effect"] == "mail"]
-        await verify(book.pool, book.ring, book.ring.sign(mail["id"], book.ring.signing_key_id), terms)
-    await resend(book.pool, PEOPLE[3], terms)
+        await verify(book.pool, book.ring, book.ring.sign(mail["id"], book.ring.signing_key_id), policy)
+    await resend(book.pool, PEOPLE[3], policy)
     await book.sign_up(*PEOPLE[2:])
     await relays.run()
 
 
 async def test_checks_are_silent_while_people_sign_up_and_effects_are_worked_off(
-    signup_database: Clone, book: SignupBook, relays: Relays, operator: httpx.AsyncClient, checks: Checks
+    signup_database: Clone, book: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks
 ) -> None:
     async def look() -> None:
         for _ in range(4):
             await checks.run()
             assert await findings(signup_database) == {}
 
-    await asyncio.gather(live(book, relays, operator, book.terms), look())
+    await asyncio.gather(live(book, relays, operator, book.policy), look())
     await plant(signup_database, *AGE)
     await checks.run()
     assert await findings(signup_database) == {}
@@ -107,9 +107,9 @@ async def test_checks_are_silent_while_people_sign_up_and_effects_are_worked_off
 
 @pytest.mark.parametrize("name", [check.name for check in CHECKS])
 async def test_each_check_finds_what_it_is_there_for(
-    signup_database: Clone, book: SignupBook, relays: Relays, operator: httpx.AsyncClient, checks: Checks, name: str
+    signup_database: Clone, book: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks, name: str
 ) -> None:
-    await live(book, relays, operator, book.terms)
+    await live(book, relays, operator, book.policy)
     await plant(signup_database, *AGE, PLANTED[name])
     await checks.run()
     found = await findings(signup_database)
@@ -124,9 +124,9 @@ async def test_each_check_finds_what_it_is_there_for(
 
 
 async def test_examples_name_the_rows_and_nobody(
-    signup_database: Clone, book: SignupBook, relays: Relays, operator: httpx.AsyncClient
+    signup_database: Clone, book: SignupLedger, relays: Relays, operator: httpx.AsyncClient
 ) -> None:
-    await live(book, relays, operator, book.terms)
+    await live(book, relays, operator, book.policy)
     await plant(signup_database, *AGE, PLANTED["verified_without_history"])
     answer = await operator.post("/audit/checks/run")
     assert answer.status_code == 200

@@ -3,13 +3,13 @@
 import httpx
 
 from services.signup.accounts.verify import verify
-from services.signup.ledger.mail_side import MailSide
-from shared.ids import uuid7
+from services.signup.audit.mail_service_view import MailServiceView
+from shared.contract.ids import uuid7
 from tests.support.apis import Api
 from tests.support.delivery import make_rig, smtp_gateway
 from tests.support.mails import make_due
 from tests.support.scripted_smtp import scripted_smtp
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 from .conftest import Relays
 
@@ -24,7 +24,7 @@ async def deliver_after_one_deferral(mail_api: Api) -> None:
 
 
 async def test_it_tells_everything_in_order_with_the_gateways_words(
-    book: SignupBook, operator: httpx.AsyncClient, relays: Relays, mail_api: Api
+    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, mail_api: Api
 ) -> None:
     (done,) = await book.sign_up("asa@x.example")
     await book.sign_up("somebody.else@x.example")
@@ -33,7 +33,7 @@ async def test_it_tells_everything_in_order_with_the_gateways_words(
     await deliver_after_one_deferral(mail_api)
     user_id = done.user["id"]
     (mail,) = [row for row in await book.rows("outbox_settled", user_id=user_id) if row["effect"] == "mail"]
-    await verify(book.pool, book.ring, book.ring.sign(mail["id"], book.ring.signing_key_id), book.terms)
+    await verify(book.pool, book.ring, book.ring.sign(mail["id"], book.ring.signing_key_id), book.policy)
     answer = (await operator.get(f"/audit/users/{user_id}")).json()
     assert (answer["user_id"], answer["complete"], answer["unavailable"]) == (str(user_id), True, [])
     items = answer["items"]
@@ -58,12 +58,12 @@ async def test_it_tells_everything_in_order_with_the_gateways_words(
 
 
 async def test_without_the_mail_service_it_is_signups_half_and_says_so(
-    book: SignupBook, operator: httpx.AsyncClient, relays: Relays, signup_api: Api
+    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, signup_api: Api
 ) -> None:
     (done,) = await book.sign_up("asa@x.example")
     await relays.run()
     async with httpx.AsyncClient(base_url="http://127.0.0.1:1", timeout=1) as nobody:
-        signup_api.app.state.mail_side = MailSide(nobody)
+        signup_api.app.state.mail_service_view = MailServiceView(nobody)
         answer = (await operator.get(f"/audit/users/{done.user['id']}")).json()
     assert (answer["complete"], answer["unavailable"]) == (False, ["mail"])
     kinds = {item["kind"] for item in answer["items"]}
@@ -72,7 +72,7 @@ async def test_without_the_mail_service_it_is_signups_half_and_says_so(
 
 
 async def test_an_erased_person_has_a_timeline_and_a_stranger_has_none(
-    book: SignupBook, operator: httpx.AsyncClient, signup_api: Api
+    book: SignupLedger, operator: httpx.AsyncClient, signup_api: Api
 ) -> None:
     (done,) = await book.sign_up("asa@x.example")
     async with await signup_api.as_client("privacy", ["users:erase"]) as http:

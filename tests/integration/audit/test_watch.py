@@ -6,25 +6,25 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from shared.alert_mail import AlertNotSentError, Letter
-from shared.alert_metrics import AlertMetrics
-from shared.alerts import Look, Operators, Register, Watch
-from shared.database import Pool
-from shared.incidents import Sign, Source
-from shared.settings import ServiceSettings
-from shared.severity import Severity
+from shared.audit.alert_loop import AlertCatalog, Look, OperatorNotifier, Watch
+from shared.audit.alert_reports import AlertMetrics
+from shared.audit.incidents import Source, Symptom
+from shared.audit.operator_mail import AlertNotSentError, OperatorMail
+from shared.audit.severity import Severity
+from shared.db.pool import Pool
+from shared.process.settings import ServiceSettings
 from tests.support.databases import Clone
 from tests.support.scripted_smtp import scripted_smtp
 
-SOURCES = (
+ALERT_RULES = (
     Source("stove_on"),
     Source("light_on", Severity.WARNING),
     Source("kettle_on", hold_seconds=300),
 )
 STOVE, LIGHT, KETTLE = (
-    Sign("stove_on", "turn off the stove", "It is hot."),
-    Sign("light_on", "x", "y"),
-    Sign("kettle_on", "x", "y"),
+    Symptom("stove_on", "turn off the stove", "It is hot."),
+    Symptom("light_on", "x", "y"),
+    Symptom("kettle_on", "x", "y"),
 )
 SOONER = "UPDATE alerts SET {0} = {0} - interval '{1}'"
 
@@ -35,13 +35,13 @@ class House:
 
     pool: Pool
     look: Look = field(default_factory=Look)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[OperatorMail] = field(default_factory=list)
     broken: bool = False
 
     def watch(self, *, email: str = "ops@x.example", smtp: str = "", severity: str = "", **more: Any) -> Watch:
         settings = ServiceSettings(alert_email=email, alert_smtp_url=smtp)
 
-        async def post(letter: Letter) -> None:
+        async def post(letter: OperatorMail) -> None:
             await asyncio.sleep(0)
             if self.broken:
                 raise AlertNotSentError("out of order")
@@ -51,8 +51,16 @@ class House:
             await asyncio.sleep(0)
             return self.look
 
-        register = Register.of("house", (), SOURCES, severity)
-        return Watch(self.pool, register, Operators(settings, post), see, every_seconds=60, runs_checks=False, **more)
+        register = AlertCatalog.of("house", (), ALERT_RULES, severity)
+        return Watch(
+            self.pool,
+            register,
+            OperatorNotifier(settings.alert_email, post, smtp_url=settings.alert_smtp_url, sender=settings.alert_from),
+            see,
+            every_seconds=60,
+            runs_checks=False,
+            **more,
+        )
 
     async def later(self, column: str, interval: str) -> None:
         await self.pool.execute(SOONER.format(column, interval))

@@ -103,11 +103,11 @@ async def test_a_lookup_says_what_is_known_and_what_is_missing(client: httpx.Asy
 
 async def test_only_a_key_for_all_mails_sees_those_of_others(mail_api: Api, client: httpx.AsyncClient) -> None:
     (mail,) = await _ask(client, _mail("one"))
-    async with await mail_api.as_client("desk", ["mails:read"]) as desk:
-        assert (await desk.get("/v1/mails")).json()["items"] == []
-        assert (await desk.post("/v1/mails/lookup", json={"request_ids": ["one"]})).json()["missing"] == ["one"]
+    async with await mail_api.as_client("batcher", ["mails:read"]) as batcher:
+        assert (await batcher.get("/v1/mails")).json()["items"] == []
+        assert (await batcher.post("/v1/mails/lookup", json={"request_ids": ["one"]})).json()["missing"] == ["one"]
         for path in ("", "/history", "/attempts"):
-            assert (await desk.get(f"/v1/mails/{mail['id']}{path}")).status_code == 404
+            assert (await batcher.get(f"/v1/mails/{mail['id']}{path}")).status_code == 404
     async with await mail_api.as_client("ops", ["mails:read", "mails:all"]) as ops:
         assert (await ops.get("/v1/mails")).json()["items"] == [mail]
         assert (await ops.post("/v1/mails/lookup", json={"request_ids": ["one"]})).json()["found"] == {"one": mail}
@@ -125,11 +125,11 @@ async def test_keys_open_only_what_their_scopes_say(mail_api: Api) -> None:
     assert (await mail_api.http.get("/v1/mails")).status_code == 401
     wrong = {"Authorization": "Bearer cf_nobody_knows"}
     assert (await mail_api.http.get("/v1/mails", headers=wrong)).status_code == 401
-    async with await mail_api.as_client("desk", ["mails:read"]) as desk:
-        refused = await desk.post("/v1/mails", json=_mail("one"))
+    async with await mail_api.as_client("batcher", ["mails:read"]) as batcher:
+        refused = await batcher.post("/v1/mails", json=_mail("one"))
         assert refused.status_code == 403
         assert refused.headers["content-type"] == "application/problem+json"
-        assert (await desk.get("/audit/history")).status_code == 403
+        assert (await batcher.get("/audit/history")).status_code == 403
 
 
 async def test_history_is_found_by_request_id_client_and_related_ids(client: httpx.AsyncClient) -> None:

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from services.mail.delivery import queries as delivery
-from services.mail.delivery.mail import MAIL_TRANSITIONS, MailState
-from services.mail.interventions import queries as interventions
+from services.mail.delivery.states import MAIL_TRANSITIONS, MailState
+from services.mail.operator_actions import queries as interventions
 from tests.support.apis import Api
 from tests.support.stack import eventually
 

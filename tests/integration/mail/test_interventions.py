@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.mail.delivery.mail import MailState
-from services.mail.interventions.intervene import ALLOWED
+from services.mail.delivery.states import MailState
+from services.mail.operator_actions.state_changes import ALLOWED
 from tests.support.apis import Api
 
 MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}

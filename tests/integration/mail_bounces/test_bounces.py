@@ -7,8 +7,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from services.mail.delivery.mail import MailState
-from shared.ids import uuid7
+from services.mail.delivery.states import MailState
+from shared.contract.ids import uuid7
 from tests.integration.mail.test_interventions import BECOME, MAIL
 from tests.support.apis import Api
 from tests.support.mails import history_kinds

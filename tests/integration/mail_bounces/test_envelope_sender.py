@@ -3,13 +3,13 @@
 import pytest
 
 from services.mail.app import create_app
-from services.mail.delivery.deliver import Delivery
-from services.mail.delivery.gateways.memory import MemoryGateway
+from services.mail.delivery.delivery_loop import Delivery
 from services.mail.settings import Settings
 from tests.support.apis import running
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig
 from tests.support.mails import insert_mails, mail_row
+from tests.support.memory_gateway import MemoryGateway
 from tests.support.notices import report
 
 

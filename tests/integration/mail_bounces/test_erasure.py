@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from services.mail.delivery.claim import claim_due
-from services.mail.delivery.gateways.memory import MemoryGateway
 from services.mail.delivery.gateways.protocol import AboutToTransmit, BodySupplier, Envelope
-from services.mail.delivery.verdict import Step, Verdict
+from services.mail.delivery.smtp_outcomes import Step, Verdict
 from tests.integration.mail.test_interventions import BECOME
 from tests.support.apis import Api
 from tests.support.delivery import make_rig
 from tests.support.mails import attempt_rows, mail_row, queue_row
+from tests.support.memory_gateway import MemoryGateway
 from tests.support.stack import eventually
 
 MAIL: dict[str, Any] = {

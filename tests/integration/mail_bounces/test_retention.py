@@ -7,11 +7,11 @@ import httpx
 import orjson
 import pytest
 
-from services.mail.delivery.mail import MailState
+from services.mail.delivery.states import MailState
 from services.mail.ledger import retention
 from services.mail.ledger.retention import Retention
-from shared.database import Pool
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
+from shared.db.pool import Pool
 from tests.integration.mail.test_interventions import BECOME, MAIL
 from tests.support.apis import Api
 from tests.support.databases import Clone

@@ -5,11 +5,11 @@ import itertools
 from datetime import datetime, timedelta
 
 from services.mail.delivery import queries
-from services.mail.delivery.gateways.connection import Timeouts
-from services.mail.delivery.gateways.pace import Pace
+from services.mail.delivery.gateways.rate_limit import GatewayRateLimit
 from services.mail.delivery.gateways.settings import GatewaySettings, Tls
-from services.mail.delivery.gateways.smtp import SmtpGateway
-from shared.database import DatabaseOptions, Pool, open_database
+from services.mail.delivery.gateways.smtp_connection import Timeouts
+from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
+from shared.db.pool import DatabaseOptions, Pool, open_database
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig
 from tests.support.mails import insert_mails, states
@@ -53,7 +53,9 @@ async def test_two_workers_on_one_queue_take_their_turns_from_one_row(mail_datab
     async with scripted_smtp() as server:
         settings = GatewaySettings("g", "127.0.0.1", server.port, Tls.NONE, connections=2, per_second=per_second)
         rigs = [
-            make_rig(its, [SmtpGateway(settings, Timeouts(20, 20), "w.example", pace=Pace(its, "g", per_second))])
+            make_rig(
+                its, [SmtpGateway(settings, Timeouts(20, 20), "w.example", pace=GatewayRateLimit(its, "g", per_second))]
+            )
             for its in (pool, other.pool)
         ]
         await asyncio.gather(*(rig.deliver() for rig in rigs))
@@ -72,7 +74,9 @@ async def test_without_its_turn_no_mail_is_tried_and_none_counts_as_tried(mail_d
     away.pool.terminate()
     async with scripted_smtp() as server:
         settings = GatewaySettings("g", "127.0.0.1", server.port, Tls.NONE)
-        rig = make_rig(pool, [SmtpGateway(settings, Timeouts(20, 20), "w.example", pace=Pace(away.pool, "g", 1000))])
+        rig = make_rig(
+            pool, [SmtpGateway(settings, Timeouts(20, 20), "w.example", pace=GatewayRateLimit(away.pool, "g", 1000))]
+        )
         await rig.delivery.run_once()
         await rig.finish()
         await rig.close()

@@ -5,11 +5,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.mail.delivery.claim import ClaimedMail, claim_due
-from services.mail.delivery.mail import RetryPolicy, decide_next
 from services.mail.delivery.recorder import Ending, Recorder, Transmission
 from services.mail.delivery.rescue import Rescue
-from services.mail.delivery.verdict import Step, classify
-from shared.database import Pool
+from services.mail.delivery.retry_policy import RetryPolicy, decide_next
+from services.mail.delivery.smtp_outcomes import Step, classify
+from shared.db.pool import Pool
 from tests.support.databases import Clone
 from tests.support.delivery import Rig, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, make_due, queue_row
@@ -24,12 +24,12 @@ async def claim_one(pool: Pool) -> ClaimedMail:
 
 
 async def begin_transmission(pool: Pool, mail: ClaimedMail, gateway: str = "lost") -> bool:
-    return await Recorder(pool).transmitting(Transmission(mail.mail_id, mail.standing.attempt, mail.lease, gateway))
+    return await Recorder(pool).transmitting(Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway))
 
 
 def accepted(mail: ClaimedMail, lease: UUID | None = None) -> Ending:
-    settlement = decide_next(mail.standing, classify(Step.BODY, 250, "2.0.0 taken"), mail.now(), POLICY)
-    return Ending(mail.mail_id, mail.standing.attempt, lease or mail.lease, "late", settlement)
+    settlement = decide_next(mail.snapshot, classify(Step.BODY, 250, "2.0.0 taken"), mail.now(), POLICY)
+    return Ending(mail.mail_id, mail.snapshot.attempt, lease or mail.lease, "late", settlement)
 
 
 async def rescue(rig: Rig) -> None:

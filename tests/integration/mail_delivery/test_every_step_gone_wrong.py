@@ -6,8 +6,8 @@ import pytest
 
 from services.mail.delivery.gateways.failover import Gateways
 from services.mail.delivery.gateways.settings import Tls
-from services.mail.delivery.verdict import Outcome
-from shared.breaker import BreakerState
+from services.mail.delivery.smtp_outcomes import Outcome
+from shared.worker.circuit_breaker import BreakerState
 from tests.support.databases import Clone
 from tests.support.delivery import IMPATIENT, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, queue_row

@@ -1,12 +1,12 @@
 """Several gateways, breakers, and what an outage costs."""
 
-from services.mail.delivery.gateways.memory import ACCEPTED, Answer, MemoryGateway
 from services.mail.delivery.gateways.protocol import Envelope
-from services.mail.delivery.verdict import Step
-from shared.breaker import BreakerState
+from services.mail.delivery.smtp_outcomes import Step
+from shared.worker.circuit_breaker import BreakerState
 from tests.support.databases import Clone
 from tests.support.delivery import Rig, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, insert_mails, mail_row, queue_row, states
+from tests.support.memory_gateway import ACCEPTED, Answer, MemoryGateway
 from tests.support.scripted_smtp import Deed, scripted_smtp
 
 

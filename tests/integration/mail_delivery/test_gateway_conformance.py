@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.mail.delivery.gateways.memory import ACCEPTED, Answer, MemoryGateway
 from services.mail.delivery.gateways.protocol import Envelope, Gateway
-from services.mail.delivery.verdict import Outcome, Step
+from services.mail.delivery.smtp_outcomes import Outcome, Step
 from tests.support.delivery import smtp_gateway
+from tests.support.memory_gateway import ACCEPTED, Answer, MemoryGateway
 from tests.support.scripted_smtp import Deed, scripted_smtp
 
 ENVELOPE = Envelope("from@example.test", "to@example.test")

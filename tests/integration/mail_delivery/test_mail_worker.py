@@ -12,9 +12,10 @@ from arq.connections import RedisSettings
 
 from local.ports import pick_free
 from services.mail import worker
+from services.mail.names import QUEUE_CHANNEL, WORKER
 from services.mail.settings import Settings
-from shared import arq_host
-from shared.arq_host import redis_settings
+from shared.worker import arq_host
+from shared.worker.arq_host import redis_settings
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, insert_mails, mail_row, queue_row, states
@@ -48,7 +49,7 @@ async def working(settings: Settings) -> AsyncIterator[worker.Parts]:
         yield parts
     finally:
         stop.set()
-        parts.wake.set()
+        parts.queue_ping.set()
         await serving
 
 
@@ -94,9 +95,9 @@ async def test_a_wake_up_is_heard_long_before_the_next_poll(mail_database: Clone
         settings = settings_for(mail_database.runtime_url, server, mail_poll_seconds=3600)
         async with working(settings) as parts:
             assert parts.listener is not None
-            await eventually(lambda: pool.fetchval(LISTENS, worker.PROCESS), bool)
+            await eventually(lambda: pool.fetchval(LISTENS, WORKER), bool)
             await insert_mails(pool)
-            await pool.execute("SELECT pg_notify($1, '')", worker.QUEUE_CHANNEL)
+            await pool.execute("SELECT pg_notify($1, '')", QUEUE_CHANNEL)
             async with asyncio.timeout(20):
                 await server.dot_seen.wait()
 

@@ -7,15 +7,7 @@ from services.mail.delivery.claim import claim_due
 from services.mail.delivery.rescue import Expiry
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig, smtp_gateway
-from tests.support.mails import (
-    attempt_rows,
-    history_kinds,
-    insert_mails,
-    mail_row,
-    make_due,
-    queue_row,
-    states,
-)
+from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, make_due, queue_row, states
 from tests.support.scripted_smtp import scripted_smtp
 
 

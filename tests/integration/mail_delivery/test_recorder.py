@@ -9,20 +9,20 @@ import asyncpg
 import pytest
 
 from services.mail.delivery.claim import ClaimedMail, claim_due
-from services.mail.delivery.mail import RetryPolicy, decide_next
 from services.mail.delivery.recorder import Ending, GroupCommit, Recorder, Transmission
-from services.mail.delivery.verdict import Step, classify
+from services.mail.delivery.retry_policy import RetryPolicy, decide_next
+from services.mail.delivery.smtp_outcomes import Step, classify
 from tests.support.databases import Clone
 from tests.support.mails import insert_mails, states
 
 
 def transmission(mail: ClaimedMail, lease: UUID | None = None) -> Transmission:
-    return Transmission(mail.mail_id, mail.standing.attempt, lease or mail.lease, "g")
+    return Transmission(mail.mail_id, mail.snapshot.attempt, lease or mail.lease, "g")
 
 
 def accepted(mail: ClaimedMail) -> Ending:
-    settlement = decide_next(mail.standing, classify(Step.BODY, 250, "ok"), mail.now(), RetryPolicy())
-    return Ending(mail.mail_id, mail.standing.attempt, mail.lease, "g", settlement)
+    settlement = decide_next(mail.snapshot, classify(Step.BODY, 250, "ok"), mail.now(), RetryPolicy())
+    return Ending(mail.mail_id, mail.snapshot.attempt, mail.lease, "g", settlement)
 
 
 class Counted:
@@ -94,14 +94,14 @@ async def test_one_bad_record_does_not_spoil_its_neighbours(mail_database: Clone
     unstorable = replace(
         unstorable, settlement=replace(unstorable.settlement, reason="NUL \0 is no text for PostgreSQL")
     )
-    fates = await asyncio.gather(
+    outcomes = await asyncio.gather(
         recorder.settle(accepted(first)),
         recorder.settle(unstorable),
         recorder.settle(accepted(last)),
         return_exceptions=True,
     )
-    assert (fates[0], fates[2]) == (True, True)
-    assert isinstance(fates[1], asyncpg.DataError)
+    assert (outcomes[0], outcomes[2]) == (True, True)
+    assert isinstance(outcomes[1], asyncpg.DataError)
     assert await states(mail_database.database) == {"sent": 2, "sending": 1}
 
 
@@ -121,12 +121,12 @@ async def test_in_one_commit_each_caller_learns_its_own_fate(mail_database: Clon
     await insert_mails(pool, 3)
     first, second, third = (await claim_due(pool, 3, 30)).mails
     recorder = Recorder(pool)
-    fates = await asyncio.gather(
+    outcomes = await asyncio.gather(
         recorder.transmitting(transmission(first)),
         recorder.transmitting(transmission(second, lease=uuid4())),
         recorder.transmitting(transmission(third)),
     )
-    assert list(fates) == [True, False, True]
+    assert list(outcomes) == [True, False, True]
     assert await pool.fetchval("SELECT count(*) FROM attempts WHERE phase = 'transmitting'") == 2
     assert await pool.fetchval("SELECT count(DISTINCT transmitting_at) FROM attempts") == 1
 

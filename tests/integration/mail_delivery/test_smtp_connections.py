@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from services.mail.delivery.gateways import pool as pool_module
+from services.mail.delivery.gateways import connection_pool as pool_module
 from services.mail.delivery.gateways.protocol import Envelope
 from services.mail.delivery.gateways.settings import GatewaySettings, Tls
-from services.mail.delivery.gateways.smtp import SmtpGateway
-from services.mail.delivery.verdict import Outcome, Verdict
+from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
+from services.mail.delivery.smtp_outcomes import Outcome, Verdict
 from tests.support.delivery import IMPATIENT, PATIENT, smtp_gateway
 from tests.support.scripted_smtp import Deed, scripted_smtp
 

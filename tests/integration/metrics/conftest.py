@@ -6,13 +6,13 @@ import pytest
 
 from services.mail.app import create_app as create_mail_app
 from services.mail.settings import Settings as MailSettings
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
+from services.signup.accounts.effect_policy import EffectPolicy
+from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app as create_signup_app
 from services.signup.settings import Settings as SignupSettings
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -34,9 +34,9 @@ async def signup_api(signup_settings: SignupSettings, signup_database: Clone) ->
 
 
 @pytest.fixture
-def book(signup_database: Clone, signup_settings: SignupSettings) -> SignupBook:
+def book(signup_database: Clone, signup_settings: SignupSettings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupBook(signup_database.database.pool, ring, Terms.of(signup_settings, ring))
+    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import re
 
 import orjson
 
-from services.mail import worker
-from services.signup.ledger.upkeep import WORKER
-from shared.heartbeats import BEAT
+from services.mail.names import WORKER as MAIL_WORKER
+from services.signup.names import WORKER
+from shared.worker.heartbeats import BEAT
 from tests.support.apis import Api
 from tests.support.documented import documented
 from tests.support.metrics import scrape
@@ -44,4 +44,4 @@ async def test_every_metric_of_signup_is_documented_with_its_type_and_labels(sig
 
 
 async def test_every_metric_of_the_mail_service_is_documented_with_its_type_and_labels(mail_api: Api) -> None:
-    await all_agree(mail_api, "mail", worker.PROCESS, MAIL_SAYS)
+    await all_agree(mail_api, "mail", MAIL_WORKER, MAIL_SAYS)

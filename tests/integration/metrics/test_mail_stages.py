@@ -5,8 +5,9 @@ from typing import Any
 import orjson
 
 from services.mail import worker
+from services.mail.names import WORKER
 from services.mail.settings import Settings
-from shared.heartbeats import BEAT
+from shared.worker.heartbeats import BEAT, Heartbeat
 from tests.support.apis import Api
 from tests.support.databases import Clone
 from tests.support.mails import insert_mails
@@ -72,7 +73,7 @@ async def test_uncertain_mails_are_counted_with_the_age_of_the_oldest(mail_api: 
 
 
 async def test_what_the_worker_said_last_is_shown_gateway_by_gateway(mail_api: Api) -> None:
-    await mail_api.database.pool.execute(BEAT, worker.PROCESS, "here:7", orjson.dumps(SAID).decode())
+    await mail_api.database.pool.execute(BEAT, WORKER, "here:7", orjson.dumps(SAID).decode())
 
     seen = await scrape(mail_api.http)
 
@@ -102,7 +103,7 @@ async def test_a_worker_counts_the_mails_that_it_brought_to_an_end(mail_database
         await insert_mails(pool, 1, expires_in_seconds=-1)
         await parts.delivery.run_once()
         await parts.delivery.drain(30)
-        await worker.Heartbeat(parts).run_once()
+        await Heartbeat(pool, WORKER, parts.detail).run_once()
         await parts.recorder.close()
         await parts.gateways.close()
         await parts.database.close()

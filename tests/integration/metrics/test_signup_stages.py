@@ -5,16 +5,16 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.signup.ledger.metrics import BOOK
-from services.signup.ledger.upkeep import WORKER, Heartbeat
-from shared import stage_metrics
-from shared.database import DatabaseOptions, open_database
-from shared.heartbeats import BEAT, process_name
-from shared.stage_metrics import StageMetrics
+from services.signup.audit.stage_metrics import BOOK
+from services.signup.names import WORKER
+from shared.db.pool import DatabaseOptions, open_database
+from shared.observability import stage_metrics
+from shared.observability.stage_metrics import StageMetrics
+from shared.worker.heartbeats import BEAT, Heartbeat, process_name
 from tests.support.apis import Api
 from tests.support.databases import Clone
 from tests.support.metrics import NONE, labels, scrape
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 PREFIX = "counterfoil_signup_"
 
@@ -24,7 +24,7 @@ def said(breaker: str = "closed", **rows: int) -> dict[str, object]:
 
 
 async def test_the_outbox_is_counted_by_effect_and_state_and_its_oldest_due_row_is_told(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     await book.sign_up("asa@example.org", "bo@example.org", "cy@example.org", "di@example.org")
     first, second, third, fourth = [row["id"] for row in await book.rows("outbox", effect="mail")]
@@ -48,8 +48,8 @@ async def test_the_outbox_is_counted_by_effect_and_state_and_its_oldest_due_row_
     assert seen[PREFIX + "outbox_oldest_due_age_seconds"][labels(effect="erase_mail")] == 0
 
 
-async def test_what_the_worker_said_last_is_shown_under_its_own_name(signup_api: Api, book: SignupBook) -> None:
-    beat = Heartbeat(book.pool, lambda: said("open", delivered=7, lease_lost=2))
+async def test_what_the_worker_said_last_is_shown_under_its_own_name(signup_api: Api, book: SignupLedger) -> None:
+    beat = Heartbeat(book.pool, WORKER, lambda: said("open", delivered=7, lease_lost=2))
     await beat.run_once()
     await book.run(BEAT, WORKER, "other:1", orjson.dumps(said("half_open", delivered=1)).decode())
 
@@ -71,9 +71,9 @@ async def test_what_the_worker_said_last_is_shown_under_its_own_name(signup_api:
 
 
 async def test_a_worker_that_fell_silent_shows_its_age_and_none_of_its_old_numbers(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
-    await Heartbeat(book.pool, said).run_once()
+    await Heartbeat(book.pool, WORKER, said).run_once()
     await book.run("UPDATE heartbeats SET at = at - interval '10 minutes'")
 
     seen = await scrape(signup_api.http)
@@ -83,7 +83,7 @@ async def test_a_worker_that_fell_silent_shows_its_age_and_none_of_its_old_numbe
     assert PREFIX + "breaker_state" not in seen
 
 
-async def test_a_beat_forgets_processes_that_were_silent_for_an_hour_and_no_others(book: SignupBook) -> None:
+async def test_a_beat_forgets_processes_that_were_silent_for_an_hour_and_no_others(book: SignupLedger) -> None:
     for name, minutes in (("gone:1", 61), ("quiet:1", 59), (process_name(), 120)):
         await book.run(BEAT, WORKER, name, "{}")
         await book.run(
@@ -92,7 +92,7 @@ async def test_a_beat_forgets_processes_that_were_silent_for_an_hour_and_no_othe
             minutes,
         )
 
-    await Heartbeat(book.pool, said).run_once()
+    await Heartbeat(book.pool, WORKER, said).run_once()
 
     left = {row["process"] for row in await book.pool.fetch("SELECT process FROM heartbeats")}
     assert left == {WORKER, f"{WORKER}/quiet:1", f"{WORKER}/{process_name()}"}
@@ -110,9 +110,9 @@ async def test_an_open_transaction_and_the_hot_tables_are_told(signup_api: Api, 
     assert labels(table="users") in seen[PREFIX + "database_live_rows"]
 
 
-async def test_nothing_personal_stands_in_the_metrics(signup_api: Api, book: SignupBook) -> None:
+async def test_nothing_personal_stands_in_the_metrics(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up("asa@example.org")
-    await Heartbeat(book.pool, lambda: said("open")).run_once()
+    await Heartbeat(book.pool, WORKER, lambda: said("open")).run_once()
     assert "asa@" not in (await signup_api.http.get("/metrics")).text
 
 
@@ -129,11 +129,11 @@ async def test_without_its_database_the_process_still_shows_its_own_numbers() ->
 
 
 async def test_a_book_that_cannot_be_read_any_more_leaves_no_old_numbers_behind(
-    signup_api: Api, signup_database: Clone, book: SignupBook
+    signup_api: Api, signup_database: Clone, book: SignupLedger
 ) -> None:
-    moments = iter([0.0, 10.0, 20.0, 30.0, 40.0])
+    timestamps = iter([0.0, 10.0, 20.0, 30.0, 40.0])
     registry = CollectorRegistry()
-    stages = StageMetrics(registry, BOOK, clock=lambda: next(moments))
+    stages = StageMetrics(registry, BOOK, clock=lambda: next(timestamps))
     await stages.refresh(book.pool)
     assert registry.get_sample_value(PREFIX + "workers") == 0
 
@@ -150,9 +150,9 @@ async def test_a_book_that_cannot_be_read_any_more_leaves_no_old_numbers_behind(
 async def test_a_database_that_hangs_is_given_up_and_asked_again_later(
     signup_database: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moments = iter([0.0, 10.0, 20.0, 30.0])
+    timestamps = iter([0.0, 10.0, 20.0, 30.0])
     registry = CollectorRegistry()
-    stages = StageMetrics(registry, BOOK, clock=lambda: next(moments))
+    stages = StageMetrics(registry, BOOK, clock=lambda: next(timestamps))
     owner = await asyncpg.connect(signup_database.owner_url)
     async with owner.transaction():
         await owner.execute("LOCK TABLE outbox")
@@ -166,7 +166,7 @@ async def test_a_database_that_hangs_is_given_up_and_asked_again_later(
     assert registry.get_sample_value(PREFIX + "database_up") == 1
 
 
-async def test_the_database_is_asked_once_a_second_however_often_the_metrics_are(book: SignupBook) -> None:
+async def test_the_database_is_asked_once_a_second_however_often_the_metrics_are(book: SignupLedger) -> None:
     now = 0.0
     registry = CollectorRegistry()
     stages = StageMetrics(registry, BOOK, clock=lambda: now)

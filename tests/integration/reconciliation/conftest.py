@@ -7,8 +7,8 @@ import pytest
 
 from services.mail.app import create_app
 from services.mail.settings import Settings as MailSettings
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
+from services.signup.accounts.effect_policy import EffectPolicy
+from services.signup.accounts.verification_token import TokenRing
 from services.signup.settings import Settings
 from tests.support.apis import running
 from tests.support.bookkeeping import Laboratory
@@ -36,4 +36,4 @@ async def lab(
         headers["Content-Type"] = "application/json"
         transport = httpx.ASGITransport(api.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://mail", headers=headers) as http:
-            yield Laboratory(signup_database, mail_database, http, ring, Terms.of(signup_settings, ring))
+            yield Laboratory(signup_database, mail_database, http, ring, EffectPolicy.of(signup_settings, ring))

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from services.signup.app import create_app
-from services.signup.ledger.reconcile import Schedule
+from services.signup.reconciliation.reconciler import Schedule
 from services.signup.settings import Settings
 from tests.support.apis import Api, running
 from tests.support.bookkeeping import NOBODY_ASKED, Laboratory

@@ -1,6 +1,6 @@
 """A book that went back in time, or whose rows were deleted: what either book knows to be sent is not sent again."""
 
-from shared.ids import UUID
+from shared.contract.ids import UUID
 from tests.support.bookkeeping import Laboratory, counts
 
 
@@ -20,11 +20,11 @@ async def test_mails_that_were_sent_and_wait_there_again_are_different_and_leave
     await lab.mailed(4)
     before = await lab.mails()
     await _wait_again(lab, 3)
-    run = await lab.run(heal=False)
-    assert (counts(run), run["healed"]) == ({"different": 3}, {})
+    run = await lab.run(repair=False)
+    assert (counts(run), run["repaired"]) == ({"different": 3}, {})
     assert {example["reason"] for example in run["examples"]["different"]} == {"differs in state"}
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"different": 3}, {"different": 3})
+    assert (counts(run), run["repaired"]) == ({"different": 3}, {"different": 3})
     after = await lab.mails()
     for request_id in await lab.named("different"):
         same = ("id", "state", "sent_at", "message_id", "fingerprint", "to_email")
@@ -42,7 +42,7 @@ async def test_a_book_that_lost_some_mails_and_waits_with_others_is_mended_of_bo
     await _wait_again(lab, 2)
     await lab.forget(ids[2:], without_trace=True)
     run = await lab.run()
-    assert counts(run) == run["healed"] == {"lost_records": 3, "different": 2}
+    assert counts(run) == run["repaired"] == {"lost_records": 3, "different": 2}
     assert {mail["state"] for mail in (await lab.mails()).values()} == {"sent"}
     assert (await lab.run())["verdict"] == "balanced"
 
@@ -52,7 +52,7 @@ async def test_a_mail_that_waits_there_again_for_somebody_else_is_nobodys_to_men
     await _wait_again(lab, 1)
     await lab.mail.database.pool.execute("UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example'")
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"different": 1}, {})
+    assert (counts(run), run["repaired"]) == ({"different": 1}, {})
     assert run["examples"]["different"][0]["reason"] == "differs in recipient, state"
     assert counts(await lab.run()) == {"known": 1}
 
@@ -66,7 +66,7 @@ async def test_a_mail_that_was_sent_and_deleted_before_this_book_heard_of_it_is_
     await lab.deliver()
     await lab.forget([UUID(one) for one in owed])
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"lost_records": 2}, {"lost_records": 2})
+    assert (counts(run), run["repaired"]) == ({"lost_records": 2}, {"lost_records": 2})
     assert await lab.named("lost_records") == set(owed)
     assert await lab.book.rows("outbox", effect="mail") == [], "nothing is asked for again"
     after = await lab.mails()
@@ -76,9 +76,9 @@ async def test_a_mail_that_was_sent_and_deleted_before_this_book_heard_of_it_is_
     ]
     assert {mail["state"] for mail in after.values()} == {"sent"}
     assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0
-    fates = await lab.pool.fetch("SELECT state, sent_at FROM mail_fates")
-    assert {fate["state"] for fate in fates} == {"sent"}
-    assert None not in {fate["sent_at"] for fate in fates}
+    outcomes = await lab.pool.fetch("SELECT state, sent_at FROM mail_outcomes")
+    assert {known_state["state"] for known_state in outcomes} == {"sent"}
+    assert None not in {known_state["sent_at"] for known_state in outcomes}
     assert (await lab.run())["verdict"] == "balanced"
 
 
@@ -86,12 +86,12 @@ async def test_a_mail_that_was_decided_about_and_deleted_before_this_book_heard_
     lab: Laboratory,
 ) -> None:
     (request_id,) = await lab.mailed(1)
-    await lab.pool.execute("UPDATE mail_fates SET sent_at = NULL, state = 'queued'")
+    await lab.pool.execute("UPDATE mail_outcomes SET sent_at = NULL, state = 'queued'")
     uncertain = "UPDATE mails SET state = 'uncertain', sent_at = NULL, failure_reason = 'x'"
     await lab.mail.database.pool.execute(uncertain)
     await lab.forget([request_id])
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"missing": 1}, {})
+    assert (counts(run), run["repaired"]) == ({"missing": 1}, {})
     assert run["examples"]["missing"][0]["reason"] == "was uncertain there"
     assert await lab.book.rows("outbox", effect="mail") == []
 
@@ -106,7 +106,7 @@ async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_named_and_
     await lab.mail.database.pool.execute("UPDATE mails SET state = 'sending'")
     await lab.forget([owed])
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"missing": 1}, {})
+    assert (counts(run), run["repaired"]) == ({"missing": 1}, {})
     assert run["examples"]["missing"][0]["reason"] == "was being sent there: it may have left"
     assert await lab.book.rows("outbox", effect="mail") == []
     assert counts(await lab.run()) == {"known": 1}

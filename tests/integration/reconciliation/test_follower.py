@@ -3,12 +3,12 @@
 import asyncpg
 import httpx
 
-from services.signup.ledger.follower import Follower
 from services.signup.mail_service import MailService
-from shared.breaker import Breaker, BreakerPolicy, BreakerState
+from services.signup.reconciliation.feed_follower import FeedFollower
+from shared.worker.circuit_breaker import Breaker, BreakerPolicy, BreakerState
 from tests.support.bookkeeping import NOBODY_ASKED, Laboratory
 
-FATES = "SELECT request_id, state, sent_at, message_id, failure_code FROM mail_fates ORDER BY request_id"
+OUTCOMES = "SELECT request_id, state, sent_at, message_id, failure_code FROM mail_outcomes ORDER BY request_id"
 TELL = """
 INSERT INTO history (kind, subject, actor, detail)
 SELECT 'mail.' || $2::text, id::text, 'test', jsonb_build_object('state', $2::text, 'code', 550) FROM mails
@@ -19,12 +19,12 @@ WHERE request_id = $1
 async def test_the_book_knows_of_every_mail_when_it_was_sent(lab: Laboratory) -> None:
     ids = await lab.mailed(3)
     ledger = await lab.mails()
-    fates = await lab.pool.fetch(FATES)
-    assert [fate["request_id"] for fate in fates] == [str(one) for one in ids]
-    for fate in fates:
-        mail = ledger[fate["request_id"]]
-        assert (fate["state"], fate["sent_at"]) == ("sent", mail["sent_at"])
-        assert fate["message_id"] == mail["message_id"]
+    outcomes = await lab.pool.fetch(OUTCOMES)
+    assert [known_state["request_id"] for known_state in outcomes] == [str(one) for one in ids]
+    for known_state in outcomes:
+        mail = ledger[known_state["request_id"]]
+        assert (known_state["state"], known_state["sent_at"]) == ("sent", mail["sent_at"])
+        assert known_state["message_id"] == mail["message_id"]
 
 
 async def test_the_last_of_several_changes_counts_and_its_code_is_kept(lab: Laboratory) -> None:
@@ -34,26 +34,26 @@ async def test_the_last_of_several_changes_counts_and_its_code_is_kept(lab: Labo
     for state in ("deferred", "failed"):
         await lab.mail.database.pool.execute(TELL, str(row["id"]), state)
     await lab.follow()
-    (fate,) = await lab.pool.fetch(FATES)
-    assert (fate["state"], fate["failure_code"], fate["sent_at"]) == ("failed", 550, None)
+    (known_state,) = await lab.pool.fetch(OUTCOMES)
+    assert (known_state["state"], known_state["failure_code"], known_state["sent_at"]) == ("failed", 550, None)
 
 
 async def test_that_a_mail_was_sent_is_never_taken_back(lab: Laboratory) -> None:
     (request_id,) = await lab.mailed(1)
-    (sent,) = await lab.pool.fetch(FATES)
+    (sent,) = await lab.pool.fetch(OUTCOMES)
     # The other book went back in time, and has the mail in its queue again.
     await lab.mail.database.pool.execute("UPDATE mails SET state = 'queued', sent_at = NULL, next_attempt_at = now()")
     await lab.mail.database.pool.execute(TELL, str(request_id), "queued")
     await lab.follow()
-    (fate,) = await lab.pool.fetch(FATES)
-    assert (fate["state"], fate["sent_at"]) == ("queued", sent["sent_at"])
+    (known_state,) = await lab.pool.fetch(OUTCOMES)
+    assert (known_state["state"], known_state["sent_at"]) == ("queued", sent["sent_at"])
 
 
 async def test_mails_that_nobody_asked_for_are_remembered_too(lab: Laboratory) -> None:
     await lab.mail.database.pool.execute(NOBODY_ASKED, ["not a UUID"])
     await lab.mail.database.pool.execute(TELL, "not a UUID", "sent")
     await lab.follow()
-    assert [fate["request_id"] for fate in await lab.pool.fetch(FATES)] == ["not a UUID"]
+    assert [known_state["request_id"] for known_state in await lab.pool.fetch(OUTCOMES)] == ["not a UUID"]
 
 
 async def test_what_was_read_from_another_place_than_the_book_stands_at_is_not_written(lab: Laboratory) -> None:
@@ -62,9 +62,9 @@ async def test_what_was_read_from_another_place_than_the_book_stands_at_is_not_w
     cursor = await lab.pool.fetchval("SELECT cursor FROM mail_feed")
     stale = lab.follower()
     page = await lab.mail_service.changes(None, 500)
-    await lab.pool.execute("UPDATE mail_fates SET state = 'bounced' WHERE request_id = $1", str(request_id))
+    await lab.pool.execute("UPDATE mail_outcomes SET state = 'bounced' WHERE request_id = $1", str(request_id))
     await stale._keep(None, page.next_cursor, page.items)
-    assert await lab.pool.fetchval("SELECT state FROM mail_fates") == "bounced"
+    assert await lab.pool.fetchval("SELECT state FROM mail_outcomes") == "bounced"
     assert await lab.pool.fetchval("SELECT cursor FROM mail_feed") == cursor
 
 
@@ -76,11 +76,11 @@ async def test_a_lost_cursor_starts_again_from_the_beginning_and_asks_for_a_reco
     await owner.execute("DELETE FROM history WHERE kind = 'mail.sent'")
     await owner.close()
     await lab.follow()
-    assert {fate["state"] for fate in await lab.pool.fetch(FATES)} == {"queued"}
-    assert None not in {fate["sent_at"] for fate in await lab.pool.fetch(FATES)}
+    assert {known_state["state"] for known_state in await lab.pool.fetch(OUTCOMES)} == {"queued"}
+    assert None not in {known_state["sent_at"] for known_state in await lab.pool.fetch(OUTCOMES)}
     (note,) = await lab.book.rows("history", kind="feed.cursor_lost")
-    (run,) = await lab.pool.fetch("SELECT id, state, heal FROM reconciliation_runs")
-    assert (note["related"], run["state"], run["heal"]) == ([str(run["id"])], "running", True)
+    (run,) = await lab.pool.fetch("SELECT id, state, repair FROM reconciliation_runs")
+    assert (note["related"], run["state"], run["repair"]) == ([str(run["id"])], "running", True)
 
 
 async def test_while_the_mail_service_is_away_it_waits_and_goes_on_where_it_stood(lab: Laboratory) -> None:
@@ -88,7 +88,7 @@ async def test_while_the_mail_service_is_away_it_waits_and_goes_on_where_it_stoo
     cursor = await lab.pool.fetchval("SELECT cursor FROM mail_feed")
     away = httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(503)), base_url="http://m")
     breaker = Breaker("feed", BreakerPolicy(faults_to_open=2))
-    follower = Follower(lab.pool, MailService(away, timeout_seconds=1), breaker, lag_seconds=0)
+    follower = FeedFollower(lab.pool, MailService(away, timeout_seconds=1), breaker, lag_seconds=0)
     for _ in range(3):
         assert not await follower.run_once()
     assert breaker.state is BreakerState.OPEN

@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.signup.ledger.heal_queries import REASK_IF_LEASED
-from services.signup.ledger.reconcile_queries import CLAIM_OLDEST_RUN, FINISH_IF_LEASED, KEEP_STEP_IF_LEASED
-from shared.database import DatabaseOptions, open_database
-from shared.ids import uuid7
+from services.signup.reconciliation.queries import CLAIM_OLDEST_RUN, FINISH_IF_LEASED, KEEP_STEP_IF_LEASED
+from services.signup.reconciliation.repair_queries import REQUEUE_IF_LEASED
+from shared.contract.ids import uuid7
+from shared.db.pool import DatabaseOptions, open_database
 from tests.support.bookkeeping import NOBODY_ASKED, SENT, Laboratory, counts
 from tests.support.databases import Clone, Server
 
@@ -63,7 +63,7 @@ async def test_lost_mails_foreign_ones_and_changed_recipients_are_named_exactly_
     assert await lab.named("lost_records") == set(lost)
     assert await lab.named("unexpected") == set(foreign)
     assert await lab.named("different") == set(changed)
-    assert first["healed"] == {"lost_records": 30}
+    assert first["repaired"] == {"lost_records": 30}
     assert {kind: len(items) for kind, items in first["examples"].items()} == {
         "lost_records": 20,
         "unexpected": 10,
@@ -102,11 +102,11 @@ async def test_a_missing_mail_that_nobody_knows_to_be_sent_is_asked_for_again_as
     first = await lab.mails()
     await lab.forget([owed[0]["id"]])
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"missing": 1}, {"missing": 1})
+    assert (counts(run), run["repaired"]) == ({"missing": 1}, {"missing": 1})
     (again,) = await lab.book.rows("outbox", effect="mail")
     same = ("id", "user_id", "payload", "created_at", "correlation_id")
     assert [again[name] for name in same] == [owed[0][name] for name in same]
-    (note,) = await lab.book.rows("history", kind="outbox.reasked")
+    (note,) = await lab.book.rows("history", kind="outbox.requeued")
     assert (note["subject"], note["related"]) == (str(again["id"]), [str(run["id"]), str(again["user_id"])])
     assert (await lab.run())["verdict"] == "balanced", "it waits to be handed over"
     await lab.hand_over()
@@ -126,10 +126,10 @@ async def test_a_missing_mail_that_was_decided_about_or_may_have_been_sent_is_on
     (owed,) = await lab.book.rows("outbox", effect="mail")
     await lab.hand_over()
     await lab.follow()
-    await lab.pool.execute("UPDATE mail_fates SET state = $1", state)
+    await lab.pool.execute("UPDATE mail_outcomes SET state = $1", state)
     await lab.forget([owed["id"]])
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"missing": 1}, {})
+    assert (counts(run), run["repaired"]) == ({"missing": 1}, {})
     assert run["examples"]["missing"][0]["reason"] == f"was {state} there"
     assert await lab.book.rows("outbox", effect="mail") == []
     assert counts(await lab.run()) == {"known": 1}
@@ -137,14 +137,14 @@ async def test_a_missing_mail_that_was_decided_about_or_may_have_been_sent_is_on
 
 async def test_what_became_known_as_sent_after_it_was_found_missing_is_not_asked_for_again(lab: Laboratory) -> None:
     (request_id,) = await lab.mailed(1)
-    await lab.pool.execute("UPDATE mail_fates SET sent_at = NULL, state = 'queued'")
+    await lab.pool.execute("UPDATE mail_outcomes SET sent_at = NULL, state = 'queued'")
     await lab.forget([request_id], without_trace=True)
     await lab.asks_for_run()
     reconciler = lab.reconciler()
-    while await lab.pool.fetchval("SELECT phase FROM reconciliation_runs") != "reask":
+    while await lab.pool.fetchval("SELECT phase FROM reconciliation_runs") != "requeue":
         await reconciler.run_once()
     assert await lab.named("missing") == {str(request_id)}
-    await lab.pool.execute("UPDATE mail_fates SET sent_at = now(), state = 'sent'")
+    await lab.pool.execute("UPDATE mail_outcomes SET sent_at = now(), state = 'sent'")
     while await reconciler.run_once():
         pass
     assert await lab.book.rows("outbox", effect="mail") == []
@@ -155,8 +155,8 @@ async def test_without_heal_everything_is_named_again_and_nothing_is_mended(lab:
     ids = await lab.mailed(4)
     await lab.forget(ids[:2])
     for _ in range(2):
-        run = await lab.run(heal=False)
-        assert (run["verdict"], counts(run), run["healed"]) == ("out_of_balance", {"lost_records": 2}, {})
+        run = await lab.run(repair=False)
+        assert (run["verdict"], counts(run), run["repaired"]) == ("out_of_balance", {"lost_records": 2}, {})
     assert len(await lab.mails()) == 2
 
 
@@ -201,10 +201,10 @@ async def test_pending_users_without_a_mail_on_the_books_are_owed_one_and_only_t
     await lab.hand_over()
     await lab.follow()
     for state in ("expired", "failed"):
-        fate = "UPDATE mail_fates SET state = $1 WHERE request_id = $2"
-        await lab.pool.execute(fate, state, str(rows[f"{state}@x.example"]))
+        known_state = "UPDATE mail_outcomes SET state = $1 WHERE request_id = $2"
+        await lab.pool.execute(known_state, state, str(rows[f"{state}@x.example"]))
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"unserved_users": 2}, {"unserved_users": 2})
+    assert (counts(run), run["repaired"]) == ({"unserved_users": 2}, {"unserved_users": 2})
     owed = [row for row in await lab.book.rows("outbox", effect="mail") if row["state"] == "pending"]
     assert {row["payload"]["to"]["email"] for row in owed} == {"lost@x.example", "expired@x.example"}
     assert {row["payload"]["template"] for row in owed} == {"verification"}
@@ -254,12 +254,12 @@ async def test_a_run_that_was_interrupted_anywhere_is_continued_and_counts_nothi
     assert steps >= 8
     result = await lab.result(run)
     assert (result["compared"], counts(result)) == (7, {"lost_records": 3, "unexpected": 1})
-    assert result["healed"] == {"lost_records": 3}
+    assert result["repaired"] == {"lost_records": 3}
 
 
 async def test_whoever_lost_the_lease_of_a_run_changes_nothing(lab: Laboratory) -> None:
     ids = await lab.mailed(1)
-    await lab.pool.execute("UPDATE mail_fates SET sent_at = NULL")
+    await lab.pool.execute("UPDATE mail_outcomes SET sent_at = NULL")
     run = await lab.asks_for_run()
     stale = uuid7()
     await lab.pool.fetchrow(CLAIM_OLDEST_RUN, stale, 0.0)
@@ -267,7 +267,7 @@ async def test_whoever_lost_the_lease_of_a_run_changes_nothing(lab: Laboratory) 
     assert await lab.pool.fetchval(FINISH_IF_LEASED, run, stale, "zombie") is None
     nothing: list[list[str]] = [[] for _ in range(7)]
     assert await lab.pool.fetchval(KEEP_STEP_IF_LEASED, run, stale, "settled", None, 99, *nothing) is None
-    assert await lab.pool.fetchval(REASK_IF_LEASED, run, stale, "outbox.reasked", "zombie", ids, 60.0) == 0
+    assert await lab.pool.fetchval(REQUEUE_IF_LEASED, run, stale, "outbox.requeued", "zombie", ids, 60.0) == 0
     assert await lab.book.rows("outbox", effect="mail") == []
     assert (await lab.result(run))["state"] == "running"
 
@@ -286,7 +286,7 @@ async def test_any_number_of_workers_and_runs_at_once_ask_for_a_mail_once(lab: L
 
     await asyncio.gather(*(work() for _ in range(4)))
     assert [counts(await lab.result(run)) for run in runs] == [{"missing": 10}, {}, {}]
-    assert len(await lab.book.rows("history", kind="outbox.reasked")) == 10
+    assert len(await lab.book.rows("history", kind="outbox.requeued")) == 10
     await lab.hand_over()
     assert len(await lab.mails()) == 10
 
@@ -314,6 +314,6 @@ async def test_an_erased_person_is_neither_mailed_nor_written_back(lab: Laborato
     await owner.close()
     await lab.forget(ids)
     run = await lab.run()
-    assert (counts(run), run["healed"]) == ({"lost_records": 2}, {})
+    assert (counts(run), run["repaired"]) == ({"lost_records": 2}, {})
     assert await lab.mails() == {}
     assert counts(await lab.run()) == {"known": 2}

@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 
 from services.signup.app import create_app
-from services.signup.ledger.reconcile import Schedule
+from services.signup.reconciliation.reconciler import Schedule
 from services.signup.settings import Settings
-from shared.ids import UUID, uuid7
-from shared.partitions import Kept
+from shared.contract.ids import UUID, uuid7
+from shared.worker.partitions import PartitionRetention
 from tests.support.apis import running
 from tests.support.bookkeeping import NOBODY_ASKED, Laboratory, counts
 from tests.support.months import look_after, plant_months
@@ -23,8 +23,8 @@ WITH aged AS (
 ), people AS (
     UPDATE users SET created_at = {_THEN}, updated_at = {_THEN}, last_mail_at = {_THEN}
     WHERE id IN (SELECT user_id FROM outbox_settled WHERE id = ANY ($1))
-), fates AS (
-    UPDATE mail_fates f SET request_id = new_id::text, changed_at = {_THEN}, sent_at = {_THEN}
+), outcomes AS (
+    UPDATE mail_outcomes f SET request_id = new_id::text, changed_at = {_THEN}, sent_at = {_THEN}
     FROM aged WHERE f.request_id = aged.id::text
 ), settled AS (
     UPDATE outbox_settled s SET id = new_id, created_at = {_THEN}, settled_at = {_THEN}
@@ -36,7 +36,7 @@ _AGE_MAIL = f"""
 UPDATE mails m SET request_id = aged.new_id::text, accepted_at = {_THEN}, sent_at = {_THEN}
 FROM unnest($1::uuid[], $3::uuid[]) AS aged (id, new_id) WHERE m.request_id = aged.id::text
 """
-KEPT = Kept("outbox_settled", 2)
+KEPT = PartitionRetention("outbox_settled", 2)
 
 
 async def age(lab: Laboratory, ids: Sequence[UUID], months: int) -> list[UUID]:
@@ -96,7 +96,7 @@ async def test_people_found_unserved_before_the_drop_are_not_mailed_after_it(lab
     while await lab.pool.fetchval("SELECT phase FROM reconciliation_runs WHERE id = $1", run) != "serve":
         await reconciler.run_once()
     await lab.pool.execute(
-        "INSERT INTO reconciliation_findings (run_id, kind, request_id, reason, mark, healable)"
+        "INSERT INTO reconciliation_findings (run_id, kind, request_id, reason, mark, repairable)"
         " SELECT $1, 'unserved_users', user_id::text, 'r', 'm', true FROM outbox_settled WHERE id = ANY ($2)",
         run,
         old,
@@ -104,7 +104,7 @@ async def test_people_found_unserved_before_the_drop_are_not_mailed_after_it(lab
     await look_after(lab.pool, KEPT)
     while await reconciler.run_once():
         pass
-    assert (await lab.result(run))["healed"] == {}
+    assert (await lab.result(run))["repaired"] == {}
     assert await owed(lab) == 0
 
 
@@ -154,7 +154,7 @@ async def test_the_hourly_run_takes_up_failed_ones_only_as_far_as_rows_are_kept(
     lab: Laboratory, old: list[UUID]
 ) -> None:
     await lab.pool.execute(
-        "INSERT INTO reconciliation_runs (window_from, window_to, heal, actor, state, due_at, started_at, finished_at)"
+        "INSERT INTO reconciliation_runs (window_from, window_to, repair, actor, state, due_at, started_at, finished_at)"
         " VALUES ('2020-01-01', now(), true, 'test', 'failed', NULL, now() - interval '2 hours', now() - interval '2h')"
     )
     assert len(old) == await look_after(lab.pool, KEPT)
@@ -172,7 +172,7 @@ async def test_a_follower_whose_place_was_dropped_starts_again_and_mails_nobody(
     await owner.execute("UPDATE history SET at = date_trunc('month', now(), 'UTC') - interval '4 months - 10 days'")
     await owner.execute("ALTER TABLE history ENABLE TRIGGER USER")
     await owner.close()
-    await look_after(lab.mail.database.pool, Kept("history", 2))
+    await look_after(lab.mail.database.pool, PartitionRetention("history", 2))
     assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM history WHERE kind LIKE 'mail.%'") == 0
     await lab.follow()
     assert await lab.pool.fetchval("SELECT cursor FROM mail_feed") != cursor
@@ -183,4 +183,4 @@ async def test_a_follower_whose_place_was_dropped_starts_again_and_mails_nobody(
     assert latest is not None
     assert tuple(latest) == ("balanced", 3)
     assert await owed(lab) == 0
-    assert await lab.pool.fetchval("SELECT count(*) FROM mail_fates WHERE sent_at IS NOT NULL") == 3
+    assert await lab.pool.fetchval("SELECT count(*) FROM mail_outcomes WHERE sent_at IS NOT NULL") == 3

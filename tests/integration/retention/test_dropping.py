@@ -5,8 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from shared import partitions
-from shared.partitions import Kept, Partitions
+from shared.worker import partitions
+from shared.worker.partitions import PartitionRetention, Partitions
 from tests.support.databases import Clone
 from tests.support.months import look_after, past_partitions, plant_months, reading, told, upkeep
 
@@ -26,7 +26,7 @@ async def test_whole_months_before_the_span_are_dropped_and_no_other_and_each_is
 ) -> None:
     pool = signup_database.database.pool
     names = await plant_months(signup_database, table, [1, 2, 3, 4, 5], rows=2)
-    assert await look_after(pool, Kept(table, 3)) == 3
+    assert await look_after(pool, PartitionRetention(table, 3)) == 3
     assert await past_partitions(pool, table) == sorted(names[month] for month in (1, 2, 3))
     rows = [
         await pool.fetchval(f"SELECT count(*) FROM {table} WHERE tableoid = $1::regclass", names[n]) for n in (1, 2, 3)
@@ -48,7 +48,7 @@ async def test_whole_months_before_the_span_are_dropped_and_no_other_and_each_is
 async def test_history_is_dropped_in_both_books(either_database: Clone) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [2, 3, 30], rows=1)
-    await look_after(pool, Kept("history", 2))
+    await look_after(pool, PartitionRetention("history", 2))
     assert await past_partitions(pool, "history") == [names[2]]
     assert {entry["subject"] for entry in await told(pool)} == {names[3], names[30]}
 
@@ -56,7 +56,7 @@ async def test_history_is_dropped_in_both_books(either_database: Clone) -> None:
 async def test_what_is_kept_for_ever_is(either_database: Clone) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [1, 200], rows=1)
-    await look_after(pool, Kept("history", 0))
+    await look_after(pool, PartitionRetention("history", 0))
     assert await past_partitions(pool, "history") == sorted(names.values())
     assert (await upkeep(pool, "history"))["kept_from"] is None
 
@@ -69,7 +69,7 @@ async def test_a_partition_that_reaches_into_the_span_is_kept_whole(either_datab
         " (" + await owner.fetchval("SELECT quote_literal(date_trunc('month', now()) - interval '1 month')") + ")"
     )
     await owner.close()
-    await look_after(pool, Kept("history", 2))
+    await look_after(pool, PartitionRetention("history", 2))
     assert await past_partitions(pool, "history") == ["history_y1999m01"], "its name says nothing, its bounds do"
 
 
@@ -79,7 +79,7 @@ async def test_a_table_in_use_is_left_for_the_next_time_and_nobody_waits_for_it(
 ) -> None:
     pool = signup_database.database.pool
     names = await plant_months(signup_database, table, [30], rows=1)
-    loop = Partitions(pool, [Kept(table, 2)])
+    loop = Partitions(pool, [PartitionRetention(table, 2)])
     async with reading(signup_database, table), pool.acquire() as traffic:
         # Whoever came after a lock that waits for the reader would wait with it, to the end of the test.
         await traffic.execute("SET statement_timeout = '5s'")
@@ -94,7 +94,7 @@ async def test_a_table_in_use_is_left_for_the_next_time_and_nobody_waits_for_it(
         await loop.run_once()
         assert (await upkeep(pool, table))["blocked_since"] == blocked["blocked_since"], "since the first try"
         await traffic.execute("RESET statement_timeout")
-    await look_after(pool, Kept(table, 2))
+    await look_after(pool, PartitionRetention(table, 2))
     assert await past_partitions(pool, table) == []
     assert (await upkeep(pool, table))["blocked_since"] is None
     assert [entry["subject"] for entry in await told(pool)] == [names[30]]
@@ -106,7 +106,7 @@ async def test_a_month_ahead_is_made_later_when_the_table_is_in_use(either_datab
     newest = await owner.fetchval("SELECT max(name) FROM month_partitions('history')")
     await owner.execute(f"DROP TABLE {newest}")
     await owner.close()
-    loop = Partitions(pool, [Kept("history", 2)])
+    loop = Partitions(pool, [PartitionRetention("history", 2)])
     async with reading(either_database, "history"):
         assert await loop.run_once() is False
         assert await pool.fetchval("SELECT to_regclass($1)", newest) is None
@@ -124,7 +124,7 @@ async def test_months_are_dropped_although_none_can_be_made(either_database: Clo
     await owner.close()
     await pool.execute("INSERT INTO history (at, kind, subject, actor) VALUES ($1, 'test.stray', 's', 'test')", at)
     await plant_months(either_database, "history", [30])
-    assert await Partitions(pool, [Kept("history", 2)]).run_once() is False
+    assert await Partitions(pool, [PartitionRetention("history", 2)]).run_once() is False
     assert await past_partitions(pool, "history") == []
     assert (await upkeep(pool, "history"))["ran_at"] is None, "not everything was done"
 
@@ -132,8 +132,8 @@ async def test_months_are_dropped_although_none_can_be_made(either_database: Clo
 async def test_many_workers_drop_each_month_once(either_database: Clone) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [20, 21, 22, 23], rows=3)
-    await asyncio.gather(*(look_after(pool, Kept("history", 2)) for _ in range(4)))
-    await look_after(pool, Kept("history", 2))
+    await asyncio.gather(*(look_after(pool, PartitionRetention("history", 2)) for _ in range(4)))
+    await look_after(pool, PartitionRetention("history", 2))
     assert sorted(entry["subject"] for entry in await told(pool)) == sorted(names.values())
 
 
@@ -142,7 +142,7 @@ async def test_a_month_that_takes_too_long_to_count_is_left_for_the_next_time(
 ) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [30], rows=1)
-    loop = Partitions(pool, [Kept("history", 2)])
+    loop = Partitions(pool, [PartitionRetention("history", 2)])
     monkeypatch.setattr(partitions, "_COUNTING_SECONDS", 0.0)
     assert await loop.run_once() is False
     assert await past_partitions(pool, "history") == [names[30]]

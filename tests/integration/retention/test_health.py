@@ -10,8 +10,8 @@ from services.mail.app import create_app as create_mail_app
 from services.mail.settings import Settings as MailSettings
 from services.signup.app import create_app as create_signup_app
 from services.signup.settings import Settings as SignupSettings
-from shared.health import Status
-from shared.partitions import Kept, Partitions, partition_checks
+from shared.observability.health import Status
+from shared.worker.partitions import PartitionRetention, Partitions, partition_checks
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.months import STRAY, plant_months, reading
@@ -108,6 +108,6 @@ async def test_signup_says_it_of_settled_rows_too(signup_database: Clone, redis_
 
 async def test_months_that_are_kept_for_ever_are_never_past_their_time(either_database: Clone) -> None:
     await plant_months(either_database, "history", [1, 300])
-    found = await partition_checks(either_database.database.pool, [Kept("history", 0)])
+    found = await partition_checks(either_database.database.pool, [PartitionRetention("history", 0)])
     assert {name: check.status for name, check in found.items()} == {"partitions_history": Status.PASS}
-    assert found["partitions_history"].detail.startswith("Kept for ever")
+    assert found["partitions_history"].detail.startswith("PartitionRetention for ever")

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from shared.partitions import Kept
+from shared.worker.partitions import PartitionRetention
 from tests.support.databases import ROOT, Clone
 from tests.support.months import STRAY, look_after, past_partitions, plant_months, told, upkeep
 
@@ -55,7 +55,7 @@ async def test_rows_in_the_default_partition_are_never_dropped(either_database: 
     pool = either_database.database.pool
     await pool.execute(STRAY)
     await plant_months(either_database, "history", [12], rows=1)
-    await look_after(pool, Kept("history", 2))
+    await look_after(pool, PartitionRetention("history", 2))
     assert await pool.fetchval("SELECT count(*) FROM history_default") == 1
     assert len(await told(pool)) == 1
 

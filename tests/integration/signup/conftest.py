@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
+from services.signup.accounts.effect_policy import EffectPolicy
+from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
-from services.signup.outbox.mail import MailEffect
+from services.signup.outbox.effects.mail import MailEffect
 from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
-from shared.breaker import Breaker, BreakerPolicy
-from shared.tracing import OFF, Tracing
+from shared.observability.spans import OFF, Tracing
+from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.mail_stand_in import MailStandIn, mail_stand_in
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 ALL_SCOPES = ("signups:write", "users:read", "audit:read")
 
@@ -48,9 +48,9 @@ async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def book(signup_database: Clone, signup_settings: Settings) -> SignupBook:
+def book(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupBook(signup_database.database.pool, ring, Terms.of(signup_settings, ring))
+    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import httpx
 import pytest
 
 from tests.support.apis import Api
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 BO = {"email": "bo@example.org", "name": "Bo", "metadata": {"b": 1, "a": [1, {"c": "ö"}]}}
 KEY = {"Idempotency-Key": "order-7"}
 
 
-async def test_the_same_key_and_body_get_the_first_answer_again(client: httpx.AsyncClient, book: SignupBook) -> None:
+async def test_the_same_key_and_body_get_the_first_answer_again(client: httpx.AsyncClient, book: SignupLedger) -> None:
     first = await client.post("/v1/signups", json=BO, headers=KEY)
     await book.run("UPDATE users SET name = 'Renamed', last_mail_at = NULL")
     before = await book.counts()
@@ -23,7 +23,7 @@ async def test_the_same_key_and_body_get_the_first_answer_again(client: httpx.As
     assert await book.counts() == before
 
 
-async def test_an_anonymous_key_is_replayed_too(signup_api: Api, book: SignupBook) -> None:
+async def test_an_anonymous_key_is_replayed_too(signup_api: Api, book: SignupLedger) -> None:
     first = await signup_api.http.post("/v1/signups", json=BO, headers=KEY)
     await book.let_the_cooldown_pass()
     again = await signup_api.http.post("/v1/signups", json=BO, headers=KEY)
@@ -33,7 +33,7 @@ async def test_an_anonymous_key_is_replayed_too(signup_api: Api, book: SignupBoo
 
 
 async def test_another_body_under_the_same_key_is_refused_naming_what_differs(
-    client: httpx.AsyncClient, book: SignupBook
+    client: httpx.AsyncClient, book: SignupLedger
 ) -> None:
     await client.post("/v1/signups", json=BO, headers=KEY)
     before = await book.rows("users"), await book.counts()
@@ -52,7 +52,7 @@ async def test_keys_of_different_clients_do_not_meet(signup_api: Api, client: ht
     assert (anonymous.status_code, "Idempotent-Replayed" in anonymous.headers) == (202, False)
 
 
-async def test_a_refused_request_does_not_use_up_its_key(client: httpx.AsyncClient, book: SignupBook) -> None:
+async def test_a_refused_request_does_not_use_up_its_key(client: httpx.AsyncClient, book: SignupLedger) -> None:
     await book.sign_up("bo@example.org")
     await book.run("UPDATE users SET status = 'verified', verified_at = now()")
     assert (await client.post("/v1/signups", json=BO, headers=KEY)).status_code == 409
@@ -62,7 +62,7 @@ async def test_a_refused_request_does_not_use_up_its_key(client: httpx.AsyncClie
 
 
 async def test_the_same_key_at_once_is_one_signup_and_equal_answers(
-    client: httpx.AsyncClient, book: SignupBook
+    client: httpx.AsyncClient, book: SignupLedger
 ) -> None:
     answers = await asyncio.gather(*(client.post("/v1/signups", json=BO, headers=KEY) for _ in range(30)))
     assert {(answer.status_code, answer.content) for answer in answers} == {(201, answers[0].content)}
@@ -73,7 +73,7 @@ async def test_the_same_key_at_once_is_one_signup_and_equal_answers(
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel", "tab\tbed"])
 async def test_a_key_that_cannot_be_one_is_refused_by_the_name_of_its_header(
-    signup_api: Api, book: SignupBook, key: str
+    signup_api: Api, book: SignupLedger, key: str
 ) -> None:
     refused = await signup_api.http.post("/v1/signups", json=BO, headers=[(b"Idempotency-Key", key.encode("latin-1"))])
     assert (refused.status_code, refused.json()["errors"][0]["header"]) == (422, "Idempotency-Key")

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.mail.intake.render import Templates
+from services.mail.intake.template_engine import Templates
 from tests.support.apis import Api
 from tests.support.nasty import (
     ADDRESSES_REFUSED,
@@ -20,7 +20,7 @@ from tests.support.nasty import (
     WRONG_METADATA,
     WRONG_SHAPES,
 )
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 BO = {"email": "bo@example.org", "name": "Bo"}
 
@@ -39,7 +39,7 @@ async def refusals(api: Api, bodies: Mapping[Any, tuple[bytes, str, str]]) -> di
 
 
 async def test_addresses_are_taken_as_they_can_be_mailed_and_compared_by_their_key(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     taken = {}
     for typed in ADDRESSES_TAKEN:
@@ -52,7 +52,7 @@ async def test_addresses_are_taken_as_they_can_be_mailed_and_compared_by_their_k
 
 
 async def test_addresses_that_cannot_be_mailed_or_seen_are_refused_with_the_reason(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     bodies = {
         email: (orjson.dumps(BO | {"email": email}), "/email", reason) for email, reason in ADDRESSES_REFUSED.items()
@@ -68,7 +68,7 @@ async def test_a_refusal_does_not_repeat_the_address(signup_api: Api) -> None:
         assert "astrid" not in refused.text
 
 
-async def test_names_are_taken_as_they_are_typed_but_for_space_around_them(signup_api: Api, book: SignupBook) -> None:
+async def test_names_are_taken_as_they_are_typed_but_for_space_around_them(signup_api: Api, book: SignupLedger) -> None:
     taken = {}
     for number, typed in enumerate(NAMES_TAKEN):
         email = f"p{number}@example.org"
@@ -80,13 +80,13 @@ async def test_names_are_taken_as_they_are_typed_but_for_space_around_them(signu
     assert taken == NAMES_TAKEN
 
 
-async def test_names_that_show_nothing_or_could_forge_a_line_are_refused(signup_api: Api, book: SignupBook) -> None:
+async def test_names_that_show_nothing_or_could_forge_a_line_are_refused(signup_api: Api, book: SignupLedger) -> None:
     bodies = {name: (orjson.dumps(BO | {"name": name}), "/name", reason) for name, reason in NAMES_REFUSED.items()}
     assert await refusals(signup_api, bodies) == {}
     assert set((await book.counts()).values()) == {0}
 
 
-async def test_a_name_that_looks_like_a_program_is_only_text_in_the_mail(signup_api: Api, book: SignupBook) -> None:
+async def test_a_name_that_looks_like_a_program_is_only_text_in_the_mail(signup_api: Api, book: SignupLedger) -> None:
     name = "<img src=x onerror=alert(1)> & {{ 7 * 7 }} \"'"
     await signup_api.http.post("/v1/signups", json=BO | {"name": name})
     owed = (await book.row("outbox"))["payload"]["to"]["name"]
@@ -116,7 +116,7 @@ async def test_an_integer_past_64_bits_is_kept_as_the_nearest_double(signup_api:
     assert created.json()["metadata"] == {"a": 2.0**64}, "what RFC 8259 section 6 tells senders to expect"
 
 
-async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, book: SignupBook) -> None:
+async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, book: SignupLedger) -> None:
     body = b'{"email": "al@example.org", "email": "bo@example.org", "name": "Al", "name": "Bo"}'
     answer = await signup_api.http.post("/v1/signups", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 202
@@ -125,7 +125,7 @@ async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, book: Sign
 
 
 async def test_bodies_of_another_shape_are_refused_at_the_place_that_is_wrong(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     bodies = {body[:80]: (body, *expected) for body, expected in WRONG_SHAPES.items()}
     for metadata, expected in WRONG_METADATA.items():
@@ -150,7 +150,7 @@ async def test_bodies_of_another_shape_are_refused_at_the_place_that_is_wrong(
     ],
 )
 async def test_a_body_that_does_not_say_that_it_is_json_is_not_read(
-    signup_api: Api, book: SignupBook, content_type: str, status: int
+    signup_api: Api, book: SignupLedger, content_type: str, status: int
 ) -> None:
     answer = await signup_api.http.post("/v1/signups", content=orjson.dumps(BO), headers={"Content-Type": content_type})
     assert answer.status_code == status
@@ -159,7 +159,9 @@ async def test_a_body_that_does_not_say_that_it_is_json_is_not_read(
         assert answer.json()["errors"] == [{"header": "Content-Type", "detail": "Must be application/json"}]
 
 
-async def test_a_body_that_is_too_long_is_refused_with_or_without_its_length(signup_api: Api, book: SignupBook) -> None:
+async def test_a_body_that_is_too_long_is_refused_with_or_without_its_length(
+    signup_api: Api, book: SignupLedger
+) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(70):
             yield b" " * 1000

@@ -6,20 +6,23 @@ import pytest
 from fastapi import FastAPI
 
 from services.signup.app import create_app
-from services.signup.ledger.upkeep import Heartbeat
+from services.signup.names import WORKER
 from services.signup.settings import Settings
-from shared import problem
-from shared.ids import uuid7
-from shared.partitions import Partitions
+from shared.contract import problems
+from shared.contract.ids import uuid7
+from shared.worker.heartbeats import Heartbeat
+from shared.worker.partitions import Partitions
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 
-async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api: Api, book: SignupBook) -> None:
+async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api: Api, book: SignupLedger) -> None:
     before = (await signup_api.http.get("/health")).json()
     assert before["checks"]["worker"]["status"] == "warn", "nobody has reported"
-    await Heartbeat(book.pool, lambda: {"effects": {"mail": {"breaker": "closed", "last_fault": None}}}).run_once()
+    await Heartbeat(
+        book.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "closed", "last_fault": None}}}
+    ).run_once()
     well = await signup_api.http.get("/health")
     assert (well.status_code, well.json()["status"]) == (200, "pass")
     await book.sign_up("asa@example.org", "bo@example.org")
@@ -27,7 +30,9 @@ async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api
     await book.run("UPDATE outbox SET created_at = created_at - interval '2 minutes' WHERE id = $1", first["id"])
     dead = "state = 'dead', dead_at = now(), due_at = NULL, last_error = 'x'"
     await book.run(f"UPDATE outbox SET {dead} WHERE id = $1", second["id"])
-    await Heartbeat(book.pool, lambda: {"effects": {"mail": {"breaker": "open", "last_fault": "503"}}}).run_once()
+    await Heartbeat(
+        book.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "open", "last_fault": "503"}}}
+    ).run_once()
     report = (await signup_api.http.get("/health")).json()
     worried = {name for name, check in report["checks"].items() if check["status"] == "warn"}
     assert worried == {"outbox_oldest_due", "outbox_dead", "breaker_mail"}
@@ -67,7 +72,7 @@ async def test_without_its_database_it_lives_is_not_ready_and_says_503(
         assert "<h1>This does not work right now</h1>" in page.text
 
 
-async def test_history_is_found_by_subject_by_relation_and_by_kind(signup_api: Api, book: SignupBook) -> None:
+async def test_history_is_found_by_subject_by_relation_and_by_kind(signup_api: Api, book: SignupLedger) -> None:
     (asa, _) = await book.sign_up("asa@example.org", "bo@example.org")
     owed = await book.row("outbox", user_id=asa.user["id"])
     async with await signup_api.as_client("auditor", ["audit:read"]) as auditor:
@@ -85,7 +90,7 @@ async def test_history_is_found_by_subject_by_relation_and_by_kind(signup_api: A
 
 
 async def test_every_kind_of_problem_explains_itself(signup_api: Api) -> None:
-    for kind in problem.kinds():
+    for kind in problems.kinds():
         answer = await signup_api.http.get(f"/problems/{kind.slug}")
         assert (answer.status_code, answer.json()["type"]) == (200, f"/problems/{kind.slug}")
         assert len(answer.json()["explanation"]) > len("too short to explain")
@@ -119,7 +124,7 @@ async def test_metrics_name_routes_and_never_paths(signup_api: Api) -> None:
     assert not any(word in text for word in ("secret-token", "asa@", "nothing", "BREW"))
 
 
-async def test_the_worker_makes_room_for_the_months_to_come(book: SignupBook, signup_database: Clone) -> None:
+async def test_the_worker_makes_room_for_the_months_to_come(book: SignupLedger, signup_database: Clone) -> None:
     before = await book.pool.fetchval("SELECT count(*) FROM pg_inherits")
     assert await Partitions(signup_database.database.pool, Settings().kept).run_once() is False
     assert await book.pool.fetchval("SELECT count(*) FROM pg_inherits") == before, "the migration made them"

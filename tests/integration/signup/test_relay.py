@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from services.signup.outbox import queries
-from services.signup.outbox.entry import Done, Entry, Outcome
 from services.signup.outbox.relay import Relay
-from shared.breaker import Breaker, BreakerState
-from shared.ids import UUID, uuid7
+from services.signup.outbox.retry_policy import ClaimedRow, Done, Outcome
+from shared.contract.ids import UUID, uuid7
+from shared.worker.circuit_breaker import Breaker, BreakerState
 from tests.support.mail_stand_in import MailStandIn, accepts, rejects
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 MakeRelay = Callable[..., Relay]
 
 
 async def test_a_delivered_row_leaves_the_outbox_for_the_books_with_its_receipt(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     (asa,) = await book.sign_up("asa@example.org")
     owed = await book.row("outbox")
@@ -37,11 +37,11 @@ async def test_a_delivered_row_leaves_the_outbox_for_the_books_with_its_receipt(
 
 
 async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up(*(f"p{n}@example.org" for n in range(10)))
     bad = (await book.rows("outbox"))[3]
-    mail_api.fate = lambda mail: (rejects(422) if mail["request_id"] == str(bad["id"]) else accepts)(mail)
+    mail_api.known_state = lambda mail: (rejects(422) if mail["request_id"] == str(bad["id"]) else accepts)(mail)
     await relay.run_once()
     assert len(mail_api.requests) == 1
     assert len(await book.rows("outbox_settled")) == 9
@@ -57,26 +57,26 @@ async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_not_now_for_one_mail_counts_an_attempt_and_waits(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn, status: int
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn, status: int
 ) -> None:
     await book.sign_up("asa@example.org")
-    mail_api.fate = rejects(status)
+    mail_api.known_state = rejects(status)
     await relay.run_once()
     row = await book.row("outbox")
     assert (row["state"], row["attempts"], row["lease"]) == ("pending", 1, None)
     assert row["last_error"] == f"{status} No: because"
     assert relay.breaker.state is BreakerState.CLOSED
-    mail_api.fate = accepts
+    mail_api.known_state = accepts
     await book.run("UPDATE outbox SET due_at = now()")
     await relay.run_once()
     assert (await book.row("outbox_settled"))["attempts"] == 2
     assert mail_api.requests[0] == mail_api.requests[1], "every retry asks for the same"
 
 
-async def test_a_row_refused_past_its_time_is_given_up(book: SignupBook, relay: Relay, mail_api: MailStandIn) -> None:
+async def test_a_row_refused_past_its_time_is_given_up(book: SignupLedger, relay: Relay, mail_api: MailStandIn) -> None:
     await book.sign_up("asa@example.org")
     await book.run("UPDATE outbox SET expires_at = now()")
-    mail_api.fate = rejects(429)
+    mail_api.known_state = rejects(429)
     await relay.run_once()
     row = await book.row("outbox")
     assert row["state"] == "dead"
@@ -85,7 +85,7 @@ async def test_a_row_refused_past_its_time_is_given_up(book: SignupBook, relay: 
 
 @pytest.mark.parametrize("fault", ["hang_up", "lose_answer", "hang", 500, 503, 401, 403, 404, 413, 301])
 async def test_an_outage_costs_no_attempt_and_nothing_is_sent_twice_after_it(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn, fault: int | str
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn, fault: int | str
 ) -> None:
     await book.sign_up("asa@example.org", "bo@example.org")
     await book.run("UPDATE outbox SET expires_at = now()")
@@ -107,7 +107,7 @@ async def test_an_outage_costs_no_attempt_and_nothing_is_sent_twice_after_it(
 
 
 async def test_an_open_breaker_lets_one_row_out_as_a_probe(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up(*(f"p{n}@example.org" for n in range(5)))
     mail_api.answer_with = 503
@@ -125,7 +125,7 @@ async def test_a_probe_that_finds_no_row_is_handed_back(relay: Relay) -> None:
 
 
 async def test_a_row_that_breaks_the_other_side_is_soon_alone_and_the_others_get_out(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up(*(f"p{n}@example.org" for n in range(8)))
     poison = str((await book.rows("outbox"))[5]["id"])
@@ -135,24 +135,24 @@ async def test_a_row_that_breaks_the_other_side_is_soon_alone_and_the_others_get
             raise ConnectionResetError
         return accepts(mail)
 
-    mail_api.fate = crash_on_poison
+    mail_api.known_state = crash_on_poison
     for _ in range(40):
         await relay.run_once()
     assert [str(row["id"]) for row in await book.rows("outbox")] == [poison]
 
 
 async def test_an_answer_that_leaves_a_mail_out_is_asked_again(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up("asa@example.org")
-    mail_api.fate = lambda _mail: None
+    mail_api.known_state = lambda _mail: None
     await relay.run_once()
     row = await book.row("outbox")
     assert (row["state"], row["attempts"]) == ("pending", 1)
 
 
 async def test_a_row_whose_signing_key_is_gone_waits_for_it_and_holds_nobody_up(
-    book: SignupBook, make_relay: MakeRelay, mail_api: MailStandIn
+    book: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up("asa@example.org")
     await make_relay(token_keys="n" * 32).run_once()
@@ -170,7 +170,7 @@ class Paused:
     def __init__(self) -> None:
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def perform(self, entries: Sequence[Entry]) -> Mapping[UUID, Outcome]:
+    async def perform(self, entries: Sequence[ClaimedRow]) -> Mapping[UUID, Outcome]:
         self.reached.set()
         await self.go_on.wait()
         return {entry.id: Done({"mail_id": "mine"}) for entry in entries}
@@ -179,7 +179,7 @@ class Paused:
 
 
 async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
-    book: SignupBook, make_relay: MakeRelay
+    book: SignupLedger, make_relay: MakeRelay
 ) -> None:
     await book.sign_up("asa@example.org")
     paused = Paused()
@@ -196,7 +196,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
     assert len(await book.rows("history", kind="outbox.delivered")) == 1
 
 
-async def test_a_lease_that_another_took_over_is_not_settled_either(book: SignupBook) -> None:
+async def test_a_lease_that_another_took_over_is_not_settled_either(book: SignupLedger) -> None:
     await book.sign_up("asa@example.org")
     paused = Paused()
     zombie = Relay(book.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30)
@@ -212,7 +212,7 @@ async def test_a_lease_that_another_took_over_is_not_settled_either(book: Signup
 
 
 async def test_relays_side_by_side_share_the_work_and_ask_for_nothing_twice(
-    book: SignupBook, make_relay: MakeRelay, mail_api: MailStandIn
+    book: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up(*(f"p{n}@example.org" for n in range(100)))
     relays = [make_relay(batch=7) for _ in range(3)]
@@ -228,7 +228,7 @@ async def test_relays_side_by_side_share_the_work_and_ask_for_nothing_twice(
 
 
 async def test_rows_that_another_is_claiming_are_passed_over_without_waiting(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up(*(f"p{n}@example.org" for n in range(10)))
     async with book.pool.acquire() as other, other.transaction():
@@ -239,7 +239,7 @@ async def test_rows_that_another_is_claiming_are_passed_over_without_waiting(
     assert not {str(row["id"]) for row in claimed} & set(mail_api.asked_for)
 
 
-async def test_no_transaction_is_open_while_the_mail_service_is_asked(book: SignupBook) -> None:
+async def test_no_transaction_is_open_while_the_mail_service_is_asked(book: SignupLedger) -> None:
     await book.sign_up("asa@example.org")
     paused = Paused()
     asking = asyncio.create_task(
@@ -256,7 +256,7 @@ async def test_no_transaction_is_open_while_the_mail_service_is_asked(book: Sign
 
 
 async def test_rows_of_another_effect_are_left_to_its_own_relay(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await book.sign_up("asa@example.org")
     await book.run("UPDATE outbox SET effect = 'stats'")

@@ -8,11 +8,11 @@ import pytest
 
 from services.signup.app import create_app
 from services.signup.settings import Settings
-from shared.otlp import OtlpTracing
+from shared.observability.otlp import OtlpTracing
 from tests.support.apis import Api, running
 from tests.support.collector import Collector, SeenSpan, collecting
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 THEIRS = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -43,7 +43,7 @@ async def traced(signup_settings: Settings, signup_database: Clone) -> AsyncIter
 
 
 async def test_a_signup_is_a_span_below_the_callers_and_what_it_owes_hangs_on_that(
-    traced: Traced, book: SignupBook
+    traced: Traced, book: SignupLedger
 ) -> None:
     answer = await traced.http.post("/v1/signups", json=ASA, headers={"traceparent": THEIRS})
     assert answer.status_code == 202
@@ -102,7 +102,7 @@ async def test_probes_and_scrapes_make_no_traces(traced: Traced) -> None:
 
 
 async def test_without_a_collector_the_callers_traceparent_is_stored_as_it_came(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     answer = await signup_api.http.post("/v1/signups", json=ASA, headers={"traceparent": THEIRS})
     assert answer.headers["traceparent"] == THEIRS

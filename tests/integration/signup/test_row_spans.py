@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from services.signup.outbox.entry import Entry, Outcome, PeerFaultError
 from services.signup.outbox.relay import Relay
-from shared.breaker import Breaker
-from shared.ids import UUID
+from services.signup.outbox.retry_policy import ClaimedRow, Outcome, PeerFaultError
+from shared.contract.ids import UUID
+from shared.worker.circuit_breaker import Breaker
 from tests.support.mail_stand_in import MailStandIn, accepts, rejects
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.spans import KeptSpans, context_of, links_of, parent_of
 
 CAUSE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
@@ -27,13 +27,13 @@ def relay(make_relay: Callable[..., Relay], kept: KeptSpans) -> Relay:
     return make_relay(tracing=kept.tracing)
 
 
-async def _owe(book: SignupBook, *emails: str) -> None:
+async def _owe(book: SignupLedger, *emails: str) -> None:
     await book.sign_up(*emails)
     await book.run("UPDATE outbox SET traceparent = $1", f"{CAUSE}-01")
 
 
 async def test_a_row_is_a_span_below_its_cause_and_the_mail_is_asked_for_below_the_row(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(book, "asa@example.org")
     row_id = str((await book.row("outbox"))["id"])
@@ -55,7 +55,7 @@ async def test_a_row_is_a_span_below_its_cause_and_the_mail_is_asked_for_below_t
 
 
 async def test_the_call_for_a_batch_is_a_trace_of_its_own_that_links_every_row(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(book, *(f"p{n}@example.org" for n in range(150)))
     await relay.run_once()
@@ -70,10 +70,16 @@ async def test_the_call_for_a_batch_is_a_trace_of_its_own_that_links_every_row(
     ("status", "outcome", "error"), [(422, "dead", "refused"), (503, "retried", "try_later"), (200, "delivered", None)]
 )
 async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, status: int, outcome: str, error: str | None
+    book: SignupLedger,
+    relay: Relay,
+    mail_api: MailStandIn,
+    kept: KeptSpans,
+    status: int,
+    outcome: str,
+    error: str | None,
 ) -> None:
     await _owe(book, "asa@example.org")
-    mail_api.fate = accepts if status == 200 else rejects(status)
+    mail_api.known_state = accepts if status == 200 else rejects(status)
     await relay.run_once()
     assert kept.told() == [(CALL, None, None), (ROW, outcome, error)]
     assert "because" not in str([span.attributes for span in kept.ended])
@@ -83,7 +89,7 @@ async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
     ("answer", "error"), [("hang_up", "RemoteProtocolError"), (500, "500"), ("hang", "TimeoutError")]
 )
 async def test_an_outage_is_an_error_of_the_call_and_of_every_row_that_it_hands_back(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
 ) -> None:
     await _owe(book, "asa@example.org", "bo@example.org")
     mail_api.answer_with = answer
@@ -92,10 +98,10 @@ async def test_an_outage_is_an_error_of_the_call_and_of_every_row_that_it_hands_
 
 
 async def test_every_try_is_a_span_with_its_number(
-    book: SignupBook, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(book, "asa@example.org")
-    mail_api.fate = rejects(503)
+    mail_api.known_state = rejects(503)
     for _ in range(2):
         await relay.run_once()
         await book.run("UPDATE outbox SET due_at = now()")
@@ -105,7 +111,7 @@ async def test_every_try_is_a_span_with_its_number(
 
 
 async def test_rows_of_an_import_are_traces_of_their_own_that_link_the_import(
-    book: SignupBook, relay: Relay, kept: KeptSpans
+    book: SignupLedger, relay: Relay, kept: KeptSpans
 ) -> None:
     await _owe(book, "asa@example.org", "bo@example.org")
     await book.run('UPDATE outbox SET payload = payload || \'{"lane": "bulk"}\'')
@@ -116,7 +122,7 @@ async def test_rows_of_an_import_are_traces_of_their_own_that_link_the_import(
 
 
 async def test_a_row_without_a_cause_or_with_an_unreadable_one_is_relayed_all_the_same(
-    book: SignupBook, relay: Relay, kept: KeptSpans
+    book: SignupLedger, relay: Relay, kept: KeptSpans
 ) -> None:
     await book.sign_up("asa@example.org", "bo@example.org")
     await book.run("UPDATE outbox SET traceparent = 'nonsense' WHERE payload #>> '{to,email}' = 'bo@example.org'")
@@ -130,7 +136,7 @@ async def test_a_row_without_a_cause_or_with_an_unreadable_one_is_relayed_all_th
     [(RuntimeError("asa@example.org"), "RuntimeError"), (asyncio.CancelledError(), "CancelledError")],
 )
 async def test_rows_that_are_not_settled_are_told_as_interrupted(
-    book: SignupBook, kept: KeptSpans, fault: BaseException, error: str
+    book: SignupLedger, kept: KeptSpans, fault: BaseException, error: str
 ) -> None:
     class Broken:
         name = "mail"
@@ -149,12 +155,12 @@ async def test_rows_that_are_not_settled_are_told_as_interrupted(
     assert "asa@" not in str(kept.ended[0].to_json())
 
 
-async def test_every_effect_has_spans_of_its_own(book: SignupBook, kept: KeptSpans) -> None:
+async def test_every_effect_has_spans_of_its_own(book: SignupLedger, kept: KeptSpans) -> None:
     class Away:
         name = "webhook"
         seen: list[str | None]
 
-        async def perform(self, entries: "list[Entry]") -> dict[UUID, Outcome]:
+        async def perform(self, entries: "list[ClaimedRow]") -> dict[UUID, Outcome]:
             self.seen = [entry.traceparent for entry in entries]
             raise PeerFaultError("away")
 

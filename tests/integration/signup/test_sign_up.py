@@ -6,16 +6,16 @@ import asyncpg
 import httpx
 import pytest
 
-from shared.correlation import REQUEST_ID_HEADER
+from shared.contract.correlation import REQUEST_ID_HEADER
 from tests.support.apis import Api
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 BO = {"email": "bo@example.org", "name": "Bo"}
 
 
 async def test_a_signup_commits_the_person_their_mail_and_its_history_together(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     traceparent = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     body = {"email": "Asa@BÜCHER.example", "name": " Åsa ", "locale": "sv_SE", "metadata": {"plan": "x"}}
@@ -34,7 +34,7 @@ async def test_a_signup_commits_the_person_their_mail_and_its_history_together(
     assert user["created_at"] == owed["created_at"] == user["last_mail_at"], "they are of one transaction"
 
 
-async def test_no_row_holds_a_token_or_a_key(signup_api: Api, book: SignupBook) -> None:
+async def test_no_row_holds_a_token_or_a_key(signup_api: Api, book: SignupLedger) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
     token = await book.token(BO["email"])
     stored = str([await book.rows(table) for table in ("users", "outbox", "history")])
@@ -42,14 +42,14 @@ async def test_no_row_holds_a_token_or_a_key(signup_api: Api, book: SignupBook) 
     assert "k" * 32 not in stored
 
 
-async def test_history_holds_nothing_personal(signup_api: Api, book: SignupBook) -> None:
+async def test_history_holds_nothing_personal(signup_api: Api, book: SignupLedger) -> None:
     for _ in range(2):
         await signup_api.http.post("/v1/signups", json={"email": "astrid@example.org", "name": "Lindgren"})
     stored = str(await book.rows("history"))
     assert not any(word in stored for word in ("astrid", "Lindgren", "example"))
 
 
-async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncClient, book: SignupBook) -> None:
+async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncClient, book: SignupLedger) -> None:
     created = await client.post("/v1/signups", json=BO)
     user = created.json()
     assert (created.status_code, created.headers["Location"]) == (201, f"/v1/users/{user['id']}")
@@ -65,7 +65,7 @@ async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncCl
 
 
 async def test_a_service_learns_that_an_address_is_verified_and_changes_nothing(
-    client: httpx.AsyncClient, book: SignupBook
+    client: httpx.AsyncClient, book: SignupLedger
 ) -> None:
     await client.post("/v1/signups", json=BO)
     await book.run("UPDATE users SET status = 'verified', verified_at = now()")
@@ -77,20 +77,20 @@ async def test_a_service_learns_that_an_address_is_verified_and_changes_nothing(
 
 
 @pytest.mark.parametrize("header", ["Bearer cf_nonsense", "Basic Ym86Ym8=", ""])
-async def test_a_bad_key_is_not_taken_for_nobody(signup_api: Api, book: SignupBook, header: str) -> None:
+async def test_a_bad_key_is_not_taken_for_nobody(signup_api: Api, book: SignupLedger, header: str) -> None:
     refused = await signup_api.http.post("/v1/signups", json=BO, headers={"Authorization": header})
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
     assert (await book.counts())["users"] == 0
 
 
-async def test_a_key_without_the_scope_is_refused(signup_api: Api, book: SignupBook) -> None:
+async def test_a_key_without_the_scope_is_refused(signup_api: Api, book: SignupLedger) -> None:
     async with await signup_api.as_client("reader", ["users:read"]) as reader:
         assert (await reader.post("/v1/signups", json=BO)).status_code == 403
     assert (await book.counts())["users"] == 0
 
 
 async def test_again_within_the_cooldown_changes_the_details_and_owes_no_mail(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
     await signup_api.http.post("/v1/signups", json={"email": "BO@Example.ORG", "name": "Bosse", "locale": "sv"})
@@ -120,7 +120,7 @@ async def test_a_first_signup_that_says_little_has_the_defaults(client: httpx.As
 
 
 async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_address_on_record(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
     await book.let_the_cooldown_pass()
@@ -132,7 +132,7 @@ async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_
 
 
 async def test_a_verified_owner_is_told_once_per_cooldown_and_nothing_else_changes(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
     await book.run("UPDATE users SET status = 'verified', verified_at = now()")
@@ -147,7 +147,7 @@ async def test_a_verified_owner_is_told_once_per_cooldown_and_nothing_else_chang
     assert "link" not in told["payload"]
 
 
-async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api: Api, book: SignupBook) -> None:
+async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api: Api, book: SignupLedger) -> None:
     async def answer(email: str) -> tuple[int, bytes, dict[str, str]]:
         answered = await signup_api.http.post("/v1/signups", json={"email": email, "name": "X"})
         headers = {name: value for name, value in answered.headers.items() if name != REQUEST_ID_HEADER.lower()}
@@ -160,7 +160,7 @@ async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api
 
 
 async def test_two_hundred_signups_of_one_address_at_once_make_one_person_and_one_mail(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     answers = await asyncio.gather(*(signup_api.http.post("/v1/signups", json=BO) for _ in range(200)))
     assert {answer.status_code for answer in answers} == {202}
@@ -169,7 +169,7 @@ async def test_two_hundred_signups_of_one_address_at_once_make_one_person_and_on
 
 
 async def test_signups_that_come_at_once_share_statements_and_each_gets_its_own_answer(
-    client: httpx.AsyncClient, book: SignupBook
+    client: httpx.AsyncClient, book: SignupLedger
 ) -> None:
     people = [{"email": f"p{n}@example.org", "name": f"Person {n}", "metadata": {"n": n}} for n in range(60)]
     answers = await asyncio.gather(*(client.post("/v1/signups", json=person) for person in people))
@@ -180,7 +180,7 @@ async def test_signups_that_come_at_once_share_statements_and_each_gets_its_own_
 
 
 async def test_what_one_person_brings_in_does_not_fail_the_others(
-    signup_api: Api, book: SignupBook, signup_database: Clone
+    signup_api: Api, book: SignupLedger, signup_database: Clone
 ) -> None:
     owner = await asyncpg.connect(signup_database.owner_url)
     await owner.execute("ALTER TABLE users ADD CONSTRAINT no_mallory CHECK (name <> 'Mallory')")

@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.support.apis import Api
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 
 async def emails(client: httpx.AsyncClient, **params: Any) -> list[str]:
@@ -16,7 +16,7 @@ async def emails(client: httpx.AsyncClient, **params: Any) -> list[str]:
     return [user["email"] for user in answer.json()["items"]]
 
 
-async def test_an_address_is_found_in_every_spelling(client: httpx.AsyncClient, book: SignupBook) -> None:
+async def test_an_address_is_found_in_every_spelling(client: httpx.AsyncClient, book: SignupLedger) -> None:
     await book.sign_up("Asa@bücher.example", "bo@example.org")
     for spelling in ("asa@BÜCHER.example", "ASA@xn--bcher-kva.example", "Asa@bücher.example"):
         assert await emails(client, email=spelling) == ["Asa@bücher.example"]
@@ -27,7 +27,7 @@ async def test_an_address_is_found_in_every_spelling(client: httpx.AsyncClient, 
 
 
 async def test_filters_combine_and_pages_follow_each_other_without_gaps(
-    client: httpx.AsyncClient, book: SignupBook
+    client: httpx.AsyncClient, book: SignupLedger
 ) -> None:
     await book.sign_up(*(f"p{n}@example.org" for n in range(7)))
     await book.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'p3%'")
@@ -70,7 +70,7 @@ async def test_a_filter_that_makes_no_sense_is_named(client: httpx.AsyncClient, 
     assert [error["parameter"] for error in refused.json()["errors"]] == [parameter]
 
 
-async def test_one_user_is_what_the_list_shows(client: httpx.AsyncClient, book: SignupBook) -> None:
+async def test_one_user_is_what_the_list_shows(client: httpx.AsyncClient, book: SignupLedger) -> None:
     (asa,) = await book.sign_up("asa@example.org")
     one = await client.get(f"/v1/users/{asa.user['id']}")
     listed = (await client.get("/v1/users")).json()["items"]
@@ -78,7 +78,7 @@ async def test_one_user_is_what_the_list_shows(client: httpx.AsyncClient, book: 
 
 
 async def test_nobody_is_404_nonsense_is_422_and_the_erased_are_410(
-    client: httpx.AsyncClient, book: SignupBook
+    client: httpx.AsyncClient, book: SignupLedger
 ) -> None:
     (asa,) = await book.sign_up("asa@example.org")
     await book.run("UPDATE users SET status = 'erased', erased_at = now(), email = NULL, email_key = NULL, name = NULL")

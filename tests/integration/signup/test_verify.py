@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import pytest
 
 from services.signup.outbox.relay import Relay
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.support.apis import Api
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 ASA = "asa@example.org"
 
 
-async def test_a_token_verifies_once_and_is_welcome_again_afterwards(signup_api: Api, book: SignupBook) -> None:
+async def test_a_token_verifies_once_and_is_welcome_again_afterwards(signup_api: Api, book: SignupLedger) -> None:
     (asa,) = await book.sign_up(ASA)
     verification = await book.row("outbox")
     body = {"token": await book.token(ASA)}
@@ -35,7 +35,7 @@ async def test_a_token_verifies_once_and_is_welcome_again_afterwards(signup_api:
 
 
 async def test_a_token_still_works_after_its_mail_was_handed_over(
-    signup_api: Api, book: SignupBook, relay: Relay
+    signup_api: Api, book: SignupLedger, relay: Relay
 ) -> None:
     await book.sign_up(ASA)
     token = await book.token(ASA)
@@ -45,7 +45,7 @@ async def test_a_token_still_works_after_its_mail_was_handed_over(
     assert answer.json() == {"status": "verified"}
 
 
-async def test_fifty_clicks_at_once_verify_once_and_welcome_once(signup_api: Api, book: SignupBook) -> None:
+async def test_fifty_clicks_at_once_verify_once_and_welcome_once(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up(ASA)
     body = {"token": await book.token(ASA)}
     answers = await asyncio.gather(*(signup_api.http.post("/v1/verifications", json=body) for _ in range(50)))
@@ -55,7 +55,7 @@ async def test_fifty_clicks_at_once_verify_once_and_welcome_once(signup_api: Api
     assert len(await book.rows("history", kind="user.verified")) == 1
 
 
-async def test_an_expired_token_is_gone_and_changes_nothing(signup_api: Api, book: SignupBook) -> None:
+async def test_an_expired_token_is_gone_and_changes_nothing(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up(ASA)
     await book.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
     before = await book.rows("users"), await book.counts()
@@ -64,7 +64,7 @@ async def test_an_expired_token_is_gone_and_changes_nothing(signup_api: Api, boo
     assert (await book.rows("users"), await book.counts()) == before
 
 
-async def test_tokens_that_lead_nowhere_are_unknown(signup_api: Api, book: SignupBook) -> None:
+async def test_tokens_that_lead_nowhere_are_unknown(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up(ASA, "erased@example.org")
     erased = await book.token("erased@example.org")
     await book.run(
@@ -77,7 +77,7 @@ async def test_tokens_that_lead_nowhere_are_unknown(signup_api: Api, book: Signu
         assert (refused.status_code, refused.json()["type"]) == (404, "/problems/token-unknown")
 
 
-async def test_the_token_of_a_welcome_mail_verifies_nobody(signup_api: Api, book: SignupBook) -> None:
+async def test_the_token_of_a_welcome_mail_verifies_nobody(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up(ASA)
     await book.run("""UPDATE outbox SET payload = payload || '{"template": "welcome"}'""")
     row = await book.row("outbox")
@@ -98,7 +98,9 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-async def test_looking_at_the_page_consumes_nothing_and_its_button_verifies(signup_api: Api, book: SignupBook) -> None:
+async def test_looking_at_the_page_consumes_nothing_and_its_button_verifies(
+    signup_api: Api, book: SignupLedger
+) -> None:
     await book.sign_up(ASA)
     path = f"/verify/{await book.token(ASA)}"
     for _ in range(3):
@@ -114,7 +116,7 @@ async def test_looking_at_the_page_consumes_nothing_and_its_button_verifies(sign
 
 
 async def test_what_trackers_and_mail_programs_add_to_the_link_shows_the_page_and_verifies_all_the_same(
-    signup_api: Api, book: SignupBook
+    signup_api: Api, book: SignupLedger
 ) -> None:
     await book.sign_up(ASA)
     path = f"/verify/{await book.token(ASA)}?utm_source=mail&fbclid=x&=&utm_source=again"
@@ -126,7 +128,7 @@ async def test_what_trackers_and_mail_programs_add_to_the_link_shows_the_page_an
     assert (api.status_code, api.json()["errors"][0]["parameter"]) == (422, "utm_source")
 
 
-async def test_the_page_says_when_a_link_is_too_old_or_unknown(signup_api: Api, book: SignupBook) -> None:
+async def test_the_page_says_when_a_link_is_too_old_or_unknown(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up(ASA)
     await book.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
     expired = await signup_api.http.post(f"/verify/{await book.token(ASA)}")
@@ -150,7 +152,7 @@ async def test_pages_tell_nobody_run_nothing_and_can_be_read_by_all(signup_api: 
     assert not re.search(r"https?://|\son\w+=", answer.text)
 
 
-async def test_resend_owes_another_link_once_per_cooldown(signup_api: Api, book: SignupBook) -> None:
+async def test_resend_owes_another_link_once_per_cooldown(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up(ASA)
     await book.let_the_cooldown_pass()
     first = await book.token(ASA)
@@ -163,7 +165,7 @@ async def test_resend_owes_another_link_once_per_cooldown(signup_api: Api, book:
         assert answer.status_code == 200
 
 
-async def test_resend_says_and_does_the_same_for_whoever_is_asked_about(signup_api: Api, book: SignupBook) -> None:
+async def test_resend_says_and_does_the_same_for_whoever_is_asked_about(signup_api: Api, book: SignupLedger) -> None:
     await book.sign_up("pending@example.org", "verified@example.org")
     await book.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
     await book.run("DELETE FROM outbox")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from services.signup.settings import Settings
 from tests.support.databases import ROOT
 from tests.support.mail_stand_in import MailStandIn
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
 
@@ -24,7 +24,7 @@ async def start(role: str, environment: Mapping[str, str]) -> asyncio.subprocess
 
 
 async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_sigterm(
-    book: SignupBook, signup_settings: Settings, mail_api: MailStandIn
+    book: SignupLedger, signup_settings: Settings, mail_api: MailStandIn
 ) -> None:
     environment = {
         "SIGNUP_RUNTIME_DATABASE_URL": signup_settings.signup_runtime_database_url,

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
+from services.signup.accounts.effect_policy import EffectPolicy
+from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
-from services.signup.outbox.effects import EFFECTS, Effect, Means
+from services.signup.outbox.effect_registry import EFFECTS, Effect, Means
 from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
-from shared.breaker import Breaker, BreakerPolicy
+from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
 
 SCOPES = ("signups:write", "users:read", "users:erase", "stats:read", "audit:read", "webhooks:manage")
@@ -47,9 +47,9 @@ async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def book(signup_database: Clone, signup_settings: Settings) -> SignupBook:
+def book(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupBook(signup_database.database.pool, ring, Terms.of(signup_settings, ring))
+    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 
 from services.signup.accounts.erase import erase
 from services.signup.outbox.relay import Relay
-from shared.breaker import BreakerState
-from shared.ids import UUID
-from tests.support.signups import SignupBook
+from shared.contract.ids import UUID
+from shared.worker.circuit_breaker import BreakerState
+from tests.support.signups import SignupLedger
 
 MakeRelay = Callable[..., Relay]
 
@@ -28,7 +28,7 @@ def key(user_id: UUID) -> str:
 
 
 async def test_a_profile_holds_what_is_public_and_ends_by_itself(
-    book: SignupBook, relay_for: MakeRelay, valkey: Redis
+    book: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
     (asa,) = await book.sign_up("asa@example.org")
     await relay_for("cache", signup_cache_ttl_seconds=77).run_once()
@@ -38,7 +38,7 @@ async def test_a_profile_holds_what_is_public_and_ends_by_itself(
     assert 70 <= await valkey.ttl(key(asa.user["id"])) <= 77
 
 
-async def test_a_replay_writes_what_is_true_now(book: SignupBook, relay_for: MakeRelay, valkey: Redis) -> None:
+async def test_a_replay_writes_what_is_true_now(book: SignupLedger, relay_for: MakeRelay, valkey: Redis) -> None:
     (asa,) = await book.sign_up("asa@example.org")
     await book.run("UPDATE users SET name = 'Åsa'")
     await relay_for("cache").run_once()
@@ -46,12 +46,12 @@ async def test_a_replay_writes_what_is_true_now(book: SignupBook, relay_for: Mak
 
 
 async def test_an_erased_profile_is_deleted_whichever_row_comes_last(
-    book: SignupBook, relay_for: MakeRelay, valkey: Redis
+    book: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
     (asa,) = await book.sign_up("asa@example.org")
     relay = relay_for("cache")
     await relay.run_once()
-    await erase(book.pool, asa.user["id"], "test", book.terms)
+    await erase(book.pool, asa.user["id"], "test", book.policy)
     await relay.run_once()
     assert await valkey.get(key(asa.user["id"])) is None
     await book.run(
@@ -62,14 +62,14 @@ async def test_an_erased_profile_is_deleted_whichever_row_comes_last(
 
 
 async def test_whoever_is_erased_while_the_profile_is_written_is_looked_at_again(
-    book: SignupBook, relay_for: MakeRelay, valkey: Redis
+    book: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
     (asa,) = await book.sign_up("asa@example.org")
     relay = relay_for("cache")
     write = relay._effect._write  # type: ignore[attr-defined]
 
     async def erased_meanwhile(*args: Any) -> None:
-        await erase(book.pool, asa.user["id"], "test", book.terms)
+        await erase(book.pool, asa.user["id"], "test", book.policy)
         await write(*args)
 
     relay._effect._write = erased_meanwhile  # type: ignore[attr-defined]
@@ -83,7 +83,9 @@ async def test_whoever_is_erased_while_the_profile_is_written_is_looked_at_again
     assert await valkey.get(key(asa.user["id"])) is None
 
 
-async def test_an_absent_valkey_costs_no_attempt_and_opens_the_breaker(book: SignupBook, relay_for: MakeRelay) -> None:
+async def test_an_absent_valkey_costs_no_attempt_and_opens_the_breaker(
+    book: SignupLedger, relay_for: MakeRelay
+) -> None:
     await book.sign_up("asa@example.org")
     relay = relay_for("cache", redis_url="redis://127.0.0.1:9/0")
     for _ in range(3):

@@ -8,13 +8,13 @@ import httpx
 import orjson
 import pytest
 
-from services.signup.accounts.cleaning import Cleaning
 from services.signup.accounts.erase import erase
+from services.signup.accounts.pending_cleanup import PendingCleanup
 from services.signup.outbox.relay import Relay
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.support.apis import Api
 from tests.support.databases import Clone
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
 MakeRelay = Callable[..., Relay]
@@ -49,7 +49,7 @@ async def sign_up(client: httpx.AsyncClient, email: str = "Asa@example.org", key
 
 
 async def test_nothing_personal_is_left_in_the_whole_book(
-    signup_database: Clone, book: SignupBook, client: httpx.AsyncClient
+    signup_database: Clone, book: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
     # One mail in the books behind the outbox, one still in it.
@@ -71,7 +71,7 @@ async def test_nothing_personal_is_left_in_the_whole_book(
 
 
 async def test_erasing_again_changes_nothing_and_a_stranger_is_not_found(
-    book: SignupBook, client: httpx.AsyncClient
+    book: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
     for _ in range(2):
@@ -91,7 +91,7 @@ async def test_erasing_needs_its_own_scope(signup_api: Api, client: httpx.AsyncC
 
 
 async def test_the_address_can_sign_up_again_at_once_and_is_somebody_new(
-    book: SignupBook, client: httpx.AsyncClient
+    book: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     first = await sign_up(client)
     await client.delete(f"/v1/users/{first}")
@@ -102,7 +102,7 @@ async def test_the_address_can_sign_up_again_at_once_and_is_somebody_new(
 
 
 async def test_a_late_repetition_of_the_signup_brings_nobody_back(
-    book: SignupBook, signup_api: Api, client: httpx.AsyncClient
+    book: SignupLedger, signup_api: Api, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client, key="of-asa")
     body = {"email": "Asa@example.org", "name": "Åsa Öberg", "metadata": {"note": "s3cret-note"}}
@@ -121,7 +121,7 @@ async def test_a_late_repetition_of_the_signup_brings_nobody_back(
 
 
 async def test_waiting_mails_are_canceled_and_one_that_is_under_way_is_waited_for(
-    book: SignupBook, client: httpx.AsyncClient
+    book: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     asa, bo = await sign_up(client), await sign_up(client, "bo@example.org")
     await book.run(
@@ -138,7 +138,7 @@ async def test_waiting_mails_are_canceled_and_one_that_is_under_way_is_waited_fo
     assert await book.pool.fetchval(waits, bo) is False
 
 
-async def test_the_link_of_an_erased_person_leads_nowhere(book: SignupBook, client: httpx.AsyncClient) -> None:
+async def test_the_link_of_an_erased_person_leads_nowhere(book: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
     token = await book.token("Asa@example.org")
     await client.delete(f"/v1/users/{user_id}")
@@ -146,7 +146,7 @@ async def test_the_link_of_an_erased_person_leads_nowhere(book: SignupBook, clie
 
 
 async def test_a_mail_that_is_owed_while_erasing_waits_for_its_turn_is_canceled_too(
-    book: SignupBook, client: httpx.AsyncClient
+    book: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -166,7 +166,7 @@ async def test_a_mail_that_is_owed_while_erasing_waits_for_its_turn_is_canceled_
 
 
 async def test_verifying_and_erasing_at_once_leaves_nobody_half_erased(
-    book: SignupBook, client: httpx.AsyncClient, signup_database: Clone
+    book: SignupLedger, client: httpx.AsyncClient, signup_database: Clone
 ) -> None:
     people = [await sign_up(client, f"asa{n}@example.org") for n in range(10)]
     tokens = [await book.token(f"asa{n}@example.org") for n in range(10)]
@@ -178,7 +178,7 @@ async def test_verifying_and_erasing_at_once_leaves_nobody_half_erased(
     assert "@example.org" not in await whole_book(signup_database)
 
 
-async def test_only_payloads_of_the_erased_can_be_erased(book: SignupBook, client: httpx.AsyncClient) -> None:
+async def test_only_payloads_of_the_erased_can_be_erased(book: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
     with pytest.raises(asyncpg.RestrictViolationError):
         await book.pool.execute("SELECT erase_user_payloads(ARRAY[$1::uuid])", user_id)
@@ -191,7 +191,7 @@ async def test_only_payloads_of_the_erased_can_be_erased(book: SignupBook, clien
     [(200, "settled", 1), (503, "pending", 0), (401, "pending", 0), (404, "pending", 1), (422, "dead", 1)],
 )
 async def test_the_mail_service_is_asked_to_forget_too(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, status: int, state: str, attempts: int
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, status: int, state: str, attempts: int
 ) -> None:
     asked = []
 
@@ -216,7 +216,7 @@ async def test_the_mail_service_is_asked_to_forget_too(
 
 
 async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_nobody_else(
-    book: SignupBook, signup_database: Clone
+    book: SignupLedger, signup_database: Clone
 ) -> None:
     await book.sign_up(*(f"{name}@example.org" for name in ("stale", "verified", "recent", "again", "resent")))
     month = "interval '31 days'"
@@ -234,16 +234,16 @@ async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_n
     )
     await owner.close()
     stale = await book.row("users", email="stale@example.org")
-    never = Cleaning(book.pool, book.terms, days=0)
+    never = PendingCleanup(book.pool, book.policy, days=0)
     assert await never.run_once() is False
-    assert await Cleaning(book.pool, book.terms, days=32).run_once() is False
-    cleaning = Cleaning(book.pool, book.terms, days=30, batch=1)
+    assert await PendingCleanup(book.pool, book.policy, days=32).run_once() is False
+    cleaning = PendingCleanup(book.pool, book.policy, days=30, batch=1)
     while await cleaning.run_once():
         pass
     assert cleaning.counts == {"cleaned": 1}
     left = {row["email"] for row in await book.rows("users") if row["email"]}
     assert left == {f"{name}@example.org" for name in ("verified", "recent", "again", "resent")}
-    entry = await book.row("history", kind="user.cleaned")
+    entry = await book.row("history", kind="user.pending_removed")
     assert (entry["subject"], entry["actor"]) == (str(stale["id"]), "signup-worker")
     assert sorted(row["effect"] for row in await book.rows("outbox")) == ["cache", "erase_mail"]
     (fresh,) = await book.sign_up("stale@example.org")
@@ -251,7 +251,7 @@ async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_n
 
 
 async def test_who_waits_for_the_mail_that_asks_them_is_not_cleaned_away_and_then_has_the_days_that_all_have(
-    book: SignupBook, signup_database: Clone
+    book: SignupLedger, signup_database: Clone
 ) -> None:
     names = ("held", "under-way", "just-asked", "asked-long-ago", "refused", "canceled")
     await book.sign_up(*(f"{name}@example.org" for name in names))
@@ -277,7 +277,7 @@ async def test_who_waits_for_the_mail_that_asks_them_is_not_cleaned_away_and_the
         "UPDATE outbox SET state = 'leased', lease = uuidv7() WHERE payload #>> '{to,email}' = 'under-way@example.org'"
     )
     await _make_older(signup_database, "31 days")
-    cleaning = Cleaning(book.pool, book.terms, days=30)
+    cleaning = PendingCleanup(book.pool, book.policy, days=30)
     await cleaning.run_once()
     left = {row["email"] for row in await book.rows("users") if row["email"]}
     assert left == {f"{name}@example.org" for name in ("held", "under-way", "just-asked")}
@@ -303,11 +303,11 @@ async def _make_older(clone: Clone, age: str) -> None:
         await owner.close()
 
 
-async def test_an_erasure_that_fails_half_way_changes_nothing(book: SignupBook, client: httpx.AsyncClient) -> None:
+async def test_an_erasure_that_fails_half_way_changes_nothing(book: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
     counts = await book.counts()
-    owed = book.terms.owed._replace(effects=book.terms.owed.effects[:-1])  # columns of unequal length
-    broken = book.terms.__class__(60, None, book.terms.link, owed)  # type: ignore[arg-type]
+    owed = book.policy.owed._replace(effects=book.policy.owed.effects[:-1])  # columns of unequal length
+    broken = book.policy.__class__(60, None, book.policy.link, owed)  # type: ignore[arg-type]
     with pytest.raises(asyncpg.PostgresError):
         await erase(book.pool, (await book.row("users"))["id"], "test", broken)
     assert await book.counts() == counts

@@ -9,7 +9,7 @@ import pytest
 
 from services.signup.app import create_app
 from services.signup.settings import Settings
-from shared.breaker import BreakerState
+from shared.worker.circuit_breaker import BreakerState
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 

@@ -6,18 +6,18 @@ import httpx
 import pytest
 
 from services.signup.outbox.relay import Relay
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn
 
 MakeRelay = Callable[..., Relay]
 
 
-async def owed(book: SignupBook) -> list[tuple[str, str | None]]:
+async def owed(book: SignupLedger) -> list[tuple[str, str | None]]:
     return sorted((row["effect"], row["payload"].get("event")) for row in await book.rows("outbox"))
 
 
 async def test_a_signup_owes_each_effect_and_each_subscriber_of_its_event_one_row(
-    book: SignupBook, client: httpx.AsyncClient
+    book: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     for events in (["user.signed_up"], ["user.signed_up", "user.verified"], ["user.erased"]):
         await client.post("/v1/webhooks", json={"url": "https://hooks.example/", "events": events})
@@ -32,7 +32,7 @@ async def test_a_signup_owes_each_effect_and_each_subscriber_of_its_event_one_ro
 
 
 async def test_a_verification_owes_its_effects_in_the_same_commit_and_only_once(
-    book: SignupBook, client: httpx.AsyncClient
+    book: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     await client.post("/v1/webhooks", json={"url": "https://hooks.example/", "events": ["user.verified"]})
     await book.sign_up("asa@example.org")
@@ -49,7 +49,7 @@ async def test_a_verification_owes_its_effects_in_the_same_commit_and_only_once(
     ]
 
 
-async def test_signing_up_again_is_as_much_work_and_is_counted_once(book: SignupBook, relay_for: MakeRelay) -> None:
+async def test_signing_up_again_is_as_much_work_and_is_counted_once(book: SignupLedger, relay_for: MakeRelay) -> None:
     await book.sign_up("asa@example.org")
     await book.sign_up("asa@example.org")
     assert [pair for pair in await owed(book) if pair[0] != "mail"] == [
@@ -64,7 +64,7 @@ async def test_signing_up_again_is_as_much_work_and_is_counted_once(book: Signup
 
 
 async def test_what_a_verified_person_is_asked_by_a_stranger_is_as_much_work_as_a_first_signup(
-    book: SignupBook,
+    book: SignupLedger,
 ) -> None:
     await book.sign_up("asa@example.org")
     await book.run("UPDATE users SET status = 'verified', verified_at = now()")
@@ -80,7 +80,7 @@ async def test_what_a_verified_person_is_asked_by_a_stranger_is_as_much_work_as_
 
 @pytest.mark.parametrize("failing", ["mail", "cache", "webhook"])
 async def test_a_failing_effect_neither_blocks_nor_replays_another(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn, failing: str
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn, failing: str
 ) -> None:
     await client.post("/v1/webhooks", json={"url": subscriber.url, "events": ["user.signed_up"]})
     broken = {

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 import httpx
 import pytest
 
-from services.signup.outbox.entry import Entry, Outcome
 from services.signup.outbox.relay import Relay
-from shared.ids import UUID
+from services.signup.outbox.retry_policy import ClaimedRow, Outcome
+from shared.contract.ids import UUID
 from tests.support.apis import Api
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 MakeRelay = Callable[..., Relay]
 PUT_BACK = """
@@ -20,7 +20,7 @@ SELECT DISTINCT ON (id) id, effect, user_id, payload, created_at, now() FROM out
 
 
 async def test_signups_and_verifications_are_counted_on_the_day_they_happened(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay
 ) -> None:
     await book.sign_up(*(f"p{n}@example.org" for n in range(3)))
     await client.post("/v1/verifications", json={"token": await book.token("p1@example.org")})
@@ -39,7 +39,7 @@ async def test_signups_and_verifications_are_counted_on_the_day_they_happened(
 
 
 async def test_a_counted_row_put_back_into_the_outbox_is_not_counted_again(
-    book: SignupBook, relay_for: MakeRelay
+    book: SignupLedger, relay_for: MakeRelay
 ) -> None:
     relay = relay_for("stats")
     await book.sign_up("asa@example.org")
@@ -52,12 +52,12 @@ async def test_a_counted_row_put_back_into_the_outbox_is_not_counted_again(
     assert await book.pool.fetchval("SELECT sum(count) FROM signup_statistics") == 1
 
 
-async def test_a_worker_that_lost_its_lease_counts_nothing(book: SignupBook, relay_for: MakeRelay) -> None:
+async def test_a_worker_that_lost_its_lease_counts_nothing(book: SignupLedger, relay_for: MakeRelay) -> None:
     await book.sign_up("asa@example.org")
     relay = relay_for("stats")
     perform = relay._effect.perform
 
-    async def lose_the_lease(entries: Sequence[Entry]) -> Mapping[UUID, Outcome]:
+    async def lose_the_lease(entries: Sequence[ClaimedRow]) -> Mapping[UUID, Outcome]:
         await book.run("UPDATE outbox SET lease = uuidv7() WHERE effect = 'stats'")
         return await perform(entries)
 

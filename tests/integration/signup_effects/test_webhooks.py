@@ -9,7 +9,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from services.signup.accounts.erase import erase
 from services.signup.outbox.relay import Relay
 from tests.support.apis import Api
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
 
 MakeRelay = Callable[..., Relay]
@@ -23,17 +23,17 @@ async def subscribe(client: httpx.AsyncClient, url: str, *events: str) -> dict[s
     return created
 
 
-async def due_again(book: SignupBook) -> None:
+async def due_again(book: SignupLedger) -> None:
     await book.run("UPDATE outbox SET due_at = now() WHERE effect = 'webhook' AND state = 'pending'")
 
 
 async def test_each_event_is_told_signed_and_names_the_user_by_id_only(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     secret = (await subscribe(client, subscriber.url))["secret"]
     (asa,) = await book.sign_up("asa@example.org")
     await client.post("/v1/verifications", json={"token": await book.token("asa@example.org")})
-    await erase(book.pool, asa.user["id"], "test", book.terms)
+    await erase(book.pool, asa.user["id"], "test", book.policy)
     rows = await book.rows("outbox", effect="webhook")
     await relay_for("webhook").run_once()
     told = {}
@@ -51,7 +51,11 @@ async def test_each_event_is_told_signed_and_names_the_user_by_id_only(
 
 @pytest.mark.parametrize("failure", [500, 404, 307, "hang", "hang_up"])
 async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn, failure: int | str
+    book: SignupLedger,
+    client: httpx.AsyncClient,
+    relay_for: MakeRelay,
+    subscriber: SubscriberStandIn,
+    failure: int | str,
 ) -> None:
     await subscribe(client, subscriber.url)
     await book.sign_up("asa@example.org")
@@ -68,7 +72,7 @@ async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
 
 
 async def test_one_subscribers_outage_leaves_the_others_alone_and_costs_few_attempts(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     async with subscriber_stand_in() as away:
         away.answer_with = 503
@@ -87,7 +91,7 @@ async def test_one_subscribers_outage_leaves_the_others_alone_and_costs_few_atte
 
 
 async def test_a_subscriber_that_is_gone_is_disabled_and_told_nothing_more(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
     subscriber.answer_with = 410
@@ -104,7 +108,7 @@ async def test_a_subscriber_that_is_gone_is_disabled_and_told_nothing_more(
 
 
 async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_its_secret(
-    book: SignupBook, signup_api: Api, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, signup_api: Api, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url, "user.signed_up")
     await book.sign_up("asa@example.org")
@@ -132,7 +136,7 @@ async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_
 
 
 async def test_what_is_owed_to_a_deleted_subscriber_is_canceled(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
     await book.sign_up("asa@example.org")
@@ -144,7 +148,7 @@ async def test_what_is_owed_to_a_deleted_subscriber_is_canceled(
 
 
 async def test_what_has_failed_for_too_long_is_dead(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url)
     subscriber.answer_with = 500
@@ -155,7 +159,7 @@ async def test_what_has_failed_for_too_long_is_dead(
 
 
 async def test_a_private_address_is_never_connected_to(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url.replace("127.0.0.1", "localhost"))
     await book.sign_up("asa@example.org")
@@ -166,7 +170,7 @@ async def test_a_private_address_is_never_connected_to(
 
 
 async def test_an_endless_answer_is_not_read(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url)
     subscriber.answer_with = "flood"
@@ -176,7 +180,7 @@ async def test_an_endless_answer_is_not_read(
 
 
 async def test_for_a_day_after_a_rotation_both_secrets_sign(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
     rotated = (await client.post(f"/v1/webhooks/{created['id']}/rotate-secret")).json()
@@ -195,7 +199,7 @@ async def test_for_a_day_after_a_rotation_both_secrets_sign(
 
 
 async def test_a_secret_stays_the_same_when_another_key_signs_links_and_is_written_nowhere(
-    book: SignupBook, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     secret = (await subscribe(client, subscriber.url))["secret"]
     await book.sign_up("asa@example.org")

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.signup.accounts.import_users.sweep import Sweep
-from services.signup.accounts.import_users.work import Importer
-from services.signup.accounts.terms import Terms
-from services.signup.accounts.token import TokenRing
+from services.signup.accounts.effect_policy import EffectPolicy
+from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
+from services.signup.imports.cleanup import ImportCleanup
+from services.signup.imports.import_loop import ImportLoop
 from services.signup.settings import Settings
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.imports import Imports
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 SCOPES = ("users:import", "users:read", "audit:read")
 
@@ -36,9 +36,9 @@ async def signup_api(signup_settings: Settings, signup_database: Clone) -> Async
 
 
 @pytest.fixture
-def book(signup_database: Clone, signup_settings: Settings) -> SignupBook:
+def book(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupBook(signup_database.database.pool, ring, Terms.of(signup_settings, ring))
+    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def imports(client: httpx.AsyncClient, book: SignupBook) -> Imports:
+def imports(client: httpx.AsyncClient, book: SignupLedger) -> Imports:
     pool = book.pool
     return Imports(
         client,
-        Importer(pool, book.terms, owed=lambda: None, batch_lines=20),
-        Sweep(pool, book.terms),
+        ImportLoop(pool, book.policy, owed=lambda: None, batch_lines=20),
+        ImportCleanup(pool, book.policy),
     )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.apis import Api
 from tests.support.imports import Imports, ndjson, people, person
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
 
@@ -28,7 +28,7 @@ async def eraser(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 )
 @pytest.mark.parametrize("state", ["running", "paused"])
 async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
-    imports: Imports, book: SignupBook, eraser: httpx.AsyncClient, line: dict[str, str] | bytes, state: str
+    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient, line: dict[str, str] | bytes, state: str
 ) -> None:
     (asa,) = await book.sign_up("asa@bücher.example")
     body = people(30)
@@ -54,7 +54,7 @@ async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
 
 
 async def test_who_is_known_by_the_id_of_the_source_is_not_brought_back_under_another_address(
-    imports: Imports, book: SignupBook, eraser: httpx.AsyncClient
+    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
     await imports.run([person(1)], source="acquired")
     await imports.run([person(1)], source="elsewhere")
@@ -68,7 +68,7 @@ async def test_who_is_known_by_the_id_of_the_source_is_not_brought_back_under_an
 
 
 async def test_a_line_that_comes_in_after_the_erasure_is_somebody_new(
-    imports: Imports, book: SignupBook, eraser: httpx.AsyncClient
+    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
     (asa,) = await book.sign_up("asa@x.example")
     await eraser.delete(f"/v1/users/{asa.user['id']}")
@@ -77,7 +77,7 @@ async def test_a_line_that_comes_in_after_the_erasure_is_somebody_new(
 
 
 async def test_erasing_waits_for_the_batch_under_way_and_leaves_nothing_of_it_behind(
-    imports: Imports, book: SignupBook, eraser: httpx.AsyncClient
+    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
     (asa,) = await book.sign_up("asa@x.example")
     import_id = await imports.start([person(1, email="asa@x.example")])

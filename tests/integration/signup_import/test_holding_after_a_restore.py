@@ -12,7 +12,7 @@ import pytest
 from tests.support.apis import Api
 from tests.support.databases import ROOT, Clone
 from tests.support.imports import Imports, people
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -39,7 +39,7 @@ def _answers(said: "subprocess.CompletedProcess[str]") -> list[Any]:
 
 
 async def test_every_running_import_is_paused_whichever_clients_it_is_and_nobody_is_brought_in(
-    signup_api: Api, imports: Imports, book: SignupBook, command: Command
+    signup_api: Api, imports: Imports, book: SignupLedger, command: Command
 ) -> None:
     first = await imports.start(people(60))
     await imports.importer.run_once()
@@ -59,7 +59,7 @@ async def test_every_running_import_is_paused_whichever_clients_it_is_and_nobody
 
 
 async def test_whoever_is_skipped_is_not_brought_in_when_the_import_goes_on(
-    imports: Imports, book: SignupBook, command: Command
+    imports: Imports, book: SignupLedger, command: Command
 ) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
@@ -80,7 +80,7 @@ async def test_whoever_is_skipped_is_not_brought_in_when_the_import_goes_on(
 
 
 async def test_of_an_import_that_is_not_paused_nobody_is_skipped(
-    imports: Imports, book: SignupBook, command: Command
+    imports: Imports, book: SignupLedger, command: Command
 ) -> None:
     import_id = await imports.start(people(5))
     said = command("skip", import_id, stdin="person-3@x.example\n")

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from services.signup.accounts.import_users import interventions
+from services.signup.imports import operator_actions
 from services.signup.outbox.queries import CLAIM_DUE, RELEASE_IF_LEASED
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.support.imports import Imports, people
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 
 
-async def _claim(book: SignupBook, limit: int = 500) -> list[Any]:
+async def _claim(book: SignupLedger, limit: int = 500) -> list[Any]:
     """As the relay does."""
     lease = uuid7()
     return [(lease, row["id"]) for row in await book.pool.fetch(CLAIM_DUE, "mail", limit, lease, 30.0)]
 
 
-async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: Imports, book: SignupBook) -> None:
+async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: Imports, book: SignupLedger) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
     paused = (await imports.act(import_id, "pause")).json()
@@ -32,7 +32,7 @@ async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: I
     assert (await imports.get(import_id))["outcomes"]["created"] == 60
 
 
-async def test_resuming_starts_the_pace_anew_from_now_in_the_same_order(imports: Imports, book: SignupBook) -> None:
+async def test_resuming_starts_the_pace_anew_from_now_in_the_same_order(imports: Imports, book: SignupLedger) -> None:
     import_id = (await imports.run(people(50), mails_per_minute=6))["id"]
     await imports.act(import_id, "pause")
     await book.run("UPDATE imports SET next_mail_at = next_mail_at + interval '1 day'")
@@ -58,7 +58,7 @@ async def test_mails_that_are_left_when_all_lines_are_done_can_be_paused_too(imp
 
 
 async def test_a_canceled_import_drops_its_lines_and_mails_and_keeps_its_users(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
@@ -80,7 +80,7 @@ async def test_a_canceled_import_drops_its_lines_and_mails_and_keeps_its_users(
 
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 async def test_a_mail_that_the_relay_hands_back_later_is_held_or_canceled_then(
-    imports: Imports, book: SignupBook, action: str
+    imports: Imports, book: SignupLedger, action: str
 ) -> None:
     import_id = (await imports.run(people(10)))["id"]
     in_hand = await _claim(book, 4)
@@ -93,7 +93,7 @@ async def test_a_mail_that_the_relay_hands_back_later_is_held_or_canceled_then(
 
 
 async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
-    imports: Imports, book: SignupBook, monkeypatch: pytest.MonkeyPatch
+    imports: Imports, book: SignupLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = (await imports.run(people(7)))["id"]
     await imports.act(import_id, "pause")
@@ -102,7 +102,7 @@ async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
         async def die(*_: object) -> int:
             raise ConnectionResetError
 
-        patch.setattr(interventions, "move_mails", die)
+        patch.setattr(operator_actions, "move_mails", die)
         assert (await imports.act(import_id, "resume")).status_code == 503
     await imports.work()
     assert (await imports.get(import_id))["state"] == "running", "its mails are still held"
@@ -117,7 +117,7 @@ async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
     [((), "resume"), (("pause",), "pause"), (("cancel",), "pause"), (("cancel",), "resume"), (("cancel",), "cancel")],
 )
 async def test_what_a_state_does_not_allow_is_refused_and_changes_nothing(
-    imports: Imports, book: SignupBook, before: tuple[str, ...], action: str
+    imports: Imports, book: SignupLedger, before: tuple[str, ...], action: str
 ) -> None:
     import_id = await imports.start(people(3))
     for earlier in before:
@@ -134,7 +134,7 @@ async def test_an_import_with_nothing_left_to_do_cannot_be_stopped(imports: Impo
     assert (await imports.act(import_id, action)).status_code == 409
 
 
-async def test_each_change_of_state_stands_in_the_history(imports: Imports, book: SignupBook) -> None:
+async def test_each_change_of_state_stands_in_the_history(imports: Imports, book: SignupLedger) -> None:
     import_id = await imports.start(people(3))
     for action in ("pause", "resume"):
         await imports.act(import_id, action)
@@ -148,7 +148,7 @@ async def test_each_change_of_state_stands_in_the_history(imports: Imports, book
 
 
 async def test_an_upload_that_nobody_goes_on_with_is_failed_and_its_rows_are_deleted(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     import_id = await imports.start(people(3))
     await book.run(

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from services.signup.accounts.import_users.receive import Ask, receive
-from shared.problem import MalformedRequest
+from services.signup.imports.upload import Ask, receive
+from shared.contract.problems import MalformedRequest
 from tests.support.apis import Api
 from tests.support.imports import Imports, ndjson, people, person
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
 ASK = Ask("acquirer", "test", "key-1", "acquirer", "ndjson", dry_run=False, mails_per_minute=0)
@@ -21,12 +21,12 @@ async def _in_pieces(body: bytes, size: int = 1000) -> AsyncIterator[bytes]:
         yield body[start : start + size]
 
 
-async def _staged(book: SignupBook) -> int:
+async def _staged(book: SignupLedger) -> int:
     found: int = await book.pool.fetchval("SELECT count(*) FROM import_rows")
     return found
 
 
-async def test_the_same_key_and_body_is_the_same_import(imports: Imports, book: SignupBook) -> None:
+async def test_the_same_key_and_body_is_the_same_import(imports: Imports, book: SignupLedger) -> None:
     first = await imports.post(people(5), key="once")
     await imports.work()
     again = await imports.post(people(5), key="once")
@@ -37,7 +37,7 @@ async def test_the_same_key_and_body_is_the_same_import(imports: Imports, book: 
     assert (again.json()["state"], len(await book.rows("imports"))) == ("done", 1)
 
 
-async def test_the_same_key_with_something_else_is_refused_and_says_what(imports: Imports, book: SignupBook) -> None:
+async def test_the_same_key_with_something_else_is_refused_and_says_what(imports: Imports, book: SignupLedger) -> None:
     await imports.post(people(5), key="once", source="acquired")
     other_body = await imports.post(people(6), key="once", source="acquired")
     others = await imports.post(b"", key="once", source="other", dry_run=True, mails_per_minute=7, media="text/csv")
@@ -56,7 +56,7 @@ async def test_the_same_key_of_another_client_is_another_import(signup_api: Api,
     assert theirs.json()["id"] != mine.json()["id"]
 
 
-async def test_two_requests_with_one_key_at_once_are_one_import(imports: Imports, book: SignupBook) -> None:
+async def test_two_requests_with_one_key_at_once_are_one_import(imports: Imports, book: SignupLedger) -> None:
     answers = await asyncio.gather(*(imports.post(people(2000), key="once") for _ in range(4)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
@@ -65,7 +65,7 @@ async def test_two_requests_with_one_key_at_once_are_one_import(imports: Imports
 
 
 async def test_a_body_that_breaks_off_is_failed_and_begins_anew_with_its_key(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     whole = ndjson(people(3000))
 
@@ -87,7 +87,7 @@ async def test_a_body_that_breaks_off_is_failed_and_begins_anew_with_its_key(
 
 
 async def test_who_was_receiving_before_cannot_add_to_what_another_request_began_anew(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     whole = ndjson(people(4000))
     stalled = asyncio.Event()
@@ -108,7 +108,7 @@ async def test_who_was_receiving_before_cannot_add_to_what_another_request_began
     assert len(await book.rows("users")) == 4000
 
 
-async def test_an_upload_that_was_canceled_meanwhile_is_told_so(imports: Imports, book: SignupBook) -> None:
+async def test_an_upload_that_was_canceled_meanwhile_is_told_so(imports: Imports, book: SignupLedger) -> None:
     whole = ndjson(people(4000))
 
     async def canceling() -> AsyncIterator[bytes]:
@@ -126,7 +126,7 @@ async def test_an_upload_that_was_canceled_meanwhile_is_told_so(imports: Imports
 
 @pytest.mark.parametrize("declared", [True, False])
 async def test_a_body_past_the_limit_leaves_nothing_behind(
-    imports: Imports, book: SignupBook, *, declared: bool
+    imports: Imports, book: SignupLedger, *, declared: bool
 ) -> None:
     body = ndjson(people(6000))
     assert len(body) > 400_000
@@ -139,7 +139,7 @@ async def test_a_body_past_the_limit_leaves_nothing_behind(
     assert (await imports.post(people(3), key="large")).status_code == 202
 
 
-async def test_a_csv_file_is_imported_as_the_same_rows_in_ndjson_are(imports: Imports, book: SignupBook) -> None:
+async def test_a_csv_file_is_imported_as_the_same_rows_in_ndjson_are(imports: Imports, book: SignupLedger) -> None:
     body = (
         b"\xef\xbb\xbfemail,external_id,name,verified,locale,metadata.plan,metadata.since\r\n"
         b'asa@b\xc3\xbccher.example,1,"\xc3\x85sa ""the"" \xc3\x96berg, Dr.",TRUE,de,gold,\r\n'
@@ -172,7 +172,7 @@ BAD_HEADERS = {
 
 @pytest.mark.parametrize(("body", "column"), BAD_HEADERS.items())
 async def test_a_csv_file_whose_header_is_no_good_is_refused_and_uses_up_no_key(
-    imports: Imports, book: SignupBook, body: bytes, column: str
+    imports: Imports, book: SignupLedger, body: bytes, column: str
 ) -> None:
     answer = await imports.post(body, media="text/csv", key="once")
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
@@ -188,7 +188,7 @@ async def test_another_media_type_is_refused(imports: Imports, media: str) -> No
 
 
 @pytest.mark.parametrize("params", [{"mails_per_minute": -1}, {"source": ""}, {"source": "a\u0000"}, {"sauce": "x"}])
-async def test_a_bad_parameter_is_named(imports: Imports, book: SignupBook, params: dict[str, Any]) -> None:
+async def test_a_bad_parameter_is_named(imports: Imports, book: SignupLedger, params: dict[str, Any]) -> None:
     answer = await imports.post(people(1), **params)
     assert answer.status_code == 422
     assert [error["parameter"] for error in answer.json()["errors"]] == list(params)

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from services.signup.accounts.import_users import queries
-from shared.ids import uuid7
+from services.signup.imports import queries
+from shared.contract.ids import uuid7
 from tests.support.imports import Imports, ndjson, people, person
-from tests.support.signups import SignupBook
+from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
 
@@ -19,7 +19,7 @@ def _outcomes(**counts: int) -> dict[str, int]:
 
 
 async def test_every_line_becomes_a_user_with_the_mail_and_the_history_of_a_signup(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     done = await imports.run(people(45, metadata={"plan": "gold"}, locale="de"), source="acquired")
     assert (done["state"], done["rows"], done["outcomes"]) == ("done", 45, _outcomes(created=45))
@@ -34,7 +34,7 @@ async def test_every_line_becomes_a_user_with_the_mail_and_the_history_of_a_sign
         "locale": "de",
         "lane": "bulk",
         "template": "verification",
-        "link": orjson.loads(book.terms.link),
+        "link": orjson.loads(book.policy.link),
     }
     entry = await book.row("history", subject=str(user["id"]))
     assert (entry["kind"], entry["related"]) == ("user.imported", [str(mail["id"]), done["id"]])
@@ -42,16 +42,18 @@ async def test_every_line_becomes_a_user_with_the_mail_and_the_history_of_a_sign
     assert entry["detail"] == {"status": "pending", "source": "acquired", "line": 7, "mail_owed": True}
 
 
-async def test_what_a_signup_owes_beside_mails_an_imported_user_is_owed_too(imports: Imports, book: SignupBook) -> None:
+async def test_what_a_signup_owes_beside_mails_an_imported_user_is_owed_too(
+    imports: Imports, book: SignupLedger
+) -> None:
     await imports.run(people(3))
     owed = {row["effect"] for row in await book.rows("outbox")}
-    registered = {effect for event, effect in zip(*book.terms.owed, strict=True) if event == "user.imported"}
+    registered = {effect for event, effect in zip(*book.policy.owed, strict=True) if event == "user.imported"}
     assert registered
     assert owed == {"mail"} | registered
 
 
 async def test_a_verified_address_is_owed_a_welcome_and_needs_no_verification(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     await imports.run([person(1, verified=True), person(2, verified=False)])
     first, second = sorted(await book.rows("users"), key=lambda user: user["external_id"])
@@ -61,7 +63,7 @@ async def test_a_verified_address_is_owed_a_welcome_and_needs_no_verification(
 
 
 async def test_the_first_of_two_lines_with_the_same_address_or_id_wins_in_and_across_batches(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     rows = people(30)
     rows.insert(3, person(90, email="PERSON-1@x.example"))  # in the batch of the first
@@ -76,7 +78,7 @@ async def test_the_first_of_two_lines_with_the_same_address_or_id_wins_in_and_ac
     assert [row["user_id"] for row in reported] == [users["ext-1"], users["ext-2"], users["ext-5"]]
 
 
-async def test_an_account_that_exists_is_reported_and_never_changed(imports: Imports, book: SignupBook) -> None:
+async def test_an_account_that_exists_is_reported_and_never_changed(imports: Imports, book: SignupLedger) -> None:
     (signed_up,) = await book.sign_up("person-1@x.example")
     before = (await book.rows("users"), len(await book.rows("outbox")))
     row = person(1, email="Person-1@x.example", name="Overwritten", verified=True, locale="de", metadata={"a": 1})
@@ -87,7 +89,7 @@ async def test_an_account_that_exists_is_reported_and_never_changed(imports: Imp
     assert (reported["user_id"], reported["reason"].partition(":")[0]) == (str(signed_up.user["id"]), "email")
 
 
-async def test_the_same_file_again_creates_and_mails_nobody(imports: Imports, book: SignupBook) -> None:
+async def test_the_same_file_again_creates_and_mails_nobody(imports: Imports, book: SignupLedger) -> None:
     await imports.run(people(25), source="acquired")
     before = await book.rows("outbox")
     again = await imports.run(people(25), source="acquired")
@@ -116,7 +118,7 @@ BAD_LINES = {
 }  # fmt: skip
 
 
-async def test_a_line_that_is_no_good_says_why_and_the_import_goes_on(imports: Imports, book: SignupBook) -> None:
+async def test_a_line_that_is_no_good_says_why_and_the_import_goes_on(imports: Imports, book: SignupLedger) -> None:
     body = b"\n".join([*BAD_LINES, orjson.dumps(person(1))])
     done = await imports.run(body)
     assert (done["state"], done["outcomes"]) == ("done", _outcomes(created=1, invalid=len(BAD_LINES)))
@@ -143,7 +145,7 @@ async def test_a_row_that_only_the_database_refuses_stops_no_other(imports: Impo
     assert (reported["line"], reported["reason"]) == (11, "The row cannot be stored")
 
 
-async def test_a_dry_run_reports_what_would_be_and_creates_nobody(imports: Imports, book: SignupBook) -> None:
+async def test_a_dry_run_reports_what_would_be_and_creates_nobody(imports: Imports, book: SignupLedger) -> None:
     await book.sign_up("person-2@x.example")
     before = await book.counts()
     rows = [*people(40), person(3), {"external_id": "b"}]
@@ -156,7 +158,7 @@ async def test_a_dry_run_reports_what_would_be_and_creates_nobody(imports: Impor
     assert real["outcomes"] == expected
 
 
-async def test_two_workers_at_once_do_each_line_once(imports: Imports, book: SignupBook) -> None:
+async def test_two_workers_at_once_do_each_line_once(imports: Imports, book: SignupLedger) -> None:
     import_id = await imports.start(people(300))
     await asyncio.gather(*(imports.work() for _ in range(3)))
     done = await imports.get(import_id)
@@ -165,7 +167,7 @@ async def test_two_workers_at_once_do_each_line_once(imports: Imports, book: Sig
 
 
 async def test_somebody_who_signs_up_between_the_look_and_the_writing_keeps_their_account(
-    imports: Imports, book: SignupBook
+    imports: Imports, book: SignupLedger
 ) -> None:
     transaction = await book.pool.acquire()
     began = transaction.transaction()
@@ -187,7 +189,7 @@ async def test_somebody_who_signs_up_between_the_look_and_the_writing_keeps_thei
     assert (await book.row("users", email_key="person-2@x.example"))["name"] == "Quicker"
 
 
-async def test_mails_are_due_one_by_one_at_the_pace_asked_for(imports: Imports, book: SignupBook) -> None:
+async def test_mails_are_due_one_by_one_at_the_pace_asked_for(imports: Imports, book: SignupLedger) -> None:
     await imports.run(people(50), mails_per_minute=60)
     mails = await book.rows("outbox", effect="mail")
     due = [mail["due_at"] for mail in mails]
@@ -198,7 +200,7 @@ async def test_mails_are_due_one_by_one_at_the_pace_asked_for(imports: Imports, 
     assert [mail["created_at"] for mail in mails] == due
 
 
-async def test_nothing_personal_stands_in_the_history_of_an_import(imports: Imports, book: SignupBook) -> None:
+async def test_nothing_personal_stands_in_the_history_of_an_import(imports: Imports, book: SignupLedger) -> None:
     await imports.run([*people(3), person(1), {"external_id": "b", "email": "nobody"}])
     for entry in await book.rows("history"):
         text = orjson.dumps(entry, default=str).decode()
@@ -227,7 +229,7 @@ async def test_blank_lines_count_for_the_numbers_of_the_others_only(imports: Imp
     assert [row["line"] for row in await imports.rows(done["id"])] == [1, 4]
 
 
-async def test_looking_for_known_people_never_walks_the_import(imports: Imports, book: SignupBook) -> None:
+async def test_looking_for_known_people_never_walks_the_import(imports: Imports, book: SignupLedger) -> None:
     """A plan that did made an import of 20,000 rows take a second for every 500."""
     await imports.start(people(2000))
     asked = [uuid7(), "acquirer", ["person-1@x.example"], ["ext-1"]]

@@ -154,7 +154,7 @@ async def test_an_attempt_whose_worker_was_killed_is_told_by_whoever_rescued_it(
                 what="a claim",
             )
             stack.kill("mail-worker")
-        await stack.heal()
+        await stack.bring_back()
         spans = await _trace(collector, trace_id, ACCEPT, DELIVER, DELIVER)
     lost, sent = [span for span in spans if span.name == DELIVER][:2]
     assert (lost.attributes["counterfoil.outcome"], lost.failed) == ("gateway_fault", True)

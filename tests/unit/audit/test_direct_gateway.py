@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from shared.alert_mail import DirectGateway, request_id_of
-from shared.settings import ServiceSettings
+from shared.audit.operator_mail import DirectGateway, request_id_of
+from shared.process.settings import ServiceSettings
 
 
 @pytest.mark.parametrize(

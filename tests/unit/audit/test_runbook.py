@@ -1,10 +1,10 @@
 """The runbook has a place for everything that can wake somebody up: alerts link to it by name."""
 
-from services.mail.ledger.alerts import register_of as mail_register
+from services.mail.audit.alerts import alert_catalog as mail_register
 from services.mail.settings import Settings as MailSettings
-from services.signup.ledger.alerts import register_of as signup_register
+from services.signup.audit.alerts import alert_catalog as signup_register
 from services.signup.settings import Settings as SignupSettings
-from shared.alerts import RUNBOOK
+from shared.audit.alert_loop import RUNBOOK
 from tests.support.databases import ROOT
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from services.mail.ledger.alerts import register_of as mail_register
+from services.mail.audit.alerts import alert_catalog as mail_register
 from services.mail.settings import Settings as MailSettings
+from services.signup.audit.alerts import alert_catalog as signup_register
 from services.signup.errors import ConfigurationError
-from services.signup.ledger.alerts import register_of as signup_register
 from services.signup.settings import Settings as SignupSettings
-from shared.severity import Severity, read_severities
+from shared.audit.severity import Severity, read_severities
 
 KNOWN = {"stove_on": Severity.RED, "light_on": Severity.WARNING}
 

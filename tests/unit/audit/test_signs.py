@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from services.mail.ledger import alerts as mail
-from services.signup.ledger import alerts as signup
+from services.mail.audit import alerts as mail
+from services.signup.audit import alerts as signup
 
 WELL_SIGNUP: dict[str, Any] = {
     "late": 0,
@@ -56,9 +56,9 @@ def gateways(**breakers: str) -> bytes:
     ],
 )
 def test_signup_says_what_is_wrong_and_no_more(seen: dict[str, Any], expected: list[str]) -> None:
-    signs = list(signup.signs_in(WELL_SIGNUP | seen))
+    signs = list(signup.symptoms_in(WELL_SIGNUP | seen))
     assert [sign.name for sign in signs] == expected
-    assert {sign.name for sign in signs} <= {source.name for source in signup.SOURCES}
+    assert {sign.name for sign in signs} <= {source.name for source in signup.ALERT_RULES}
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_signup_says_what_is_wrong_and_no_more(seen: dict[str, Any], expected: l
     ],
 )
 def test_mail_says_what_is_wrong_and_no_more(seen: dict[str, Any], expected: list[str]) -> None:
-    signs = list(mail.signs_in(WELL_MAIL | seen))
+    signs = list(mail.symptoms_in(WELL_MAIL | seen))
     assert [sign.name for sign in signs] == expected
-    assert {sign.name for sign in signs} <= {source.name for source in mail.SOURCES}
+    assert {sign.name for sign in signs} <= {source.name for source in mail.ALERT_RULES}
 
 
 def test_the_subject_says_what_to_do() -> None:
-    (sign,) = mail.signs_in(WELL_MAIL | {"uncertain": 3, "oldest_uncertain_seconds": 4000.0})
+    (sign,) = mail.symptoms_in(WELL_MAIL | {"uncertain": 3, "oldest_uncertain_seconds": 4000.0})
     assert sign.todo == "resolve 3 uncertain mails"
     assert "67 min" in sign.facts
 

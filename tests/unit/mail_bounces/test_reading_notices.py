@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.mail.bounces.parse import DIAGNOSTIC_MAX_CHARACTERS, Kind, read
-from services.mail.bounces.take_in import condemns, reason_for
+from services.mail.bounces.ingest import condemns, reason_for
+from services.mail.bounces.notice_parser import DIAGNOSTIC_MAX_CHARACTERS, Kind, read
 from tests.support.notices import complaint, quoted_header, recipient_fields, report
 
 ID = UUID("019ac000-0000-7000-8000-000000000001")

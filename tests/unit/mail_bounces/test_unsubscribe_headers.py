@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.mail.delivery.message import build
-from shared.contract import MailRequest
+from shared.contract.mails import MailRequest
 from tests.unit.mail_content.mails import header_lines, mail
 
 ONE_CLICK = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}

@@ -4,7 +4,7 @@ import pytest
 from pydantic import JsonValue
 
 from services.mail.errors import VariablesRejected
-from services.mail.intake.render import Templates
+from services.mail.intake.template_engine import Templates
 
 LINK = "https://signup.example/verify/abc"
 GOOD: dict[str, JsonValue] = {"name": "Ada", "link": LINK, "expires_in_hours": 48}

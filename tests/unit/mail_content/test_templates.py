@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from services.mail.delivery.message import build
 from services.mail.errors import UnknownTemplate
-from services.mail.intake.render import Rendered, Templates
+from services.mail.intake.template_engine import Rendered, Templates
 
 from .mails import mail, parse, said
 

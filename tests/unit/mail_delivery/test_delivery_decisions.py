@@ -1,4 +1,4 @@
-"""What follows from an outcome, for every standing of a mail and every verdict."""
+"""What follows from an outcome, for every snapshot of a mail and every verdict."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -6,20 +6,13 @@ from itertools import product
 
 import pytest
 
-from services.mail.delivery.mail import (
-    ATTEMPT_TRANSITIONS,
-    MAIL_TRANSITIONS,
-    MailState,
-    Phase,
-    RetryPolicy,
-    Standing,
-    decide_next,
-)
-from services.mail.delivery.verdict import Outcome, Verdict
+from services.mail.delivery.retry_policy import MailSnapshot, RetryPolicy, decide_next
+from services.mail.delivery.smtp_outcomes import Outcome, Verdict
+from services.mail.delivery.states import ATTEMPT_TRANSITIONS, MAIL_TRANSITIONS, MailState, Phase
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 POLICY = RetryPolicy(draw=max)  # the longest wait that the jitter allows
-FIRST_TRY = Standing(attempt=1, counted=0, on_uncertain="hold", in_doubt=False, expires_at=NOW + timedelta(days=2))
+FIRST_TRY = MailSnapshot(attempt=1, counted=0, on_uncertain="hold", in_doubt=False, expires_at=NOW + timedelta(days=2))
 
 
 def settle(outcome: Outcome, **differently: object) -> tuple[MailState, float | None]:

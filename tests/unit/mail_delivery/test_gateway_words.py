@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.mail.delivery.verdict import REPLY_MAX_CHARACTERS, Outcome, Step, accepts, classify, interrupted
+from services.mail.delivery.smtp_outcomes import REPLY_MAX_CHARACTERS, Outcome, Step, accepts, classify, interrupted
 
 CONVERSATION = (Step.MAIL, Step.RCPT, Step.DATA)
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.signup.ledger.compare import Asked, Finding, judge, same_person
 from services.signup.mail_service import BookedMail
-from shared.ids import uuid7
+from services.signup.reconciliation.compare import Asked, Finding, judge, same_person
+from shared.contract.ids import uuid7
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ASKED = Asked(
@@ -20,9 +20,9 @@ ASKED = Asked(
     told_state="queued",
     waiting=False,
     served=False,
-    fate="queued",
+    known_state="queued",
     sent_at=None,
-    fate_fingerprint="a" * 64,
+    known_fingerprint="a" * 64,
 )
 THERE = {
     "id": str(uuid7()),
@@ -41,30 +41,30 @@ def _judge(asked: Asked, **there: object) -> list[Finding]:
 
 
 @pytest.mark.parametrize(
-    ("known", "kind", "healable"),
+    ("known", "kind", "repairable"),
     [
-        ({"fate": "sent", "sent_at": NOW}, "lost_records", True),
-        ({"fate": "queued", "sent_at": NOW}, "lost_records", True),
-        ({"fate": None, "told_state": "sent"}, "lost_records", False),
-        ({"fate": "sent", "sent_at": NOW, "to_email": None}, "lost_records", False),
-        ({"fate": None, "told_state": None}, "missing", True),
-        ({"fate": "queued"}, "missing", True),
-        ({"fate": "deferred"}, "missing", True),
-        ({"fate": "sending"}, "missing", False),
-        ({"fate": "queued", "told_state": "sending"}, "missing", False),
-        ({"fate": None, "told_state": "sending"}, "missing", False),
-        ({"fate": "uncertain"}, "missing", False),
-        ({"fate": "failed"}, "missing", False),
-        ({"fate": None, "told_state": "suppressed"}, "missing", False),
-        ({"fate": "queued", "to_email": None}, "missing", False),
-        ({"fate": "queued", "served": True}, "missing", False),
+        ({"known_state": "sent", "sent_at": NOW}, "lost_records", True),
+        ({"known_state": "queued", "sent_at": NOW}, "lost_records", True),
+        ({"known_state": None, "told_state": "sent"}, "lost_records", False),
+        ({"known_state": "sent", "sent_at": NOW, "to_email": None}, "lost_records", False),
+        ({"known_state": None, "told_state": None}, "missing", True),
+        ({"known_state": "queued"}, "missing", True),
+        ({"known_state": "deferred"}, "missing", True),
+        ({"known_state": "sending"}, "missing", False),
+        ({"known_state": "queued", "told_state": "sending"}, "missing", False),
+        ({"known_state": None, "told_state": "sending"}, "missing", False),
+        ({"known_state": "uncertain"}, "missing", False),
+        ({"known_state": "failed"}, "missing", False),
+        ({"known_state": None, "told_state": "suppressed"}, "missing", False),
+        ({"known_state": "queued", "to_email": None}, "missing", False),
+        ({"known_state": "queued", "served": True}, "missing", False),
     ],
 )
 def test_a_mail_unknown_there_is_lost_or_missing_by_what_is_known_here(
-    known: dict[str, object], kind: str, healable: bool
+    known: dict[str, object], kind: str, repairable: bool
 ) -> None:
     (finding,) = _judge(replace(ASKED, **known))  # type: ignore[arg-type]
-    assert (finding.kind, finding.healable) == (kind, healable)
+    assert (finding.kind, finding.repairable) == (kind, repairable)
 
 
 @pytest.mark.parametrize("known", [{"waiting": True}, {"outcome": "canceled"}])
@@ -86,7 +86,7 @@ def test_a_mail_that_is_the_same_in_both_books_is_no_finding() -> None:
 )
 def test_what_differs_is_named(there: dict[str, object], reason: str) -> None:
     (finding,) = _judge(ASKED, **there)
-    assert (finding.kind, finding.reason, finding.healable) == ("different", reason, False)
+    assert (finding.kind, finding.reason, finding.repairable) == ("different", reason, False)
 
 
 def test_a_mail_that_was_erased_on_one_side_does_not_differ() -> None:
@@ -123,7 +123,7 @@ def test_what_cannot_be_read_as_an_address_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fate", "state", "attempts", "is_named"),
+    ("known_state", "state", "attempts", "is_named"),
     [
         ("uncertain", "queued", 0, True),
         ("uncertain", "sending", 0, True),
@@ -134,10 +134,10 @@ def test_what_cannot_be_read_as_an_address_is_nobodys() -> None:
     ],
 )
 def test_a_mail_of_unknown_fate_that_waits_there_as_if_never_tried_is_named_and_left_to_a_person(
-    fate: str, state: str, attempts: int, *, is_named: bool
+    known_state: str, state: str, attempts: int, *, is_named: bool
 ) -> None:
-    asked = replace(ASKED, fate=fate, sent_at=None)
+    asked = replace(ASKED, known_state=known_state, sent_at=None)
     found = _judge(asked, state=state, attempts=attempts, next_attempt_at=NOW.isoformat())
-    assert [(one.kind, one.reason, one.healable) for one in found] == (
+    assert [(one.kind, one.reason, one.repairable) for one in found] == (
         [("different", "differs in state", False)] if is_named else []
     )

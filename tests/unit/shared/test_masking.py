@@ -8,9 +8,9 @@ from uuid import UUID
 import orjson
 import pytest
 
-from services.signup.accounts.token import TokenRing
-from shared import keys
-from shared.masking import Masker, mask_text
+from services.signup.accounts.verification_token import TokenRing
+from shared.db import api_keys
+from shared.observability.masking import Masker, mask_text
 from tests.support.databases import ROOT
 
 TOKEN = TokenRing.from_setting("k" * 32).sign(UUID(int=7), TokenRing.from_setting("k" * 32).signing_key_id)
@@ -52,7 +52,7 @@ def test_what_is_personal_or_secret_in_a_text_is_masked_and_nothing_else(text: s
 
 
 def test_of_an_api_key_only_its_id_is_left() -> None:
-    key = keys.mint()
+    key = api_keys.mint()
     assert mask_text(f"Authorization: Bearer {key.text}") == f"Authorization: Bearer cf_{key.key_id}_***"
 
 
@@ -93,8 +93,8 @@ def test_no_text_takes_long_to_mask(piece: str) -> None:
 
 SAYS = """
 import logging, sys, warnings
-from shared import log
-from shared.correlation import Correlation, bind
+from shared.observability import logs as log
+from shared.contract.correlation import Correlation, bind
 log.configure("test", sys.argv[1], personal_data=sys.argv[2] == "yes")
 ours, theirs = log.get_logger("services.x"), logging.getLogger("uvicorn.error")
 bind(Correlation("why"))

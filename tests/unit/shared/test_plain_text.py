@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from shared.addresses import is_plain_text
+from shared.contract.addresses import is_plain_text
 
 TURNS_THE_READING_DIRECTION = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"
 

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from shared.operations import VERSION
+from shared.http.operations_routes import VERSION
 from tests.support.databases import ROOT
 
 

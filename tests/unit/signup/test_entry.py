@@ -5,26 +5,25 @@ from typing import Any
 
 import pytest
 
-from services.signup.outbox.entry import (
+from services.signup.outbox.retry_policy import (
     RETRY_CAP_SECONDS,
-    TRANSITIONS,
-    Bury,
+    ClaimedRow,
+    DeadLetter,
     Deliver,
     Done,
-    Entry,
     Refused,
     Retry,
-    State,
     TryLater,
     decide_next,
 )
-from shared.ids import uuid7
+from services.signup.outbox.states import TRANSITIONS, State
+from shared.contract.ids import uuid7
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def entry(*, attempts: int = 0, expires_in: int = 60) -> Entry:
-    return Entry(
+def entry(*, attempts: int = 0, expires_in: int = 60) -> ClaimedRow:
+    return ClaimedRow(
         id=uuid7(), user_id=uuid7(), payload={}, attempts=attempts, created_at=NOW - timedelta(days=1),
         expires_at=NOW + timedelta(seconds=expires_in), claimed_at=NOW,
     )  # fmt: skip
@@ -41,7 +40,7 @@ def test_what_was_done_is_delivered_however_late(expires_in: int) -> None:
 
 @pytest.mark.parametrize("expires_in", [60, 0, -60])
 def test_a_refusal_buries_at_once(expires_in: int) -> None:
-    assert decide_next(entry(expires_in=expires_in), Refused("422 no")) == Bury("422 no")
+    assert decide_next(entry(expires_in=expires_in), Refused("422 no")) == DeadLetter("422 no")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def test_each_not_now_waits_up_to_twice_as_long_until_five_minutes(attempts: int
 @pytest.mark.parametrize("expires_in", [0, -60])
 def test_not_now_after_its_time_is_given_up_with_the_last_words(expires_in: int) -> None:
     settled = decide_next(entry(expires_in=expires_in), TryLater("503 busy"))
-    assert isinstance(settled, Bury)
+    assert isinstance(settled, DeadLetter)
     assert "503 busy" in settled.error
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.signup.outbox.greeting import name_in_mails
-from services.signup.outbox.mail import mail_request
-from shared.contract import MailRequest
+from services.signup.outbox.effects.mail import mail_request
+from services.signup.outbox.effects.recipient_name import name_in_mails
+from shared.contract.mails import MailRequest
 from tests.unit.signup.test_mail_effect import RING, entry
 
 

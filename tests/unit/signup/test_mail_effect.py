@@ -7,26 +7,26 @@ from typing import Any
 import orjson
 import pytest
 
-from services.signup.accounts.token import TokenRing
-from services.signup.outbox.entry import Done, Entry, Refused, TryLater
-from services.signup.outbox.mail import mail_request, verdict
-from shared.contract import BatchResult, MailRequest
-from shared.ids import uuid7
+from services.signup.accounts.verification_token import TokenRing
+from services.signup.outbox.effects.mail import mail_request, verdict
+from services.signup.outbox.retry_policy import ClaimedRow, Done, Refused, TryLater
+from shared.contract.ids import uuid7
+from shared.contract.mails import BatchResult, MailRequest
 
 OLD, NEW = "o" * 32, "n" * 32
 RING = TokenRing.from_setting(OLD)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def entry(template: str, **payload: Any) -> Entry:
+def entry(template: str, **payload: Any) -> ClaimedRow:
     to = {"email": "asa@example.org", "name": "Åsa"}
-    return Entry(
+    return ClaimedRow(
         id=uuid7(), user_id=uuid7(), payload={"template": template, "to": to, "locale": "sv", **payload}, attempts=0,
         created_at=NOW, expires_at=NOW, claimed_at=NOW, correlation_id="c-1",
     )  # fmt: skip
 
 
-def verification() -> Entry:
+def verification() -> ClaimedRow:
     link = {"base": "https://x.example", "key_id": RING.signing_key_id, "ttl_seconds": 259_200}
     return entry("verification", link=link)
 
@@ -54,7 +54,7 @@ def test_other_mails_carry_no_link(template: str) -> None:
 
 
 @pytest.mark.parametrize("row", [verification(), entry("welcome"), entry("already-registered", lane="bulk")])
-def test_what_is_asked_for_keeps_the_contract(row: Entry) -> None:
+def test_what_is_asked_for_keeps_the_contract(row: ClaimedRow) -> None:
     request = MailRequest.model_validate(mail_request(row, RING))
     assert request.request_id == str(row.id)
     assert request.lane == row.payload.get("lane")

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from services.signup.accounts.sign_up import Details
 from services.signup.http.schemas import SignupRequest
-from shared import addresses
-from shared.addresses import parse_address
+from shared.contract import addresses
+from shared.contract.addresses import parse_address
 
 ASA = Details(parse_address("asa@example.org"), "Åsa", "sv", {"a": 1, "b": {"c": 2, "d": 3}})
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.signup.accounts.token import TokenRing, UnknownSigningKeyError
+from services.signup.accounts.verification_token import TokenRing, UnknownSigningKeyError
 from services.signup.errors import ConfigurationError
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 
 OLD, NEW = "o" * 32, "n" * 32
 RING = TokenRing.from_setting(NEW)

@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import Request
 
 from services.signup.errors import ConfigurationError
-from services.signup.http.limits import ClientAddress, _bucket
+from services.signup.http.rate_limit import ClientAddress, _bucket
 
 TRUSTED = "10.0.0.0/8, fd00::/8"
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from services.signup.outbox.public_network import PrivateAddressError, PublicNetwork, is_public
+from services.signup.outbox.effects.public_network import PrivateAddressError, PublicNetwork, is_public
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from services.signup.accounts.import_users.decide import Decision, Known, LostRaceError, decide, settle
-from services.signup.accounts.import_users.row import Candidate, Unreadable
-from services.signup.accounts.import_users.states import TRANSITIONS, Outcome, State, next_state
+from services.signup.imports.classify_rows import Decision, Known, LostRaceError, decide, settle
+from services.signup.imports.row_parser import Candidate, Unreadable
+from services.signup.imports.states import TRANSITIONS, Outcome, State, next_state
 
 NOBODY = Known({}, {}, {}, {})
 ANNA, BO = UUID(int=1), UUID(int=2)

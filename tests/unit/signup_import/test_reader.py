@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.signup.accounts.import_users.reader import MAX_LINE_BYTES, READERS, HeaderError, Record
+from services.signup.imports.file_reader import MAX_LINE_BYTES, READERS, HeaderError, Record
 
 HEADER = b"external_id,email,name\n"
 

@@ -4,7 +4,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.signup.accounts.import_users.row import Candidate, Unreadable, read_row
+from services.signup.imports.row_parser import Candidate, Unreadable, read_row
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),

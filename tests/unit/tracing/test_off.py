@@ -14,10 +14,10 @@ import asyncio, sys
 from services.{service} import worker
 from services.{service}.app import create_app
 from services.{service}.settings import Settings
-from shared.tracing import tracing_of
+from shared.observability.tracing import tracing_of
 settings = Settings({settings})
 app = create_app(settings)
-asyncio.run(tracing_of(settings, "worker").close())
+asyncio.run(tracing_of(settings.traces_endpoint, "worker").close())
 print(*(name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter", "requests"))))
 print(*(ring.cls.__name__ for ring in app.user_middleware))
 """

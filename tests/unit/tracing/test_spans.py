@@ -9,11 +9,12 @@ import pytest
 from opentelemetry.trace import StatusCode
 from pydantic import ValidationError
 
-from shared import otlp
-from shared.correlation import is_traceparent
-from shared.otlp import OtlpTracing, Seldom
-from shared.settings import ServiceSettings
-from shared.tracing import OFF, Kind, tracing_of
+from shared.contract.correlation import is_traceparent
+from shared.observability import otlp
+from shared.observability.otlp import OncePerInterval, OtlpTracing
+from shared.observability.spans import OFF, Kind
+from shared.observability.tracing import tracing_of
+from shared.process.settings import ServiceSettings
 from tests.support.collector import collecting
 from tests.support.spans import KeptSpans
 
@@ -100,7 +101,7 @@ def test_spans_go_where_the_standard_variables_say(settings: dict[str, str | boo
     made = ServiceSettings(**settings)  # type: ignore[arg-type]
     assert made.traces_endpoint == endpoint
     if not endpoint:
-        assert tracing_of(made, "x") is OFF
+        assert tracing_of(made.traces_endpoint, "x") is OFF
 
 
 @pytest.mark.parametrize("url", ["collector:4317", "grpc://c:4317", "http://"])
@@ -141,7 +142,7 @@ async def test_a_call_for_a_whole_batch_links_each_of_its_rows() -> None:
 
 def test_complaints_about_the_collector_come_through_seldom() -> None:
     line = logging.LogRecord("x", logging.WARNING, "", 0, "", None, None)
-    often, seldom = Seldom(0), Seldom(3600)
+    often, seldom = OncePerInterval(0), OncePerInterval(3600)
     assert [often.filter(line) for _ in range(3)] == [True, True, True]
     assert [seldom.filter(line) for _ in range(3)] == [True, False, False]
 

@@ -3,7 +3,7 @@
 A mail is tried at one gateway for each claim. After a fault it goes back to the queue, due at once and not counted,
 and is claimed again a moment later; the caller names the gateways that have just faulted on it, and those come last
 then. So every try is an attempt on record with its own lease, and one rule (an attempt that may have left is
-`unknown` and ends there) keeps a mail from ever being tried elsewhere when nobody knows its fate.
+`unknown` and ends there) keeps a mail from ever being tried elsewhere when nobody knows its known_state.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
-from shared.breaker import Breaker, BreakerState
+from shared.worker.circuit_breaker import Breaker, BreakerState
 
-from ..verdict import Outcome, Verdict, own_fault
+from ..smtp_outcomes import Outcome, Verdict, own_fault
 from .protocol import BodySupplier, Envelope, Gateway
 
 _TALLY_MINUTES = 5

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from ..verdict import Verdict
+from ..smtp_outcomes import Verdict
 
 BodySupplier: TypeAlias = Callable[[], bytes]
 # Awaited after the gateway asked for the body and before its first byte leaves. False: not a byte may leave.

@@ -1,0 +1,50 @@
+"""The SQL behind health and alerts."""
+
+from ..ledger.queries import SETTLED
+
+# Everything that /health asks of this database, in one round trip. $1 for how many days content is kept.
+HEALTH = f"""
+SELECT
+    (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_seconds,
+    (SELECT detail::text FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_detail,
+    (SELECT coalesce(extract(epoch FROM greatest(now() - min(due_at), interval '0')), 0)
+     FROM queue WHERE lease IS NULL) AS oldest_due_seconds,
+    (SELECT count(*) FROM mails WHERE rare_state = 'uncertain') AS uncertain,
+    (SELECT coalesce(extract(epoch FROM now() - min(a.ended_at)), 0)
+     FROM mails m JOIN attempts a ON a.mail_id = m.id
+     WHERE m.rare_state = 'uncertain' AND a.outcome = 'unknown') AS uncertain_seconds,
+    (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs) AS retention_seconds,
+    EXISTS (
+        SELECT FROM (
+            -- A day later than its time, because workers wipe every few hours.
+            SELECT mail_id FROM contents WHERE mail_id < (SELECT uuidv7(make_interval(days => -1 - $1::int)))
+            ORDER BY mail_id LIMIT 1000
+        ) AS c JOIN mails m ON m.id = c.mail_id
+        WHERE m.accepted_at < now() - make_interval(days => 1 + $1::int) AND {SETTLED}
+    ) AS content_overdue
+"""
+
+HEARTBEAT = """
+SELECT at, detail::text AS detail FROM heartbeats WHERE process = 'mail-worker'
+"""
+
+# Everything that can be an alert, in one round trip. Counting stops where more would say no more.
+ALERT_SYMPTOMS = """
+WITH late AS (
+    SELECT due_at FROM queue
+    WHERE lane IN ('live', 'bulk') AND lease IS NULL AND due_at < now() - interval '15 minutes' LIMIT 10000
+), uncertain AS (
+    SELECT (SELECT coalesce(max(ended_at), m.accepted_at) FROM attempts a WHERE a.mail_id = m.id) AS since
+    FROM (SELECT id, accepted_at FROM mails WHERE rare_state = 'uncertain' ORDER BY id LIMIT 10000) AS m
+), old AS (
+    SELECT since FROM uncertain WHERE since < now() - interval '15 minutes'
+)
+SELECT
+    (SELECT count(*) FROM late) AS late,
+    (SELECT extract(epoch FROM now() - min(due_at))::float8 FROM late) AS oldest_late_seconds,
+    (SELECT count(*) FROM old) AS uncertain,
+    (SELECT extract(epoch FROM now() - min(since))::float8 FROM old) AS oldest_uncertain_seconds,
+    (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = 'mail-worker') AS beat_seconds,
+    (SELECT detail FROM heartbeats WHERE process = 'mail-worker') AS beat_detail,
+    (SELECT extract(epoch FROM now() - max(last_run_at))::float8 FROM check_results) AS checks_seconds
+"""

@@ -1,0 +1,105 @@
+"""The mail service's stages as Prometheus sees them: the queue, delivery, gateways, rescues and what is in doubt."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from shared.observability.stage_metrics import Sample, Stage, StageSource, Worker
+from shared.worker.circuit_breaker import breaker_metric
+
+from ..delivery.smtp_outcomes import Outcome
+from ..delivery.states import MailState
+from ..names import WORKER
+from .stage_metrics_queries import READ_STAGES
+
+# All of them from the first scrape on, or the first increase would not be seen.
+_STATES = tuple(
+    str(state)
+    for state in (
+        MailState.SENT,
+        MailState.DEFERRED,
+        MailState.UNCERTAIN,
+        MailState.FAILED,
+        MailState.EXPIRED,
+        MailState.SUPPRESSED,
+    )
+)
+
+QUEUED = Stage("queue_mails", "Mails that still have to go out; counted up to 100,000 a lane", ("lane", "state"))
+OLDEST_DUE = Stage("queue_oldest_due_age_seconds", "How long the first mail of a lane has been due", ("lane",))
+UNCERTAIN = Stage("uncertain_mails", "Mails that may have left or not; somebody must resolve them")
+UNCERTAIN_AGE = Stage("uncertain_oldest_age_seconds", "For how long the oldest of them has been in doubt")
+ATTEMPTS = Stage(
+    "attempts",
+    "Attempts that a worker ended, by what the gateway said of the mail",
+    ("worker", "outcome"),
+    is_counter=True,
+)
+REACHED = Stage(
+    "mails",
+    "Mails that a worker brought to a state; deferred ones will come again",
+    ("worker", "state"),
+    is_counter=True,
+)
+RESCUED = Stage("rescued", "Mails taken over from workers that fell silent", ("worker",), is_counter=True)
+LEASE_LOST = Stage("lease_lost", "Mails that somebody else took while a worker had them", ("worker",), is_counter=True)
+IN_FLIGHT = Stage("in_flight", "Mails that a worker has claimed and not settled", ("worker",))
+BREAKER = Stage("breaker_state", "The breaker before a gateway: 0 closed, 1 half open, 2 open", ("worker", "gateway"))
+GATEWAY_IN_FLIGHT = Stage("gateway_in_flight", "Mails being handed to a gateway now", ("worker", "gateway"))
+GATEWAY_CONNECTIONS = Stage("gateway_connections", "Connections that a gateway may have at most", ("worker", "gateway"))
+RETENTION_AGE = Stage("retention_age_seconds", "Since what is too old was last wiped; none before the first time")
+
+_STAGES = (
+    QUEUED,
+    OLDEST_DUE,
+    UNCERTAIN,
+    UNCERTAIN_AGE,
+    ATTEMPTS,
+    REACHED,
+    RESCUED,
+    LEASE_LOST,
+    IN_FLIGHT,
+    BREAKER,
+    GATEWAY_IN_FLIGHT,
+    GATEWAY_CONNECTIONS,
+    RETENTION_AGE,
+)
+
+
+def _read(seen: dict[str, Any], workers: Sequence[Worker]) -> Iterator[Sample]:
+    for lane, waiting, leased, oldest in seen["queue"]:
+        yield QUEUED, (lane, "waiting"), waiting
+        yield QUEUED, (lane, "leased"), leased
+        yield OLDEST_DUE, (lane,), oldest
+    uncertain, oldest_uncertain = seen["uncertain"]
+    yield UNCERTAIN, (), uncertain
+    yield UNCERTAIN_AGE, (), oldest_uncertain
+    if seen["retention"] is not None:
+        yield RETENTION_AGE, (), seen["retention"]
+    for worker in workers:
+        yield from _said(worker)
+
+
+def _said(worker: Worker) -> Iterator[Sample]:
+    name, detail = worker.name, worker.detail
+    for outcome in Outcome:
+        yield ATTEMPTS, (name, outcome), detail.get("outcomes", {}).get(outcome, 0)
+    for state, mails in (dict.fromkeys(_STATES, 0) | detail.get("states", {})).items():
+        yield REACHED, (name, state), mails
+    for stage, key in ((RESCUED, "rescued"), (LEASE_LOST, "lease_lost"), (IN_FLIGHT, "in_flight")):
+        yield stage, (name,), detail.get(key, 0)
+    for gateway in detail.get("gateways", []):
+        labels = (name, gateway["name"])
+        yield BREAKER, labels, breaker_metric(gateway["breaker"])
+        yield GATEWAY_IN_FLIGHT, labels, gateway["in_flight"]
+        yield GATEWAY_CONNECTIONS, labels, gateway["connections"]
+
+
+BOOK = StageSource(
+    prefix="counterfoil_mail_",
+    stages=_STAGES,
+    query=READ_STAGES,
+    worker=WORKER,
+    tables=("mails", "queue", "attempts", "heartbeats"),
+    arguments=(),
+    read=_read,
+)

@@ -1,0 +1,73 @@
+"""Taking a notice in: which mail it is about, and what follows from it, decided here and written in one commit."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.db.pool import Database
+from shared.http.authentication import Principal
+
+from ..delivery.smtp_outcomes import condemns_address
+from ..errors import StillSending
+from ..ledger import listing
+from . import queries
+from .notice_parser import Kind, Notice, read
+
+OUTCOMES = ("bounced", "delayed", "delivered", "complaint", "unmatched", "ignored")
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """`outcome`: one of OUTCOMES, the first four whatever the mail's state."""
+
+    outcome: str
+    mail_id: UUID | None = None
+
+
+async def ingest(database: Database, principal: Principal, raw: bytes, bounce_domain: str) -> Ingested:
+    """What a message from the bounce mailbox came to. Committed; the same message again changes nothing.
+
+    Only mails that the caller may see are looked at: for others the notice is `unmatched`.
+
+    Raises:
+        StillSending: nothing has changed.
+    """
+    # In a thread: a megabyte takes `email` long enough to be felt by everybody else.
+    notice = await asyncio.to_thread(read, raw, bounce_domain)
+    client = listing.client_scope(principal)
+    digest = hashlib.sha256(raw).digest()
+    row = await database.pool.fetchrow(
+        queries.INGEST_IF_NEW,
+        list(notice.mail_ids),
+        list(notice.message_ids),
+        client,
+        digest,
+        notice.kind,
+        notice.status,
+        notice.code,
+        notice.diagnostic,
+        reason_for(notice),
+        condemns(notice),
+        principal.actor,
+    ) or await database.pool.fetchrow(queries.FIND_SEEN_BEFORE, digest, client)
+    if row is None:
+        return Ingested("ignored" if notice.kind is Kind.OTHER else "unmatched")
+    if row["outcome"] is None:
+        raise StillSending
+    return Ingested(row["outcome"], row["mail_id"])
+
+
+def condemns(notice: Notice) -> bool:
+    """Whether its recipient must not be mailed any more."""
+    if notice.kind is Kind.COMPLAINT:
+        return True
+    return notice.kind is Kind.FAILED and condemns_address(notice.status)
+
+
+def reason_for(notice: Notice) -> str:
+    """Our words, fit for history: they repeat nothing that a stranger wrote."""
+    if notice.kind is Kind.COMPLAINT:
+        return f"the recipient complained ({notice.status})"
+    code = notice.status or notice.code
+    return f"{'bounced' if notice.kind is Kind.FAILED else notice.kind}{f' with {code}' if code else ''}"

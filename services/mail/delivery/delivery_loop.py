@@ -1,0 +1,205 @@
+"""The delivery loop: claim, send, record. No transaction and no row lock is open while a gateway is spoken to.
+
+`Delivery.run_once` claims a batch and starts one task for each mail; the tasks share the gateways' connections and
+the recorder's commits. The loop never waits for a batch: it tops up when fewer than half of its places are taken.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.db.pool import Pool
+from shared.observability.logs import get_logger
+from shared.observability.spans import OFF, Tracing
+from shared.worker.wakeups import Settable
+
+from .claim import ClaimedMail, claim_due
+from .gateways.failover import Gateways
+from .gateways.protocol import Envelope
+from .leases import Leases
+from .message import Content, build, envelope_address, needs_smtputf8
+from .recorder import Ending, Recorder, Transmission
+from .retry_policy import RetryPolicy, decide_next
+from .smtp_outcomes import Outcome, Step, Verdict, interrupted, own_fault, unsendable
+from .spans import record_attempt_span
+
+_log = get_logger(__name__)
+
+# Claimed for each connection: a claim of half of them (64 for 8) is cheap for each mail, and few enough are held back
+# from other workers.
+_PLACES_PER_CONNECTION = 16
+# Mails whose last fault is remembered, so that another gateway comes first; forgetting one costs a detour.
+_REMEMBERED_FAULTS = 10_000
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """How far it is, for whoever has to cut it short."""
+
+    may_have_left: bool = False
+    ended: bool = False
+
+
+class Delivery:
+    """A loop (`shared.worker.loops`). `wake` is set whenever there is room again, or a mail came back that is due."""
+
+    name = "delivery"
+
+    def __init__(  # noqa: PLR0913 - collaborators, each its own
+        self,
+        pool: Pool,
+        gateways: Gateways,
+        recorder: Recorder,
+        leases: Leases,
+        policy: RetryPolicy,
+        *,
+        lease_seconds: float,
+        wake: Settable,
+        bounce_domain: str = "",
+        tracing: Tracing = OFF,
+    ) -> None:
+        self._pool = pool
+        self._gateways = gateways
+        self._recorder = recorder
+        self._leases = leases
+        self._policy = policy
+        self._lease_seconds = lease_seconds
+        self._wake = wake
+        self._bounce_domain = bounce_domain
+        self._tracing = tracing
+        self._places = gateways.connections * _PLACES_PER_CONNECTION
+        self._tasks: dict[asyncio.Task[None], _Attempt] = {}
+        self._faulted: dict[UUID, frozenset[str]] = {}
+        self.outcomes: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._tasks)
+
+    async def run_once(self) -> bool:
+        """Claim what there is room for and start sending it. True: there is more to claim, and room."""
+        room = self._places - len(self._tasks)
+        if room * 2 < self._places:
+            return False
+        wanted = self._gateways.allowance(room)
+        if not wanted:
+            return False  # every gateway is out of order, and no probe is due
+        claim = await claim_due(self._pool, wanted, self._lease_seconds)
+        self.closed.update(claim.closed)
+        for mail in claim.mails:
+            self._start(mail)
+        return claim.full
+
+    def _start(self, mail: ClaimedMail) -> None:
+        self._leases.hold(mail.mail_id, mail.lease)
+        attempt = _Attempt()
+        task = asyncio.get_running_loop().create_task(self._deliver(mail, attempt))
+        self._tasks[task] = attempt
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("delivery_broke", exc_info=error)
+        if len(self._tasks) * 2 <= self._places:
+            self._wake.set()
+
+    async def _deliver(self, mail: ClaimedMail, attempt: _Attempt) -> None:
+        try:
+            gateway, verdict = await self._send(mail, attempt)
+        except asyncio.CancelledError:
+            if attempt.may_have_left:
+                raise  # on record as transmitting: a rescue decides
+            gateway, verdict = None, own_fault("worker stopped before the body left")
+        except Exception:  # noqa: BLE001 - a fault of ours must not leave the mail without a verdict
+            _log.exception("delivery_failed", mail_id=str(mail.mail_id))
+            broken = interrupted(Step.BODY, "delivery broke")
+            gateway, verdict = None, broken if attempt.may_have_left else own_fault("delivery broke")
+        attempt.ended = True
+        await self._settle(mail, gateway, verdict)
+        if self._tracing.on:
+            record_attempt_span(self._tracing, mail, gateway, verdict, may_have_left=attempt.may_have_left)
+
+    async def _send(self, mail: ClaimedMail, attempt: _Attempt) -> tuple[str | None, Verdict]:
+        async def about_to_transmit(gateway: str) -> bool:
+            transmission = Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway)
+            if not self._leases.holds(mail.lease):
+                return False
+            try:
+                recorded = await self._recorder.transmitting(transmission)
+            except Exception:  # noqa: BLE001 - whatever the reason: without the record not a byte may leave
+                return False
+            if not recorded:
+                self._leases.lose(mail.lease)
+            attempt.may_have_left = recorded
+            return recorded
+
+        try:
+            envelope = envelope_of(mail.content, self._bounce_domain)
+            return await self._gateways.send(
+                envelope, lambda: build(mail.content), about_to_transmit, self._faulted.get(mail.mail_id, ())
+            )
+        except ValueError as error:
+            _log.warning("mail_cannot_be_built", mail_id=str(mail.mail_id))
+            return None, unsendable("the message cannot be built", str(error))
+
+    async def _settle(self, mail: ClaimedMail, gateway: str | None, verdict: Verdict) -> None:
+        self._remember(mail.mail_id, gateway, verdict)
+        try:
+            if not self._leases.holds(mail.lease):
+                return
+            settlement = decide_next(mail.snapshot, verdict, mail.now(), self._policy)
+            ending = Ending(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, settlement)
+            if await self._recorder.settle(ending):
+                self.outcomes[verdict.outcome] += 1
+            else:
+                self._leases.lose(mail.lease)
+            if settlement.due_in_seconds == 0:
+                self._wake.set()
+        finally:
+            self._leases.release(mail.lease)
+
+    def _remember(self, mail_id: UUID, gateway: str | None, verdict: Verdict) -> None:
+        if len(self._gateways.routes) == 1:
+            return
+        faulted = self._faulted.pop(mail_id, frozenset())
+        if verdict.outcome is not Outcome.GATEWAY_FAULT or gateway is None:
+            return
+        faulted |= {gateway}
+        if len(faulted) < len(self._gateways.routes):
+            while len(self._faulted) >= _REMEMBERED_FAULTS:
+                self._faulted.pop(next(iter(self._faulted)))
+            self._faulted[mail_id] = faulted
+
+    async def drain(self, seconds: float, *, write_seconds: float = 2.0) -> None:
+        """Let mails in flight finish for `seconds`.
+
+        After that, those whose body has not left go back to the queue, and the others stay on record as transmitting,
+        for a rescue.
+        """
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        for task, attempt in list(self._tasks.items()):
+            if not attempt.ended:
+                task.cancel()
+        if self._tasks:
+            # What is settled already, or just released, still has to be written; the database may be away.
+            await asyncio.wait(list(self._tasks), timeout=write_seconds)
+
+
+def envelope_of(content: Content, bounce_domain: str = "") -> Envelope:
+    """Bounces go to the From address, or with `bounce_domain` to an address there that names the mail.
+
+    That address needs no signature: its ID has 74 random bits, and is known to who was sent the mail.
+
+    Raises:
+        ValueError: an address is none.
+    """
+    sender, sender_utf8 = envelope_address(content.sender_email)
+    recipient, recipient_utf8 = envelope_address(content.to_email)
+    if bounce_domain:
+        sender, sender_utf8 = f"bounce+{content.mail_id.hex}@{bounce_domain}", False
+    return Envelope(sender, recipient, sender_utf8 or recipient_utf8 or needs_smtputf8(content))

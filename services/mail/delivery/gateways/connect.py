@@ -1,0 +1,65 @@
+"""How a connection to a gateway is opened: connect, EHLO, TLS where it is due, login; all of it by aiosmtplib."""
+
+import asyncio
+import ssl
+from typing import cast
+
+import aiosmtplib
+
+from ..smtp_outcomes import Step, Verdict, classify, interrupted
+from .settings import GatewaySettings, Tls
+from .smtp_connection import Ended, SmtpConnection, Timeouts
+from .smtp_conversation import SmtpConversation
+
+
+async def open_connection(
+    settings: GatewaySettings, timeouts: Timeouts, ehlo_name: str, tls_context: ssl.SSLContext | None
+) -> SmtpConnection:
+    """Connect, start TLS where it is due, log in.
+
+    Raises:
+        Ended: it cannot be done; the verdict is a gateway fault.
+    """
+    client = aiosmtplib.SMTP(
+        hostname=settings.host,
+        port=settings.port,
+        username=settings.username,
+        password=settings.password,
+        local_hostname=ehlo_name,
+        timeout=timeouts.command_seconds,
+        use_tls=settings.tls is Tls.IMPLICIT,
+        start_tls=settings.tls is Tls.STARTTLS,
+        tls_context=tls_context,
+    )
+    try:
+        await client.connect()
+        if client.is_ehlo_or_helo_needed:
+            await client.ehlo()
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        client.close()
+        raise Ended(_not_connected(error)) from error
+    except BaseException:
+        client.close()
+        raise
+    if client.transport is None:  # closed in the breath after its last reply
+        raise Ended(interrupted(Step.CONNECT, "connection lost"))
+    conversation = SmtpConversation(
+        cast("asyncio.WriteTransport", client.transport)
+    )  # uvloop's own class is no subclass
+    return SmtpConnection(conversation, frozenset(client.esmtp_extensions), timeouts)
+
+
+def _not_connected(error: Exception) -> Verdict:
+    """Our words: a library's message may hold what the gateway said."""
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return classify(Step.CONNECT, error.code, error.message)
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return interrupted(Step.CONNECT, f"TLS failed ({type(causes[-1]).__name__})")
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return interrupted(Step.CONNECT, "timed out")
+    if type(error) is aiosmtplib.SMTPException:  # the library's own refusals: no STARTTLS or no AUTH offered
+        return interrupted(Step.CONNECT, error.message)
+    return interrupted(Step.CONNECT, f"cannot connect ({type(causes[-1]).__name__})")

@@ -1,0 +1,211 @@
+"""One SMTP connection that is open: how one mail after the other is handed over on it (RFC 5321 section 3.3).
+
+The phases are driven here one by one, because a drop looks the same at every command, and only the phase says whether
+the mail may have left.
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from ..smtp_outcomes import Outcome, Step, Verdict, accepts, classify, interrupted, own_fault, unsendable
+from .protocol import Envelope
+from .smtp_conversation import NO_REPLY, ConnectionIsLost, SmtpConversation
+
+# What would end an address, or begin another parameter or command, on the command line.
+_UNSAFE = re.compile(r"[\s<>\x00-\x1f\x7f]")
+_GOING_AWAY = 421
+_GOODBYE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    command_seconds: float = 60.0
+    # 10 min: RFC 5321 section 4.5.3.2.6, or the mail arrives twice.
+    reply_seconds: float = 600.0
+
+
+class Ended(Exception):  # noqa: N818 - a verdict, which may be a good one
+    """The conversation about this mail is over."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+class SmtpConnection:
+    """An open connection, and what is known about its condition. `offers` are the extensions of EHLO, in lower case."""
+
+    def __init__(self, conversation: SmtpConversation, offers: frozenset[str], timeouts: Timeouts) -> None:
+        self._conversation = conversation
+        self._offers = offers
+        self._timeouts = timeouts
+        self.transactions = 0
+        self.idle_since = time.monotonic()
+        # A refused command left the envelope open.
+        self._needs_reset = False
+        # It had been closed behind our back: this says nothing about the gateway.
+        self.was_stale = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._conversation.is_open
+
+    async def is_ready(self, *, idle_seconds: float) -> bool:
+        """Whether it can take a mail, asked of the other side when there is reason to."""
+        if not self.is_open:
+            return False
+        if self._needs_reset:
+            return await self._agrees_to(b"RSET\r\n")
+        if time.monotonic() - self.idle_since > idle_seconds:
+            return await self._agrees_to(b"NOOP\r\n")
+        return True
+
+    async def _agrees_to(self, command: bytes) -> bool:
+        try:
+            self._conversation.say(command)
+            code, _ = await self._conversation.reply(self._timeouts.command_seconds)
+        except (ConnectionIsLost, TimeoutError):
+            code = NO_REPLY
+        if code // 100 != 2:  # noqa: PLR2004 - 2yz, RFC 5321 section 4.2.1
+            self.drop()
+            return False
+        self._needs_reset = False
+        return True
+
+    async def transact(
+        self, envelope: Envelope, body: bytes, about_to_transmit: Callable[[], Awaitable[bool]]
+    ) -> Verdict:
+        """Hand one mail over. After anything that leaves the conversation out of step the connection is dropped."""
+        if _UNSAFE.search(envelope.sender + envelope.recipient):
+            return unsendable("an address cannot stand in an envelope")
+        if envelope.needs_smtputf8 and "smtputf8" not in self._offers:
+            return unsendable("an address needs SMTPUTF8, which the gateway does not offer")
+        self.transactions += 1
+        try:
+            await self._agree_on(envelope)
+            return await self._transmit(body, about_to_transmit)
+        except Ended as ended:
+            return ended.verdict
+        except BaseException:  # cancelled: the other side may be anywhere in the conversation
+            self.drop()
+            raise
+
+    async def _agree_on(self, envelope: Envelope) -> None:
+        """MAIL, RCPT and DATA: in one breath where PIPELINING is offered (RFC 2920), else one after the other."""
+        option = b" SMTPUTF8" if envelope.needs_smtputf8 else b""
+        commands = (
+            b"MAIL FROM:<" + envelope.sender.encode() + b">" + option + b"\r\n",
+            b"RCPT TO:<" + envelope.recipient.encode() + b">\r\n",
+            b"DATA\r\n",
+        )
+        steps = (Step.MAIL, Step.RCPT, Step.DATA)
+        if "pipelining" not in self._offers:
+            for step, command in zip(steps, commands, strict=True):
+                self._ask(step, command)
+                await self._hear(step)
+            return
+        self._ask(Step.MAIL, b"".join(commands), replies=len(commands))
+        for place, step in enumerate(steps, 1):
+            try:
+                await self._hear(step)
+            except Ended:
+                await self._hear_out(steps[place:])
+                raise
+
+    def _ask(self, step: Step, words: bytes, *, replies: int = 1) -> None:
+        try:
+            self._conversation.say(words, replies=replies)
+        except ConnectionIsLost as error:
+            raise Ended(self._broken_off(step, "connection lost")) from error
+
+    async def _hear(self, step: Step) -> None:
+        """Raises Ended unless the conversation goes on."""
+        try:
+            code, text = await self._conversation.reply(self._timeouts.command_seconds)
+        except TimeoutError as error:
+            self.drop()
+            raise Ended(interrupted(step, "timed out")) from error
+        except ConnectionIsLost as error:
+            raise Ended(self._broken_off(step, "connection lost")) from error
+        if accepts(step, code):
+            return
+        self._needs_reset = True
+        verdict = classify(step, code, text)
+        if code == NO_REPLY:
+            self.drop()
+        elif verdict.outcome is Outcome.GATEWAY_FAULT:
+            self._drop_perhaps_stale(step)
+        raise Ended(verdict)
+
+    async def _hear_out(self, steps: Sequence[Step]) -> None:
+        """The replies to what was said before the refusal was heard: they change nothing, but must be out of the way.
+
+        354 would wait for a message, which there is none of (RFC 2920 section 3.1).
+        """
+        try:
+            for step in steps:
+                if not self.is_open:
+                    return
+                code, _ = await self._conversation.reply(self._timeouts.command_seconds)
+                if code == NO_REPLY or (step is Step.DATA and accepts(step, code)):
+                    self.drop()
+        except (TimeoutError, ConnectionIsLost):
+            self.drop()
+
+    def _broken_off(self, step: Step, what: str) -> Verdict:
+        self._drop_perhaps_stale(step)
+        return interrupted(step, what)
+
+    def _drop_perhaps_stale(self, step: Step) -> None:
+        self.was_stale = step is Step.MAIL and self.transactions > 1
+        self.drop()
+
+    async def _transmit(self, body: bytes, about_to_transmit: Callable[[], Awaitable[bool]]) -> Verdict:
+        stuffed = _dot_stuffed(body)
+        if not await about_to_transmit():
+            self.drop()  # after 354 there is no other way to say no
+            return own_fault("nothing sent: the transmission could not be recorded")
+        try:
+            self._conversation.say(stuffed)
+        except ConnectionIsLost:
+            self.drop()
+            return interrupted(Step.DATA, "connection lost")
+        try:
+            code, text = await self._conversation.reply(self._timeouts.reply_seconds)
+        except TimeoutError:
+            self.drop()
+            return interrupted(Step.BODY, "timed out")
+        except ConnectionIsLost:
+            self.drop()
+            return interrupted(Step.BODY, "connection lost")
+        verdict = classify(Step.BODY, code, text)
+        if verdict.outcome is Outcome.ACCEPTED and self._conversation.has_unsent:
+            # It cannot mean a mail that it has not seen the end of.
+            self.drop()
+            return interrupted(Step.BODY, "answered before the whole mail had left")
+        self._needs_reset = verdict.outcome is not Outcome.ACCEPTED
+        if code == _GOING_AWAY or verdict.outcome is Outcome.UNKNOWN:
+            self.drop()
+        return verdict
+
+    def drop(self) -> None:
+        """Close without a word."""
+        self._conversation.close()
+
+    async def quit(self) -> None:
+        """Say good-bye, and close whatever the answer: nothing depends on a polite one."""
+        with contextlib.suppress(ConnectionIsLost, TimeoutError):
+            self._conversation.say(b"QUIT\r\n")
+            await self._conversation.reply(min(_GOODBYE_SECONDS, self._timeouts.command_seconds))
+        self.drop()
+
+
+def _dot_stuffed(body: bytes) -> bytes:
+    """With the final dot (RFC 5321 section 4.5.2)."""
+    stuffed = body.replace(b"\r\n.", b"\r\n..")
+    if stuffed.startswith(b"."):
+        stuffed = b"." + stuffed
+    return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")

@@ -1,0 +1,172 @@
+"""What has been sent, and asked for: one by one, in bulk and as a list."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.contract import problems
+from shared.contract.addresses import address_key
+from shared.contract.ids import UUID
+from shared.contract.problems import InvalidRequest
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
+
+from ..ledger import listing
+from .app_state import Resources
+from .schemas import AttemptPage, HistoryPage, Lookup, LookupResult, Mail, MailPage, State
+
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
+
+MayRead = Annotated[Principal, Depends(Key("mails:read"))]
+MailId = Annotated[UUID, Path()]
+
+_METADATA_PREFIX = "metadata."
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+@router.get(
+    "",
+    response_model=MailPage,
+    responses=openapi.keyed(),
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "metadata",
+                "in": "query",
+                "style": "form",
+                "explode": True,
+                "description": "`metadata.KEY=value`, for any KEY",
+                "schema": {
+                    "type": "object",
+                    "patternProperties": {"^metadata\\.[a-z]{1,20}$": {"type": "string"}},
+                    "additionalProperties": False,
+                },
+            }
+        ]
+    },
+)
+async def list_mails(
+    request: Request,
+    principal: MayRead,
+    request_id: Words = (),
+    to: Words = (),
+    state: Annotated[Sequence[State], Query(max_length=20)] = (),
+    template: Words = (),
+    client: Words = (),
+    tag: Words = (),
+    accepted_after: Timestamp | None = None,
+    accepted_before: Timestamp | None = None,
+    sent_after: Timestamp | None = None,
+    sent_before: Timestamp | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Mails, newest first. Different filters combine with AND, a repeated one with OR."""
+    filters = listing.Filters(
+        request_ids=request_id,
+        to_keys=_keys(to),
+        states=state,
+        templates=template,
+        clients=client,
+        tags=tag,
+        metadata=_metadata(request),
+        accepted_after=accepted_after,
+        accepted_before=accepted_before,
+        sent_after=sent_after,
+        sent_before=sent_before,
+    )
+    limit = clamp(limit)
+    items = await listing.list_mails(
+        _resources(request).database, principal, filters, cursor=after_id(cursor), limit=limit
+    )
+    return Answer(page(items, limit))
+
+
+list_mails.__query_prefixes__ = (_METADATA_PREFIX,)  # type: ignore[attr-defined] # read by StrictRoute
+
+
+def _keys(addresses: Sequence[str]) -> list[str]:
+    try:
+        return [address_key(address) for address in addresses]
+    except ValueError as error:
+        raise InvalidRequest(str(error), errors=[{"parameter": "to", "detail": str(error)}]) from None
+
+
+def _metadata(request: Request) -> dict[str, list[str]]:
+    wanted: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        if name.startswith(_METADATA_PREFIX):
+            if "\0" in name + value:
+                detail = "Must not contain NUL characters"
+                raise InvalidRequest(detail, errors=[{"parameter": name, "detail": detail}])
+            wanted.setdefault(name.removeprefix(_METADATA_PREFIX), []).append(value)
+    return wanted
+
+
+@router.post("/lookup", response_model=LookupResult, responses=openapi.keyed(problems.UnsupportedMediaType))
+async def look_up(body: Lookup, request: Request, principal: MayRead) -> Response:
+    """Which of up to 1,000 request IDs are known, and what became of their mails.
+
+    `lost` says what is remembered of missing ones whose row was deleted: what had `sent_at` must not be sent again.
+    """
+    looked_up = await listing.look_up(_resources(request).database, principal, body.request_ids, body.client)
+    answer = {"found": looked_up.found, "missing": looked_up.missing}
+    return Answer(answer | ({"lost": looked_up.lost} if looked_up.lost else {}))
+
+
+@router.get(
+    "/{mail_id:uuid}",
+    response_model=Mail,
+    responses=openapi.keyed(problems.NotFound),
+)
+async def get_mail(
+    mail_id: MailId,
+    request: Request,
+    principal: MayRead,
+    include: Annotated[Sequence[Literal["content"]], Query(max_length=5)] = (),
+) -> Response:
+    """One mail as it stands now."""
+    database = _resources(request).database
+    mail: dict[str, Any] = await listing.find_mail(database, principal, mail_id)
+    if "content" in include:
+        mail["content"] = await listing.content_of(database, mail_id)
+    return Answer(mail)
+
+
+@router.get("/{mail_id:uuid}/history", response_model=HistoryPage, responses=openapi.keyed(problems.NotFound))
+async def mail_history(
+    mail_id: MailId, request: Request, principal: MayRead, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """What happened to this mail, newest first, from the append-only history."""
+    database = _resources(request).database
+    await listing.find_mail(database, principal, mail_id)
+    limit = clamp(limit)
+    return Answer(page(await listing.history_of(database, mail_id, after_id(cursor), limit), limit))
+
+
+@router.get("/{mail_id:uuid}/attempts", response_model=AttemptPage, responses=openapi.keyed(problems.NotFound))
+async def mail_attempts(
+    mail_id: MailId,
+    request: Request,
+    principal: MayRead,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$")] = None,
+) -> Response:
+    """Every attempt at sending this mail, newest first, with the gateway's replies."""
+    database = _resources(request).database
+    await listing.find_mail(database, principal, mail_id)
+    limit = clamp(limit)
+    attempts = await listing.attempts_of(database, mail_id, int(cursor) if cursor else None, limit)
+    more = len(attempts) > limit
+    shown = attempts[:limit]
+    return Answer({"items": shown, "next_cursor": str(shown[-1]["n"]) if more else None})

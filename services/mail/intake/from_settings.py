@@ -1,0 +1,29 @@
+"""What accepting needs, built from the settings: in the API for clients, in the worker for alerts."""
+
+from email.utils import parseaddr
+
+from shared.contract.fields import Recipient
+from shared.db.pool import Database
+from shared.observability.spans import OFF, Tracing
+
+from ..settings import Settings
+from .accept import Intake
+from .template_engine import Templates
+
+
+def make_intake(settings: Settings, database: Database, tracing: Tracing = OFF) -> Intake:
+    """What accepting needs: in the API for clients, in the worker for alerts."""
+    return Intake(
+        database=database,
+        templates=Templates.load(),
+        sender=default_sender(settings),
+        message_id_domain=settings.mail_message_id_domain,
+        lifetime_seconds=settings.mail_expire_seconds,
+        tracing=tracing,
+    )
+
+
+def default_sender(settings: Settings) -> Recipient:
+    """MAIL_FROM, read. Raises pydantic's ValidationError when it holds no address."""
+    name, email = parseaddr(settings.mail_from)
+    return Recipient(email=email, name=name or None)

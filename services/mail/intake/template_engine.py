@@ -1,0 +1,201 @@
+"""Templates: loaded and checked once, rendered strictly. What is missing or unknown is refused, never left blank.
+
+A folder `templates/<name>/` holds `template.toml` and for each locale `subject.txt`, `text.txt` and `html.html`.
+Every HTML part extends `templates/layout.html`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader, FileSystemLoader, StrictUndefined, Template, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import JsonValue
+
+from shared.contract.addresses import is_plain_text
+from shared.contract.fields import OnUncertain
+from shared.contract.problems import at
+
+from ..errors import UnknownTemplate, VariablesRejected
+from .template_variables import Spec, read_spec, sample, spoils_line
+
+_FOLDER = Path(__file__).parent / "templates"
+_LAYOUT = "layout.html"
+_PARTS = ("subject.txt", "text.txt", "html.html")
+_VERSION_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    subject: str
+    text: str
+    html: str
+    locale: str  # the one used, which may be a fallback
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """One locale of a template, compiled."""
+
+    subject: Template
+    text: Template
+    html: Template
+    subject_variables: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    spec: Spec
+    version: str
+    locales: Mapping[str, _Parts]
+
+
+class Templates:
+    """All templates of a folder. Holds no file open and reads none after `load`."""
+
+    def __init__(self, loaded: Mapping[str, _Loaded]) -> None:
+        self._loaded = loaded
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "Templates":
+        """Read, compile and try out every template below `path`, by default the service's own.
+
+        Raises:
+            ValueError: a template is incomplete, uses a variable that it does not declare, or cannot be rendered with
+                its required variables alone; so a broken template stops the start and not the thousandth mail.
+        """
+        folder = path or _FOLDER
+        environment = ImmutableSandboxedEnvironment(
+            loader=FileSystemLoader(folder),
+            undefined=StrictUndefined,
+            autoescape=lambda name: name is not None and name.endswith(".html"),
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        names = sorted(entry.name for entry in folder.iterdir() if (entry / "template.toml").is_file())
+        templates = cls({name: _load(environment, folder, name) for name in names})
+        templates._try_out()
+        return templates
+
+    def names(self) -> list[str]:
+        return list(self._loaded)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What a caller needs to know to use the template, as JSON. Raises UnknownTemplate."""
+        template = self._find(name)
+        spec = template.spec
+        return {
+            "name": name,
+            "description": spec.description,
+            "version": template.version,
+            "locales": sorted(template.locales),
+            "default_locale": spec.default_locale,
+            "variables": {key: variable.as_dict() for key, variable in spec.variables.items()},
+            "required_variables": sorted(key for key, variable in spec.variables.items() if variable.required),
+            "optional_variables": sorted(key for key, variable in spec.variables.items() if not variable.required),
+            "on_uncertain": spec.on_uncertain,
+            "on_uncertain_reason": spec.on_uncertain_reason,
+        }
+
+    def on_uncertain(self, name: str) -> OnUncertain:
+        """What becomes of such a mail when its fate is unknown and its request says nothing. Raises UnknownTemplate."""
+        return self._find(name).spec.on_uncertain
+
+    def render(self, name: str, locale: str | None, variables: Mapping[str, JsonValue]) -> Rendered:
+        """The template in `locale`, or the nearest there is: `de-AT`, then `de`, then the template's default.
+
+        Raises:
+            UnknownTemplate: there is none of this name.
+            VariablesRejected: variables are missing, unknown or unfit, or make a subject that is no subject.
+        """
+        template = self._find(name)
+        if errors := template.spec.faults(variables):
+            raise VariablesRejected("; ".join(f"{e['pointer']}: {e['detail']}" for e in errors[:3]), errors=errors)
+        chosen = _nearest(template, locale)
+        parts = template.locales[chosen]
+        context = {**variables, "locale": chosen}
+        subject = parts.subject.render(context).removesuffix("\n")
+        _check_subject(subject, parts, variables)
+        return Rendered(subject, parts.text.render(context), parts.html.render(context), chosen, template.version)
+
+    def _find(self, name: str) -> _Loaded:
+        try:
+            return self._loaded[name]
+        except KeyError:
+            detail = "There is no template of this name"
+            raise UnknownTemplate(
+                f"{detail}; there are: {', '.join(self._loaded)}", errors=[at("/template", detail)]
+            ) from None
+
+    def _try_out(self) -> None:
+        for name, template in self._loaded.items():
+            variables = template.spec.variables
+            required = {key: sample(variable) for key, variable in variables.items() if variable.required}
+            everything = {key: sample(variable) for key, variable in variables.items()}
+            for locale in template.locales:
+                for values in (required, everything):
+                    try:
+                        self.render(name, locale, values)
+                    except Exception as error:
+                        raise ValueError(f"Template {name}/{locale} cannot be rendered: {error}") from error
+
+
+def _load(environment: ImmutableSandboxedEnvironment, folder: Path, name: str) -> _Loaded:
+    spec = read_spec(folder / name / "template.toml")
+    locales = sorted(entry.name for entry in (folder / name).iterdir() if entry.is_dir())
+    if spec.default_locale not in locales:
+        raise ValueError(f"Template {name} has no folder for its default locale {spec.default_locale}")
+    parts = {locale: _compile(environment, f"{name}/{locale}", spec) for locale in locales}
+    files = ["template.toml", *(f"{locale}/{part}" for locale in locales for part in _PARTS), f"../{_LAYOUT}"]
+    return _Loaded(spec, _version(folder / name, files), parts)
+
+
+def _compile(environment: ImmutableSandboxedEnvironment, place: str, spec: Spec) -> _Parts:
+    assert isinstance(environment.loader, BaseLoader)
+    used = {}
+    for part in _PARTS:
+        source, _, _ = environment.loader.get_source(environment, f"{place}/{part}")
+        used[part] = meta.find_undeclared_variables(environment.parse(source)) - {"locale"}
+        if undeclared := used[part] - spec.variables.keys():
+            raise ValueError(f"{place}/{part} uses variables that template.toml does not declare: {sorted(undeclared)}")
+    subject, text, html = (environment.get_template(f"{place}/{part}") for part in _PARTS)
+    for template in (subject, text, html):
+        # Jinja's own is a ChainMap, which every rendering would copy key by key.
+        template.globals = dict(template.globals)
+    return _Parts(subject, text, html, frozenset(used["subject.txt"]))
+
+
+def _version(folder: Path, files: list[str]) -> str:
+    digest = sha256()
+    for file in files:
+        path = folder / file
+        data = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{file} {len(data)}\n".encode() + data)
+    return digest.hexdigest()[:_VERSION_LENGTH]
+
+
+def _nearest(template: _Loaded, locale: str | None) -> str:
+    """Lookup as in RFC 4647 section 3.4: the tag is shortened from its end until there is a match."""
+    known = {tag.lower(): tag for tag in template.locales}
+    tag = (locale or "").replace("_", "-").lower()
+    while tag:
+        if tag in known:
+            return known[tag]
+        tag = re.sub(r"(?:^|-)[^-]*$", "", tag)
+    return template.spec.default_locale
+
+
+def _check_subject(subject: str, parts: _Parts, variables: Mapping[str, JsonValue]) -> None:
+    if subject.strip() and is_plain_text(subject):
+        return
+    blank = not subject.strip()
+    fault = "Makes an empty subject" if blank else "Makes a subject with a line break or control character"
+    guilty = [key for key in sorted(parts.subject_variables & variables.keys()) if blank or spoils_line(variables[key])]
+    errors = [at(f"/variables/{key}", fault) for key in guilty] or [at("/variables", fault)]
+    raise VariablesRejected(fault, errors=errors)

@@ -1,0 +1,5 @@
+"""What this service calls its processes, channels and queues."""
+
+WORKER = "mail-worker"
+QUEUE_CHANNEL = "mail_queue"
+ARQ_QUEUE = "counterfoil:mail"

@@ -1,0 +1,67 @@
+"""Writing back into the book what a client's own book knows to have been sent, after this one went back in time."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, Field
+
+from shared.contract.addresses import key_of
+from shared.contract.fields import Line, Recipient, RequestId, Strict
+from shared.contract.ids import uuid7
+from shared.contract.timestamps import Timestamp
+from shared.db.pool import Database
+from shared.http.authentication import Principal
+
+from . import queries
+
+
+def _message_id(text: str) -> str:
+    if not (text.startswith("<") and text.endswith(">") and text.isascii() and " " not in text):
+        raise ValueError("Must be a Message-ID in angle brackets")
+    return text
+
+
+class SentMail(Strict):
+    """A mail that the client knows to have been sent."""
+
+    request_id: RequestId
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    to: Recipient
+    template: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
+    sent_at: Timestamp
+    message_id: Annotated[Line, Field(min_length=3, max_length=250), AfterValidator(_message_id)]
+    even_if_known: bool = Field(
+        default=False,
+        description="Also where this book has the mail, but not as sent: after it was restored to an earlier time",
+    )
+
+
+async def restore(database: Database, principal: Principal, mails: Sequence[SentMail]) -> dict[str, Any]:
+    """Which request IDs were written back or corrected, and which stayed as they are. Committed; nothing is sent."""
+    given = {mail.request_id: mail for mail in mails}
+    restored = await _write(database, queries.RESTORE_UNKNOWN, principal, list(given.values()))
+    doubted = [mail for mail in given.values() if mail.even_if_known and mail.request_id not in restored]
+    if doubted:
+        restored |= await _write(database, queries.CORRECT_IF_NOT_SENT, principal, doubted)
+    return {"restored": sorted(restored), "known": sorted(given.keys() - restored)}
+
+
+async def _write(database: Database, query: str, principal: Principal, mails: Sequence[SentMail]) -> set[str]:
+    rows = orjson.dumps([_row(mail) for mail in sorted(mails, key=lambda mail: mail.request_id)]).decode()
+    written = await database.pool.fetch(query, principal.client, rows, principal.actor)
+    return {row["request_id"] for row in written}
+
+
+def _row(mail: SentMail) -> dict[str, Any]:
+    return {
+        "id": uuid7(),
+        "request_id": mail.request_id,
+        "fingerprint": mail.fingerprint,
+        "to_email": mail.to.email,
+        "to_key": key_of(mail.to.email),
+        "to_name": mail.to.name,
+        "template": mail.template,
+        "sent_at": mail.sent_at,
+        "message_id": mail.message_id,
+    }

@@ -1,0 +1,58 @@
+"""The SQL of upkeep."""
+
+LAST_BEAT = """
+SELECT extract(epoch FROM now() - at)::float8 AS age_seconds, detail FROM heartbeats WHERE process = $1
+"""
+
+# Everything that can be an alert, in one round trip. A row that an outage hands back is due anew, so rows that never
+# had a verdict are late by their age. Counting stops where more would say no more.
+ALERT_SYMPTOMS = """
+WITH late AS (
+    SELECT created_at FROM outbox
+    WHERE due_at <= now() AND (
+        due_at < now() - interval '15 minutes' OR (attempts = 0 AND created_at < now() - interval '15 minutes')
+    ) LIMIT 10000
+), dead AS (
+    SELECT effect FROM outbox WHERE state = 'dead' LIMIT 10000
+), latest AS (
+    SELECT missing + lost_records + unexpected + different + stuck + unserved_users AS found, repaired
+    FROM reconciliation_runs WHERE state = 'done' AND verdict = 'out_of_balance'
+      AND id = (SELECT id FROM reconciliation_runs WHERE state = 'done' ORDER BY id DESC LIMIT 1)
+)
+SELECT
+    (SELECT count(*) FROM late) AS late,
+    (SELECT extract(epoch FROM now() - min(created_at))::float8 FROM late) AS oldest_late_seconds,
+    (SELECT count(*) FROM dead WHERE effect <> 'webhook') AS dead,
+    (SELECT count(*) FROM dead WHERE effect = 'webhook') AS dead_webhooks,
+    (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = $1) AS beat_seconds,
+    (SELECT detail FROM heartbeats WHERE process = $1) AS beat_detail,
+    (SELECT extract(epoch FROM now() - max(last_run_at))::float8 FROM check_results) AS checks_seconds,
+    (SELECT greatest(found - coalesce((SELECT sum(value::numeric) FROM jsonb_each_text(repaired)), 0), 0)::bigint
+     FROM latest) AS unbalanced
+"""
+
+# --- the timeline of one person
+
+# `kept_from` is when what is on record begins, if it begins after the person does.
+FIND_PERSON = """
+SELECT (SELECT max(kept_from) FROM partition_upkeep WHERE kept_from > users.created_at) AS kept_from
+FROM users WHERE id = $1
+"""
+
+# What was owed to a person, settled or not; of the payload only what is not personal.
+OWED_TO_USER = """
+SELECT id, effect, created_at, state, attempts, last_error, due_at, correlation_id,
+       payload ->> 'template' AS template, payload ->> 'event' AS event
+FROM outbox WHERE user_id = $1
+UNION ALL
+SELECT id, effect, created_at, outcome, attempts, NULL, NULL, correlation_id,
+       payload ->> 'template', payload ->> 'event'
+FROM outbox_settled WHERE user_id = $1
+ORDER BY created_at DESC LIMIT $2
+"""
+
+HISTORY_OF_SUBJECTS = """
+SELECT at, kind, subject, actor, correlation_id, detail::text AS detail
+FROM history WHERE subject = ANY ($1::text[]) OR related && $1::text[]
+ORDER BY id DESC LIMIT $2
+"""

@@ -1,0 +1,185 @@
+"""What must never be in the signup book and no constraint can say. Each is one query; see `shared.audit.sanity_checks`.
+
+A query is one snapshot, and whatever belongs together is written in one statement, so rows under way are never half
+seen; margins of minutes only allow for what is done in several steps. IDs are UUIDv7, so `id > uuidv7(interval)` reads
+the recent end of a primary key, however long the book is.
+"""
+
+from shared.audit.sanity_checks import SanityCheck
+from shared.audit.severity import Severity
+
+_RECENT = "(SELECT uuidv7('-3 days'))"
+
+PENDING_WITHOUT_MAIL = SanityCheck(
+    "pending_without_mail",
+    "Pending users to whom no verification mail was ever owed: they can never verify (users of the last 3 days).",
+    f"""
+    SELECT u.id::text AS id, 'pending since ' || date_trunc('second', u.created_at) AS what
+    FROM users u
+    WHERE u.status = 'pending' AND u.id > {_RECENT} AND u.created_at < now() - interval '5 minutes'
+      AND NOT EXISTS (
+          SELECT FROM outbox o WHERE o.user_id = u.id AND o.effect = 'mail'
+            AND o.payload ->> 'template' = 'verification'
+      ) AND NOT EXISTS (
+          SELECT FROM outbox_settled s WHERE s.user_id = u.id AND s.effect = 'mail'
+            AND s.payload ->> 'template' = 'verification'
+      )
+    """,
+)
+
+# History names the outbox rows that were owed. What is related and no row of the outbox, like an import, is known.
+OWED_AND_GONE = SanityCheck(
+    "owed_and_gone",
+    "Effects that history says were owed and that are neither in the outbox nor settled (of the last 3 days).",
+    f"""
+    SELECT owed.id AS id, 'owed by ' || h.kind || ' of ' || h.subject AS what
+    FROM (
+        SELECT kind, subject, related FROM history
+        WHERE id > {_RECENT} AND at > now() - interval '3 days' AND at < now() - interval '5 minutes'
+          AND kind IN ('user.signed_up', 'user.signed_up_again', 'user.verified', 'user.imported',
+                       'verification.resend_asked')
+        ORDER BY id DESC LIMIT 20000
+    ) AS h CROSS JOIN LATERAL unnest(h.related) AS owed (id)
+    WHERE owed.id ~ '^[0-9a-f]{{8}}-([0-9a-f]{{4}}-){{3}}[0-9a-f]{{12}}$'
+      AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = owed.id::uuid)
+      AND NOT EXISTS (SELECT FROM outbox_settled s WHERE s.id = owed.id::uuid)
+      AND NOT EXISTS (SELECT FROM imports i WHERE i.id = owed.id::uuid)
+    """,
+)
+
+SETTLED_AND_OWED = SanityCheck(
+    "settled_and_owed",
+    "Outbox rows that are settled already and would be worked off again. Mended: what is settled stays settled.",
+    """
+    SELECT o.id::text AS id, o.effect || ' is ' || o.state || ' and settled' AS what
+    FROM (SELECT id, effect, state FROM outbox ORDER BY id LIMIT 20000) AS o
+    WHERE EXISTS (SELECT FROM outbox_settled s WHERE s.id = o.id)
+    """,
+    fix="""
+    fixed AS (
+        DELETE FROM outbox o WHERE o.state <> 'leased' AND o.id IN (
+            SELECT w.id FROM (SELECT id FROM outbox ORDER BY id LIMIT 20000) AS w
+            WHERE EXISTS (SELECT FROM outbox_settled s WHERE s.id = w.id)
+        )
+        RETURNING o.id::text AS id
+    )
+    """,
+)
+
+LEASE_LONG_PAST = SanityCheck(
+    "lease_long_past",
+    "Outbox rows whose lease ran out more than 15 minutes ago and that no worker took over.",
+    """
+    SELECT id::text AS id, effect || ' leased, overdue since ' || date_trunc('second', due_at) AS what
+    FROM outbox WHERE state = 'leased' AND due_at < now() - interval '15 minutes'
+    """,
+)
+
+VERIFIED_WITHOUT_HISTORY = SanityCheck(
+    "verified_without_history",
+    "Users who are verified, and history does not say by which link or import (users of the last 3 days).",
+    f"""
+    SELECT u.id::text AS id, 'verified at ' || date_trunc('second', u.verified_at) AS what
+    FROM users u
+    WHERE u.status = 'verified' AND u.id > {_RECENT}
+      AND NOT EXISTS (
+          SELECT FROM history h
+          WHERE h.subject = u.id::text
+            AND (h.kind = 'user.verified' OR (h.kind = 'user.imported' AND h.detail ->> 'status' = 'verified'))
+      )
+    """,
+)
+
+STATISTICS_DIFFER = SanityCheck(
+    "statistics_differ",
+    "Today's and yesterday's statistics that do not count what was settled (days of up to 300,000).",
+    """
+    SELECT day.day::text AS id, format('%s: counted %s, settled %s', kind, coalesce(s.count, 0), settled.n) AS what
+    FROM (
+        SELECT (now() AT TIME ZONE 'UTC')::date - n AS day, kind
+        FROM generate_series(0, 1) AS n, unnest(ARRAY['signups', 'verifications']) AS kind
+    ) AS day
+    LEFT JOIN signup_statistics s USING (day, kind)
+    CROSS JOIN LATERAL (
+        SELECT count(DISTINCT o.id) AS n FROM outbox_settled o
+        WHERE coalesce(s.count, 0) < 300000
+          AND o.id > (SELECT uuidv7('-2 days')) AND o.effect = 'stats' AND o.outcome = 'delivered'
+          AND (o.created_at AT TIME ZONE 'UTC')::date = day.day
+          AND CASE day.kind WHEN 'signups' THEN o.payload ->> 'event' IN ('user.signed_up', 'user.imported')
+              ELSE o.payload ->> 'event' = 'user.verified' END
+    ) AS settled
+    WHERE coalesce(s.count, 0) < 300000 AND settled.n <> coalesce(s.count, 0)
+    """,
+    Severity.WARNING,
+)
+
+PARTITION_MISSING = SanityCheck(
+    "partition_missing",
+    "Months, this one or the next, that have no partition; and rows that therefore lie in the default one.",
+    """
+    SELECT t || to_char(month, '"_y"YYYY"m"MM') AS id, 'there is no such partition' AS what
+    FROM unnest(ARRAY['history', 'outbox_settled']) AS t,
+         generate_series(date_trunc('month', now() AT TIME ZONE 'UTC'),
+                         date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month', '1 month') AS month
+    WHERE to_regclass('public.' || t || to_char(month, '"_y"YYYY"m"MM')) IS NULL
+    UNION ALL
+    (SELECT 'history_default', 'holds entries of ' || at::date FROM history_default LIMIT 1)
+    UNION ALL
+    (SELECT 'outbox_settled_default', 'holds rows of ' || settled_at::date FROM outbox_settled_default LIMIT 1)
+    """,
+)
+
+DEAD_FOR_A_DAY = SanityCheck(
+    "dead_for_a_day",
+    "Outbox rows that have been dead for more than a day: somebody has to retry or cancel them.",
+    """
+    SELECT id::text AS id, effect || ' dead since ' || date_trunc('second', dead_at) AS what
+    FROM outbox WHERE state = 'dead' AND dead_at < now() - interval '1 day'
+    """,
+    Severity.WARNING,
+)
+
+ERASED_AND_REMEMBERED = SanityCheck(
+    "erased_and_remembered",
+    "Users erased more than 5 minutes ago whose name or address still stands in outbox rows.",
+    """
+    SELECT id, what FROM (
+        SELECT o.id::text AS id, o.effect || ' of user ' || u.id AS what, u.erased_at
+        FROM users u JOIN outbox o ON o.user_id = u.id WHERE o.payload ? 'to' AND u.erased_at IS NOT NULL
+        UNION ALL
+        SELECT s.id::text, s.effect || ' of user ' || u.id, u.erased_at
+        FROM users u JOIN outbox_settled s ON s.user_id = u.id WHERE s.payload ? 'to' AND u.erased_at IS NOT NULL
+    ) AS remembered
+    WHERE erased_at BETWEEN now() - interval '7 days' AND now() - interval '5 minutes'
+    """,
+)
+
+KEY_WITHOUT_ANSWER = SanityCheck(
+    "key_without_answer",
+    "Idempotency keys that were taken and never answered: their client cannot go on. Mended: the key is free again.",
+    """
+    SELECT encode(sha256((scope || key)::bytea), 'hex') AS id, 'taken at ' || date_trunc('second', created_at) AS what
+    FROM idempotency_keys
+    WHERE status IS NULL AND created_at BETWEEN now() - interval '3 days' AND now() - interval '5 minutes'
+    """,
+    fix="""
+    fixed AS (
+        DELETE FROM idempotency_keys
+        WHERE status IS NULL AND created_at BETWEEN now() - interval '3 days' AND now() - interval '5 minutes'
+        RETURNING encode(sha256((scope || key)::bytea), 'hex') AS id
+    )
+    """,
+)
+
+CHECKS = (
+    PENDING_WITHOUT_MAIL,
+    OWED_AND_GONE,
+    SETTLED_AND_OWED,
+    LEASE_LONG_PAST,
+    VERIFIED_WITHOUT_HISTORY,
+    STATISTICS_DIFFER,
+    PARTITION_MISSING,
+    DEAD_FOR_A_DAY,
+    ERASED_AND_REMEMBERED,
+    KEY_WITHOUT_ANSWER,
+)

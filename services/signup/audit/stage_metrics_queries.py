@@ -1,0 +1,41 @@
+"""The statement behind the stages on signup's `/metrics`."""
+
+from shared.observability.stage_metrics import SHARED_COLUMNS
+
+# $3 the kinds of effect. Counting stops where more would say no more; each part walks an index. A row that an outage
+# hands back is due anew, so one that never had a verdict is late by its age.
+READ_STAGES = f"""
+SELECT jsonb_build_object({SHARED_COLUMNS},
+    'outbox', (
+        SELECT jsonb_agg(jsonb_build_array(effect, pending, leased, dead, oldest))
+        FROM unnest($3::text[]) AS effect
+        CROSS JOIN LATERAL (
+            SELECT
+                count(*) FILTER (WHERE state = 'pending') AS pending,
+                count(*) FILTER (WHERE state = 'leased') AS leased,
+                extract(epoch FROM now() - least(
+                    now(),
+                    min(CASE WHEN attempts = 0 THEN created_at ELSE due_at END) FILTER (WHERE due_at <= now())
+                )) AS oldest
+            FROM (
+                SELECT state, attempts, created_at, due_at FROM outbox
+                WHERE outbox.effect = effect.effect AND due_at IS NOT NULL ORDER BY due_at LIMIT 100000
+            ) AS waiting
+        ) AS owed
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS dead
+            FROM (SELECT effect FROM outbox WHERE state = 'dead' ORDER BY dead_at LIMIT 100000) AS buried
+            WHERE buried.effect = effect.effect
+        ) AS given_up
+    ),
+    'imports', (
+        SELECT coalesce(jsonb_object_agg(state, open), '{{}}')
+        FROM (
+            SELECT state, count(*) AS open FROM imports WHERE state IN ('receiving', 'running', 'paused') GROUP BY state
+        ) AS by_state
+    ),
+    'balanced', (
+        SELECT extract(epoch FROM now() - max(window_to)) FROM reconciliation_runs WHERE verdict = 'balanced'
+    )
+)::text
+"""

@@ -1,0 +1,125 @@
+"""`python -m services.signup outbox|audit|imports …`: what operators do, on the database itself, without the API."""
+
+import argparse
+import asyncio
+import getpass
+import sys
+from typing import Any
+
+import orjson
+
+from shared.audit.incidents import list_alerts
+from shared.contract.ids import UUID
+from shared.contract.problems import Problem
+from shared.db.pool import Database, DatabaseOptions, open_database
+from shared.observability import logs
+
+from ..audit.alerts import alert_catalog
+from ..outbox import operator_actions
+from ..settings import Settings
+from . import imports
+
+COMMANDS = ("outbox", "audit", "imports")
+_STATES = ("pending", "leased", "dead", "delivered", "canceled")
+
+
+def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    outbox = commands.add_parser("outbox", help="look at outbox rows, retry and cancel them").add_subparsers(
+        dest="action", required=True
+    )
+    listing = outbox.add_parser("list", help="newest first, one JSON object a line")
+    listing.add_argument("--state", action="append", choices=_STATES, default=[])
+    listing.add_argument("--effect", action="append", default=[])
+    listing.add_argument("--user-id", action="append", type=UUID, default=[])
+    listing.add_argument("--limit", type=int, default=50)
+    for name, text in (
+        ("show", "one row"),
+        ("retry", "make a dead or a waiting row due now"),
+        ("cancel", "give up a dead or a waiting row"),
+    ):
+        outbox.add_parser(name, help=text).add_argument("id", type=UUID)
+    redrive = outbox.add_parser("redrive", help="retry every row that matches, and say how many")
+    redrive.add_argument("--state", choices=("dead", "pending"), required=True)
+    redrive.add_argument("--effect", action="append", default=[])
+    redrive.add_argument("--error-like", help="a part of the last error; %% and _ as in LIKE")
+    imports.add_parser(commands)
+    audit = commands.add_parser("audit", help="sanity checks and alerts").add_subparsers(dest="action", required=True)
+    audit.add_parser("checks", help="what the last run of each sanity check found")
+    audit.add_parser("run-checks", help="run them all now; exit status 1 when something is left to mend")
+    audit.add_parser("alerts", help="incidents, open ones first")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Carry out a parsed command. Returns the exit status; every change is committed, in history as `cli:<user>`."""
+    # What is printed can be read line by line as JSON; what a check found is in there, not in a log beside it.
+    logs.configure("signup-cli", "ERROR", stream=sys.stderr)
+    return asyncio.run(_run(arguments, settings))
+
+
+async def _run(arguments: argparse.Namespace, settings: Settings) -> int:
+    url = settings.signup_database_url or settings.signup_runtime_database_url
+    database = await open_database(DatabaseOptions(url, "signup-cli", pool_size=1))
+    actor, give_up_seconds = f"cli:{getpass.getuser()}", settings.signup_give_up_seconds
+    try:
+        if arguments.command == "imports":
+            for row in await imports.carry_out(
+                arguments, database.pool, actor=actor, give_up_seconds=give_up_seconds, addresses=sys.stdin
+            ):
+                _print(row)
+            return 0
+        if arguments.command == "outbox":
+            await _outbox(arguments, database, settings)
+            return 0
+        return await _audit(arguments, database, settings)
+    except Problem as problem:
+        print(problem.detail, file=sys.stderr)
+        return 1
+    finally:
+        await database.close()
+
+
+async def _outbox(arguments: argparse.Namespace, database: Database, settings: Settings) -> None:
+    actor, give_up_seconds = f"cli:{getpass.getuser()}", settings.signup_give_up_seconds
+    match arguments.action:
+        case "list":
+            filters = operator_actions.Filters(arguments.state, arguments.effect, arguments.user_id)
+            rows = await operator_actions.list_rows(database, filters, before=None, limit=arguments.limit)
+            for row in rows[: arguments.limit]:
+                _print(row)
+        case "show":
+            _print(await operator_actions.find_row(database.pool, arguments.id))
+        case "retry":
+            _print(
+                await operator_actions.retry(database.pool, arguments.id, actor=actor, give_up_seconds=give_up_seconds)
+            )
+        case "cancel":
+            _print(await operator_actions.cancel(database.pool, arguments.id, actor=actor))
+        case "redrive":
+            retried = await operator_actions.redrive(
+                database.pool,
+                arguments.state,
+                effects=arguments.effect,
+                error_like=arguments.error_like,
+                actor=actor,
+                give_up_seconds=give_up_seconds,
+            )
+            print(f"retried {retried}")
+
+
+async def _audit(arguments: argparse.Namespace, database: Database, settings: Settings) -> int:
+    if arguments.action == "alerts":
+        for alert in await list_alerts(database.pool):
+            _print(alert)
+        return 0
+    checks = alert_catalog(settings).checks_in(database.pool)
+    if arguments.action == "run-checks":
+        await checks.run()
+    results = await checks.results()
+    for result in results:
+        _print(result)
+    left = any(result["violations"] > result["fixed"] or result["error"] for result in results)
+    return 1 if left and arguments.action == "run-checks" else 0
+
+
+def _print(row: dict[str, Any]) -> None:
+    print(orjson.dumps(row, default=str, option=orjson.OPT_UTC_Z).decode())

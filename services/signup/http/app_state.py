@@ -1,0 +1,35 @@
+"""What `app` put together, as the routes find it: `app.state`, with types."""
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from starlette.requests import Request
+
+from shared.db.pool import Database
+from shared.worker.partitions import PartitionRetention
+from shared.worker.wakeups import Pinger
+
+from ..accounts.effect_policy import EffectPolicy
+from ..accounts.signup_batcher import SignupBatcher
+from ..accounts.verification_token import TokenRing
+from .rate_limit import ClientAddress, RateLimit
+
+
+@dataclass(frozen=True)
+class State:
+    database: Database
+    pinger: Pinger
+    ring: TokenRing
+    policy: EffectPolicy
+    batcher: SignupBatcher
+    redis: Redis
+    client_address: ClientAddress
+    limit: RateLimit | None
+    webhooks_may_be_private: bool
+    reconcile_lag_seconds: float
+    kept: tuple[PartitionRetention, ...]
+
+
+def state_of(request: Request) -> State:
+    state: State = request.app.state.signup
+    return state

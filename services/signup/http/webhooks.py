@@ -1,0 +1,175 @@
+"""/v1/webhooks: who is told about users. Each subscriber belongs to the client whose key created it."""
+
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field, TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.contract import problems
+from shared.contract.fields import Strict
+from shared.contract.ids import UUID
+from shared.contract.problems import InvalidRequest, NotFound
+from shared.http import openapi
+from shared.http.authentication import Key, Principal
+from shared.http.pagination import Cursor, Limit, after_id, clamp, page
+from shared.http.responses import Answer
+from shared.http.routing import StrictRoute
+
+from ..accounts.webhook_subscribers import IssuedSubscriber, Subscribers
+from ..outbox.effects.public_network import is_public
+from ..outbox.events import WEBHOOK_EVENTS
+from ..tables import webhook_subscribers
+from .app_state import State, state_of
+
+router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
+
+Manager = Annotated[Principal, Depends(Key("webhooks:manage"))]
+EventName = Literal["user.signed_up", "user.imported", "user.verified", "user.erased"]
+assert EventName.__args__ == WEBHOOK_EVENTS  # type: ignore[attr-defined] # typing's own way to ask
+
+_URL = TypeAdapter(AnyHttpUrl)
+_LONGEST_URL = 2000
+_location = {"Location": {"description": "Where the subscriber is", "schema": {"type": "string"}}}
+
+
+def _readable_url(text: str) -> str:
+    """Normalised: an A-label host, a path. Which hosts are allowed is said by the settings, when it is sent too."""
+    try:
+        url = _URL.validate_python(text)
+    except ValidationError:
+        raise ValueError("Must be an http or https URL") from None
+    if url.username or url.password:
+        raise ValueError("Must not contain credentials")
+    if url.fragment is not None:
+        raise ValueError("Must not contain a fragment")
+    if len(str(url)) > _LONGEST_URL:
+        raise ValueError(f"Must be at most {_LONGEST_URL} characters long")
+    return str(url)
+
+
+class NewSubscriber(Strict):
+    url: Annotated[str, Field(max_length=_LONGEST_URL), AfterValidator(_readable_url)] = Field(
+        description="https, at a public address, without credentials", json_schema_extra={"format": "uri"}
+    )
+    events: Annotated[list[EventName], Field(min_length=1, max_length=len(WEBHOOK_EVENTS))]
+
+
+class Subscriber(BaseModel):
+    id: UUID
+    url: str
+    events: list[EventName]
+    created_at: datetime
+    rotated_at: datetime | None
+    disabled_at: datetime | None
+    disabled_reason: str | None
+
+
+class SubscriberWithSecret(Subscriber):
+    secret: str = Field(description="`whsec_…` (Standard Webhooks); shown this once")
+
+
+class SubscriberPage(BaseModel):
+    items: list[Subscriber]
+    next_cursor: str | None
+
+
+_created: dict[int | str, dict[str, Any]] = {201: {"model": SubscriberWithSecret, "headers": _location}}
+
+
+@router.post(
+    "/v1/webhooks",
+    status_code=201,
+    response_model=SubscriberWithSecret,
+    responses=openapi.keyed(problems.UnsupportedMediaType) | _created,
+)
+async def post_subscriber(request: Request, body: NewSubscriber, manager: Manager) -> Response:
+    """Be told of these events from now on, signed with the secret in the answer (Standard Webhooks)."""
+    state = state_of(request)
+    if not state.webhooks_may_be_private:
+        _refuse_private(body.url)
+    told = await _book(state).create(manager.client, body.url, list(dict.fromkeys(body.events)), manager.actor)
+    return Answer(_with_secret(told), 201, {"Location": f"/v1/webhooks/{told.subscriber['id']}"})
+
+
+@router.get("/v1/webhooks", response_model=SubscriberPage, responses=openapi.keyed())
+async def list_subscribers(request: Request, manager: Manager, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    """The client's own subscribers, newest first."""
+    shown, below, table = clamp(limit), after_id(cursor), webhook_subscribers
+    query = sa.select(*(table.c[name] for name in Subscriber.model_fields)).where(table.c.client == manager.client)
+    if below:
+        query = query.where(table.c.id < below)
+    rows = await state_of(request).database.fetch_all(query.order_by(table.c.id.desc()).limit(shown + 1))
+    return Answer(page([_shown(row) for row in rows], shown))
+
+
+@router.get("/v1/webhooks/{subscriber_id}", response_model=Subscriber, responses=openapi.keyed(NotFound))
+async def get_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+    """One subscriber. `disabled_at` is set when it answered 410: enable it once it is back, or delete it."""
+    row = await _book(state_of(request)).find(manager.client, subscriber_id)
+    if row is None:
+        raise NotFound("There is no such subscriber.")
+    return Answer(_shown(row))
+
+
+@router.delete("/v1/webhooks/{subscriber_id}", status_code=204, responses=openapi.keyed(NotFound))
+async def delete_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+    """Tell it nothing any more."""
+    if not await _book(state_of(request)).delete(manager.client, subscriber_id, manager.actor):
+        raise NotFound("There is no such subscriber.")
+    return Response(status_code=204)
+
+
+@router.post(
+    "/v1/webhooks/{subscriber_id}/rotate-secret",
+    response_model=SubscriberWithSecret,
+    responses=openapi.keyed(NotFound),
+)
+async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+    """A new secret. For a day both the new and the old one sign, so that no event is refused meanwhile."""
+    told = await _book(state_of(request)).rotate(manager.client, subscriber_id, manager.actor)
+    if told is None:
+        raise NotFound("There is no such subscriber.")
+    return Answer(_with_secret(told))
+
+
+@router.post("/v1/webhooks/{subscriber_id}/enable", response_model=Subscriber, responses=openapi.keyed(NotFound))
+async def enable_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+    """Tell a disabled subscriber again, with the same secret, of what happens from now on. Again is no error.
+
+    What happened while it was disabled is not owed to it: `GET /v1/users` knows.
+    """
+    row = await _book(state_of(request)).enable(manager.client, subscriber_id, manager.actor)
+    if row is None:
+        raise NotFound("There is no such subscriber.")
+    return Answer(_shown(row))
+
+
+def _book(state: State) -> Subscribers:
+    return Subscribers(state.database.pool, state.ring)
+
+
+def _refuse_private(url: str) -> None:
+    """What can be said without asking a name server; the rest is checked whenever something is sent."""
+    parsed = _URL.validate_python(url)
+    detail = "Must be an https URL" if parsed.scheme != "https" else ""
+    try:
+        if not is_public(ip_address((parsed.host or "").strip("[]"))):
+            detail = "Must be at a public address"
+    except ValueError:  # a name
+        if parsed.host == "localhost" or (parsed.host or "").endswith(".localhost"):
+            detail = "Must be at a public address"
+    if detail:
+        raise InvalidRequest(f"/url: {detail}", errors=[{"pointer": "/url", "detail": detail}])
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {name: row[name] for name in Subscriber.model_fields}
+
+
+def _with_secret(told: IssuedSubscriber) -> dict[str, Any]:
+    return _shown(told.subscriber) | {"secret": told.secret}

@@ -1,0 +1,39 @@
+"""What imports leave behind that did not end well: uploads that nobody finishes, rows that nobody will look at, and
+mails that the relay had in hand when their import was paused or canceled.
+"""
+
+from shared.db.pool import Pool
+from shared.observability.logs import get_logger
+
+from ..accounts.effect_policy import EffectPolicy
+from . import operator_action_queries as queries
+from .operator_actions import move_mails
+
+_log = get_logger(__name__)
+
+# A client may be slow, but one from which nothing came for so long is gone.
+_ABANDONED_SECONDS = 15 * 60
+_ABANDONED = "The body did not come to its end; send it again with the same Idempotency-Key"
+_ROWS_AT_ONCE = 5000
+
+
+class ImportCleanup:
+    """A loop (`shared.worker.loops`)."""
+
+    name = "imports-cleanup"
+
+    def __init__(self, pool: Pool, policy: EffectPolicy) -> None:
+        self._pool = pool
+        self._policy = policy
+
+    async def run_once(self) -> bool:
+        """Some of it, in commits of their own; says whether there is more."""
+        await self._pool.execute(queries.FAIL_ABANDONED, float(_ABANDONED_SECONDS), _ABANDONED)
+        more = False
+        for row in await self._pool.fetch(queries.LIST_UNSWEPT):
+            moved = await move_mails(self._pool, row["id"], self._policy.give_up_seconds)
+            deleted = await self._pool.fetchval(queries.DELETE_UNPROCESSED, row["id"], _ROWS_AT_ONCE)
+            if not moved and not deleted:
+                await self._pool.execute(queries.MARK_SWEPT, row["id"])
+            more = more or bool(moved or deleted)
+        return more

@@ -1,0 +1,150 @@
+"""The worker's loop over imports: a batch of lines, the people in it, the mails owed to them and the history of it all,
+in one commit. Killed anywhere, it goes on where the last commit left off and does nothing twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import asyncpg
+
+from shared.contract.ids import UUID
+from shared.db.pool import Connection, Pool, Record
+from shared.observability.logs import get_logger
+
+from ..accounts.effect_policy import EffectPolicy
+from . import queries
+from .classify_rows import Decision, Known, decide, settle
+from .row_parser import Candidate, Unreadable, read_row
+from .states import Outcome
+
+_log = get_logger(__name__)
+
+# 500 lines are some 50 ms: long enough to be cheap, short enough for a pause and for the relays beside it.
+BATCH_LINES = 500
+_REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_REFUSED = "The row cannot be stored"
+
+
+class ImportLoop:
+    """A loop (`shared.worker.loops`). `owed` is called after a commit that owes mails."""
+
+    name = "imports"
+
+    def __init__(
+        self, pool: Pool, policy: EffectPolicy, *, owed: Callable[[], None], batch_lines: int = BATCH_LINES
+    ) -> None:
+        self._pool = pool
+        self._policy = policy
+        self._owed = owed
+        self._batch_lines = batch_lines
+
+    async def run_once(self) -> bool:
+        """One batch of the oldest running import that nobody else works on; committed when this returns."""
+        try:
+            return await self._batch(self._batch_lines)
+        except _REFUSALS as error:
+            if not _refuses_a_person(error):
+                raise
+            # The batch was rolled back as a whole. What one row brought in must not stop the others.
+            _log.warning("import_row_refused", error=type(error).__name__, constraint=error.constraint_name)
+            return await self._one_by_one()
+
+    async def _one_by_one(self) -> bool:
+        more = True
+        for _ in range(self._batch_lines):
+            try:
+                more = await self._batch(1)
+            except _REFUSALS as error:
+                if not _refuses_a_person(error):
+                    raise
+                more = await self._batch(1, refuse=True)
+            if not more:
+                break
+        return more
+
+    async def _batch(self, limit: int, *, refuse: bool = False) -> bool:
+        """`refuse` passes over the lines: the database takes none of them."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            job = await connection.fetchrow(queries.LOCK_OLDEST_RUNNING)
+            if job is None:
+                return False
+            lines = await connection.fetch(queries.NEXT_LINES, job["id"], job["done_through_line"], limit)
+            rows = [_read(line, refuse=refuse) for line in lines]
+            decisions = await _decide_and_write(connection, job, rows, self._policy)
+            if decisions:
+                await connection.execute(queries.SETTLE_LINES, job["id"], *_columns(decisions))
+            finished = len(lines) < limit and await connection.fetchval(queries.FINISH_IF_NOTHING_IS_HELD, job["id"])
+        if not job["dry_run"] and any(decision.outcome is Outcome.CREATED for decision in decisions):
+            self._owed()
+        return bool(lines or finished)
+
+
+def _refuses_a_person(error: asyncpg.PostgresError) -> bool:
+    """A refusal by any other table is a fault of ours, and no row's."""
+    return isinstance(error, asyncpg.DataError) or error.table_name == "users"
+
+
+def _read(line: Record, *, refuse: bool) -> Candidate | Unreadable:
+    if refuse:
+        return Unreadable(line["line"], _REFUSED)
+    if line["raw"] is None:
+        return Unreadable(line["line"], line["reason"])
+    return read_row(line["line"], line["raw"])
+
+
+async def _decide_and_write(
+    connection: Connection, job: Record, rows: Sequence[Candidate | Unreadable], policy: EffectPolicy
+) -> list[Decision]:
+    candidates = [row for row in rows if isinstance(row, Candidate)]
+    decisions = decide(rows, await _known(connection, job, candidates))
+    if job["dry_run"]:
+        return decisions
+    new = [
+        decision.row
+        for decision in decisions
+        if decision.outcome is Outcome.CREATED and isinstance(decision.row, Candidate)
+    ]
+    inserted = await _insert(connection, job, new, policy) if new else {}
+    beaten = [row for row in new if row.line not in inserted]
+    # Somebody signed up between the look and the writing.
+    return settle(decisions, inserted, await _known(connection, job, beaten))
+
+
+async def _known(connection: Connection, job: Record, rows: Sequence[Candidate]) -> Known:
+    found: dict[str, dict[str, UUID | None]] = {"file_emails": {}, "file_ids": {}, "user_emails": {}, "user_ids": {}}
+    if rows:
+        emails, ids = [row.email_key for row in rows], [row.external_id for row in rows]
+        for match in await connection.fetch(queries.FIND_KNOWN, job["id"], job["source"], emails, ids):
+            found[match["who"]][match["value"]] = match["user_id"]
+    return Known(found["file_emails"], found["file_ids"], _users(found["user_emails"]), _users(found["user_ids"]))
+
+
+def _users(found: Mapping[str, UUID | None]) -> dict[str, UUID]:
+    return {value: user_id for value, user_id in found.items() if user_id is not None}
+
+
+async def _insert(
+    connection: Connection, job: Record, new: Sequence[Candidate], policy: EffectPolicy
+) -> dict[int, UUID]:
+    rows = await connection.fetch(
+        queries.IMPORT_USERS,
+        *(job["id"], job["source"], policy.link, policy.give_up_seconds),
+        *(job["actor"], job["correlation_id"], job["traceparent"]),
+        *zip(*(
+            (row.line, row.external_id, row.email, row.email_key, row.name, row.locale, row.verified, row.metadata)
+            for row in new
+        ), strict=True),
+        *policy.owed,
+    )  # fmt: skip
+    return {row["line"]: row["id"] for row in rows}
+
+
+def _columns(decisions: Sequence[Decision]) -> list[list[object]]:
+    table = [
+        (
+            *(decision.row.line, decision.outcome, decision.reason),
+            *(decision.row.external_id, decision.row.email, decision.row.email_key),
+            decision.user_id,
+        )
+        for decision in decisions
+    ]
+    return [list(column) for column in zip(*table, strict=True)]

@@ -1,0 +1,96 @@
+"""The effect `erase_mail`: asks the mail service to forget what it holds about an erased user."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import ClassVar
+
+import httpx
+import orjson
+
+from shared.contract.correlation import Correlation
+from shared.contract.ids import UUID, uuid7
+
+from ... import mail_client
+from ...settings import Settings
+from ..events import Event
+from ..retry_policy import ClaimedRow, Done, Outcome, PeerFaultError, Refused, TryLater
+
+_OK, _NOT_FOUND, _TOO_MANY, _SERVER_ERRORS = 200, 404, 429, 500
+# Of the caller, not of the row: a key that is not known or may not.
+_OURS = frozenset({401, 403})
+_AT_ONCE = 8
+
+
+class MailErasureEffect:
+    """Asking twice does no harm: there is nothing left to erase the second time."""
+
+    name = "erase_mail"
+    owed_for: ClassVar = frozenset({Event.ERASED})
+
+    def __init__(self, client: httpx.AsyncClient, *, timeout_seconds: float) -> None:
+        self._client = client
+        self._timeout_seconds = timeout_seconds
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "MailErasureEffect":
+        client = mail_client.connect(settings)
+        return cls(client, timeout_seconds=settings.mail_timeout_seconds)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def perform(self, entries: Sequence[ClaimedRow]) -> dict[UUID, Outcome]:
+        """One call for each row, a few at once, all within the time of one: the lease must outlast it.
+
+        Raises:
+            PeerFaultError: the mail service is out of order.
+        """
+        outcomes: dict[UUID, Outcome] = {entry.id: TryLater("There was no time left for it") for entry in entries}
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def erase(entry: ClaimedRow) -> None:
+            async with places:
+                outcomes[entry.id] = verdict(await self._post(entry))
+
+        calls = [asyncio.create_task(erase(entry)) for entry in entries]
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await asyncio.gather(*calls)
+        except TimeoutError as error:
+            if all(isinstance(outcome, TryLater) for outcome in outcomes.values()):
+                raise PeerFaultError("The mail service did not answer in time") from error
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+        return outcomes
+
+    async def _post(self, entry: ClaimedRow) -> httpx.Response:
+        here = Correlation(entry.correlation_id or str(uuid7()), entry.traceparent)
+        try:
+            return await self._client.post(
+                "/v1/erasures",
+                content=orjson.dumps({"metadata": {"user_id": str(entry.user_id)}}),
+                headers=here.headers(),
+            )
+        except (httpx.HTTPError, OSError) as error:
+            raise PeerFaultError(f"The mail service did not answer: {error or type(error).__name__}") from error
+
+
+def verdict(response: httpx.Response) -> Outcome:
+    """What an answer means for a row.
+
+    Raises:
+        PeerFaultError: nothing, it is about the mail service or our key.
+    """
+    status = response.status_code
+    if status == _OK:
+        try:
+            return Done({"erased": response.json()["erased"]})
+        except (ValueError, LookupError, TypeError) as error:
+            raise PeerFaultError("The mail service's answer cannot be read") from error
+    if status >= _SERVER_ERRORS or status in _OURS:
+        raise PeerFaultError(f"The mail service answered {status}")
+    if status in (_NOT_FOUND, _TOO_MANY):  # an older mail service that is about to learn it; a busy one
+        return TryLater(f"The mail service answered {status}")
+    return Refused(f"The mail service answered {status}")

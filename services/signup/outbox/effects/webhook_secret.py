@@ -1,0 +1,27 @@
+"""Secrets of webhook subscribers: derived from a key of the ring, so that none is kept (DESIGN decision 9)."""
+
+import base64
+import hashlib
+import hmac
+
+from shared.contract.ids import UUID
+
+from ...accounts.verification_token import TokenRing, UnknownSigningKeyError
+
+# After a rotation the secret before it signs as well, for so long.
+OLD_SECRET_SECONDS = 86_400.0
+# Keeps these secrets apart from whatever else the same key signs.
+_PURPOSE = b"counterfoil webhook secret 1\0"
+
+
+def derive_secret(ring: TokenRing, subscriber_id: UUID, version: int, key_id: str) -> str:
+    """`whsec_…`, the same each time.
+
+    Raises:
+        UnknownSigningKeyError: the ring has no such key.
+    """
+    key = ring.keys.get(key_id)
+    if key is None:
+        raise UnknownSigningKeyError(f"SIGNUP_TOKEN_KEYS holds no key {key_id}, which this secret is derived from")
+    secret = hmac.digest(key, _PURPOSE + subscriber_id.bytes + version.to_bytes(4, "big"), hashlib.sha256)
+    return "whsec_" + base64.b64encode(secret).decode()

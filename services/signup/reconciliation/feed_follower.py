@@ -1,0 +1,90 @@
+"""Follows the mail service's feed, so that signup's own book knows what became of each mail (P6).
+
+What was read and where to go on are one commit; reading a change twice changes nothing.
+"""
+
+from collections.abc import Sequence
+
+from shared.db.pool import Pool
+from shared.observability.logs import get_logger
+from shared.worker.circuit_breaker import Breaker
+
+from ..mail_service import Change, CursorLostError, MailService
+from ..names import MAIL_CLIENT, WORKER
+from ..outbox.retry_policy import PeerFaultError
+from . import feed_queries as queries
+
+_log = get_logger(__name__)
+
+_BATCH = 500
+_SENT = "sent"
+
+
+class FeedFollower:
+    """A loop (`shared.worker.loops`)."""
+
+    name = "follower"
+
+    def __init__(self, pool: Pool, mail_service: MailService, breaker: Breaker, *, lag_seconds: float) -> None:
+        self._pool = pool
+        self._mail_service = mail_service
+        self._lag_seconds = lag_seconds
+        self.breaker = breaker
+
+    async def run_once(self) -> bool:
+        """One batch; says whether there is more. While the mail service is away it waits, and only tells the breaker.
+
+        Commits what became of the mails together with the cursor.
+        """
+        if not self.breaker.allowance(1):
+            return False
+        try:
+            more = await self.follow()
+        except PeerFaultError as fault:
+            self.breaker.faulted(str(fault))
+            _log.warning("feed_not_read", error=str(fault))
+            return False
+        except BaseException:
+            self.breaker.unused()
+            raise
+        self.breaker.succeeded()
+        return more
+
+    async def follow(self) -> bool:
+        """As `run_once`, for who must know.
+
+        Raises:
+            PeerFaultError: the mail service gave no answer.
+        """
+        cursor: str | None = await self._pool.fetchval(queries.READ_CURSOR)
+        try:
+            page = await self._mail_service.changes(cursor, _BATCH)
+        except CursorLostError:
+            _log.warning("feed_cursor_lost")
+            await self._pool.execute(queries.START_AGAIN_IF_AT_CURSOR, cursor, WORKER, self._lag_seconds)
+            return True
+        if page.next_cursor != cursor:
+            await self._keep(
+                cursor, page.next_cursor, [change for change in page.items if change.client == MAIL_CLIENT]
+            )
+        return len(page.items) == _BATCH
+
+    async def _keep(self, cursor: str | None, next_cursor: str, changes: Sequence[Change]) -> None:
+        columns = [list(column) for column in zip(*map(_row, changes), strict=True)] or [[] for _ in range(9)]
+        if not await self._pool.fetchval(queries.KEEP_OUTCOMES_IF_READ_FROM_CURSOR, cursor, next_cursor, *columns):
+            _log.info("feed_read_by_another")
+
+
+def _row(change: Change) -> tuple[object, ...]:
+    return (
+        change.request_id,
+        change.mail_id,
+        change.state,
+        change.message_id,
+        change.fingerprint,
+        # Of a line that says so: whatever its mail says now, it was sent then.
+        change.sent_at or (change.at if change.state == _SENT else None),
+        change.detail.get("code") if isinstance(change.detail.get("code"), int) else None,
+        change.detail.get("enhanced_code") if isinstance(change.detail.get("enhanced_code"), str) else None,
+        change.at,
+    )

@@ -1,0 +1,141 @@
+"""Lays both books side by side over a closed window, step by step, and names what does not agree.
+
+A step claims the oldest run, looks, and keeps its findings, its counts and its place in one fenced commit: whoever is
+killed is followed by whoever claims next, at the place where the books were left. The calls are made in between, with
+nothing open.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+
+from shared.contract.ids import UUID, uuid7
+from shared.db.pool import UNAVAILABLE, Pool, Record
+from shared.observability.logs import get_logger
+from shared.worker.backoff import equal_jitter
+
+from ..names import WORKER
+from ..outbox.retry_policy import PeerFaultError
+from . import queries
+from .feed_follower import FeedFollower
+from .feed_queries import LEARN_OF_LOST_MAILS
+from .repair import Repairer
+from .scan import LedgerScan, Run, Step
+
+_log = get_logger(__name__)
+
+# About half a minute without an answer: then it says so, instead of being `running` for ever.
+_MOST_FAULTS = 8
+_FOUND = ("kind", "request_id", "mail_id", "user_id", "reason", "mark", "repairable")
+_REMEMBERED = ("request_id", "mail_id", "state", "message_id", "fingerprint", "sent_at", "lost_at")
+
+
+class Reconciler:
+    """A loop (`shared.worker.loops`)."""
+
+    name = "reconciler"
+
+    def __init__(
+        self, pool: Pool, follower: FeedFollower, walk: LedgerScan, repairer: Repairer, *, lease_seconds: float
+    ) -> None:
+        self._pool = pool
+        self._follower = follower
+        self._repairer = repairer
+        self._lease_seconds = lease_seconds
+        # In this order. Waiting rows come before settled ones: a row that settles meanwhile is seen twice, not never.
+        self._phases: dict[str, Callable[[Run], Awaitable[Step]]] = {
+            "waiting": self._catch_up,
+            "pending": walk.pending,
+            "settled": walk.settled,
+            "ledger": walk.ledger,
+            "users": walk.users,
+            "restore": self._restore,
+            "requeue": self._requeue,
+            "serve": self._serve,
+        }
+
+    async def run_once(self) -> bool:
+        """One step of the oldest run; says whether there is more to do. Commits the claim, then the step.
+
+        A run whose steps fail again and again ends as `failed`, and its verdict stays `incomplete`.
+        """
+        lease = uuid7()
+        row = await self._pool.fetchrow(queries.CLAIM_OLDEST_RUN, lease, self._lease_seconds)
+        if row is None:
+            return False
+        try:
+            await self._take_step(_run(row, lease), row["phase"])
+        except UNAVAILABLE:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must come to an end
+            await self._postpone(row["id"], lease, row["faults"], error)
+        return True
+
+    async def _take_step(self, run: Run, phase: str) -> None:
+        look = self._phases.get(phase)
+        if look is None:
+            verdict = await self._pool.fetchval(queries.FINISH_IF_LEASED, run.id, run.lease, WORKER)
+            _log.info("reconciliation_finished", run=str(run.id), verdict=verdict)
+            return
+        step = await look(run)
+        if step.lost:
+            # No matter whose the run is by now: what was sent, was sent.
+            await self._pool.execute(LEARN_OF_LOST_MAILS, *_columns(step.lost, _REMEMBERED))
+        columns = _columns(step.findings, _FOUND)
+        position = None if step.position is None else orjson.dumps(step.position).decode()
+        kept = await self._pool.fetchval(
+            queries.KEEP_STEP_IF_LEASED, run.id, run.lease, step.phase, position, step.compared, *columns
+        )
+        if not kept:
+            _log.warning("lease_lost", loop=self.name, run=str(run.id))
+
+    async def _postpone(self, run: UUID, lease: UUID, faults: int, error: Exception) -> None:
+        # A fault of ours may repeat what it choked on, and that may be personal.
+        said = str(error) if isinstance(error, PeerFaultError) else type(error).__name__
+        _log.warning("reconciliation_step_failed", run=str(run), error=said)
+        if faults + 1 >= _MOST_FAULTS:
+            await self._pool.execute(queries.FAIL_IF_LEASED, run, lease, said, WORKER)
+            return
+        wait = equal_jitter(faults + 1, base_seconds=1.0, cap_seconds=8.0)
+        await self._pool.execute(queries.POSTPONE_IF_LEASED, run, lease, said, wait)
+
+    async def _catch_up(self, _run: Run) -> Step:
+        """First this book learns what it can: what it knows to have been sent is never asked for again."""
+        return Step("waiting" if await self._follower.follow() else "pending")
+
+    async def _restore(self, run: Run) -> Step:
+        return self._next("restore", "requeue", await self._repairer.restore(run.id, run.lease, run.after))
+
+    async def _requeue(self, run: Run) -> Step:
+        return self._next("requeue", "serve", await self._repairer.requeue(run.id, run.lease, run.after))
+
+    async def _serve(self, run: Run) -> Step:
+        return self._next("serve", "finish", await self._repairer.serve(run.id, run.lease, run.after))
+
+    @staticmethod
+    def _next(phase: str, following: str, last: UUID | None) -> Step:
+        return Step(following) if last is None else Step(phase, str(last))
+
+
+class Schedule:
+    """A loop: asks for a run an hour after the last one. Commits the request."""
+
+    name = "reconciliation-schedule"
+
+    def __init__(self, pool: Pool, *, lag_seconds: float) -> None:
+        self._pool = pool
+        self._lag_seconds = lag_seconds
+
+    async def run_once(self) -> bool:
+        await self._pool.execute(queries.SCHEDULE_IF_DUE, WORKER, self._lag_seconds)
+        return False
+
+
+def _run(row: Record, lease: UUID) -> Run:
+    position = orjson.loads(row["position"]) if row["position"] else None
+    return Run(row["id"], lease, row["window_from"], row["window_to"], row["repair"], position, row["now"])
+
+
+def _columns(items: Sequence[object], names: Sequence[str]) -> list[list[Any]]:
+    return [[getattr(item, name) for item in items] for name in names]

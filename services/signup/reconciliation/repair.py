@@ -1,0 +1,106 @@
+"""Mends what a reconciliation found and what is safe to mend: what either book knows to have been sent, or to be in the
+middle of it, is not sent again.
+
+Works off the findings of a run, which were committed before. Each method mends a batch, commits it with its line of
+history and its count, and answers with the last finding it has come to, or None when there are no more.
+"""
+
+from typing import Any
+
+from shared.contract.ids import UUID
+from shared.contract.mails import MAX_BATCH
+from shared.db.pool import Pool, Record
+from shared.observability.logs import get_logger
+
+from ..accounts.effect_policy import EffectPolicy
+from ..mail_service import MailService, RefusedError
+from ..names import WORKER
+from . import repair_queries as queries
+
+_log = get_logger(__name__)
+
+
+class Repairer:
+    def __init__(self, pool: Pool, mail_service: MailService, policy: EffectPolicy) -> None:
+        self._pool = pool
+        self._mail_service = mail_service
+        self._policy = policy
+
+    async def restore(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
+        """Records that were lost there are written back, as sent, and mails that wait there again leave its queue.
+        They are never sent again.
+
+        Raises:
+            PeerFaultError: the mail service gave no answer.
+        """
+        rows = await self._pool.fetch(queries.NEXT_LOST, run, after, MAX_BATCH)
+        if not rows:
+            return None
+        # Whoever was erased since the look has no address any more.
+        known = [row for row in rows if row["email"] and row["message_id"]]
+        try:
+            restored = await self._mail_service.restore([_sent_mail(row) for row in known]) if known else []
+        except RefusedError:
+            restored = await self._restore_one_by_one(known)
+        await self._pool.execute(queries.KEEP_RESTORED_IF_LEASED, run, lease, "mail.record_restored", WORKER, restored)
+        return _last(rows)
+
+    async def _restore_one_by_one(self, rows: list[Record]) -> list[str]:
+        """What one record brings with it must not keep the others from being written back."""
+        restored: list[str] = []
+        for row in rows:
+            try:
+                restored += await self._mail_service.restore([_sent_mail(row)])
+            except RefusedError:
+                _log.warning("record_not_restored", request_id=row["request_id"])
+        return restored
+
+    async def requeue(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
+        """Mails that still waited when last heard of go back into the outbox: same request ID, same pinned payload. One
+        that was being sent there may have left; it is named, and not asked for again.
+        """
+        rows = await self._pool.fetch(queries.NEXT_MISSING, run, after, MAX_BATCH)
+        if not rows:
+            return None
+        ids = [UUID(row["request_id"]) for row in rows]
+        await self._pool.execute(
+            queries.REQUEUE_IF_LEASED, run, lease, "outbox.requeued", WORKER, ids, self._policy.give_up_seconds
+        )
+        return _last(rows)
+
+    async def serve(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
+        """People whose verification mail stands nowhere are owed one."""
+        rows = await self._pool.fetch(queries.NEXT_UNSERVED, run, after, MAX_BATCH)
+        if not rows:
+            return None
+        await self._pool.execute(
+            queries.OWE_MAIL_IF_LEASED_AND_UNSERVED,
+            run,
+            lease,
+            "user.mail_owed",
+            WORKER,
+            [UUID(row["request_id"]) for row in rows],
+            self._policy.link,
+            self._policy.give_up_seconds,
+        )
+        return _last(rows)
+
+
+def _sent_mail(row: Record) -> dict[str, Any]:
+    mail = {
+        "request_id": row["request_id"],
+        "fingerprint": row["fingerprint"],
+        "to": {"email": row["email"], "name": row["name"]},
+        "sent_at": row["sent_at"],
+        "message_id": row["message_id"],
+    }
+    if row["template"]:
+        mail["template"] = row["template"]
+    if row["even_if_known"]:
+        mail["even_if_known"] = True
+    return mail
+
+
+def _last(rows: list[Record]) -> UUID:
+    last: UUID = rows[-1]["id"]
+    return last

@@ -1,0 +1,134 @@
+"""The walk over both books, a page at a time: what a step of a reconciliation looks at, and what it finds there.
+
+Writes nothing. Every page begins where the one before ended, so a walk can be taken up by anybody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from shared.contract.ids import UUID
+from shared.contract.mails import MAX_LOOKUP
+from shared.db.pool import Pool
+
+from ..mail_service import LostMail, MailService
+from ..names import MAIL_CLIENT
+from . import queries
+from .compare import Asked, Finding, judge, unexpected
+
+_PAGE = 500
+_ALERT = "alert/"
+FIRST_ID = UUID(int=0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A claimed run. `now` is the database's clock at the claim."""
+
+    id: UUID
+    lease: UUID
+    window_from: datetime
+    window_to: datetime
+    repair: bool
+    position: Any
+    now: datetime
+
+    @property
+    def after(self) -> UUID:
+        """The position, in phases that go by ID."""
+        return UUID(self.position) if self.position else FIRST_ID
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step has found, and where the next one goes on."""
+
+    phase: str
+    position: Any = None
+    compared: int = 0
+    findings: Sequence[Finding] = field(default_factory=tuple)
+    # What the other book remembers and this one may not know yet.
+    lost: Sequence[LostMail] = field(default_factory=tuple)
+
+
+class LedgerScan:
+    """Raises PeerFaultError when the mail service gives no answer."""
+
+    def __init__(self, pool: Pool, mail_service: MailService, *, stuck_seconds: float) -> None:
+        self._pool = pool
+        self._mail_service = mail_service
+        self._stuck_seconds = stuck_seconds
+
+    async def pending(self, run: Run) -> Step:
+        rows = await self._pool.fetch(
+            queries.NEXT_WAITING, run.window_from, run.window_to, run.after, MAX_LOOKUP, self._stuck_seconds
+        )
+        stuck = [
+            Finding("stuck", str(row["id"]), "waits here", str(run.id), user_id=row["user_id"])
+            for row in rows
+            if row["stuck"]
+        ]
+        if len(rows) < MAX_LOOKUP:
+            return Step("settled", None, len(rows), stuck)
+        return Step("pending", str(rows[-1]["id"]), len(rows), stuck)
+
+    async def settled(self, run: Run) -> Step:
+        """Every mail that was handed over, against what the mail service knows under its request ID."""
+        moment, after = run.window_from, FIRST_ID
+        if run.position:
+            moment, after = datetime.fromisoformat(run.position[0]), UUID(run.position[1])
+        rows = await self._pool.fetch(queries.NEXT_SETTLED, run.window_from, run.window_to, moment, after, MAX_LOOKUP)
+        if not rows:
+            return Step("ledger")
+        # Looked up after this book was read: what it knows as sent was in that book before, or is gone from it.
+        there = await self._mail_service.look_up([str(row["id"]) for row in rows])
+        findings: dict[tuple[str, str], Finding] = {}
+        for row in rows:
+            asked, name = Asked(**row), str(row["id"])
+            if lost := there.lost.get(name):
+                asked = asked.informed_by(lost)
+            seen = judge(asked, there.found.get(name), now=run.now, stuck_seconds=self._stuck_seconds, run=str(run.id))
+            findings |= {(finding.kind, finding.request_id): finding for finding in seen}
+        position = (rows[-1]["created_at"].isoformat(), str(rows[-1]["id"]))
+        return Step("settled", position, len(rows), list(findings.values()), list(there.lost.values()))
+
+    async def ledger(self, run: Run) -> Step:
+        """Every mail of ours that the mail service accepted, against whether it was ever asked for."""
+        page = await self._mail_service.list_accepted(run.window_from, run.window_to, run.position, _PAGE)
+        mails = [mail for mail in page.items if mail.client == MAIL_CLIENT]
+        names = [_name(mail.request_id) for mail in mails]
+        ids = [uuid for name in names if (uuid := _uuid(name))]
+        alerts = [uuid for name in names if (uuid := _uuid(name.removeprefix(_ALERT)))]
+        asked = {row["name"] for row in await self._pool.fetch(queries.ASKED_FOR, ids, alerts)}
+        unasked = [unexpected(mail) for mail, name in zip(mails, names, strict=True) if name not in asked]
+        if page.next_cursor is None:
+            return Step("users", None, len(unasked), unasked)
+        return Step("ledger", page.next_cursor, len(unasked), unasked)
+
+    async def users(self, run: Run) -> Step:
+        rows = await self._pool.fetch(queries.NEXT_PENDING_USERS, run.window_from, run.window_to, run.after, MAX_LOOKUP)
+        unserved = [
+            Finding(
+                "unserved_users", str(row["id"]), "no mail on the books", "unserved", repairable=True, user_id=row["id"]
+            )
+            for row in rows
+            if row["unserved"]
+        ]
+        if len(rows) < MAX_LOOKUP:
+            return Step("restore" if run.repair else "finish", None, 0, unserved)
+        return Step("users", str(rows[-1]["id"]), 0, unserved)
+
+
+def _name(request_id: str) -> str:
+    """What a request ID stands for in this book: one alert is several mails (shared.audit.operator_mail)."""
+    if request_id.startswith(_ALERT):
+        return "/".join(request_id.split("/")[:2])
+    return request_id
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

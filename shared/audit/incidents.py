@@ -1,0 +1,194 @@
+"""The book of alerts: an incident is opened once, whoever sees it, and closed when nobody has seen it for a while.
+
+Red ones owe the operators a mail when they open, daily while they last, and when they close; the mail is owed in the
+statement that changes the incident. Warnings stand in the same book and owe nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..contract.ids import UUID
+from ..db.pool import Pool
+from ..observability.logs import get_logger
+from .severity import Severity
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that can be wrong. `hold_seconds`: it has to be seen for this long before it is an incident."""
+
+    name: str
+    severity: Severity = Severity.RED
+    hold_seconds: float = 0
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """What is wrong now: `todo` is what somebody should do, `facts` the numbers and the commands."""
+
+    name: str
+    todo: str
+    facts: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A mail to the operators that is owed."""
+
+    alert_id: UUID
+    phase: str
+    subject: str
+    body: str
+    attempts: int
+
+
+# One row per incident that is seen. The index lets one process open it; the others find it open. Whoever finds a day
+# gone since the last mail owes another: the row is locked, so only one does.
+RECORD_SEEN = """
+WITH sign AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::float8[], $4::text[], $5::text[])
+        AS sign (name, severity, hold_seconds, todo, facts)
+), seen AS (
+    INSERT INTO alerts AS a (name, severity, subject, opened_at)
+    SELECT name, severity, todo, CASE WHEN hold_seconds = 0 THEN now() END FROM sign ORDER BY name
+    ON CONFLICT (name) WHERE closed_at IS NULL DO UPDATE SET
+        severity = excluded.severity, subject = excluded.subject, seen_at = now(),
+        opened_at = coalesce(a.opened_at, (
+            SELECT now() FROM sign WHERE sign.name = a.name AND a.since + make_interval(secs => hold_seconds) <= now()
+        )),
+        reminded_at = CASE
+            WHEN coalesce(a.reminded_at, a.opened_at) + interval '1 day' <= now() THEN now() ELSE a.reminded_at
+        END
+    RETURNING
+        new.id, new.name, new.severity, new.opened_at, new.reminded_at,
+        old.opened_at IS NULL AND new.opened_at IS NOT NULL AS opened,
+        old.id IS NOT NULL AND old.reminded_at IS DISTINCT FROM new.reminded_at AS reminded
+), told AS (
+    INSERT INTO history (kind, subject, related, actor, detail)
+    SELECT 'alert.opened', id::text, ARRAY[name], $7, jsonb_build_object('name', name, 'severity', severity)
+    FROM seen WHERE opened
+), owed AS (
+    INSERT INTO alert_notices (alert_id, phase, subject, body)
+    SELECT id, 'opened', $8 || ': ' || todo, facts FROM seen JOIN sign USING (name)
+    WHERE $6 AND seen.severity = 'red' AND opened_at IS NOT NULL
+    UNION ALL
+    SELECT id, to_char(reminded_at AT TIME ZONE 'UTC', '"reminded-"YYYY-MM-DD"T"HH24:MI:SS.US'),
+           $8 || ': still open: ' || todo, facts
+    FROM seen JOIN sign USING (name) WHERE $6 AND seen.severity = 'red' AND reminded
+    ON CONFLICT DO NOTHING
+)
+SELECT name, severity FROM seen WHERE opened
+"""
+
+# $1 what is seen now, $2 what cannot be seen now and so stays as it is, $3 how long nobody may have seen the others.
+CLOSE_UNSEEN = """
+WITH over AS MATERIALIZED (
+    SELECT id FROM alerts
+    WHERE closed_at IS NULL AND NOT name = ANY ($1::text[] || $2::text[])
+      AND seen_at + make_interval(secs => $3) <= now()
+    FOR UPDATE
+), forgotten AS (
+    DELETE FROM alerts WHERE id IN (SELECT id FROM over) AND opened_at IS NULL
+), closed AS (
+    UPDATE alerts SET closed_at = now() WHERE id IN (SELECT id FROM over) AND opened_at IS NOT NULL
+    RETURNING id, name, subject, opened_at, closed_at
+), told AS (
+    INSERT INTO history (kind, subject, related, actor, detail)
+    SELECT 'alert.closed', id::text, ARRAY[name], $4, jsonb_build_object('name', name) FROM closed
+), owed AS (
+    INSERT INTO alert_notices (alert_id, phase, subject, body)
+    SELECT id, 'closed', $5 || ': closed: ' || subject,
+           format('It is over: %s.%s%s', subject, E'\\n\\n',
+                  'It had been open for ' || date_trunc('second', closed_at - opened_at) || '.')
+    FROM closed WHERE EXISTS (SELECT FROM alert_notices n WHERE n.alert_id = closed.id)
+    ON CONFLICT DO NOTHING
+)
+SELECT name FROM closed
+"""
+
+TAKE_DUE_NOTICES = """
+UPDATE alert_notices n SET due_at = now() + make_interval(secs => $1), attempts = n.attempts + 1
+FROM (
+    SELECT alert_id, phase FROM alert_notices WHERE sent_at IS NULL AND due_at <= now()
+    ORDER BY due_at, created_at LIMIT 20 FOR UPDATE SKIP LOCKED
+) AS due
+WHERE n.alert_id = due.alert_id AND n.phase = due.phase
+RETURNING n.alert_id, n.phase, n.subject, n.body, n.attempts
+"""
+
+MARK_SENT_IF_TAKEN = """
+WITH sent AS (
+    UPDATE alert_notices SET sent_at = now(), via = $4
+    WHERE alert_id = $1 AND phase = $2 AND attempts = $3 AND sent_at IS NULL RETURNING alert_id
+)
+INSERT INTO history (kind, subject, actor, detail)
+SELECT 'alert.mailed', alert_id::text, $5, jsonb_build_object('phase', $2::text, 'via', $4::text) FROM sent
+"""
+
+# The newest first, open ones before those.
+LIST_ALERTS = """
+SELECT a.id, a.name, a.severity, a.subject, a.since, a.opened_at, a.seen_at, a.reminded_at, a.closed_at,
+       (SELECT count(*) FROM alert_notices n WHERE n.alert_id = a.id AND n.sent_at IS NOT NULL) AS mails_sent,
+       (SELECT count(*) FROM alert_notices n WHERE n.alert_id = a.id AND n.sent_at IS NULL) AS mails_owed
+FROM alerts a WHERE a.opened_at IS NOT NULL
+ORDER BY a.closed_at IS NOT NULL, a.id DESC LIMIT 500
+"""
+
+COUNT_ALERTS = """
+SELECT name, severity, count(*) AS opened, count(*) FILTER (WHERE closed_at IS NULL) AS open
+FROM alerts WHERE opened_at IS NOT NULL GROUP BY name, severity
+"""
+
+OPEN_ALERTS = """
+SELECT name, severity, subject, extract(epoch FROM now() - opened_at)::float8 AS open_seconds
+FROM alerts WHERE closed_at IS NULL AND opened_at IS NOT NULL ORDER BY name
+"""
+
+
+class Incidents:
+    """The book of one service. Every method commits."""
+
+    def __init__(self, pool: Pool, *, actor: str, mailed: bool, prefix: str = "Counterfoil") -> None:
+        self._pool = pool
+        self._actor = actor
+        self._mailed = mailed
+        self._prefix = prefix
+
+    async def record(
+        self, signs: Sequence[Symptom], sources: Mapping[str, Source], unknown: Iterable[str], *, quiet_seconds: float
+    ) -> None:
+        """Open what is new, keep what goes on, close what has not been seen for `quiet_seconds`.
+
+        What is `unknown` now stays as it is. Mails are owed only where somebody is to be mailed.
+        """
+        if signs:
+            columns = [
+                (sign.name, sources[sign.name].severity, sources[sign.name].hold_seconds, sign.todo, sign.facts)
+                for sign in signs
+            ]
+            opened = await self._pool.fetch(
+                RECORD_SEEN, *map(list, zip(*columns, strict=True)), self._mailed, self._actor, self._prefix
+            )
+            for row in opened:
+                _log.warning("alert_opened", alert=row["name"], severity=row["severity"])
+        closed = await self._pool.fetch(
+            CLOSE_UNSEEN, [sign.name for sign in signs], list(unknown), quiet_seconds, self._actor, self._prefix
+        )
+        for row in closed:
+            _log.warning("alert_closed", alert=row["name"])
+
+    async def take_due(self, lease_seconds: float) -> list[Notice]:
+        """Notices to be sent now; nobody else takes them for `lease_seconds`."""
+        return [Notice(**row) for row in await self._pool.fetch(TAKE_DUE_NOTICES, lease_seconds)]
+
+    async def mark_sent(self, notice: Notice, via: str) -> None:
+        """Unless somebody else has taken it since."""
+        await self._pool.execute(MARK_SENT_IF_TAKEN, notice.alert_id, notice.phase, notice.attempts, via, self._actor)
+
+
+async def list_alerts(pool: Pool) -> list[dict[str, Any]]:
+    """Open ones first, then the newest."""
+    return [dict(row) for row in await pool.fetch(LIST_ALERTS)]

@@ -1,0 +1,112 @@
+"""Mails to the operators, past the mail service: plain SMTP, for when that service is what is broken."""
+
+import asyncio
+import hashlib
+import ipaddress
+import smtplib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import parseaddr
+from typing import TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_TIMEOUT_SECONDS = 10
+_SMTP_PORT, _SUBMISSION_PORT, _SMTPS_PORT = 25, 587, 465
+
+
+class AlertNotSentError(Exception):
+    """The message says why."""
+
+
+@dataclass(frozen=True)
+class OperatorMail:
+    """One mail to one operator. The same `request_id` again is the same mail."""
+
+    request_id: str
+    to: str
+    subject: str
+    text: str
+
+
+# Hands a letter to the mail service: `AlertNotSentError` when it was not taken.
+Post: TypeAlias = Callable[[OperatorMail], Awaitable[None]]
+
+
+def request_id_of(alert_id: object, phase: str, to: str) -> str:
+    """Derived from the incident, so that however many processes send it, one mail arrives."""
+    return f"alert/{alert_id}/{phase}/{hashlib.sha256(to.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class DirectGateway:
+    """An SMTP server that is spoken to without the mail service."""
+
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    implicit_tls: bool
+    starttls: bool
+    sender: str
+
+    @classmethod
+    def of(cls, url: str, sender: str) -> "DirectGateway":
+        """From a URL as in MAIL_GATEWAYS; what does not matter here is passed over.
+
+        Raises:
+            ValueError: it is no such URL.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+            raise ValueError("ALERT_SMTP_URL must look like smtp://user:pass@host:port or smtps://…")
+        query = parse_qs(parts.query)
+        implicit = parts.scheme == "smtps"
+        default = _SMTPS_PORT if implicit else _SUBMISSION_PORT if parts.username else _SMTP_PORT
+        return cls(
+            parts.hostname,
+            parts.port or default,
+            unquote(parts.username) if parts.username else None,
+            unquote(parts.password or "") if parts.username else None,
+            implicit,
+            not implicit and query.get("plain") != ["yes"] and not _is_loopback(parts.hostname),
+            query.get("from", [sender])[0],
+        )
+
+    async def send(self, letter: OperatorMail) -> None:
+        """Raises AlertNotSentError when the server did not take it."""
+        try:
+            await asyncio.to_thread(self._send, letter)
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            raise AlertNotSentError(f"{self.host}:{self.port} did not take it: {type(error).__name__}") from error
+
+    def _send(self, letter: OperatorMail) -> None:
+        message = EmailMessage()
+        message["From"], message["To"], message["Subject"] = self.sender, letter.to, letter.subject
+        # The same each time it is sent: a mailbox that gets it twice can tell.
+        digest = hashlib.sha256(letter.request_id.encode()).hexdigest()[:32]
+        domain = parseaddr(self.sender)[1].rpartition("@")[2] or "counterfoil.invalid"
+        message["Message-ID"] = f"<alert.{digest}@{domain}>"
+        message.set_content(letter.text)
+        tls = ssl.create_default_context() if self.implicit_tls or self.starttls else None
+        server = (
+            smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT_SECONDS, context=tls)
+            if self.implicit_tls
+            else smtplib.SMTP(self.host, self.port, timeout=_TIMEOUT_SECONDS)
+        )
+        with server:
+            if self.starttls:
+                server.starttls(context=tls)
+            if self.username is not None:
+                server.login(self.username, self.password or "")
+            server.send_message(message)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,71 @@
+"""Which headers a mail may bring along: names, values that programs read, and what is reserved."""
+
+import re
+
+# What may stand in a header name (RFC 5322 section 2.2); `EmailMessage` would take CR and LF here.
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
+
+# Headers that the mail service or the transport writes.
+_RESERVED_HEADERS = frozenset(
+    [
+        "from",
+        "to",
+        "cc",
+        "bcc",
+        "sender",
+        "reply-to",
+        "subject",
+        "date",
+        "message-id",
+        "mime-version",
+        "return-path",
+        "received",
+        "auto-submitted",
+        "dkim-signature",
+        "arc-seal",
+        "resent-from",
+        "resent-to",
+        "resent-date",
+        "errors-to",
+    ]
+)
+
+# URLs in angle brackets (RFC 2369); programs read them, so they travel as they are.
+_HEADERS_OF_URLS = frozenset(
+    ["list-help", "list-unsubscribe", "list-subscribe", "list-post", "list-owner", "list-archive"]
+)
+
+_URLS = re.compile(r"<[a-z][a-z0-9+.-]*:[!-;=?-~]+>(, *<[a-z][a-z0-9+.-]*:[!-;=?-~]+>)*", re.IGNORECASE)
+
+_ONE_CLICK = "list-unsubscribe-post"
+
+
+def header_names(headers: dict[str, str]) -> dict[str, str]:
+    for name in headers:
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name[:40]!r} is not a header name")
+        if name.lower() in _RESERVED_HEADERS or name.lower().startswith(("content-", "x-counterfoil-")):
+            raise ValueError(f"{name!r} is written by the mail service itself")
+    if len({name.lower() for name in headers}) != len(headers):
+        raise ValueError("Header names must differ in more than case")
+    return headers
+
+
+def is_of_urls(header_name: str) -> bool:
+    """Whether a header holds URLs that programs read."""
+    return header_name.lower() in _HEADERS_OF_URLS
+
+
+def custom_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Headers that a mail may bring along: `header_names`, and what mailbox providers read can be read."""
+    header_names(headers)
+    lower = {name.lower(): value for name, value in headers.items()}
+    for name, value in lower.items():
+        if name in _HEADERS_OF_URLS and not _URLS.fullmatch(value) and (name, value) != ("list-post", "NO"):
+            raise ValueError(f"{name} must be ASCII URLs in angle brackets with commas between them (RFC 2369)")
+    if _ONE_CLICK in lower:
+        if lower[_ONE_CLICK] != "List-Unsubscribe=One-Click":
+            raise ValueError(f"{_ONE_CLICK} must be `List-Unsubscribe=One-Click` (RFC 8058)")
+        if "<https:" not in lower.get("list-unsubscribe", "").lower():
+            raise ValueError(f"{_ONE_CLICK} needs a List-Unsubscribe with an https URL (RFC 8058)")
+    return headers

@@ -1,0 +1,132 @@
+"""The wire between signup and mail, version 1: the models that one side writes and the other reads.
+
+Unknown fields are refused, so a misspelt one can never be dropped silently.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from .correlation import is_traceparent
+from .fields import Lane, Line, Locale, OnUncertain, Recipient, RequestId, Strict, Tag, Text, misplaced
+from .mail_headers import custom_headers
+from .metadata import Metadata
+from .timestamps import Timestamp
+
+IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
+
+REPLAYED_HEADER = "Idempotent-Replayed"
+
+MAX_BATCH = 500
+
+MAX_LOOKUP = 1000
+
+
+def _traceparent(text: str) -> str:
+    if not is_traceparent(text):
+        raise ValueError("Must be a W3C traceparent")
+    return text
+
+
+class MailRequest(Strict):
+    """One mail to send, to one recipient: by template, or with its own subject and text."""
+
+    request_id: RequestId | None = Field(None, description="May come in the Idempotency-Key header instead.")
+    to: Recipient
+    template: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
+    variables: Metadata | None = None
+    locale: Locale | None = None
+    subject: Annotated[Line, Field(min_length=1, max_length=500)] | None = None
+    text: Annotated[Text, Field(min_length=1, max_length=500_000)] | None = None
+    html: Annotated[Text, Field(min_length=1, max_length=500_000)] | None = None
+    from_: Recipient | None = Field(None, alias="from")
+    reply_to: Recipient | None = None
+    headers: (
+        Annotated[
+            dict[str, Annotated[Line, Field(max_length=900)]],
+            Field(max_length=20),
+            AfterValidator(custom_headers),
+        ]
+        | None
+    ) = None
+    tags: Annotated[list[Tag], Field(max_length=20)] | None = None
+    metadata: Metadata | None = None
+    send_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
+    on_uncertain: OnUncertain | None = None
+    lane: Lane | None = None
+    correlation_id: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")] | None = None
+    traceparent: Annotated[str, AfterValidator(_traceparent)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _addresses_may_be_strings(cls, data: Any) -> Any:
+        """`from` and `reply_to` may be bare addresses."""
+        if isinstance(data, dict):
+            short = {key: {"email": data[key]} for key in ("from", "reply_to") if isinstance(data.get(key), str)}
+            return {**data, **short} if short else data
+        return data
+
+    @model_validator(mode="after")
+    def _either_template_or_text(self) -> Self:
+        if self.template is None:
+            if self.subject is None or self.text is None:
+                missing = "subject" if self.subject is None else "text"
+                raise misplaced(missing, "Give either `template` (with `variables`), or `subject` and `text`")
+            if self.variables is not None or self.locale is not None:
+                surplus = "variables" if self.variables is not None else "locale"
+                raise misplaced(surplus, "`variables` and `locale` go with `template`")
+        elif self.subject is not None or self.text is not None or self.html is not None:
+            raise misplaced("template", "`template` and `subject`, `text` or `html` exclude each other")
+        if self.send_at and self.expires_at and self.expires_at <= self.send_at:
+            raise misplaced("expires_at", "`expires_at` must be later than `send_at`")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """What the request asks for, canonically: without who caused it, defaults as if they had been sent."""
+        content = self.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude={"request_id", "correlation_id", "traceparent"},
+        )
+        content.setdefault("lane", "live")
+        return content
+
+
+class MailProblem(BaseModel):
+    """The part of a problem that a relay decides by."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: str
+    status: int
+    title: str = ""
+    detail: str = ""
+
+
+class MailReceipt(BaseModel):
+    """The part of a mail resource that its client keeps in its own book."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    state: str
+    fingerprint: str | None = None
+
+
+class BatchResult(BaseModel):
+    """One entry of a batch answer, in the order asked."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    request_id: str | None
+    outcome: Literal["accepted", "replayed", "rejected"]
+    mail: MailReceipt | None = None
+    problem: MailProblem | None = None
+
+
+class BatchAnswer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    results: list[BatchResult]

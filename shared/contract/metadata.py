@@ -1,0 +1,46 @@
+"""Metadata: the JSON object that a client keeps beside a user or a mail, and its limits in size and depth."""
+
+import re
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, BeforeValidator, JsonValue
+
+_METADATA_MAX_BYTES = 4096
+
+# orjson writes 254 levels at most. What is taken must also fit into a list of users or a mail with its content,
+# or one person's metadata would turn every answer that shows it into a 500.
+_METADATA_MAX_LEVELS = 64
+
+# An escape counts if the backslashes before it are pairs: the text `\\u0000` is no NUL.
+_NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def shallow_json(value: Any) -> Any:
+    """Runs before pydantic's own reading, whose limit is another and which points into nowhere then."""
+    if _is_deeper_than(_METADATA_MAX_LEVELS, value):
+        raise ValueError(f"Must be nested at most {_METADATA_MAX_LEVELS} levels deep")
+    return value
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper_than(levels - 1, item) for item in inside)
+
+
+def storable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """A JSON object that PostgreSQL's jsonb can hold, and that is small enough to keep beside a row."""
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError:
+        raise ValueError("Numbers must fit into 64 bits, and keys must be strings") from None
+    if len(encoded) > _METADATA_MAX_BYTES:
+        raise ValueError(f"Must be at most {_METADATA_MAX_BYTES} bytes of JSON")
+    if _NUL_IN_JSON.search(encoded):
+        raise ValueError("Must not contain NUL characters")
+    return value
+
+
+Metadata = Annotated[dict[str, JsonValue], BeforeValidator(shallow_json), AfterValidator(storable_json)]

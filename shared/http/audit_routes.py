@@ -1,0 +1,87 @@
+"""What both services answer about their sanity checks and alerts: what was found, run them now, what is open."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..audit.alert_loop import AlertCatalog
+from ..audit.incidents import list_alerts
+from ..audit.severity import Severity
+from ..contract.ids import UUID
+from . import openapi
+from .authentication import Key
+from .health_routes import database_of
+from .responses import Answer
+from .routing import StrictRoute
+
+
+class Example(BaseModel):
+    id: str
+    what: str
+
+
+class CheckResult(BaseModel):
+    name: str
+    description: str
+    severity: Severity
+    fixes: bool
+    last_run_at: datetime | None
+    violations: int
+    examples: list[Example]
+    fixed: int
+    fixed_total: int
+    error: str | None
+
+
+class CheckResults(BaseModel):
+    items: list[CheckResult]
+
+
+class Alert(BaseModel):
+    id: UUID
+    name: str
+    severity: Severity
+    subject: str
+    since: datetime
+    opened_at: datetime
+    seen_at: datetime
+    reminded_at: datetime | None
+    closed_at: datetime | None
+    mails_sent: int
+    mails_owed: int
+
+
+class Alerts(BaseModel):
+    items: list[Alert]
+
+
+def checks_router(register: AlertCatalog) -> APIRouter:
+    """GET and run checks, GET alerts. The routes find `app.state.database`."""
+    router = APIRouter(prefix="/audit", route_class=StrictRoute, tags=["operators"])
+    may_read = [Depends(Key("audit:read"))]
+    may_operate = [Depends(Key("audit:operate"))]
+
+    async def results(request: Request) -> dict[str, Any]:
+        return {"items": await register.checks_in(database_of(request).pool).results()}
+
+    @router.get("/checks", response_model=CheckResults, responses=openapi.keyed(), dependencies=may_read)
+    async def list_checks(request: Request) -> Response:
+        """Each sanity check with what its last run found, mended or not."""
+        return Answer(await results(request))
+
+    @router.post("/checks/run", response_model=CheckResults, responses=openapi.keyed(), dependencies=may_operate)
+    async def run_checks(request: Request) -> Response:
+        """Run every sanity check now; answers when they are through, with what they found."""
+        await register.checks_in(database_of(request).pool).run()
+        return Answer(await results(request))
+
+    @router.get("/alerts", response_model=Alerts, responses=openapi.keyed(), dependencies=may_read)
+    async def list_all_alerts(request: Request) -> Response:
+        """Incidents, open ones first: what to do, since when, and whether the operators were mailed."""
+        return Answer({"items": await list_alerts(database_of(request).pool)})
+
+    return router

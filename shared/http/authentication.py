@@ -1,0 +1,98 @@
+"""Who is calling: `Authorization: Bearer cf_…` to a principal with scopes; a key is looked up every few seconds."""
+
+import hmac
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.base import SecurityBase
+from starlette.requests import Request
+
+from ..contract.problems import Forbidden, Unauthorized
+from ..db import api_keys
+from ..db.pool import Pool, Record
+
+# A revoked key works this much longer at most.
+_CACHE_SECONDS = 5.0
+# Where a request carries whom it was found to come from.
+_PRINCIPAL = "counterfoil.principal"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    client: str
+    key_id: str
+    scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """Who did it, as history records it."""
+        return f"key:{self.client}/{self.key_id}"
+
+
+class Authenticator:
+    """Checks keys against the `api_keys` table of its own service."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._cache: dict[str, tuple[float, Record | None]] = {}
+
+    async def authenticate(self, header: str) -> Principal:
+        """The principal behind an Authorization header.
+
+        Raises:
+            Unauthorized: not a Bearer key, unknown, wrong, expired or revoked; the answer is the same for all.
+        """
+        scheme, _, text = header.partition(" ")
+        key = api_keys.parse(text.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            raise Unauthorized("Send `Authorization: Bearer cf_…` with a key of this service.")
+        row = await self._find(key.key_id)
+        expected = row["key_hash"] if row else bytes(32)
+        if not hmac.compare_digest(key.hash, expected) or row is None:
+            raise Unauthorized("This key is not known here.")
+        if row["revoked_at"] or (row["expires_at"] and row["expires_at"] <= datetime.now(UTC)):
+            raise Unauthorized("This key has ended.")
+        return Principal(row["client"], row["id"], frozenset(row["scopes"]))
+
+    async def _find(self, key_id: str) -> Record | None:
+        now = time.monotonic()
+        cached = self._cache.get(key_id)
+        if cached and cached[0] > now:
+            return cached[1]
+        row = await self._pool.fetchrow(api_keys.FIND_KEY, key_id)
+        if row is not None:  # unknown IDs are not kept: whoever guesses must not fill memory
+            self._cache[key_id] = (now + _CACHE_SECONDS, row)
+        return row
+
+
+class Key(SecurityBase):
+    """A dependency: the caller's key must have `scope`. Shown in OpenAPI as a bearer key.
+
+    The authenticator is found at `app.state.authenticator`. `StrictRoute` asks first of all; again costs nothing.
+    """
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        self.scheme_name = "ApiKey"
+        self.model = HTTPBearerModel(bearerFormat="cf_<keyid>_<secret><crc>", description="Minted by `keys create`.")
+
+    async def __call__(self, request: Request) -> Principal:
+        principal: Principal | None = request.scope.get(_PRINCIPAL)
+        if principal is None:
+            authenticator: Authenticator = request.app.state.authenticator
+            principal = await authenticator.authenticate(request.headers.get("authorization", ""))
+            request.scope[_PRINCIPAL] = principal
+        if self.scope not in principal.scopes:
+            raise Forbidden(f"This call needs a key with the scope `{self.scope}`.")
+        return principal
+
+
+class OptionalKey(Key):
+    """As `Key`, but without an Authorization header the caller is anonymous: None."""
+
+    async def __call__(self, request: Request) -> Principal | None:  # type: ignore[override]
+        if "authorization" not in request.headers:
+            return None
+        return await super().__call__(request)

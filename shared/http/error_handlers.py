@@ -1,0 +1,107 @@
+"""Every error of the framework becomes a problem too: 404, 405, 413, 422 and what our own code raises."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from ..contract import problems
+
+_OF_STATUS: dict[int, type[problems.Problem]] = {
+    400: problems.MalformedRequest,
+    404: problems.NotFound,
+    405: problems.MethodNotAllowed,
+    413: problems.PayloadTooLarge,
+    415: problems.UnsupportedMediaType,
+}
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def install(app: FastAPI) -> None:
+    """AlertCatalog the handlers on `app`."""
+    app.add_exception_handler(problems.Problem, _own)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _own(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, problems.Problem)
+    return error.response()
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = _OF_STATUS.get(error.status_code, problems.Problem)
+    headers = error.headers
+    if kind is problems.MethodNotAllowed:
+        headers = {**(headers or {}), "Allow": ", ".join(_methods_at(request))}
+    return kind(error.detail if kind is not problems.Problem else "", headers=headers).response()
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Starlette names those of the first route at this path only; each of our routes has one."""
+    routes = request.app.routes
+    methods = [m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
+    return ["GET", "HEAD", *methods[1:]] if "GET" in methods else methods  # see RequestMiddleware
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [as_problem_error(entry, error.body) for entry in error.errors()]
+    return problems.InvalidRequest("; ".join(_sentence(e) for e in errors[:3]), errors=errors).response()
+
+
+def _sentence(error: dict[str, str]) -> str:
+    where = error.get("pointer", error.get("parameter", error.get("header", "")))
+    return f"{where or 'body'}: {error['detail']}"
+
+
+def as_problem_error(entry: Any, body: Any) -> dict[str, str]:
+    """An entry of pydantic's `errors()` as an entry of a problem's `errors`; `body` is what was judged.
+
+    The input is never repeated: it may be a secret, and it is the caller's to know.
+    """
+    kind, *path = entry["loc"] or ("body",)
+    detail = _detail(entry)
+    if kind == "query":
+        return {"parameter": str(path[0]) if path else "", "detail": detail}
+    if kind == "header":
+        return {"header": str(path[0]) if path else "", "detail": detail}
+    if kind == "path":
+        return {"parameter": str(path[0]) if path else "", "detail": detail}
+    if entry["type"] == "json_invalid":
+        return {
+            "pointer": "",
+            "detail": f"Not valid JSON: {entry.get('ctx', {}).get('error', 'syntax error')}",
+        }
+    path = _written(path, body, missing=entry["type"] == "missing")
+    if entry["type"] == "misplaced":
+        path.append(entry["ctx"]["field"])
+    return {"pointer": problems.pointer(path), "detail": detail}
+
+
+def _written(path: list[Any], body: Any, *, missing: bool) -> list[Any]:
+    """The part of pydantic's path that the caller wrote, and a field that is missing there.
+
+    The rest names what pydantic made of it: a member of a union, the field that a short form stands for.
+    """
+    written = []
+    for place, part in enumerate(path):
+        last = place == len(path) - 1
+        if isinstance(body, dict) and (part in body or (missing and last)):
+            written.append(part)
+            body = body.get(part)
+        elif isinstance(body, list) and isinstance(part, int) and part < len(body):
+            written.append(part)
+            body = body[part]
+    return written
+
+
+def _detail(entry: Any) -> str:
+    message = str(entry["msg"])
+    # pydantic puts "Value error, " before what our own validators say.
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")

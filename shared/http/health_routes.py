@@ -1,0 +1,72 @@
+"""Liveness, readiness and health: is this process alive, can it do its work, and how does each part of it fare.
+
+The service's `http/health.py` says which checks make up its health. The routes find `app.state.database`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..contract import problems
+from ..db.pool import UNAVAILABLE, Database
+from ..observability import health
+from . import openapi
+from .responses import Answer
+
+# A ready check that waits longer than this is as good as a failed one for whoever asks.
+_READY_SECONDS = 2.0
+
+HealthChecks = Callable[[Request], Awaitable[Mapping[str, health.Check]]]
+
+
+class Alive(BaseModel):
+    status: Literal["pass"]
+
+
+class CheckDocument(BaseModel):
+    status: health.Status
+    observed_value: float | str | None
+    observed_unit: str
+    detail: str
+
+
+class HealthReport(BaseModel):
+    status: health.Status
+    checks: dict[str, CheckDocument]
+
+
+def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
+    @router.get("/health/live", response_model=Alive, responses=openapi.error_responses())
+    async def live() -> Response:
+        """The process answers; nothing else is touched."""
+        return Answer({"status": "pass"})
+
+    @router.get("/health/ready", response_model=Alive, responses=openapi.error_responses())
+    async def ready(request: Request) -> Response:
+        """The service can do its work: its own PostgreSQL answers. Nothing else makes it unready."""
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await database_of(request).pool.fetchval("SELECT 1")
+        except UNAVAILABLE:
+            raise problems.Unavailable("The service's database does not answer.") from None
+        return Answer({"status": "pass"})
+
+    failing: dict[int | str, dict[str, Any]] = {
+        503: {"model": HealthReport, "description": "A check fails; `checks` says which"}
+    }
+
+    @router.get("/health", response_model=HealthReport, responses=openapi.error_responses() | failing)
+    async def report(request: Request) -> Response:
+        """Each check with what it saw; the worst one is the status of the whole."""
+        status, body = health.report(dict(await checks(request)))
+        return Answer(body, status)
+
+
+def database_of(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database

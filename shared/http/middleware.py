@@ -1,0 +1,84 @@
+"""The outermost ring of an API: correlation in and out, one log line a request, and no exception past this point."""
+
+import time
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..contract import correlation, problems
+from ..db.pool import UNAVAILABLE
+from ..observability.logs import get_logger
+
+_log = get_logger(__name__)
+
+UNMATCHED = "unmatched"
+
+
+class RequestMiddleware:
+    """ASGI middleware. Answers 503 when the service's database cannot be used and 500, without internals, otherwise.
+
+    HEAD is answered as GET is, without the body (RFC 9110 section 9.3.2): routes and documents need not know of it.
+    """
+
+    def __init__(self, app: ASGIApp, *, observe: Callable[[str, str, int, float], None]) -> None:
+        self._app = app
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        here = _accept(scope)
+        correlation.bind(here)
+        status = 0
+        without_body = scope["method"] == "HEAD"
+        # A copy: the server reads the method of its own to know that no body follows.
+        inner = {**scope, "method": "GET"} if without_body else scope
+
+        async def send_correlated(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(raw=message["headers"])
+                headers[correlation.REQUEST_ID_HEADER] = here.request_id
+                if here.traceparent:
+                    headers[correlation.TRACEPARENT_HEADER] = here.traceparent
+            elif without_body:
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self._app(inner, receive, send_correlated)
+        except UNAVAILABLE as error:
+            _log.warning("database_unavailable", error=str(error) or type(error).__name__)
+            if not status:
+                sorry = problems.Unavailable("The service's database cannot be used right now. Send this again.")
+                await sorry.response()(scope, receive, send_correlated)
+        except Exception:  # noqa: BLE001 - the last place that can still answer
+            _log.exception("request_failed", method=scope["method"], route=route_of(inner))
+            if not status:
+                await problems.Problem("Something went wrong here; it has been logged.").response()(
+                    scope, receive, send_correlated
+                )
+        seconds = time.perf_counter() - began
+        route = route_of(inner)
+        scope["route"] = inner.get("route")  # for whoever stands outside
+        self._observe(scope["method"], route, status, seconds)
+        _log.debug("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern that matched: the path itself may hold an address or a token, which no log should."""
+    return getattr(scope.get("route"), "path", UNMATCHED)
+
+
+def _accept(scope: Scope) -> correlation.Correlation:
+    request_id = traceparent = None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            request_id = value.decode("latin-1")
+        elif name == b"traceparent":
+            traceparent = value.decode("latin-1")
+    return correlation.accept(request_id, traceparent)

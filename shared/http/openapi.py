@@ -1,0 +1,92 @@
+"""What `/openapi.json` says about the answers that every call can give: problems, documented in one place."""
+
+from collections import defaultdict
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..contract import problems
+from ..contract.problems import Problem
+from .responses import Answer
+
+_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+# Any call can meet these: a body past the limit, an unknown query parameter, a fault of ours, a database that is away.
+_EVERYWHERE: tuple[type[Problem], ...] = (
+    problems.MalformedRequest,
+    problems.PayloadTooLarge,
+    problems.InvalidRequest,
+    Problem,
+    problems.Unavailable,
+)
+
+
+class ErrorPlace(BaseModel):
+    """One thing that is wrong: where (one of the first three), and why."""
+
+    pointer: str | None = Field(None, description="JSON pointer (RFC 6901) into the body")
+    parameter: str | None = Field(None, description="Query or path parameter")
+    header: str | None = Field(None, description="Header")
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """An error (RFC 9457). `type` can be fetched and explains itself."""
+
+    model_config = ConfigDict(extra="allow", title="Problem")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = Field(description="The correlation ID, as in the X-Request-ID header")
+    errors: list[ErrorPlace] | None = None
+
+
+def error_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that can answer `kinds`, and what any route can."""
+    of_status = defaultdict[int, list[type[Problem]]](list)
+    for kind in dict.fromkeys((*kinds, *_EVERYWHERE)):
+        of_status[kind.status].append(kind)
+    return {
+        status: {
+            "description": "; ".join(f"{kind.title} (`{kind.slug}`)" for kind in of_status[status]),
+            "content": {problems.MEDIA_TYPE: {"schema": _REFERENCE}},
+        }
+        for status in sorted(of_status)
+    }
+
+
+def keyed(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """As `error_responses`, for a route that needs an API key."""
+    return error_responses(problems.Unauthorized, problems.Forbidden, *kinds)
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` describe the problem document that `error_responses()` refers to."""
+    describe = app.openapi
+
+    def with_problem() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = describe()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            own = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(own.pop("$defs", {}))
+            schemas["Problem"] = own
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = with_problem  # type: ignore[method-assign] # FastAPI's documented way to extend the schema
+
+    async def document(_request: Request) -> Response:
+        return Answer(app.openapi())
+
+    # FastAPI's own answer lacks the newline at its end.
+    for place, route in enumerate(app.router.routes):
+        if isinstance(route, Route) and route.path == app.openapi_url:
+            app.router.routes[place] = Route(route.path, document, include_in_schema=False)

@@ -1,0 +1,139 @@
+"""What operators ask, the same of both services: alive, ready, healthy, which build, metrics, history, problems.
+
+The service's `health.py` says which checks make up its health; everything else is here. The routes find
+`app.state.database` and, for keys, `app.state.authenticator`.
+"""
+
+import platform
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Path, Query
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel, JsonValue
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..contract import problems
+from ..contract.ids import UUID
+from ..db.history import read_history
+from ..db.pool import Pool
+from . import openapi
+from .authentication import Key
+from .health_routes import HealthChecks, add_health_routes, database_of
+from .pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
+from .responses import Answer
+from .routing import StrictRoute
+
+VERSION = "0.1.0"
+
+Collect = Callable[[Pool], Awaitable[None]]
+
+
+class Build(BaseModel):
+    service: str
+    version: str
+    python: str
+
+
+class ProblemKind(BaseModel):
+    type: str
+    title: str
+    status: int
+    explanation: str
+
+
+class HistoryEntry(BaseModel):
+    id: UUID
+    at: datetime
+    kind: str
+    subject: str
+    related: list[str]
+    actor: str
+    correlation_id: str | None
+    detail: dict[str, JsonValue]
+
+
+class HistoryPage(BaseModel):
+    items: list[HistoryEntry]
+    next_cursor: str | None
+
+
+def operations_router(
+    *, service: str, history: sa.Table, registry: CollectorRegistry, checks: HealthChecks, collect: Collect
+) -> APIRouter:
+    """Every operators' endpoint that both services have.
+
+    `checks`, and `collect` (which brings `registry` up to date), must answer within a few seconds and not raise.
+    """
+    router = APIRouter(route_class=StrictRoute, tags=["operators"])
+    add_health_routes(router, checks)
+    _add_build(router, service)
+    _add_metrics(router, registry, collect)
+    _add_problems(router)
+    _add_history(router, history)
+    return router
+
+
+def _add_build(router: APIRouter, service: str) -> None:
+    @router.get("/version", response_model=Build, responses=openapi.error_responses())
+    async def version() -> Response:
+        """Which build this is."""
+        return Answer({"service": service, "version": VERSION, "python": platform.python_version()})
+
+
+def _add_metrics(router: APIRouter, registry: CollectorRegistry, collect: Collect) -> None:
+    text: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text format"}
+    }
+
+    @router.get("/metrics", response_class=Response, responses=openapi.error_responses() | text)
+    async def metrics(request: Request) -> Response:
+        """Numbers of this process and of every stage behind it, for Prometheus."""
+        await collect(database_of(request).pool)
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _add_problems(router: APIRouter) -> None:
+    @router.get("/problems/{slug}", response_model=ProblemKind, responses=openapi.error_responses(problems.NotFound))
+    async def explain(slug: Annotated[str, Path(max_length=100)]) -> Response:
+        """What a kind of problem means: the address in every problem's `type`."""
+        for kind in problems.kinds():
+            if kind.slug == slug:
+                explanation = " ".join((kind.__doc__ or kind.title).split())
+                body = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
+                return Answer(body | {"explanation": explanation})
+        raise problems.NotFound("There is no such kind of problem.")
+
+
+def _add_history(router: APIRouter, history: sa.Table) -> None:
+    @router.get(
+        "/audit/history",
+        response_model=HistoryPage,
+        responses=openapi.keyed(),
+        dependencies=[Depends(Key("audit:read"))],
+    )
+    async def list_history(
+        request: Request,
+        subject: Annotated[Words, Query(description="Any ID: matches what an entry is about or related to")] = (),
+        kind: Words = (),
+        after: Timestamp | None = None,
+        before: Timestamp | None = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """What happened, append-only, newest first."""
+        shown = clamp(limit)
+        entries = await read_history(
+            database_of(request),
+            history,
+            subjects=list(subject),
+            kinds=list(kind),
+            after=after,
+            before=before,
+            cursor=after_id(cursor),
+            limit=shown,
+        )
+        return Answer(page(entries, shown))

@@ -1,0 +1,58 @@
+"""Lists: opaque keyset cursors, and a limit that is coerced down instead of refused."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import AfterValidator
+
+from ..contract.fields import storable_text
+from ..contract.ids import UUID
+from ..contract.problems import InvalidRequest
+from ..contract.timestamps import Timestamp
+
+__all__ = ["Cursor", "Limit", "Timestamp", "Word", "Words", "after_id", "clamp", "cursor_of", "page"]
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 500
+
+Limit = Annotated[int, Query(ge=1, description="At most this many items; more than 500 is taken as 500.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on: `next_cursor` of the page before.")]
+
+# What filters are made of: a time (Timestamp), and words of which any may match when the filter is repeated.
+Word = Annotated[str, AfterValidator(storable_text)]
+Words = Annotated[Sequence[Word], Query(max_length=100)]
+
+
+def clamp(limit: int) -> int:
+    return min(limit, MAX_LIMIT)
+
+
+def after_id(cursor: str | None) -> UUID | None:
+    """The ID that a cursor stands for.
+
+    Raises:
+        InvalidRequest: the cursor is none of ours.
+    """
+    if cursor is None:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
+    except (ValueError, binascii.Error):
+        raise InvalidRequest(
+            "The cursor is not one that this list gave out.",
+            errors=[{"parameter": "cursor", "detail": "Not a cursor of this list"}],
+        ) from None
+
+
+def cursor_of(item_id: UUID) -> str:
+    return base64.urlsafe_b64encode(item_id.bytes).rstrip(b"=").decode()
+
+
+def page(items: Sequence[dict[str, Any]], limit: int, *, key: str = "id") -> dict[str, Any]:
+    """The answer for a list: `items` holds up to `limit + 1` rows, the last one only says that there are more."""
+    more = len(items) > limit
+    shown = list(items[:limit])
+    return {"items": shown, "next_cursor": cursor_of(shown[-1][key]) if more else None}

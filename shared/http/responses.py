@@ -1,0 +1,22 @@
+"""JSON answers, newline-terminated, the same in both services."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+
+class Answer(Response):
+    """JSON with a newline at its end, so that curl reads well. Times are written with `Z`."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(dumps(content), status_code, headers)
+
+
+def dumps(content: Any) -> bytes:
+    return orjson.dumps(
+        content, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_APPEND_NEWLINE
+    )

@@ -1,0 +1,88 @@
+"""Keeps an arq worker running beside the loops, for as long as the process lives.
+
+arq carries cron and run-now jobs; no state that matters is only there, and the loops go on while Valkey is away.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from arq.connections import RedisSettings
+from arq.worker import Worker
+from redis import exceptions as redis_errors  # not by name: its TimeoutError would hide Python's
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from ..observability.logs import get_logger
+from .backoff import full_jitter
+from .schedule import CronWakeup
+
+_log = get_logger(__name__)
+
+
+def redis_settings(url: str, *, patient: bool) -> RedisSettings:
+    """Connection settings for arq. `patient` ones ride out a restart of the server (measured: without, arq dies)."""
+    settings = RedisSettings.from_dsn(url)
+    settings.conn_timeout = 1
+    settings.conn_retries = 0
+    if patient:
+        settings.retry = Retry(ExponentialBackoff(cap=1, base=0.05), 20)
+        settings.retry_on_timeout = True
+        settings.retry_on_error = [
+            redis_errors.ConnectionError,
+            redis_errors.TimeoutError,
+            redis_errors.BusyLoadingError,
+            OSError,
+        ]
+    return settings
+
+
+def dumps(job: dict[str, Any]) -> bytes:
+    """Jobs are JSON: pickle would run whatever someone wrote into Valkey."""
+    return orjson.dumps(job, default=str)
+
+
+async def run_arq(
+    *,
+    redis_url: str,
+    queue_name: str,
+    cron: Sequence[CronWakeup],
+    stop: asyncio.Event,
+) -> None:
+    """Run an arq worker until `stop`; when it dies, because Valkey did, start another with backoff."""
+    failures = 0
+    while not stop.is_set():
+        worker = Worker(
+            functions=[],
+            cron_jobs=[wakeup.as_job() for wakeup in cron],
+            queue_name=queue_name,
+            redis_settings=redis_settings(redis_url, patient=True),
+            job_serializer=dumps,
+            job_deserializer=orjson.loads,
+            handle_signals=False,
+            health_check_key=f"{queue_name}:health",
+            keep_result=60,
+        )
+        running = asyncio.create_task(worker.async_run())
+        stopping = asyncio.create_task(stop.wait())
+        started = asyncio.get_running_loop().time()
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not running.done():
+            running.cancel()
+        try:
+            await running
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever arq dies of, the loops beside it go on
+            failures = 1 if asyncio.get_running_loop().time() - started > 60 else failures + 1  # noqa: PLR2004 - a good minute
+            _log.warning("arq_lost_valkey", queue=queue_name, error=str(error) or type(error).__name__)
+        with contextlib.suppress(Exception):
+            # Valkey may be away, and arq says goodbye as patiently as it works.
+            async with asyncio.timeout(1):
+                await worker.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(full_jitter(max(failures, 1), base_seconds=0.2, cap_seconds=2.0)):
+                await stop.wait()

@@ -1,0 +1,93 @@
+"""A circuit breaker that never touches what it protects: callers ask `allowance()`, then report what they saw.
+
+A library's breaker wraps one call and raises when open. Here the question comes before rows are claimed
+("how many may I take?"), so that an outage burns no attempt (DESIGN decision 12).
+"""
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class BreakerState(enum.StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+_METRIC_VALUES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+
+
+def breaker_metric(state: str) -> int:
+    """0 closed, 1 half open, 2 open."""
+    return _METRIC_VALUES[BreakerState(state)]
+
+
+@dataclass(frozen=True)
+class BreakerPolicy:
+    faults_to_open: int = 5
+    first_probe_seconds: float = 1.0
+    max_probe_seconds: float = 30.0
+
+
+class Breaker:
+    """Opens after `faults_to_open` faults in a row; probes after 1 s, doubling to 30 s (API.md, MAIL_GATEWAYS)."""
+
+    def __init__(
+        self, name: str, policy: BreakerPolicy | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.name = name
+        self._policy = policy or BreakerPolicy()
+        self._clock = clock
+        self._faults = 0
+        self._probe_seconds = 0.0
+        self._probe_at = 0.0
+        self._probing = False
+        self.last_fault: str | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        if self._faults < self._policy.faults_to_open:
+            return BreakerState.CLOSED
+        return BreakerState.HALF_OPEN if self._probing else BreakerState.OPEN
+
+    def allowance(self, wanted: int) -> int:
+        """How many of `wanted` calls may start now: all when closed, one probe when it is due, else none.
+
+        Whoever takes the probe must report `succeeded`, `faulted` or `unused`.
+        """
+        if self.state is BreakerState.CLOSED:
+            return wanted
+        if wanted and not self._probing and self._clock() >= self._probe_at:
+            self._probing = True
+            return 1
+        return 0
+
+    def seconds_to_probe(self) -> float:
+        """Seconds until `allowance` may say yes again; 0 when it may now."""
+        if self.state is BreakerState.CLOSED:
+            return 0.0
+        return max(0.0, self._probe_at - self._clock())
+
+    def unused(self) -> None:
+        """The probe found nothing to call for: hand it back."""
+        self._probing = False
+
+    def succeeded(self) -> None:
+        """The other side answered; a verdict on a message is an answer too."""
+        self._faults = 0
+        self._probe_seconds = 0.0
+        self._probing = False
+
+    def faulted(self, reason: str) -> None:
+        """The other side could not be reached or was out of order."""
+        self.last_fault = reason
+        was_open = self.state is not BreakerState.CLOSED
+        probe_failed, self._probing = self._probing, False
+        self._faults += 1
+        if self.state is BreakerState.CLOSED or (was_open and not probe_failed):
+            return  # still counting, or a straggler from before it opened
+        policy = self._policy
+        self._probe_seconds = min(policy.max_probe_seconds, self._probe_seconds * 2 or policy.first_probe_seconds)
+        self._probe_at = self._clock() + self._probe_seconds

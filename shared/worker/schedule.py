@@ -1,0 +1,121 @@
+"""A worker process as a table: which loop runs, how often it looks, what wakes it sooner, and when it ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arq.cron import CronJob, cron
+
+from ..observability.logs import get_logger
+from .loops import Loop, keep_running
+
+_log = get_logger(__name__)
+
+# After the drain, loops that wait for a database that is away are canceled; the others end by themselves.
+_END_SECONDS = 3.0
+
+
+class WakeupFanout:
+    """One wake-up for several loops: `set` wakes each of them, and each loop clears its own event."""
+
+    def __init__(self) -> None:
+        self._events: list[asyncio.Event] = []
+
+    def subscribe(self) -> asyncio.Event:
+        event = asyncio.Event()
+        self._events.append(event)
+        return event
+
+    def set(self) -> None:
+        for event in self._events:
+            event.set()
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """One line of the table. `every_seconds` is the longest pause between two runs, woken or not."""
+
+    loop: Loop
+    every_seconds: float
+    woken_by: WakeupFanout | None = None
+    # Ends after the drain, not at its beginning: leases are renewed until the last mail has left.
+    until_drained: bool = False
+
+
+@dataclass(frozen=True)
+class CronWakeup:
+    """arq wakes the loops of `wakeup` at these times, in every process: what they wait for lives in each."""
+
+    name: str
+    wakeup: WakeupFanout
+    second: int | set[int] = 0
+    minute: int | set[int] | None = None
+    hour: int | None = None
+
+    def as_job(self) -> CronJob:
+        async def wake(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
+            del ctx
+            self.wakeup.set()
+
+        return cron(
+            wake, name=self.name, second=self.second, minute=self.minute, hour=self.hour, unique=False, keep_result=0
+        )
+
+
+async def run_schedule(
+    table: Sequence[Scheduled],
+    stop: asyncio.Event,
+    *,
+    beside: Sequence[Coroutine[Any, Any, None]] = (),
+    drain: Callable[[], Awaitable[None]] | None = None,
+    drain_seconds: float,
+) -> None:
+    """Run every loop of `table` until `stop`, then finish the batches under way, await `drain`, and end the rest.
+
+    `beside` are coroutines that run as long as the loops. A task that ends before `stop` has failed, and its exception
+    is raised: the process must not go on without it.
+    """
+    drained = asyncio.Event()
+    loops = [_start(line, drained if line.until_drained else stop) for line in table]
+    others = [asyncio.create_task(coroutine) for coroutine in beside]
+    tasks = [*loops, *others]
+    try:
+        await _first_failure_or(stop, tasks)
+        claiming = [task for task, line in zip(loops, table, strict=True) if not line.until_drained]
+        await asyncio.wait(claiming, timeout=drain_seconds)
+        if drain is not None:
+            await drain()
+    finally:
+        stop.set()
+        drained.set()
+        await asyncio.wait(tasks, timeout=_END_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _start(line: Scheduled, stop: asyncio.Event) -> "asyncio.Task[None]":
+    wake = line.woken_by.subscribe() if line.woken_by else asyncio.Event()
+
+    async def run() -> None:
+        running = asyncio.create_task(keep_running(line.loop, wake=wake, stop=stop, poll_seconds=line.every_seconds))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            wake.set()
+            await running
+        finally:
+            running.cancel()
+            stopping.cancel()
+
+    return asyncio.create_task(run())
+
+
+async def _first_failure_or(stop: asyncio.Event, tasks: Sequence["asyncio.Task[None]"]) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not stop.is_set():
+        for task in done:
+            task.result()

@@ -1,0 +1,103 @@
+"""Wake-ups between processes over PostgreSQL's NOTIFY. A wake-up is a hint: whoever waits polls as well.
+
+The API pings after its commit, coalesced: NOTIFY inside a writing transaction would serialise all commits (DESIGN
+decision 7). The worker's listener probes its connection, because a dead peer looks like silence.
+"""
+
+import asyncio
+import contextlib
+from typing import Any, Protocol
+
+from ..db.pool import UNAVAILABLE, DatabaseOptions, Pool, connect
+from ..observability.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class Pinger:
+    """Sends at most one NOTIFY every `gap_seconds` on `channel`, however often `ping` is called."""
+
+    def __init__(self, pool: Pool, channel: str, *, gap_seconds: float = 0.003, enabled: bool = True) -> None:
+        self._pool = pool
+        self._channel = channel
+        self._gap_seconds = gap_seconds
+        self._enabled = enabled
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+
+    def ping(self) -> None:
+        """Say that rows were committed. Never waits and never fails: the poll is there when this is lost."""
+        if not self._enabled:
+            return
+        if self._task is not None and not self._task.done():
+            self._again = True
+            return
+        self._task = asyncio.get_running_loop().create_task(self._send())
+
+    async def _send(self) -> None:
+        while True:
+            self._again = False
+            with contextlib.suppress(*UNAVAILABLE):
+                await self._pool.execute("SELECT pg_notify($1, '')", self._channel)
+            # Whoever commits during this pause shares the next one.
+            await asyncio.sleep(self._gap_seconds)
+            if not self._again:
+                return
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+
+class Settable(Protocol):
+    """An event, or a `schedule.WakeupFanout`."""
+
+    def set(self) -> None: ...
+
+
+class Listener:
+    """Sets `wake` whenever someone pings `channel`; reconnects for ever; `listening` says whether hints arrive."""
+
+    def __init__(self, options: DatabaseOptions, channel: str, wake: Settable, *, probe_seconds: float = 10.0) -> None:
+        self._options = options
+        self._channel = channel
+        self._wake = wake
+        self._probe_seconds = probe_seconds
+        self.listening = False
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            try:
+                await self._listen()
+            except UNAVAILABLE as error:
+                _log.warning("listener_lost", channel=self._channel, error=str(error) or type(error).__name__)
+            self.listening = False
+            await asyncio.sleep(1.0)  # the poll is just as fast meanwhile
+
+    async def _listen(self) -> None:
+        connection = await connect(self._options)
+        lost = asyncio.Event()
+
+        def heard(*_: Any) -> None:
+            self._wake.set()
+
+        def ended(*_: Any) -> None:
+            lost.set()
+
+        try:
+            connection.add_termination_listener(ended)
+            await connection.add_listener(self._channel, heard)
+            self.listening = True
+            self._wake.set()  # rows may have been committed before we listened
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._probe_seconds):
+                        await lost.wait()
+                if lost.is_set():
+                    raise ConnectionResetError("the server closed the listening connection")
+                await connection.execute("SELECT 1", timeout=self._probe_seconds)
+        finally:
+            connection.terminate()

@@ -1,0 +1,44 @@
+"""A gateway that keeps what it is given: for tests, and for trying things out without a mail server."""
+
+import asyncio
+from collections.abc import Callable
+
+from services.mail.delivery.gateways.protocol import AboutToTransmit, BodySupplier, Envelope
+from services.mail.delivery.smtp_outcomes import Outcome, Step, Verdict, classify, interrupted, own_fault
+
+Answer = tuple[Step, int, str]
+ACCEPTED: Answer = (Step.BODY, 250, "2.0.0 kept")
+
+
+def _accept(_envelope: Envelope) -> Answer:
+    return ACCEPTED
+
+
+class MemoryGateway:
+    """`Gateway` without a network. `answer` says at which step it speaks its last word; code 0 breaks off there."""
+
+    def __init__(
+        self, name: str = "memory", *, connections: int = 8, answer: Callable[[Envelope], Answer] = _accept
+    ) -> None:
+        self.name = name
+        self.connections = connections
+        self.kept: list[tuple[Envelope, bytes]] = []
+        self._answer = answer
+
+    async def send(self, envelope: Envelope, body: BodySupplier, about_to_transmit: AboutToTransmit) -> Verdict:
+        """See `Gateway.send`."""
+        step, code, text = self._answer(envelope)
+        content = body()
+        await asyncio.sleep(0)
+        if step is Step.BODY and not await about_to_transmit():
+            return own_fault("nothing sent: the transmission could not be recorded")
+        verdict = classify(step, code, text) if code else interrupted(step, "connection lost")
+        if verdict.outcome is Outcome.ACCEPTED:
+            self.kept.append((envelope, content))
+        return verdict
+
+    async def close_idle(self) -> None:
+        """Nothing is ever idle here."""
+
+    async def close(self) -> None:
+        """What was kept stays readable."""
