@@ -15,7 +15,7 @@ from .programs import CATCHER, GROUPS, SERVERS, SERVICES, catcher_program, serve
 from .settings import LocalError, Settings
 from .supervisor import Program, Supervisor, SupervisorGoneError
 from .valkey import Store, prepare_store
-from .watch import Watch
+from .watch import AlertLoop
 from .wiring import Wiring, command_environment, http_url, inherited_environment, role_passwords, wire, without_our_own
 
 POLL_SECONDS = 0.05  # while starting and stopping; asking takes away from what is starting
@@ -61,7 +61,7 @@ class Stack:
         self.facts: dict[str, str] = {}  # what run.env says
         self._recipe = recipe
         self._supervisor = Supervisor(settings.state, inherited_environment(settings))
-        self._watch = Watch(self._supervisor)
+        self._watch = AlertLoop(self._supervisor)
         self._programs: list[Program] = []
         self._cluster: Cluster | None = None
         self._store: Store | None = None

@@ -198,7 +198,7 @@ class Supervisor:
         """Sends the stop signals; see `processes` for when they have worked."""
         self._ask("stopProcessGroup", group, False)
 
-    def start_again(self, group: str, name: str) -> None:
+    def restart(self, group: str, name: str) -> None:
         with contextlib.suppress(xmlrpc.client.Fault):  # it is running again already
             self._ask("startProcess", f"{group}:{name}", False)
 

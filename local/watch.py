@@ -35,7 +35,7 @@ class _Life:
     end_is_counted: bool = False
 
 
-class Watch:
+class AlertLoop:
     """Looks when told to. supervisord restarts what ran for a second by itself; the rest is done here, for ever."""
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -96,4 +96,4 @@ class Watch:
             return
         pace.died()
         self._lives[process.name].end_is_counted = False
-        self._supervisor.start_again(process.group, process.name)
+        self._supervisor.restart(process.group, process.name)

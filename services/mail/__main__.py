@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from shared.observability import logs
 from shared.process import keys_cli
 from shared.process.gc_freeze import freeze_startup_objects
-from shared.process.settings import what_is_wrong
+from shared.process.settings import describe_errors
 
 from . import settings as settings_module
 from .settings import Settings
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = settings_module.load()
     except ValidationError as error:
-        print(f"mail cannot start: {what_is_wrong(error)}", file=sys.stderr)
+        print(f"mail cannot start: {describe_errors(error)}", file=sys.stderr)
         return 2
     if not settings.process_database_url:
         print("MAIL_DATABASE_URL or MAIL_RUNTIME_DATABASE_URL must be set", file=sys.stderr)

@@ -25,7 +25,7 @@ from .audit.alerts import alert_catalog, make_alert_loop
 from .audit.stage_metrics import BOOK
 from .bounces.ingest import OUTCOMES
 from .http import bounces, changes, erasures, gateways, health, ledger, mails, operations, suppressions, templates
-from .http.app_state import Resources
+from .http.app_state import AppState
 from .intake.from_settings import make_intake
 from .names import QUEUE_CHANNEL
 from .settings import Settings
@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)
         intake = make_intake(settings, database, tracing)
-        app.state.resources = Resources(
+        app.state.mail = AppState(
             database=database,
             intake=intake,
             pinger=pinger,
@@ -73,8 +73,8 @@ def create_app(settings: Settings) -> FastAPI:
             bounces=bounces_ingested,
         )
         # Here too: a worker cannot tell that it is gone.
-        watch = make_alert_loop(settings, intake, runs_checks=False, metrics=alert_metrics)
-        async with running_alert_loop(watch, settings.alert_seconds):
+        alert_loop = make_alert_loop(settings, intake, runs_checks=False, metrics=alert_metrics)
+        async with running_alert_loop(alert_loop, settings.alert_seconds):
             yield
         await pinger.close()
         await database.close()

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from shared.audit.alert_loop import Watch
+from shared.audit.alert_loop import AlertLoop
 from shared.db.pool import Database, DatabaseOptions, Pool, open_database
 from shared.observability.logs import get_logger
 from shared.observability.spans import Tracing
@@ -60,7 +60,7 @@ class Parts:
     expiry: Expiry
     retention: Retention
     partitions: Partitions
-    watch: Watch
+    alert_loop: AlertLoop
     listener: Listener | None
     # Mails may be due: a ping of the API, a free place, a mail that came back at once.
     queue_ping: WakeupFanout
@@ -164,7 +164,7 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         Scheduled(parts.expiry, _EXPIRY_SECONDS),
         Scheduled(parts.retention, _RETENTION_SECONDS, retention_due),
         Scheduled(parts.partitions, _PARTITIONS_SECONDS, partitions_due),
-        Scheduled(parts.watch, settings.alert_seconds, alerts_due),
+        Scheduled(parts.alert_loop, settings.alert_seconds, alerts_due),
         Scheduled(idle, _BEAT_SECONDS, until_drained=True),
         Scheduled(parts.leases, lease_seconds / 3, until_drained=True),
         Scheduled(beat, _BEAT_SECONDS, until_drained=True),

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from shared.observability import logs
 from shared.process import keys_cli
 from shared.process.gc_freeze import freeze_startup_objects
-from shared.process.settings import what_is_wrong
+from shared.process.settings import describe_errors
 
 from . import settings
 from .cli import import_file, operators
@@ -42,7 +42,7 @@ def main() -> int:
     try:
         return _run(arguments, settings.load())
     except ValidationError as error:
-        wrong = what_is_wrong(error)
+        wrong = describe_errors(error)
     except ConfigurationError as error:
         wrong = str(error)
     print(f"signup cannot start: {wrong}", file=sys.stderr)

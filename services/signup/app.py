@@ -28,7 +28,7 @@ from .audit.alerts import alert_catalog, make_alert_loop
 from .audit.mail_service_view import MailServiceView
 from .audit.stage_metrics import BOOK
 from .http import audit, imports, operations, reconciliation, signups, statistics, users, verifications, webhooks
-from .http.app_state import State
+from .http.app_state import AppState
 from .http.rate_limit import ClientAddress, RateLimit
 from .http.schemas import MAX_BODY_BYTES
 from .names import OUTBOX_CHANNEL
@@ -62,8 +62,10 @@ def create_app(settings: Settings) -> FastAPI:
         batcher = SignupBatcher(database.pool, policy)
         mail_service_view = app.state.mail_service_view = MailServiceView.connect(settings)
         # Here too: a worker cannot tell that it is gone.
-        watch = make_alert_loop(settings, database.pool, mail_service_view, runs_checks=False, metrics=alert_metrics)
-        app.state.signup = State(
+        alert_loop = make_alert_loop(
+            settings, database.pool, mail_service_view, runs_checks=False, metrics=alert_metrics
+        )
+        app.state.signup = AppState(
             database,
             pinger,
             ring,
@@ -76,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
             reconcile_lag_seconds=settings.reconcile_lag_seconds,
             kept=settings.kept,
         )
-        async with running_alert_loop(watch, settings.alert_seconds):
+        async with running_alert_loop(alert_loop, settings.alert_seconds):
             yield
         await batcher.close()
         await pinger.close()

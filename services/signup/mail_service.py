@@ -58,7 +58,7 @@ class _Person(_Read):
     email: str | None
 
 
-class BookedMail(_Read):
+class LedgerMail(_Read):
     """A mail as it stands in the mail service's book."""
 
     id: UUID
@@ -85,14 +85,14 @@ class LostMail(_Read):
 
 
 class MailPage(_Read):
-    items: list[BookedMail]
+    items: list[LedgerMail]
     next_cursor: str | None
 
 
 class LookedUp(_Read):
     """By request ID. What is in neither is not in that book, and never was."""
 
-    found: dict[str, BookedMail]
+    found: dict[str, LedgerMail]
     lost: dict[str, LostMail] = Field(default_factory=dict)
 
 

@@ -121,7 +121,7 @@ async def _work(
     walk = LedgerScan(pool, mail_service, stuck_seconds=settings.reconcile_stuck_seconds)
     repairer = Repairer(pool, mail_service, policy)
     reconciler = Reconciler(pool, follower, walk, repairer, lease_seconds=settings.signup_lease_seconds)
-    watch = make_alert_loop(settings, pool, mail_service_view, runs_checks=True)
+    alert_loop = make_alert_loop(settings, pool, mail_service_view, runs_checks=True)
 
     table = [
         *(Scheduled(relay, poll_seconds, outbox_ping) for relay in relays),
@@ -132,7 +132,7 @@ async def _work(
         Scheduled(Schedule(pool, lag_seconds=lag_seconds), _SCHEDULE_SECONDS, upkeep_due),
         Scheduled(PendingCleanup(pool, policy, days=settings.signup_pending_days), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(Partitions(pool, settings.kept), _UPKEEP_SECONDS, upkeep_due),
-        Scheduled(watch, settings.alert_seconds, alerts_due),
+        Scheduled(alert_loop, settings.alert_seconds, alerts_due),
         Scheduled(Heartbeat(pool, WORKER, lambda: _detail(relays, listener)), _HEARTBEAT_SECONDS, until_drained=True),
     ]
     cron = [

@@ -1,4 +1,4 @@
-"""The watch: looks every minute at what could be wrong, keeps the book of incidents, and mails the operators.
+"""The alert_loop: looks every minute at what could be wrong, keeps the book of incidents, and mails the operators.
 
 It runs in the API and in the worker of each service: whichever lives sees that the other does not, and the book makes
 sure that all of them together open an incident, and send its mails, once.
@@ -15,7 +15,7 @@ from ..observability.logs import get_logger
 from ..worker.loops import keep_running
 from .alert_reports import AlertMetrics
 from .incidents import Incidents, Notice, Source, Symptom
-from .operator_mail import AlertNotSentError, DirectGateway, OperatorMail, Post, request_id_of
+from .operator_mail import AlertNotSentError, DirectGateway, OperatorMail, Post, alert_request_id
 from .sanity_checks import Checks, SanityCheck
 from .severity import Severity, read_severities
 
@@ -32,12 +32,12 @@ RUNBOOK = "docs/operating.md"
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look saw. `unknown` are names that could not be judged; `mail_is_broken`: mails do not go out now."""
+class Observation:
+    """What one look saw. `unknown` are names that could not be judged; `mail_service_is_down`: mails do not go out now."""
 
     signs: Sequence[Symptom] = ()
     unknown: Iterable[str] = ()
-    mail_is_broken: bool = False
+    mail_service_is_down: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ class OperatorNotifier:
         self._direct = DirectGateway.of(smtp_url, sender) if smtp_url else None
         self._post = post
 
-    async def tell(self, notice: Notice, *, past_mail_service: bool) -> str | None:
+    async def notify(self, notice: Notice, *, bypass_mail_service: bool) -> str | None:
         """By which way it went out; None: not at all, and it is logged why."""
         ways: list[tuple[str, Post]] = [("mail-service", self._post)]
-        if self._direct is not None and (past_mail_service or notice.attempts >= _PATIENCE_ATTEMPTS):
+        if self._direct is not None and (bypass_mail_service or notice.attempts >= _PATIENCE_ATTEMPTS):
             ways.append(("smtp", self._direct.send))
-            if past_mail_service:
+            if bypass_mail_service:
                 ways.reverse()
         for via, send in ways:
             try:
                 for to in self.addresses:
-                    request_id = request_id_of(notice.alert_id, notice.phase, to)
+                    request_id = alert_request_id(notice.alert_id, notice.phase, to)
                     await send(OperatorMail(request_id, to, notice.subject, notice.body))
             except AlertNotSentError as error:
                 _log.warning("alert_not_mailed", alert_id=str(notice.alert_id), via=via, error=str(error))
@@ -94,7 +94,7 @@ class OperatorNotifier:
         return None
 
 
-class Watch:
+class AlertLoop:
     """A loop (`shared.worker.loops`). `look` is the service's own."""
 
     name = "watch"
@@ -104,7 +104,7 @@ class Watch:
         pool: Pool,
         register: AlertCatalog,
         operators: OperatorNotifier,
-        look: Callable[[], Awaitable[Look]],
+        look: Callable[[], Awaitable[Observation]],
         *,
         every_seconds: float,
         runs_checks: bool,
@@ -136,15 +136,15 @@ class Watch:
             quiet_seconds=_QUIET_LOOKS * self._every_seconds,
         )
         if self._operators.addresses:
-            await self._send(past_mail_service=seen.mail_is_broken)
+            await self._send(bypass_mail_service=seen.mail_service_is_down)
         if self._metrics is not None:
             await self._metrics.refresh(self._pool, results, self._register.severities)
         self.looks += 1
         return False
 
-    async def _send(self, *, past_mail_service: bool) -> None:
+    async def _send(self, *, bypass_mail_service: bool) -> None:
         for notice in await self._incidents.take_due(self._every_seconds):
-            via = await self._operators.tell(notice, past_mail_service=past_mail_service)
+            via = await self._operators.notify(notice, bypass_mail_service=bypass_mail_service)
             if via is not None:
                 await self._incidents.mark_sent(notice, via)
                 _log.info("alert_mailed", alert_id=str(notice.alert_id), phase=notice.phase, via=via)
@@ -170,13 +170,13 @@ def symptom_of(result: Mapping[str, Any]) -> Symptom:
 
 
 @asynccontextmanager
-async def running_alert_loop(watch: Watch, every_seconds: float) -> AsyncIterator[None]:
+async def running_alert_loop(alert_loop: AlertLoop, every_seconds: float) -> AsyncIterator[None]:
     """Beside an API. The first look comes after a pause: an API connects when it is first needed."""
     stop, wake = asyncio.Event(), asyncio.Event()
 
     async def run() -> None:
         await asyncio.sleep(every_seconds)
-        await keep_running(watch, wake=wake, stop=stop, poll_seconds=every_seconds)
+        await keep_running(alert_loop, wake=wake, stop=stop, poll_seconds=every_seconds)
 
     task = asyncio.create_task(run())
     try:

@@ -34,7 +34,7 @@ class OperatorMail:
 Post: TypeAlias = Callable[[OperatorMail], Awaitable[None]]
 
 
-def request_id_of(alert_id: object, phase: str, to: str) -> str:
+def alert_request_id(alert_id: object, phase: str, to: str) -> str:
     """Derived from the incident, so that however many processes send it, one mail arrives."""
     return f"alert/{alert_id}/{phase}/{hashlib.sha256(to.encode()).hexdigest()[:8]}"
 

@@ -15,7 +15,7 @@ from ..contract.ids import UUID
 from . import openapi
 from .authentication import Key
 from .health_routes import database_of
-from .responses import Answer
+from .responses import JsonResponse
 from .routing import StrictRoute
 
 
@@ -71,17 +71,17 @@ def checks_router(register: AlertCatalog) -> APIRouter:
     @router.get("/checks", response_model=CheckResults, responses=openapi.keyed(), dependencies=may_read)
     async def list_checks(request: Request) -> Response:
         """Each sanity check with what its last run found, mended or not."""
-        return Answer(await results(request))
+        return JsonResponse(await results(request))
 
     @router.post("/checks/run", response_model=CheckResults, responses=openapi.keyed(), dependencies=may_operate)
     async def run_checks(request: Request) -> Response:
         """Run every sanity check now; answers when they are through, with what they found."""
         await register.checks_in(database_of(request).pool).run()
-        return Answer(await results(request))
+        return JsonResponse(await results(request))
 
     @router.get("/alerts", response_model=Alerts, responses=openapi.keyed(), dependencies=may_read)
     async def list_all_alerts(request: Request) -> Response:
         """Incidents, open ones first: what to do, since when, and whether the operators were mailed."""
-        return Answer({"items": await list_alerts(database_of(request).pool)})
+        return JsonResponse({"items": await list_alerts(database_of(request).pool)})
 
     return router

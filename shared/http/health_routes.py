@@ -16,7 +16,7 @@ from ..contract import problems
 from ..db.pool import UNAVAILABLE, Database
 from ..observability import health
 from . import openapi
-from .responses import Answer
+from .responses import JsonResponse
 
 # A ready check that waits longer than this is as good as a failed one for whoever asks.
 _READY_SECONDS = 2.0
@@ -44,7 +44,7 @@ def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
     @router.get("/health/live", response_model=Alive, responses=openapi.error_responses())
     async def live() -> Response:
         """The process answers; nothing else is touched."""
-        return Answer({"status": "pass"})
+        return JsonResponse({"status": "pass"})
 
     @router.get("/health/ready", response_model=Alive, responses=openapi.error_responses())
     async def ready(request: Request) -> Response:
@@ -54,7 +54,7 @@ def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
                 await database_of(request).pool.fetchval("SELECT 1")
         except UNAVAILABLE:
             raise problems.Unavailable("The service's database does not answer.") from None
-        return Answer({"status": "pass"})
+        return JsonResponse({"status": "pass"})
 
     failing: dict[int | str, dict[str, Any]] = {
         503: {"model": HealthReport, "description": "A check fails; `checks` says which"}
@@ -64,7 +64,7 @@ def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
     async def report(request: Request) -> Response:
         """Each check with what it saw; the worst one is the status of the whole."""
         status, body = health.report(dict(await checks(request)))
-        return Answer(body, status)
+        return JsonResponse(body, status)
 
 
 def database_of(request: Request) -> Database:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from ..contract import problems
 from ..contract.problems import Problem
-from .responses import Answer
+from .responses import JsonResponse
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 # Any call can meet these: a body past the limit, an unknown query parameter, a fault of ours, a database that is away.
@@ -84,7 +84,7 @@ def install(app: FastAPI) -> None:
     app.openapi = with_problem  # type: ignore[method-assign] # FastAPI's documented way to extend the schema
 
     async def document(_request: Request) -> Response:
-        return Answer(app.openapi())
+        return JsonResponse(app.openapi())
 
     # FastAPI's own answer lacks the newline at its end.
     for place, route in enumerate(app.router.routes):

@@ -24,7 +24,7 @@ from . import openapi
 from .authentication import Key
 from .health_routes import HealthChecks, add_health_routes, database_of
 from .pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
-from .responses import Answer
+from .responses import JsonResponse
 from .routing import StrictRoute
 
 VERSION = "0.1.0"
@@ -81,7 +81,7 @@ def _add_build(router: APIRouter, service: str) -> None:
     @router.get("/version", response_model=Build, responses=openapi.error_responses())
     async def version() -> Response:
         """Which build this is."""
-        return Answer({"service": service, "version": VERSION, "python": platform.python_version()})
+        return JsonResponse({"service": service, "version": VERSION, "python": platform.python_version()})
 
 
 def _add_metrics(router: APIRouter, registry: CollectorRegistry, collect: Collect) -> None:
@@ -104,7 +104,7 @@ def _add_problems(router: APIRouter) -> None:
             if kind.slug == slug:
                 explanation = " ".join((kind.__doc__ or kind.title).split())
                 body = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
-                return Answer(body | {"explanation": explanation})
+                return JsonResponse(body | {"explanation": explanation})
         raise problems.NotFound("There is no such kind of problem.")
 
 
@@ -136,4 +136,4 @@ def _add_history(router: APIRouter, history: sa.Table) -> None:
             cursor=after_id(cursor),
             limit=shown,
         )
-        return Answer(page(entries, shown))
+        return JsonResponse(page(entries, shown))

@@ -7,7 +7,7 @@ import orjson
 from starlette.responses import Response
 
 
-class Answer(Response):
+class JsonResponse(Response):
     """JSON with a newline at its end, so that curl reads well. Times are written with `Z`."""
 
     media_type = "application/json"

@@ -66,10 +66,10 @@ def configure(service: str, level: str = "INFO", *, personal_data: bool = False,
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
-    sys.excepthook = _say_what_it_dies_of
+    sys.excepthook = _log_fatal_error
 
 
-def _say_what_it_dies_of(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def _log_fatal_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if not issubclass(kind, Exception):  # Ctrl-C is no fault
         sys.__excepthook__(kind, error, traceback)
         return

@@ -28,7 +28,7 @@ _FRESH_SECONDS = 1.0
 # A worker beats every 5 s. What a dead one said last is no news.
 _HEARD_SECONDS = 60.0
 # Any fault of the database, even a book of another version than the code: the process still has numbers to show.
-_UNREAD: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
+_QUERY_ERRORS: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class StageMetrics(Collector):
                     answer = await pool.fetchval(
                         self._book.query, self._book.worker, list(self._book.tables), *self._book.arguments
                     )
-            except _UNREAD as error:
+            except _QUERY_ERRORS as error:
                 _log.warning("stage_metrics_unread", error=type(error).__name__)
                 self._samples = [(DATABASE_UP, (), 0)]
             else:

@@ -102,7 +102,7 @@ class ServiceSettings(BaseSettings):
         return url
 
 
-def what_is_wrong(error: ValidationError) -> str:
+def describe_errors(error: ValidationError) -> str:
     """Names of settings and what they need, without the values: a URL holds a password."""
     return "; ".join(
         f"{'.'.join(map(str, entry['loc'])).upper()}: {entry['msg']}" if entry["loc"] else entry["msg"]

@@ -104,10 +104,10 @@ async def test_what_the_commands_set_going_arrives_once_the_workers_are_back(sit
 @pytest.mark.parametrize("name", sorted({source.name for source in (*SIGNUP_ALERT_RULES, *MAIL_ALERT_RULES)}))
 def test_an_alert_says_what_it_means_for_people_where_to_look_what_to_do_and_when_it_is_over(name: str) -> None:
     labels = re.findall(r"^\*\*([\w, ]+):\*\*", sections()[name], re.MULTILINE)
-    assert labels == ["People", "Look", "Do", "Over"]
+    assert labels == ["People", "Observation", "Do", "Over"]
 
 
 @pytest.mark.parametrize("name", sorted({check.name for check in (*SIGNUP_CHECKS, *MAIL_CHECKS)}))
 def test_a_check_says_what_it_means_for_people_where_to_look_and_what_to_do(name: str) -> None:
     labels = re.findall(r"^\*\*([\w, ]+):\*\*", sections()[name], re.MULTILINE)
-    assert labels in (["People", "Look", "Do"], ["People", "Look, do"])
+    assert labels in (["People", "Observation", "Do"], ["People", "Observation, do"])

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from services.signup.accounts.effect_policy import EffectPolicy
-from services.signup.accounts.sign_up import Ask, Caller, Details, SignedUp, write
+from services.signup.accounts.sign_up import Caller, Details, SignedUp, SignupCommand, write
 from services.signup.accounts.verification_token import TokenRing
 from shared.contract.addresses import parse_address
 from shared.contract.correlation import Correlation
@@ -25,7 +25,9 @@ class SignupLedger:
     async def sign_up(self, *emails: str) -> list[SignedUp]:
         """People with a verification mail owed, without an API."""
         asks = [
-            Ask(Details(parse_address(email), email.partition("@")[0]), ANYONE, Correlation(f"because-of-{email}"))
+            SignupCommand(
+                Details(parse_address(email), email.partition("@")[0]), ANYONE, Correlation(f"because-of-{email}")
+            )
             for email in emails
         ]
         done = await write(self.pool, asks, self.policy)

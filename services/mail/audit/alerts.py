@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from shared.audit.alert_loop import AlertCatalog, Look, OperatorNotifier, Watch
+from shared.audit.alert_loop import AlertCatalog, AlertLoop, Observation, OperatorNotifier
 from shared.audit.alert_reports import AlertMetrics
 from shared.audit.incidents import Source, Symptom
 from shared.audit.operator_mail import AlertNotSentError, OperatorMail
@@ -47,16 +47,16 @@ def alert_catalog(settings: Settings) -> AlertCatalog:
 
 def make_alert_loop(
     settings: Settings, intake: Intake, *, runs_checks: bool, metrics: AlertMetrics | None = None
-) -> Watch:
+) -> AlertLoop:
     """Raises ValueError when the settings of alerts cannot be read."""
     pool = intake.database.pool
 
-    async def look() -> Look:
+    async def look() -> Observation:
         row = await pool.fetchrow(queries.ALERT_SYMPTOMS)
         assert row is not None
         signs = list(symptoms_in(row))
         broken = {"queue_late", "gateways_down", "worker_silent"} & {sign.name for sign in signs}
-        return Look(signs, mail_is_broken=bool(broken))
+        return Observation(signs, mail_service_is_down=bool(broken))
 
     async def post(letter: OperatorMail) -> None:
         request = MailRequest(
@@ -70,7 +70,7 @@ def make_alert_loop(
         if answer.mail is None or answer.mail["state"] == "suppressed":
             raise AlertNotSentError("the book did not take it, or the address is suppressed")
 
-    return Watch(
+    return AlertLoop(
         pool,
         alert_catalog(settings),
         OperatorNotifier(

@@ -8,7 +8,7 @@ from uuid import UUID
 from shared.db.pool import Database
 from shared.http.authentication import Principal
 
-from ..delivery.smtp_outcomes import condemns_address
+from ..delivery.smtp_outcomes import suppresses_address
 from ..errors import StillSending
 from ..ledger import listing
 from . import queries
@@ -48,7 +48,7 @@ async def ingest(database: Database, principal: Principal, raw: bytes, bounce_do
         notice.code,
         notice.diagnostic,
         reason_for(notice),
-        condemns(notice),
+        suppresses_recipient(notice),
         principal.actor,
     ) or await database.pool.fetchrow(queries.FIND_SEEN_BEFORE, digest, client)
     if row is None:
@@ -58,11 +58,11 @@ async def ingest(database: Database, principal: Principal, raw: bytes, bounce_do
     return Ingested(row["outcome"], row["mail_id"])
 
 
-def condemns(notice: Notice) -> bool:
+def suppresses_recipient(notice: Notice) -> bool:
     """Whether its recipient must not be mailed any more."""
     if notice.kind is Kind.COMPLAINT:
         return True
-    return notice.kind is Kind.FAILED and condemns_address(notice.status)
+    return notice.kind is Kind.FAILED and suppresses_address(notice.status)
 
 
 def reason_for(notice: Notice) -> str:

@@ -15,7 +15,7 @@ ORDER BY array_position($1::uuid[], m.id) LIMIT 1
 """
 
 # $1 the IDs it may be about, best first, $2 Message-IDs, $3 the client whose mail it must be (NULL: any), $4 digest of
-# the whole notice, $5 kind, $6 status, $7 code, $8 diagnostic, $9 our words for it, $10 whether it condemns the
+# the whole notice, $5 kind, $6 status, $7 code, $8 diagnostic, $9 our words for it, $10 whether it suppresses_recipient the
 # address, $11 who brought it.
 #
 # The mail is locked first, so of two notices at once the second sees what the first has done. A notice that was seen

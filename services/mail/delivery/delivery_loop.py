@@ -19,7 +19,7 @@ from .gateways.failover import Gateways
 from .gateways.protocol import Envelope
 from .leases import Leases
 from .message import Content, build, envelope_address, needs_smtputf8
-from .recorder import Ending, Recorder, Transmission
+from .recorder import AttemptEnd, Recorder, Transmission
 from .retry_policy import RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Step, Verdict, interrupted, own_fault, unsendable
 from .spans import record_attempt_span
@@ -151,7 +151,7 @@ class Delivery:
             if not self._leases.holds(mail.lease):
                 return
             settlement = decide_next(mail.snapshot, verdict, mail.now(), self._policy)
-            ending = Ending(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, settlement)
+            ending = AttemptEnd(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, settlement)
             if await self._recorder.settle(ending):
                 self.outcomes[verdict.outcome] += 1
             else:

@@ -48,7 +48,7 @@ class Transmission:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class AttemptEnd:
     mail_id: UUID
     n: int
     lease: UUID
@@ -56,7 +56,7 @@ class Ending:
     settlement: Settlement
 
 
-Item = TypeVar("Item", Transmission, Ending)
+Item = TypeVar("Item", Transmission, AttemptEnd)
 _Batch: TypeAlias = list[tuple[Item, asyncio.Future[bool]]]
 
 
@@ -169,7 +169,7 @@ class Recorder:
         """
         return await self._transmissions.submit(transmission)
 
-    async def settle(self, ending: Ending) -> bool:
+    async def settle(self, ending: AttemptEnd) -> bool:
         """Commit how an attempt ended, with all that follows from it. Waits for as long as the database is away.
 
         False: the lease was lost and nothing was changed.
@@ -192,14 +192,14 @@ class Recorder:
         )
         return {row["lease"] for row in rows}
 
-    async def _write_endings(self, items: Sequence[Ending]) -> set[UUID]:
+    async def _write_endings(self, items: Sequence[AttemptEnd]) -> set[UUID]:
         rows = [_columns(item) for item in items]
         async with self.queue_lock:
             held = await self._pool.fetch(queries.SETTLE_IF_LEASED, *map(list, zip(*rows, strict=True)))
         return {row["lease"] for row in held}
 
 
-def _columns(ending: Ending) -> tuple[object, ...]:
+def _columns(ending: AttemptEnd) -> tuple[object, ...]:
     """In the order of SETTLE_IF_LEASED's parameters."""
     settlement = ending.settlement
     verdict = settlement.verdict

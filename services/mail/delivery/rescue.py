@@ -10,7 +10,7 @@ from shared.observability.logs import get_logger
 from shared.observability.spans import OFF, Tracing
 
 from . import queries
-from .recorder import Ending, Recorder
+from .recorder import AttemptEnd, Recorder
 from .retry_policy import MailSnapshot, RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Verdict, own_fault
 from .spans import record_rescue_span
@@ -78,12 +78,12 @@ class Rescue:
                 )
                 record_rescue_span(self._tracing, row, ending)
 
-    def _ending(self, row: Record) -> Ending:
+    def _ending(self, row: Record) -> AttemptEnd:
         snapshot = MailSnapshot(
             row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"]
         )
         settlement = decide_next(snapshot, verdict_on(row["phase"]), row["now"], self._policy, worker_lost=True)
-        return Ending(row["mail_id"], row["attempt"], row["lease"], row["gateway"], settlement)
+        return AttemptEnd(row["mail_id"], row["attempt"], row["lease"], row["gateway"], settlement)
 
 
 def verdict_on(phase: str | None) -> Verdict:

@@ -59,7 +59,7 @@ class Verdict:
     blames_gateway: bool = True
 
 
-def condemns_address(enhanced_code: str | None) -> bool:
+def suppresses_address(enhanced_code: str | None) -> bool:
     """Whether a permanent refusal with this code is about the recipient's address for good."""
     return enhanced_code in _SUPPRESSING
 
@@ -82,7 +82,7 @@ def classify(step: Step, code: int, text: str) -> Verdict:
         code if 200 <= code <= 599 else None,  # noqa: PLR2004 - the codes that RFC 5321 knows
         enhanced,
         reply,
-        suppresses=outcome is Outcome.REFUSED and step is not Step.MAIL and condemns_address(enhanced),
+        suppresses=outcome is Outcome.REFUSED and step is not Step.MAIL and suppresses_address(enhanced),
     )
 
 

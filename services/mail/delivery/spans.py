@@ -10,7 +10,7 @@ from shared.db.pool import Record
 from shared.observability.spans import Kind, Tracing, message_attributes
 
 from .claim import ClaimedMail
-from .recorder import Ending
+from .recorder import AttemptEnd
 from .smtp_outcomes import Outcome, Verdict
 from .states import Phase
 
@@ -24,7 +24,7 @@ def record_attempt_span(
     _tell(tracing, mail.traceparent, mail.mail_id, mail.snapshot.attempt, phase, gateway, verdict, seconds_ago)
 
 
-def record_rescue_span(tracing: Tracing, row: Record, ending: Ending) -> None:
+def record_rescue_span(tracing: Tracing, row: Record, ending: AttemptEnd) -> None:
     """By whoever took it over: its own worker is gone, and what it would have told with it."""
     phase = Phase(row["phase"] or Phase.CLAIMED)
     verdict, seconds_ago = ending.settlement.verdict, row["seconds"] or 0.0

@@ -1,8 +1,9 @@
-"""What the API's endpoints work with, built once by `app.py` and found at `app.state.resources`."""
+"""What the API's endpoints work with, built once by `app.py` and found at `app.state.mail`."""
 
 from dataclasses import dataclass
 
 from prometheus_client import Counter
+from starlette.requests import Request
 
 from shared.db.pool import Database
 from shared.worker.partitions import PartitionRetention
@@ -12,7 +13,7 @@ from ..intake.accept import Intake
 
 
 @dataclass(frozen=True)
-class Resources:
+class AppState:
     database: Database
     intake: Intake
     pinger: Pinger
@@ -22,3 +23,8 @@ class Resources:
     kept: tuple[PartitionRetention, ...]
     # By outcome, for Prometheus.
     bounces: Counter
+
+
+def state_of(request: Request) -> AppState:
+    state: AppState = request.app.state.mail
+    return state

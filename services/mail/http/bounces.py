@@ -14,13 +14,13 @@ from shared.contract.problems import InvalidRequest, UnsupportedMediaType, at
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, after_id, clamp, page
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..bounces import listing
 from ..bounces.ingest import ingest
 from ..errors import StillSending
-from .app_state import Resources
+from .app_state import state_of
 
 router = APIRouter(prefix="/v1/bounces", route_class=StrictRoute, tags=["bounces"])
 
@@ -77,10 +77,10 @@ async def ingest_bounce(request: Request, principal: Annotated[Principal, Depend
     raw = await request.body()
     if not raw.strip():
         raise InvalidRequest("There is no message in the body.", errors=[at("", "Must be a message")])
-    resources: Resources = request.app.state.resources
-    taken = await ingest(resources.database, principal, raw, resources.bounce_domain)
-    resources.bounces.labels(taken.outcome).inc()
-    return Answer({"outcome": taken.outcome, "mail_id": taken.mail_id}, 202)
+    state = state_of(request)
+    taken = await ingest(state.database, principal, raw, state.bounce_domain)
+    state.bounces.labels(taken.outcome).inc()
+    return JsonResponse({"outcome": taken.outcome, "mail_id": taken.mail_id}, 202)
 
 
 @router.get("", response_model=BouncePage, responses=openapi.keyed())
@@ -93,9 +93,9 @@ async def list_bounces(
     cursor: Cursor = None,
 ) -> Response:
     """What came back, newest first. What no mail was found for is shown to keys with `mails:all`."""
-    resources: Resources = request.app.state.resources
+    state = state_of(request)
     limit = clamp(limit)
     rows = await listing.list_bounces(
-        resources.database, principal, mail_ids=mail_id, outcomes=outcome, cursor=after_id(cursor), limit=limit
+        state.database, principal, mail_ids=mail_id, outcomes=outcome, cursor=after_id(cursor), limit=limit
     )
-    return Answer(page(rows, limit))
+    return JsonResponse(page(rows, limit))

@@ -12,12 +12,12 @@ from shared.contract.ids import UUID
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Limit, clamp
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..errors import CursorLost
 from ..ledger import change_feed, listing
-from .app_state import Resources
+from .app_state import state_of
 from .schemas import State
 
 router = APIRouter(route_class=StrictRoute, tags=["mails"])
@@ -52,5 +52,5 @@ async def list_changes(
     limit: Limit = 500,
 ) -> Response:
     """Every state change of the caller's mails, oldest first, with no gap; a cursor to go on from even when empty."""
-    resources: Resources = request.app.state.resources
-    return Answer(await change_feed.changes(resources.database, listing.client_scope(principal), after, clamp(limit)))
+    state = state_of(request)
+    return JsonResponse(await change_feed.changes(state.database, listing.client_scope(principal), after, clamp(limit)))

@@ -12,11 +12,11 @@ from shared.contract.fields import Email, Strict
 from shared.contract.metadata import storable_json
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..operator_actions import erase
-from .app_state import Resources
+from .app_state import state_of
 
 router = APIRouter(prefix="/v1/erasures", route_class=StrictRoute, tags=["operators"])
 
@@ -54,10 +54,10 @@ async def erase_person(
 
     That there was a mail, its request ID and what became of it stays. Asking again does no harm.
     """
-    resources: Resources = request.app.state.resources
+    state = state_of(request)
     if body.email is not None:
-        count = await erase.erase_address(resources.database, principal, body.email)
+        count = await erase.erase_address(state.database, principal, body.email)
     else:
         assert body.metadata is not None
-        count = await erase.erase_matching(resources.database, principal, body.metadata)
-    return Answer({"erased": count})
+        count = await erase.erase_matching(state.database, principal, body.metadata)
+    return JsonResponse({"erased": count})

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..audit import queries
-from .app_state import Resources
+from .app_state import state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["operators"])
 
@@ -38,7 +38,7 @@ class GatewayList(BaseModel):
 @router.get("/v1/gateways", response_model=GatewayList, responses=openapi.keyed())
 async def list_gateways(request: Request, _principal: Annotated[Principal, Depends(Key("mails:read"))]) -> Response:
     """Each gateway's breaker, last fault, mails in flight and recent results, as of the worker's last heartbeat."""
-    resources: Resources = request.app.state.resources
-    row = await resources.database.pool.fetchrow(queries.HEARTBEAT)
+    state = state_of(request)
+    row = await state.database.pool.fetchrow(queries.HEARTBEAT)
     gateways = orjson.loads(row["detail"]).get("gateways", []) if row else []
-    return Answer({"items": gateways, "next_cursor": None, "seen_at": row["at"] if row else None})
+    return JsonResponse({"items": gateways, "next_cursor": None, "seen_at": row["at"] if row else None})

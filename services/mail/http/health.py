@@ -14,7 +14,7 @@ from shared.observability.health import Check, Status, graded
 from shared.worker.partitions import partition_checks
 
 from ..audit import queries
-from .app_state import Resources
+from .app_state import AppState, state_of
 
 # A worker writes its heartbeat every 5 s.
 _HEARTBEAT_WARN_SECONDS = 15
@@ -31,8 +31,8 @@ _PATIENCE_SECONDS = 2.0
 
 async def checks(request: Request) -> dict[str, Check]:
     """Named checks for `/health`. Never raises: what cannot be asked is a failed check."""
-    resources: Resources = request.app.state.resources
-    valkey, book = await asyncio.gather(_valkey(resources.redis_url), _book(resources))
+    state = state_of(request)
+    valkey, book = await asyncio.gather(_valkey(state.redis_url), _book(state))
     return {**book, "valkey": valkey}
 
 
@@ -48,12 +48,12 @@ async def _valkey(url: str) -> Check:
     return Check(Status.PASS)
 
 
-async def _book(resources: Resources) -> dict[str, Check]:
+async def _book(state: AppState) -> dict[str, Check]:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            row = await resources.database.pool.fetchrow(queries.HEALTH, resources.content_days)
-            partitions = await partition_checks(resources.database.pool, resources.kept)
-            findings = await finding_checks(resources.database.pool)
+            row = await state.database.pool.fetchrow(queries.HEALTH, state.content_days)
+            partitions = await partition_checks(state.database.pool, state.kept)
+            findings = await finding_checks(state.database.pool)
     except UNAVAILABLE as error:
         return {"database": Check(Status.FAIL, detail=f"The mail database does not answer: {type(error).__name__}")}
     assert row is not None
@@ -61,7 +61,7 @@ async def _book(resources: Resources) -> dict[str, Check]:
         "database": Check(Status.PASS),
         **_worker(row),
         **_queue(row),
-        "retention": _retention(row, resources.content_days),
+        "retention": _retention(row, state.content_days),
         **partitions,
         **findings,
     }

@@ -14,11 +14,11 @@ from shared.contract.problems import InvalidRequest
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..ledger import listing
-from .app_state import Resources
+from .app_state import state_of
 from .schemas import AttemptPage, HistoryPage, Lookup, LookupResult, Mail, MailPage, State
 
 router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
@@ -27,11 +27,6 @@ MayRead = Annotated[Principal, Depends(Key("mails:read"))]
 MailId = Annotated[UUID, Path()]
 
 _METADATA_PREFIX = "metadata."
-
-
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
 
 
 @router.get(
@@ -87,9 +82,9 @@ async def list_mails(
     )
     limit = clamp(limit)
     items = await listing.list_mails(
-        _resources(request).database, principal, filters, cursor=after_id(cursor), limit=limit
+        state_of(request).database, principal, filters, cursor=after_id(cursor), limit=limit
     )
-    return Answer(page(items, limit))
+    return JsonResponse(page(items, limit))
 
 
 list_mails.__query_prefixes__ = (_METADATA_PREFIX,)  # type: ignore[attr-defined] # read by StrictRoute
@@ -119,9 +114,9 @@ async def look_up(body: Lookup, request: Request, principal: MayRead) -> Respons
 
     `lost` says what is remembered of missing ones whose row was deleted: what had `sent_at` must not be sent again.
     """
-    looked_up = await listing.look_up(_resources(request).database, principal, body.request_ids, body.client)
+    looked_up = await listing.look_up(state_of(request).database, principal, body.request_ids, body.client)
     answer = {"found": looked_up.found, "missing": looked_up.missing}
-    return Answer(answer | ({"lost": looked_up.lost} if looked_up.lost else {}))
+    return JsonResponse(answer | ({"lost": looked_up.lost} if looked_up.lost else {}))
 
 
 @router.get(
@@ -136,11 +131,11 @@ async def get_mail(
     include: Annotated[Sequence[Literal["content"]], Query(max_length=5)] = (),
 ) -> Response:
     """One mail as it stands now."""
-    database = _resources(request).database
+    database = state_of(request).database
     mail: dict[str, Any] = await listing.find_mail(database, principal, mail_id)
     if "content" in include:
         mail["content"] = await listing.content_of(database, mail_id)
-    return Answer(mail)
+    return JsonResponse(mail)
 
 
 @router.get("/{mail_id:uuid}/history", response_model=HistoryPage, responses=openapi.keyed(problems.NotFound))
@@ -148,10 +143,10 @@ async def mail_history(
     mail_id: MailId, request: Request, principal: MayRead, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """What happened to this mail, newest first, from the append-only history."""
-    database = _resources(request).database
+    database = state_of(request).database
     await listing.find_mail(database, principal, mail_id)
     limit = clamp(limit)
-    return Answer(page(await listing.history_of(database, mail_id, after_id(cursor), limit), limit))
+    return JsonResponse(page(await listing.history_of(database, mail_id, after_id(cursor), limit), limit))
 
 
 @router.get("/{mail_id:uuid}/attempts", response_model=AttemptPage, responses=openapi.keyed(problems.NotFound))
@@ -163,10 +158,10 @@ async def mail_attempts(
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$")] = None,
 ) -> Response:
     """Every attempt at sending this mail, newest first, with the gateway's replies."""
-    database = _resources(request).database
+    database = state_of(request).database
     await listing.find_mail(database, principal, mail_id)
     limit = clamp(limit)
     attempts = await listing.attempts_of(database, mail_id, int(cursor) if cursor else None, limit)
     more = len(attempts) > limit
     shown = attempts[:limit]
-    return Answer({"items": shown, "next_cursor": str(shown[-1]["n"]) if more else None})
+    return JsonResponse({"items": shown, "next_cursor": str(shown[-1]["n"]) if more else None})

@@ -14,12 +14,12 @@ from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, MailR
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.error_handlers import as_problem_error
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..errors import RequestIdMismatch, RequestIdRequired, RequestIdReused, UnknownTemplate, VariablesRejected
 from ..intake.accept import Accepted, accept
-from .app_state import Resources
+from .app_state import state_of
 from .schemas import Batch, BatchResults, Mail
 
 router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
@@ -52,14 +52,14 @@ async def ask_for_mail(
         raise RequestIdMismatch
     if body.request_id is None:
         body = body.model_copy(update={"request_id": idempotency_key})
-    resources: Resources = request.app.state.resources
-    (accepted,) = await accept(resources.intake, principal, [body])
+    state = state_of(request)
+    (accepted,) = await accept(state.intake, principal, [body])
     if accepted.problem is not None:
         raise accepted.problem
     if accepted.outcome == "accepted":
-        resources.pinger.ping()
+        state.pinger.ping()
     headers = {REPLAYED_HEADER: "true"} if accepted.outcome == "replayed" else {}
-    return Answer(accepted.mail, 202, headers)
+    return JsonResponse(accepted.mail, 202, headers)
 
 
 @router.post(
@@ -70,11 +70,11 @@ async def ask_for_mail(
 async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
     """Ask for up to 500 mails. Each is judged alone; the results stand in the order given."""
     read = [_read(item) for item in body.mails]
-    resources: Resources = request.app.state.resources
+    state = state_of(request)
     wanted = [item for item in read if isinstance(item, MailRequest)]
-    accepted = await accept(resources.intake, principal, wanted) if wanted else []
+    accepted = await accept(state.intake, principal, wanted) if wanted else []
     if any(one.outcome == "accepted" for one in accepted):
-        resources.pinger.ping()
+        state.pinger.ping()
     answers = iter(accepted)
     results = [
         _result(asked, next(answers) if isinstance(item, MailRequest) else Accepted("rejected", problem=item))

@@ -13,13 +13,13 @@ from shared.contract.ids import UUID
 from shared.contract.mails import MAX_BATCH
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..errors import ContentGone, WrongState
 from ..operator_actions import state_changes
 from ..operator_actions.restore import SentMail, restore
-from .app_state import Resources
+from .app_state import state_of
 from .schemas import Mail
 
 router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["operators"])
@@ -44,24 +44,19 @@ class Restored(BaseModel):
     known: list[str]
 
 
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
-
-
 @router.post("/restore", response_model=Restored, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def restore_mails(body: Restore, request: Request, principal: MayOperate) -> Response:
     """Write down as sent, without sending, what the client's own book knows.
 
     Known request IDs stay as they are, unless the item says `even_if_known` and the mail does not stand here as sent.
     """
-    return Answer(await restore(_resources(request).database, principal, body.mails))
+    return JsonResponse(await restore(state_of(request).database, principal, body.mails))
 
 
 @router.post("/{mail_id:uuid}/cancel", response_model=Mail, responses=openapi.keyed(problems.NotFound, WrongState))
 async def cancel_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
     """Take a mail that waits out of the queue."""
-    return Answer(await state_changes.cancel(_resources(request).database, principal, mail_id))
+    return JsonResponse(await state_changes.cancel(state_of(request).database, principal, mail_id))
 
 
 @router.post(
@@ -69,10 +64,10 @@ async def cancel_mail(mail_id: MailId, request: Request, principal: MayOperate) 
 )
 async def retry_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
     """Send a mail that was given up again, or a deferred one now."""
-    resources = _resources(request)
-    mail = await state_changes.retry(resources.database, principal, mail_id, resources.intake.lifetime_seconds)
-    resources.pinger.ping()
-    return Answer(mail)
+    state = state_of(request)
+    mail = await state_changes.retry(state.database, principal, mail_id, state.intake.lifetime_seconds)
+    state.pinger.ping()
+    return JsonResponse(mail)
 
 
 @router.post(
@@ -82,14 +77,14 @@ async def retry_mail(mail_id: MailId, request: Request, principal: MayOperate) -
 )
 async def resolve_mail(mail_id: MailId, body: Resolve, request: Request, principal: MayOperate) -> Response:
     """Say what became of an uncertain mail."""
-    resources = _resources(request)
+    state = state_of(request)
     mail = await state_changes.resolve(
-        resources.database,
+        state.database,
         principal,
         mail_id,
         resolution=body.as_,
         reason=body.reason,
-        lifetime_seconds=resources.intake.lifetime_seconds,
+        lifetime_seconds=state.intake.lifetime_seconds,
     )
-    resources.pinger.ping()
-    return Answer(mail)
+    state.pinger.ping()
+    return JsonResponse(mail)

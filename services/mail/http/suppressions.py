@@ -16,11 +16,11 @@ from shared.contract.problems import InvalidRequest
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, Words, clamp
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..ledger import suppressions
-from .app_state import Resources
+from .app_state import state_of
 
 router = APIRouter(prefix="/v1/suppressions", route_class=StrictRoute, tags=["suppressions"])
 
@@ -29,7 +29,7 @@ Email = Annotated[str, Path(max_length=320)]
 
 
 class Suppress(Strict):
-    reason: Annotated[Line, Field(min_length=1, max_length=500)] = "Asked for by an operator"
+    reason: Annotated[Line, Field(min_length=1, max_length=500)] = "OwnRecord for by an operator"
 
 
 class Suppression(BaseModel):
@@ -45,11 +45,6 @@ class SuppressionPage(BaseModel):
     next_cursor: str | None
 
 
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
-    return resources
-
-
 def _address(text: str) -> Address:
     try:
         return parse_address(text)
@@ -63,7 +58,7 @@ async def list_suppressions(
 ) -> Response:
     """Suppressed addresses, newest first."""
     keys = [_address(text).key for text in email]
-    return Answer(await suppressions.list_suppressions(_resources(request).database, keys, cursor, clamp(limit)))
+    return JsonResponse(await suppressions.list_suppressions(state_of(request).database, keys, cursor, clamp(limit)))
 
 
 @router.put(
@@ -74,14 +69,14 @@ async def list_suppressions(
 async def suppress(email: Email, request: Request, principal: MayOperate, body: Suppress | None = None) -> Response:
     """Never mail this address again, for a reason. An address that is suppressed already keeps its first reason."""
     row, is_new = await suppressions.suppress(
-        _resources(request).database, _address(email), (body or Suppress()).reason, principal.actor
+        state_of(request).database, _address(email), (body or Suppress()).reason, principal.actor
     )
-    return Answer(row, 201 if is_new else 200)
+    return JsonResponse(row, 201 if is_new else 200)
 
 
 @router.delete("/{email}", status_code=204, responses=openapi.keyed(problems.NotFound))
-async def allow_again(email: Email, request: Request, principal: MayOperate) -> Response:
+async def unsuppress(email: Email, request: Request, principal: MayOperate) -> Response:
     """Mail this address again. Mails that were suppressed stay so; ask for new ones."""
-    if not await suppressions.allow_again(_resources(request).database, _address(email), principal.actor):
+    if not await suppressions.unsuppress(state_of(request).database, _address(email), principal.actor):
         raise problems.NotFound("This address is not suppressed.")
     return Response(status_code=204)

@@ -12,12 +12,12 @@ from shared.contract.fields import Locale, Strict
 from shared.contract.metadata import Metadata
 from shared.http import openapi
 from shared.http.authentication import Key
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..errors import UnknownTemplate, VariablesRejected
 from ..intake.template_engine import Templates
-from .app_state import Resources
+from .app_state import state_of
 
 router = APIRouter(
     prefix="/v1/templates", route_class=StrictRoute, tags=["templates"], dependencies=[Depends(Key("mails:read"))]
@@ -58,8 +58,8 @@ class RenderedTemplate(BaseModel):
 
 
 def _templates(request: Request) -> Templates:
-    resources: Resources = request.app.state.resources
-    return resources.intake.templates
+    state = state_of(request)
+    return state.intake.templates
 
 
 def _describe(request: Request, name: str) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def _describe(request: Request, name: str) -> dict[str, Any]:
 async def list_templates(request: Request) -> Response:
     """Every template, with its version, locales and variables."""
     templates = _templates(request)
-    return Answer({"items": [templates.describe(name) for name in templates.names()], "next_cursor": None})
+    return JsonResponse({"items": [templates.describe(name) for name in templates.names()], "next_cursor": None})
 
 
 @router.get("/{name}", response_model=TemplateDescription, responses=openapi.keyed(problems.NotFound))
 async def get_template(name: Name, request: Request) -> Response:
     """One template."""
-    return Answer(_describe(request, name))
+    return JsonResponse(_describe(request, name))
 
 
 @router.post(
@@ -91,7 +91,7 @@ async def preview_template(name: Name, body: Preview, request: Request) -> Respo
     """What a mail with these variables would say. Nothing is stored or sent."""
     _describe(request, name)
     made = _templates(request).render(name, body.locale, body.variables)
-    return Answer(
+    return JsonResponse(
         {
             "subject": made.subject,
             "text": made.text,

@@ -51,7 +51,7 @@ async def changes(database: Database, client: str | None, after: str | None, lim
     """
     position, line = read_cursor(after)
     rows = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, line, client, limit)
-    # Asked after the changes: a book that goes back between the two is noticed at the next call.
+    # OwnRecord after the changes: a book that goes back between the two is noticed at the next call.
     if (position, line) != _BEGINNING and not await database.pool.fetchval(queries.IS_IN_BOOK, position, line):
         raise CursorLost
     if rows:

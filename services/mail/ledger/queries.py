@@ -82,7 +82,7 @@ SELECT email, reason, source, mail_id, created_at, false FROM suppressions
 WHERE email_key = $1 AND NOT EXISTS (SELECT FROM new)
 """
 
-ALLOW_IF_SUPPRESSED = """
+UNSUPPRESS = """
 WITH gone AS (DELETE FROM suppressions WHERE email_key = $1 RETURNING email_key)
 INSERT INTO history (kind, subject, actor, detail) SELECT 'address.allowed', $3, $2, $4::jsonb FROM gone
 RETURNING true

@@ -46,12 +46,10 @@ async def suppress(database: Database, address: Address, reason: str, actor: str
     return {name: value for name, value in row.items() if name != "is_new"}, row["is_new"]
 
 
-async def allow_again(database: Database, address: Address, actor: str) -> bool:
+async def unsuppress(database: Database, address: Address, actor: str) -> bool:
     """Whether the address was suppressed. Committed, with a line of history."""
     detail = orjson.dumps({}).decode()
-    return bool(
-        await database.pool.fetchval(queries.ALLOW_IF_SUPPRESSED, address.key, actor, subject_of(address.key), detail)
-    )
+    return bool(await database.pool.fetchval(queries.UNSUPPRESS, address.key, actor, subject_of(address.key), detail))
 
 
 def subject_of(key: str) -> str:

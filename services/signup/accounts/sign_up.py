@@ -50,7 +50,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `client` is None for anyone without a key; `scope` is where their idempotency keys count."""
+    """Who commands. `client` is None for anyone without a key; `scope` is where their idempotency keys count."""
 
     client: str | None
     actor: str
@@ -81,8 +81,8 @@ class SignedUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One signup as it is asked for, with the correlation of who asks."""
+class SignupCommand:
+    """One signup as it is asked for, with the correlation of who commands."""
 
     details: Details
     caller: Caller
@@ -93,8 +93,10 @@ class Ask:
         return self.details.address.key
 
 
-async def write(connection: "Pool | Connection", asks: Sequence[Ask], policy: EffectPolicy) -> dict[str, SignedUp]:
-    """The people, the effects owed and the history of `asks`, by address key; all in one statement.
+async def write(
+    connection: "Pool | Connection", commands: Sequence[SignupCommand], policy: EffectPolicy
+) -> dict[str, SignedUp]:
+    """The people, the effects owed and the history of `commands`, by address key; all in one statement.
 
     Addresses must differ. Committed when this returns, unless the caller has a transaction open. A keyed caller who
     named a verified address is in the answer too: `SignedUp.for_caller` refuses that.
@@ -104,14 +106,14 @@ async def write(connection: "Pool | Connection", asks: Sequence[Ask], policy: Ef
         policy.cooldown_seconds,
         policy.link,
         policy.give_up_seconds,
-        *zip(*(_columns(ask) for ask in asks), strict=True),
+        *zip(*(_columns(command) for command in commands), strict=True),
         *policy.owed,
     )
     return {row["email_key"]: SignedUp(row, row["created"], row["mail_owed"]) for row in rows}
 
 
-def _columns(ask: Ask) -> tuple[object, ...]:
-    details, caller, here = ask.details, ask.caller, ask.correlation
+def _columns(command: SignupCommand) -> tuple[object, ...]:
+    details, caller, here = command.details, command.caller, command.correlation
     return (
         details.address.email,
         details.address.key,
@@ -145,8 +147,8 @@ async def sign_up_once(
             first = await connection.fetchrow(queries.FIND_FIRST_ANSWER, caller.scope, key)
             assert first is not None
             return _replay(first, details, fingerprint, caller), True
-        ask = Ask(details, caller, current())
-        done = (await write(connection, [ask], policy))[ask.email_key].for_caller(caller)
+        command = SignupCommand(details, caller, current())
+        done = (await write(connection, [command], policy))[command.email_key].for_caller(caller)
         status = (201 if done.created else 200) if caller.keyed else 202
         kept = _kept(done, details)
         await connection.execute(queries.KEEP_FIRST_ANSWER, caller.scope, key, status, kept, done.user["id"])

@@ -14,7 +14,7 @@ from shared.contract.correlation import current
 from shared.db.pool import UNAVAILABLE, Pool
 
 from .effect_policy import EffectPolicy
-from .sign_up import Ask, Caller, Details, SignedUp, write
+from .sign_up import Caller, Details, SignedUp, SignupCommand, write
 
 # While one statement is in PostgreSQL, the next is being filled and answered here.
 _STATEMENTS_AT_ONCE = 2
@@ -29,7 +29,7 @@ class SignupBatcher:
         self._pool = pool
         self._policy = policy
         self._idle = statements_at_once
-        self._waiting: deque[tuple[Ask, asyncio.Future[SignedUp]]] = deque()
+        self._waiting: deque[tuple[SignupCommand, asyncio.Future[SignedUp]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
 
     async def sign_up(self, details: Details, caller: Caller) -> SignedUp:
@@ -39,7 +39,7 @@ class SignupBatcher:
             AlreadyVerified: a caller with a key named a verified address; nothing was changed.
         """
         answer: asyncio.Future[SignedUp] = asyncio.get_running_loop().create_future()
-        self._waiting.append((Ask(details, caller, current()), answer))
+        self._waiting.append((SignupCommand(details, caller, current()), answer))
         if self._idle:
             self._idle -= 1
             # It starts when this turn of the event loop is over: whoever was read in the same turn comes along.
@@ -59,20 +59,20 @@ class SignupBatcher:
         finally:
             self._idle += 1
 
-    def _next_people(self) -> dict[str, tuple[Ask, asyncio.Future[SignedUp]]]:
+    def _next_people(self) -> dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]:
         """Who comes next, each address once: the same address again has to see what became of the first."""
-        people: dict[str, tuple[Ask, asyncio.Future[SignedUp]]] = {}
+        people: dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]] = {}
         again = []
         while self._waiting and len(people) < _MOST_PEOPLE:
-            ask, answer = self._waiting.popleft()
-            if people.setdefault(ask.email_key, (ask, answer))[1] is not answer:
-                again.append((ask, answer))
+            command, answer = self._waiting.popleft()
+            if people.setdefault(command.email_key, (command, answer))[1] is not answer:
+                again.append((command, answer))
         self._waiting.extendleft(reversed(again))
         return people
 
-    async def _commit(self, people: dict[str, tuple[Ask, asyncio.Future[SignedUp]]]) -> None:
+    async def _commit(self, people: dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]) -> None:
         try:
-            done = await write(self._pool, [ask for ask, _ in people.values()], self._policy)
+            done = await write(self._pool, [command for command, _ in people.values()], self._policy)
         except asyncpg.PostgresError as error:
             if len(people) > 1 and not isinstance(error, UNAVAILABLE):
                 # The statement was rolled back as a whole. What one person brought in must not fail the others.
@@ -88,7 +88,7 @@ class SignupBatcher:
                     answer.set_result(done[key])
 
 
-def _fail(people: dict[str, tuple[Ask, asyncio.Future[SignedUp]]], error: Exception) -> None:
+def _fail(people: dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]], error: Exception) -> None:
     for _, answer in people.values():
         if not answer.done():
             answer.set_exception(error)

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from shared.audit.alert_loop import AlertCatalog, Look, OperatorNotifier, Watch
+from shared.audit.alert_loop import AlertCatalog, AlertLoop, Observation, OperatorNotifier
 from shared.audit.alert_reports import AlertMetrics
 from shared.audit.incidents import Source, Symptom
 from shared.audit.severity import Severity
@@ -48,10 +48,10 @@ def alert_catalog(settings: Settings) -> AlertCatalog:
 
 def make_alert_loop(
     settings: Settings, pool: Pool, mail: MailServiceView, *, runs_checks: bool, metrics: AlertMetrics | None = None
-) -> Watch:
+) -> AlertLoop:
     """Raises ConfigurationError when SIGNUP_CHECK_SEVERITY names what there is not."""
 
-    async def look() -> Look:
+    async def look() -> Observation:
         row = await pool.fetchrow(queries.ALERT_SYMPTOMS, WORKER)
         assert row is not None
         try:
@@ -62,10 +62,10 @@ def make_alert_loop(
                 "start the mail API, it does not answer",
                 f"{settings.mail_url}/health: {error}.\nNothing is lost: signups are taken, mails go out afterwards.",
             )
-            return Look([*symptoms_in(row), silent], mail_is_broken=True)
-        return Look(list(symptoms_in(row)), mail_is_broken=sends_nothing(health))
+            return Observation([*symptoms_in(row), silent], mail_service_is_down=True)
+        return Observation(list(symptoms_in(row)), mail_service_is_down=cannot_send(health))
 
-    return Watch(
+    return AlertLoop(
         pool,
         alert_catalog(settings),
         OperatorNotifier(
@@ -78,7 +78,7 @@ def make_alert_loop(
     )
 
 
-def sends_nothing(health: Mapping[str, Any]) -> bool:
+def cannot_send(health: Mapping[str, Any]) -> bool:
     """Whether the mail service says of itself that no mail leaves it now."""
     checks: Mapping[str, Mapping[str, Any]] = health.get("checks", {})
     worker = checks.get("worker_heartbeat", {}).get("status")

@@ -15,7 +15,7 @@ from shared.db.pool import Pool
 
 from ..imports import listing
 from ..imports.exclude_rows import list_open, skip
-from ..imports.operator_actions import Order, intervene
+from ..imports.operator_actions import ImportAction, intervene
 from ..imports.states import State
 
 
@@ -52,8 +52,8 @@ async def carry_out(
             event, meant = "resume", [row for row in found if row["id"] == arguments.id]
             if not meant:
                 raise NotFound("There is no such import that is not at its end.")
-    orders = [Order(row["id"], row["client"], actor, event) for row in meant]
-    return [listing.as_import(await intervene(pool, order, give_up_seconds)) for order in orders]
+    actions = [ImportAction(row["id"], row["client"], actor, event) for row in meant]
+    return [listing.as_import(await intervene(pool, action, give_up_seconds)) for action in actions]
 
 
 def _keys(addresses: TextIO) -> Iterator[str]:

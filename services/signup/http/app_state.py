@@ -16,7 +16,7 @@ from .rate_limit import ClientAddress, RateLimit
 
 
 @dataclass(frozen=True)
-class State:
+class AppState:
     database: Database
     pinger: Pinger
     ring: TokenRing
@@ -30,6 +30,6 @@ class State:
     kept: tuple[PartitionRetention, ...]
 
 
-def state_of(request: Request) -> State:
-    state: State = request.app.state.signup
+def state_of(request: Request) -> AppState:
+    state: AppState = request.app.state.signup
     return state

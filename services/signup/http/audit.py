@@ -15,7 +15,7 @@ from shared.contract.ids import UUID
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, Word, after_id, clamp, page
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..audit.mail_service_view import MailServiceView
@@ -91,7 +91,7 @@ class Redriven(BaseModel):
 async def user_timeline(request: Request, user_id: UUID) -> Response:
     """What happened to one person, over both services, oldest first; erased people have a timeline too."""
     mail: MailServiceView = request.app.state.mail_service_view
-    return Answer(await timeline(state_of(request).database.pool, mail, user_id))
+    return JsonResponse(await timeline(state_of(request).database.pool, mail, user_id))
 
 
 @router.get("/outbox", response_model=OutboxPage, responses=openapi.keyed(), dependencies=MayRead)
@@ -107,7 +107,7 @@ async def list_outbox(
     shown = clamp(limit)
     filters = operator_actions.Filters(state, effect, user_id)
     rows = await operator_actions.list_rows(state_of(request).database, filters, before=after_id(cursor), limit=shown)
-    return Answer(page(rows, shown))
+    return JsonResponse(page(rows, shown))
 
 
 @router.post("/outbox/retry", response_model=Redriven, responses=openapi.keyed(problems.UnsupportedMediaType))
@@ -123,7 +123,7 @@ async def redrive_outbox(body: Redrive, request: Request, operator: Operator) ->
         give_up_seconds=state.policy.give_up_seconds,
     )
     state.pinger.ping()
-    return Answer({"retried": retried})
+    return JsonResponse({"retried": retried})
 
 
 @router.get(
@@ -131,7 +131,7 @@ async def redrive_outbox(body: Redrive, request: Request, operator: Operator) ->
 )
 async def get_outbox_row(request: Request, row_id: UUID) -> Response:
     """One row, owed or settled."""
-    return Answer(await operator_actions.find_row(state_of(request).database.pool, row_id))
+    return JsonResponse(await operator_actions.find_row(state_of(request).database.pool, row_id))
 
 
 _changed: dict[int | str, dict[str, Any]] = openapi.keyed(problems.NotFound, WrongState)
@@ -145,10 +145,10 @@ async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -
         state.database.pool, row_id, actor=operator.actor, give_up_seconds=state.policy.give_up_seconds
     )
     state.pinger.ping()
-    return Answer(row)
+    return JsonResponse(row)
 
 
 @router.post("/outbox/{row_id:uuid}/cancel", response_model=OutboxRow, responses=_changed)
 async def cancel_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
     """Give up a dead or a waiting row: its effect will not take place."""
-    return Answer(await operator_actions.cancel(state_of(request).database.pool, row_id, actor=operator.actor))
+    return JsonResponse(await operator_actions.cancel(state_of(request).database.pool, row_id, actor=operator.actor))

@@ -18,7 +18,7 @@ from ..audit.queries import LAST_BEAT
 from ..names import WORKER
 from ..outbox.queries import OUTBOX_HEALTH
 from ..reconciliation.queries import LAST_VERDICT
-from .app_state import State, state_of
+from .app_state import AppState, state_of
 
 _PATIENCE_SECONDS = 2.0
 # It beats every 5 s.
@@ -92,7 +92,7 @@ def _breakers(detail: dict[str, Any]) -> dict[str, Check]:
     }
 
 
-async def _valkey(state: State) -> Check:
+async def _valkey(state: AppState) -> Check:
     began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):

@@ -16,14 +16,14 @@ from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, after_id, clamp, cursor_of, page
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..errors import ImportTakenOver, RequestIdReused, WrongState
 from ..imports import listing
-from ..imports.operator_actions import Order, intervene
+from ..imports.operator_actions import ImportAction, intervene
 from ..imports.states import Outcome
-from ..imports.upload import Ask, receive
+from ..imports.upload import ImportCommand, receive
 from .app_state import state_of
 from .import_schemas import Import, ImportPage, ImportRowPage
 
@@ -83,7 +83,7 @@ async def post_import(
     ] = None,
 ) -> Response:
     """Bring users in. When this answers, every row is durable, and a worker goes through them."""
-    ask = Ask(
+    command = ImportCommand(
         client=principal.client,
         actor=principal.actor,
         idempotency_key=idempotency_key,
@@ -92,9 +92,9 @@ async def post_import(
         dry_run=dry_run,
         mails_per_minute=mails_per_minute,
     )
-    row, replayed = await receive(state_of(request).database.pool, ask, _body(request))
+    row, replayed = await receive(state_of(request).database.pool, command, _body(request))
     headers = {"Location": f"{PATH}/{row['id']}"} | ({REPLAYED_HEADER: "true"} if replayed else {})
-    return Answer(listing.as_import(row), _ACCEPTED, headers)
+    return JsonResponse(listing.as_import(row), _ACCEPTED, headers)
 
 
 @router.get(PATH, response_model=ImportPage, responses=openapi.keyed())
@@ -102,7 +102,7 @@ async def list_imports(request: Request, principal: _Importer, limit: Limit = 50
     """The client's imports, newest first."""
     shown = clamp(limit)
     items = await listing.list_imports(state_of(request).database, principal.client, after_id(cursor), shown)
-    return Answer(page(items, shown))
+    return JsonResponse(page(items, shown))
 
 
 @router.get(PATH + "/{import_id}", response_model=Import, responses=openapi.keyed(problems.NotFound))
@@ -111,7 +111,7 @@ async def get_import(request: Request, principal: _Importer, import_id: UUID) ->
     row = await listing.find(state_of(request).database, import_id, principal.client)
     if row is None:
         raise problems.NotFound("There is no such import.")
-    return Answer(listing.as_import(row))
+    return JsonResponse(listing.as_import(row))
 
 
 @router.get(PATH + "/{import_id}/rows", response_model=ImportRowPage, responses=openapi.keyed(problems.NotFound))
@@ -132,7 +132,7 @@ async def list_import_rows(
     more = len(items) > shown
     # A line number travels in the same wrapping as an ID.
     next_cursor = cursor_of(UUID(int=items[shown - 1]["line"])) if more else None
-    return Answer({"items": items[:shown], "next_cursor": next_cursor})
+    return JsonResponse({"items": items[:shown], "next_cursor": next_cursor})
 
 
 _intervention: dict[str, Any] = {
@@ -161,10 +161,10 @@ async def cancel_import(request: Request, principal: _Importer, import_id: UUID)
 
 async def _intervene(request: Request, principal: Principal, import_id: UUID, event: str) -> Response:
     state = state_of(request)
-    order = Order(import_id, principal.client, principal.actor, event)
-    row = await intervene(state.database.pool, order, state.policy.give_up_seconds)
+    action = ImportAction(import_id, principal.client, principal.actor, event)
+    row = await intervene(state.database.pool, action, state.policy.give_up_seconds)
     state.pinger.ping()
-    return Answer(listing.as_import(row))
+    return JsonResponse(listing.as_import(row))
 
 
 def _media_of(request: Request) -> str:

@@ -19,7 +19,7 @@ from shared.db.pool import Record
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, after_id, clamp, page
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..reconciliation.queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN
@@ -131,7 +131,7 @@ async def run_reconciliation(
         here.request_id if here else None,
     )
     assert row is not None  # RETURNING
-    return Answer(_as_run(row), 202, {"Location": f"/audit/reconciliation/{row['id']}"})
+    return JsonResponse(_as_run(row), 202, {"Location": f"/audit/reconciliation/{row['id']}"})
 
 
 @router.get("", response_model=Reconciliation, responses=openapi.keyed(problems.NotFound), dependencies=[MayRead])
@@ -140,7 +140,7 @@ async def latest_reconciliation(request: Request) -> Response:
     row = await state_of(request).database.pool.fetchrow(FIND_LATEST_RUN)
     if row is None:
         raise problems.NotFound("The books have not been laid side by side yet.")
-    return Answer(_as_run(row))
+    return JsonResponse(_as_run(row))
 
 
 @router.get("/findings", response_model=FindingPage, responses=openapi.keyed(), dependencies=[MayRead])
@@ -165,7 +165,7 @@ async def list_findings(
     if below:
         query = query.where(found.id < below)
     rows = await state_of(request).database.fetch_all(query)
-    return Answer(page([{name: row[name] for name in FoundThing.model_fields} for row in rows], shown))
+    return JsonResponse(page([{name: row[name] for name in FoundThing.model_fields} for row in rows], shown))
 
 
 @router.get(
@@ -176,7 +176,7 @@ async def get_reconciliation(request: Request, run_id: UUID) -> Response:
     row = await state_of(request).database.pool.fetchrow(FIND_RUN, run_id)
     if row is None:
         raise problems.NotFound("There is no such run.")
-    return Answer(_as_run(row))
+    return JsonResponse(_as_run(row))
 
 
 def _as_run(row: Record) -> dict[str, Any]:

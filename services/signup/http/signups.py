@@ -10,12 +10,12 @@ from shared.contract import problems
 from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
 from shared.http import openapi
 from shared.http.authentication import OptionalKey, Principal
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, asks_for_key
 
 from ..accounts.sign_up import Caller, Details, SignedUp, as_user, sign_up_once
 from ..errors import AlreadyVerified, RateLimited, RequestIdReused, UserErased
-from .app_state import State, state_of
+from .app_state import AppState, state_of
 from .schemas import Accepted, SignupRequest, User
 
 router = APIRouter(route_class=StrictRoute, tags=["signups"])
@@ -83,7 +83,7 @@ def _check(idempotency_key: str) -> None:
         )
 
 
-def _caller(request: Request, state: State, principal: Principal | None) -> Caller:
+def _caller(request: Request, state: AppState, principal: Principal | None) -> Caller:
     if principal is None:
         return Caller(None, "anonymous", f"anonymous:{state.client_address(request)}")
     return Caller(principal.client, principal.actor, f"client:{principal.client}")
@@ -92,5 +92,5 @@ def _caller(request: Request, state: State, principal: Principal | None) -> Call
 def _user_answer(done: SignedUp, headers: dict[str, str]) -> Response:
     user = as_user(done.user)
     if done.created:
-        return Answer(user, _CREATED, {"Location": f"/v1/users/{user['id']}", **headers})
-    return Answer(user, _OK, headers)
+        return JsonResponse(user, _CREATED, {"Location": f"/v1/users/{user['id']}", **headers})
+    return JsonResponse(user, _OK, headers)

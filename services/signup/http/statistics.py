@@ -12,7 +12,7 @@ from starlette.responses import Response
 from shared.contract.problems import InvalidRequest
 from shared.http import openapi
 from shared.http.authentication import Key
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..outbox.effects.queries import READ_STATISTICS, TODAY
@@ -65,4 +65,4 @@ async def get_signup_statistics(
             errors=[{"parameter": "to", "detail": f"Must be within {_MOST_DAYS} days from `from`"}],
         )
     rows = await pool.fetch(READ_STATISTICS, str(first), str(last))
-    return Answer({"items": [dict(row) for row in rows], "next_cursor": None})
+    return JsonResponse({"items": [dict(row) for row in rows], "next_cursor": None})

@@ -14,7 +14,7 @@ from shared.contract.problems import NotFound
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..accounts import queries
@@ -60,7 +60,7 @@ async def list_users(
     if below:
         query = query.where(users.c.id < below)
     rows = await state_of(request).database.fetch_all(query)
-    return Answer(page([as_user(row) for row in rows], shown))
+    return JsonResponse(page([as_user(row) for row in rows], shown))
 
 
 @router.get(
@@ -76,7 +76,7 @@ async def get_user(request: Request, user_id: UUID) -> Response:
         raise NotFound("There is no such user.")
     if row["status"] == "erased":
         raise UserErased("This user has been erased.")
-    return Answer(as_user(row))
+    return JsonResponse(as_user(row))
 
 
 @router.delete("/v1/users/{user_id}", status_code=204, responses=openapi.keyed(NotFound))

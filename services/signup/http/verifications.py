@@ -9,7 +9,7 @@ from starlette.responses import Response
 from shared.contract import problems
 from shared.db.pool import UNAVAILABLE
 from shared.http import openapi
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, for_browsers
 from shared.observability.logs import get_logger
 
@@ -38,7 +38,7 @@ def _page(status: int, description: str) -> dict[int | str, dict[str, Any]]:
 )
 async def post_verification(request: Request, body: VerificationRequest) -> Response:
     """Verify the address that a token was mailed to. Again is no error."""
-    return Answer({"status": await _verify(request, body.token)})
+    return JsonResponse({"status": await _verify(request, body.token)})
 
 
 @router.post(

@@ -17,14 +17,14 @@ from shared.contract.problems import InvalidRequest, NotFound
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.pagination import Cursor, Limit, after_id, clamp, page
-from shared.http.responses import Answer
+from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..accounts.webhook_subscribers import IssuedSubscriber, Subscribers
 from ..outbox.effects.public_network import is_public
 from ..outbox.events import WEBHOOK_EVENTS
 from ..tables import webhook_subscribers
-from .app_state import State, state_of
+from .app_state import AppState, state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
 
@@ -93,7 +93,7 @@ async def post_subscriber(request: Request, body: NewSubscriber, manager: Manage
     if not state.webhooks_may_be_private:
         _refuse_private(body.url)
     told = await _book(state).create(manager.client, body.url, list(dict.fromkeys(body.events)), manager.actor)
-    return Answer(_with_secret(told), 201, {"Location": f"/v1/webhooks/{told.subscriber['id']}"})
+    return JsonResponse(_with_secret(told), 201, {"Location": f"/v1/webhooks/{told.subscriber['id']}"})
 
 
 @router.get("/v1/webhooks", response_model=SubscriberPage, responses=openapi.keyed())
@@ -104,7 +104,7 @@ async def list_subscribers(request: Request, manager: Manager, limit: Limit = 50
     if below:
         query = query.where(table.c.id < below)
     rows = await state_of(request).database.fetch_all(query.order_by(table.c.id.desc()).limit(shown + 1))
-    return Answer(page([_shown(row) for row in rows], shown))
+    return JsonResponse(page([_shown(row) for row in rows], shown))
 
 
 @router.get("/v1/webhooks/{subscriber_id}", response_model=Subscriber, responses=openapi.keyed(NotFound))
@@ -113,7 +113,7 @@ async def get_subscriber(request: Request, subscriber_id: UUID, manager: Manager
     row = await _book(state_of(request)).find(manager.client, subscriber_id)
     if row is None:
         raise NotFound("There is no such subscriber.")
-    return Answer(_shown(row))
+    return JsonResponse(_shown(row))
 
 
 @router.delete("/v1/webhooks/{subscriber_id}", status_code=204, responses=openapi.keyed(NotFound))
@@ -134,7 +134,7 @@ async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager)
     told = await _book(state_of(request)).rotate(manager.client, subscriber_id, manager.actor)
     if told is None:
         raise NotFound("There is no such subscriber.")
-    return Answer(_with_secret(told))
+    return JsonResponse(_with_secret(told))
 
 
 @router.post("/v1/webhooks/{subscriber_id}/enable", response_model=Subscriber, responses=openapi.keyed(NotFound))
@@ -146,10 +146,10 @@ async def enable_subscriber(request: Request, subscriber_id: UUID, manager: Mana
     row = await _book(state_of(request)).enable(manager.client, subscriber_id, manager.actor)
     if row is None:
         raise NotFound("There is no such subscriber.")
-    return Answer(_shown(row))
+    return JsonResponse(_shown(row))
 
 
-def _book(state: State) -> Subscribers:
+def _book(state: AppState) -> Subscribers:
     return Subscribers(state.database.pool, state.ring)
 
 

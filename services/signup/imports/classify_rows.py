@@ -14,7 +14,7 @@ from .states import Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownUsers:
     """Who is known by address key and by external ID: from earlier lines of the file, and among the users."""
 
     file_emails: Mapping[str, UUID | None]
@@ -34,7 +34,7 @@ class Decision:
     same_as: int | None = None
 
 
-def decide(rows: Iterable[Candidate | Unreadable], known: Known) -> list[Decision]:
+def decide(rows: Iterable[Candidate | Unreadable], known: KnownUsers) -> list[Decision]:
     """In the order of the lines."""
     emails: dict[str, Decision] = {}
     ids: dict[str, Decision] = {}
@@ -62,7 +62,7 @@ def _repeated_here(row: Candidate, emails: Mapping[str, Decision], ids: Mapping[
     return None
 
 
-def _repeated(row: Candidate, known: Known) -> Decision | None:
+def _repeated(row: Candidate, known: KnownUsers) -> Decision | None:
     if row.external_id in known.file_ids:
         return Decision(row, Outcome.DUPLICATE, _REPEATED["external_id"], known.file_ids[row.external_id])
     if row.email_key in known.file_emails:
@@ -70,7 +70,7 @@ def _repeated(row: Candidate, known: Known) -> Decision | None:
     return None
 
 
-def _exists(row: Candidate, known: Known) -> Decision | None:
+def _exists(row: Candidate, known: KnownUsers) -> Decision | None:
     if row.external_id in known.user_ids:
         return Decision(row, Outcome.ALREADY_EXISTS, _IMPORTED_BEFORE, known.user_ids[row.external_id])
     if row.email_key in known.user_emails:
@@ -90,7 +90,7 @@ class LostRaceError(Exception):
     """Somebody was in the way of a new user, and is gone again: the batch has to be done once more."""
 
 
-def settle(decisions: Sequence[Decision], inserted: Mapping[int, UUID], known_now: Known) -> list[Decision]:
+def settle(decisions: Sequence[Decision], inserted: Mapping[int, UUID], known_now: KnownUsers) -> list[Decision]:
     """The decisions after the writing: with the IDs of new users (by line), and with those who came in between.
 
     Raises:

@@ -12,7 +12,7 @@ from shared.observability.logs import get_logger
 
 from ..accounts.effect_policy import EffectPolicy
 from . import queries
-from .classify_rows import Decision, Known, decide, settle
+from .classify_rows import Decision, KnownUsers, decide, settle
 from .row_parser import Candidate, Unreadable, read_row
 from .states import Outcome
 
@@ -109,13 +109,13 @@ async def _decide_and_write(
     return settle(decisions, inserted, await _known(connection, job, beaten))
 
 
-async def _known(connection: Connection, job: Record, rows: Sequence[Candidate]) -> Known:
+async def _known(connection: Connection, job: Record, rows: Sequence[Candidate]) -> KnownUsers:
     found: dict[str, dict[str, UUID | None]] = {"file_emails": {}, "file_ids": {}, "user_emails": {}, "user_ids": {}}
     if rows:
         emails, ids = [row.email_key for row in rows], [row.external_id for row in rows]
         for match in await connection.fetch(queries.FIND_KNOWN, job["id"], job["source"], emails, ids):
             found[match["who"]][match["value"]] = match["user_id"]
-    return Known(found["file_emails"], found["file_ids"], _users(found["user_emails"]), _users(found["user_ids"]))
+    return KnownUsers(found["file_emails"], found["file_ids"], _users(found["user_emails"]), _users(found["user_ids"]))
 
 
 def _users(found: Mapping[str, UUID | None]) -> dict[str, UUID]:

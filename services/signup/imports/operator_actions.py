@@ -21,7 +21,7 @@ _DONE_TO_IT = {"pause": "paused", "resume": "resumed", "cancel": "canceled"}
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ImportAction:
     """Who wants what: `event` is `pause`, `resume` or `cancel`."""
 
     import_id: UUID
@@ -30,7 +30,7 @@ class Order:
     event: str
 
 
-async def intervene(pool: Pool, order: Order, give_up_seconds: float) -> Record:
+async def intervene(pool: Pool, action: ImportAction, give_up_seconds: float) -> Record:
     """The import afterwards. Committed when this returns.
 
     Raises:
@@ -39,23 +39,23 @@ async def intervene(pool: Pool, order: Order, give_up_seconds: float) -> Record:
     """
     here = current()
     async with pool.acquire() as connection, connection.transaction():
-        found = await connection.fetchrow(queries.LOCK_IMPORT, order.import_id, order.client)
+        found = await connection.fetchrow(queries.LOCK_IMPORT, action.import_id, action.client)
         if found is None:
             raise NotFound("There is no such import.")
-        target = next_state(State(found["state"]), order.event, mails_left=found["mails_left"])
+        target = next_state(State(found["state"]), action.event, mails_left=found["mails_left"])
         if target is None:
-            allowed = [str(state) for state in states_for(order.event)]
+            allowed = [str(state) for state in states_for(action.event)]
             if found["state"] == State.DONE and State.DONE in allowed:
                 allowed[allowed.index(State.DONE)] = "done with mails left"
-            raise WrongState("An import", _DONE_TO_IT[order.event], found["state"], allowed)
+            raise WrongState("An import", _DONE_TO_IT[action.event], found["state"], allowed)
         await connection.execute(
             queries.MOVE,
-            *(order.import_id, target, f"import.{_DONE_TO_IT[order.event]}", order.actor),
+            *(action.import_id, target, f"import.{_DONE_TO_IT[action.event]}", action.actor),
             *((here.request_id, here.traceparent) if here else (None, None)),
         )
-    while await move_mails(pool, order.import_id, give_up_seconds):
+    while await move_mails(pool, action.import_id, give_up_seconds):
         pass
-    after = await pool.fetchrow(FIND_IMPORT, order.import_id, order.client)
+    after = await pool.fetchrow(FIND_IMPORT, action.import_id, action.client)
     assert after is not None
     return after
 

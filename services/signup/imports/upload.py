@@ -32,7 +32,7 @@ _INCOMPLETE = (State.RECEIVING, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ImportCommand:
     """An import as it is asked for."""
 
     client: str
@@ -53,7 +53,7 @@ class Ask:
             _reused(errors)
 
 
-async def receive(pool: Pool, ask: Ask, body: AsyncIterator[bytes]) -> tuple[Record, bool]:
+async def receive(pool: Pool, command: ImportCommand, body: AsyncIterator[bytes]) -> tuple[Record, bool]:
     """The import, and whether it was there before. What is there when this returns is committed and will be run.
 
     Raises:
@@ -63,50 +63,60 @@ async def receive(pool: Pool, ask: Ask, body: AsyncIterator[bytes]) -> tuple[Rec
     """
     receiver = uuid7()
     digest = hashlib.sha256()
-    import_id = await _open(pool, ask, receiver)
+    import_id = await _open(pool, command, receiver)
     if import_id is not None:
-        started = await _stage(pool, ask, import_id, receiver, _digested(body, digest))
+        started = await _stage(pool, command, import_id, receiver, _digested(body, digest))
         if started and (row := await pool.fetchrow(queries.START_IF_RECEIVING, import_id, receiver, digest.digest())):
             return row, False
     # It came in before, or comes in now by another request. The rest of the body decides whether it is the same.
     async for chunk in body:
         digest.update(chunk)
-    return await _first(pool, ask, digest.digest()), True
+    return await _first(pool, command, digest.digest()), True
 
 
-async def _open(pool: Pool, ask: Ask, receiver: UUID) -> UUID | None:
+async def _open(pool: Pool, command: ImportCommand, receiver: UUID) -> UUID | None:
     """The import that is to be received now, or None when it is there as a whole."""
     here = current()
     request_id, traceparent = (here.request_id, here.traceparent) if here else (None, None)
     while True:
         opened: UUID | None = await pool.fetchval(
             queries.OPEN_IF_KEY_IS_FREE,
-            *(ask.client, ask.idempotency_key, receiver, ask.source, ask.media, ask.dry_run, ask.mails_per_minute),
-            *(ask.actor, request_id, traceparent),
+            *(
+                command.client,
+                command.idempotency_key,
+                receiver,
+                command.source,
+                command.media,
+                command.dry_run,
+                command.mails_per_minute,
+            ),
+            *(command.actor, request_id, traceparent),
         )
         if opened is not None:
             return opened
-        first = await pool.fetchrow(queries.FIND_BY_KEY, ask.client, ask.idempotency_key)
+        first = await pool.fetchrow(queries.FIND_BY_KEY, command.client, command.idempotency_key)
         if first is None:
             continue  # discarded just now: the key is free
-        ask.refuse_if_different(first)
+        command.refuse_if_different(first)
         if first["state"] not in _INCOMPLETE:
             return None
         async with pool.acquire() as connection, connection.transaction():
             taken: UUID | None = await connection.fetchval(
-                queries.TAKE_OVER_IF_INCOMPLETE, first["id"], receiver, ask.actor, request_id, traceparent
+                queries.TAKE_OVER_IF_INCOMPLETE, first["id"], receiver, command.actor, request_id, traceparent
             )
             if taken is not None:
                 await connection.execute(queries.FORGET_STAGED_ROWS, taken)
                 return taken
 
 
-async def _stage(pool: Pool, ask: Ask, import_id: UUID, receiver: UUID, body: AsyncIterator[bytes]) -> bool:
+async def _stage(
+    pool: Pool, command: ImportCommand, import_id: UUID, receiver: UUID, body: AsyncIterator[bytes]
+) -> bool:
     """Stage the whole body. False: somebody else has the import now.
 
     Whatever ends the body early ends the import: refused bodies leave nothing, broken ones a failed import.
     """
-    reader = READERS[ask.media]()
+    reader = READERS[command.media]()
     try:
         async for chunk in _gathered(body):
             for batch in _batches(reader.feed(chunk)):
@@ -132,9 +142,9 @@ async def _write(pool: Pool, import_id: UUID, receiver: UUID, batch: list[Staged
     return bool(await pool.fetchval(queries.STAGE_IF_RECEIVING, import_id, receiver, lines, raws, reasons))
 
 
-async def _first(pool: Pool, ask: Ask, digest: bytes) -> Record:
+async def _first(pool: Pool, command: ImportCommand, digest: bytes) -> Record:
     for _ in range(_LOOKS):
-        first = await pool.fetchrow(queries.FIND_BY_KEY, ask.client, ask.idempotency_key)
+        first = await pool.fetchrow(queries.FIND_BY_KEY, command.client, command.idempotency_key)
         if first is None or (first["state"] == State.CANCELED and first["body_digest"] is None):
             break
         if first["body_digest"] is not None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from shared.contract.addresses import key_of
 from shared.contract.ids import UUID
 
-from ..mail_service import BookedMail, LostMail
+from ..mail_service import LedgerMail, LostMail
 
 _SENT = frozenset({"sent", "bounced"})
 # On their way when last heard of: nobody has said that they were sent, or that they must not be.
@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OwnRecord:
     """A row of `outbox_settled`, with everything that signup's book knows of its mail."""
 
     id: UUID
@@ -66,7 +66,7 @@ class Asked:
         """
         return self.sent_at is not None and self.to_email is not None
 
-    def informed_by(self, lost: LostMail) -> "Asked":
+    def informed_by(self, lost: LostMail) -> "OwnRecord":
         """With what the other book remembers of a mail whose row was deleted there. An end that is known here stays."""
         return replace(
             self,
@@ -77,7 +77,7 @@ class Asked:
 
 
 def judge(
-    asked: Asked, there: BookedMail | None, *, now: datetime, stuck_seconds: float, run: str
+    asked: OwnRecord, there: LedgerMail | None, *, now: datetime, stuck_seconds: float, run: str
 ) -> Iterator[Finding]:
     """What is wrong with a mail that was asked for; `there` is how the mail service's book has it."""
     if there is None:
@@ -101,13 +101,13 @@ def judge(
         yield Finding("stuck", str(asked.id), f"{there.state} there", run, mail_id=there.id, user_id=asked.user_id)
 
 
-def _lost(asked: Asked) -> Finding:
+def _lost(asked: OwnRecord) -> Finding:
     repairable = asked.restorable
     reason = "sent" if repairable else "erased" if asked.to_email is None else "sent, at a time not known here"
     return Finding("lost_records", str(asked.id), reason, reason, repairable, user_id=asked.user_id)
 
 
-def _missing(asked: Asked) -> Finding:
+def _missing(asked: OwnRecord) -> Finding:
     last = asked.known_state or asked.told_state
     if asked.to_email is None:
         reason, repairable = "erased", False
@@ -125,7 +125,7 @@ def _missing(asked: Asked) -> Finding:
     return Finding("missing", str(asked.id), reason, reason, repairable, user_id=asked.user_id)
 
 
-def _differences(asked: Asked, there: BookedMail) -> Iterator[str]:
+def _differences(asked: OwnRecord, there: LedgerMail) -> Iterator[str]:
     expected = asked.fingerprint or asked.known_fingerprint
     if expected is not None and expected != there.fingerprint:
         yield "fingerprint"
@@ -150,13 +150,13 @@ def same_person(one: str, other: str) -> bool:
         return False
 
 
-def is_stuck(mail: BookedMail, now: datetime, stuck_seconds: float) -> bool:
+def is_stuck(mail: LedgerMail, now: datetime, stuck_seconds: float) -> bool:
     """Still under way long after its time: it should have been given up, or looked at."""
     long_ago = now - timedelta(seconds=stuck_seconds)
     return mail.state in _UNDER_WAY and min(mail.expires_at, mail.next_attempt_at or mail.expires_at) <= long_ago
 
 
-def unexpected(mail: BookedMail) -> Finding:
+def unexpected(mail: LedgerMail) -> Finding:
     """A mail that was never asked for here."""
     return Finding("unexpected", mail.request_id, "never asked for here", str(mail.id), mail_id=mail.id)
 

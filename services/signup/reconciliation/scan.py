@@ -15,7 +15,7 @@ from shared.db.pool import Pool
 from ..mail_service import LostMail, MailService
 from ..names import MAIL_CLIENT
 from . import queries
-from .compare import Asked, Finding, judge, unexpected
+from .compare import Finding, OwnRecord, judge, unexpected
 
 _PAGE = 500
 _ALERT = "alert/"
@@ -85,7 +85,7 @@ class LedgerScan:
         there = await self._mail_service.look_up([str(row["id"]) for row in rows])
         findings: dict[tuple[str, str], Finding] = {}
         for row in rows:
-            asked, name = Asked(**row), str(row["id"])
+            asked, name = OwnRecord(**row), str(row["id"])
             if lost := there.lost.get(name):
                 asked = asked.informed_by(lost)
             seen = judge(asked, there.found.get(name), now=run.now, stuck_seconds=self._stuck_seconds, run=str(run.id))

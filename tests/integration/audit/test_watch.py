@@ -1,4 +1,4 @@
-"""The watch: one mail when an incident opens, one a day, one when it closes, however many processes look."""
+"""The alert_loop: one mail when an incident opens, one a day, one when it closes, however many processes look."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from shared.audit.alert_loop import AlertCatalog, Look, OperatorNotifier, Watch
+from shared.audit.alert_loop import AlertCatalog, AlertLoop, Observation, OperatorNotifier
 from shared.audit.alert_reports import AlertMetrics
 from shared.audit.incidents import Source, Symptom
 from shared.audit.operator_mail import AlertNotSentError, OperatorMail
@@ -34,11 +34,11 @@ class House:
     """What is wrong now, and what reached the operators; `broken` is a mail service that takes nothing."""
 
     pool: Pool
-    look: Look = field(default_factory=Look)
+    look: Observation = field(default_factory=Observation)
     letters: list[OperatorMail] = field(default_factory=list)
     broken: bool = False
 
-    def watch(self, *, email: str = "ops@x.example", smtp: str = "", severity: str = "", **more: Any) -> Watch:
+    def watch(self, *, email: str = "ops@x.example", smtp: str = "", severity: str = "", **more: Any) -> AlertLoop:
         settings = ServiceSettings(alert_email=email, alert_smtp_url=smtp)
 
         async def post(letter: OperatorMail) -> None:
@@ -47,12 +47,12 @@ class House:
                 raise AlertNotSentError("out of order")
             self.letters.append(letter)
 
-        async def see() -> Look:
+        async def see() -> Observation:
             await asyncio.sleep(0)
             return self.look
 
         register = AlertCatalog.of("house", (), ALERT_RULES, severity)
-        return Watch(
+        return AlertLoop(
             self.pool,
             register,
             OperatorNotifier(settings.alert_email, post, smtp_url=settings.alert_smtp_url, sender=settings.alert_from),
@@ -75,7 +75,7 @@ class House:
 
 
 async def test_many_watches_that_see_the_same_send_one_mail(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([STOVE]))
+    house = House(either_database.database.pool, Observation([STOVE]))
     await asyncio.gather(*(house.watch().run_once() for _ in range(5)))
     for _ in range(3):
         await house.watch().run_once()
@@ -88,23 +88,23 @@ async def test_many_watches_that_see_the_same_send_one_mail(either_database: Clo
 
 
 async def test_an_incident_is_closed_with_a_mail_once_nobody_has_seen_it_for_a_while(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([STOVE]))
+    house = House(either_database.database.pool, Observation([STOVE]))
     await house.watch().run_once()
-    house.look = Look()
+    house.look = Observation()
     await house.watch().run_once()
     assert await house.alerts() == ["stove_on open"]  # it may flicker
     await house.later("seen_at", "5 minutes")
     await asyncio.gather(*(house.watch().run_once() for _ in range(3)))
     assert house.subjects[1:] == ["Counterfoil: closed: turn off the stove"]
     assert await house.alerts() == ["stove_on closed"]
-    house.look = Look([STOVE])
+    house.look = Observation([STOVE])
     await house.watch().run_once()
     assert await house.alerts() == ["stove_on closed", "stove_on open"]
     assert len({letter.request_id for letter in house.letters}) == 3
 
 
 async def test_the_operators_are_reminded_once_a_day(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([STOVE]))
+    house = House(either_database.database.pool, Observation([STOVE]))
     await house.watch().run_once()
     await house.later("opened_at", "24 hours")
     await asyncio.gather(*(house.watch().run_once() for _ in range(3)))
@@ -117,7 +117,7 @@ async def test_the_operators_are_reminded_once_a_day(either_database: Clone) -> 
 
 async def test_a_warning_is_counted_and_sends_nothing(either_database: Clone) -> None:
     registry = CollectorRegistry()
-    house = House(either_database.database.pool, Look([LIGHT]))
+    house = House(either_database.database.pool, Observation([LIGHT]))
     await house.watch(metrics=AlertMetrics(registry)).run_once()
     assert house.letters == []
     assert await house.alerts() == ["light_on open"]
@@ -128,13 +128,13 @@ async def test_a_warning_is_counted_and_sends_nothing(either_database: Clone) ->
 
 
 async def test_one_line_of_configuration_makes_a_warning_red_and_a_red_alert_a_warning(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([LIGHT, STOVE]))
+    house = House(either_database.database.pool, Observation([LIGHT, STOVE]))
     await house.watch(severity="light_on=red, stove_on=warning").run_once()
     assert house.subjects == ["Counterfoil: x"]
 
 
 async def test_what_must_last_is_no_incident_before_it_has(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([KETTLE]))
+    house = House(either_database.database.pool, Observation([KETTLE]))
     await house.watch().run_once()
     assert (await house.alerts(), house.letters) == ([], [])
     await house.later("since", "5 minutes")
@@ -143,25 +143,25 @@ async def test_what_must_last_is_no_incident_before_it_has(either_database: Clon
 
 
 async def test_what_goes_away_before_it_is_an_incident_leaves_no_trace(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([KETTLE]))
+    house = House(either_database.database.pool, Observation([KETTLE]))
     await house.watch().run_once()
     await house.later("seen_at", "5 minutes")
-    house.look = Look()
+    house.look = Observation()
     await house.watch().run_once()
     assert await house.pool.fetchval("SELECT count(*) FROM alerts") == 0
 
 
 async def test_what_cannot_be_judged_stays_as_it_is(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([STOVE]))
+    house = House(either_database.database.pool, Observation([STOVE]))
     await house.watch().run_once()
     await house.later("seen_at", "1 hour")
-    house.look = Look(unknown=["stove_on"])
+    house.look = Observation(unknown=["stove_on"])
     await house.watch().run_once()
     assert await house.alerts() == ["stove_on open"]
 
 
 async def test_without_operators_alerts_are_kept_and_mailed_as_soon_as_there_are_some(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([STOVE]))
+    house = House(either_database.database.pool, Observation([STOVE]))
     await house.watch(email="").run_once()
     assert (await house.alerts(), house.letters) == (["stove_on open"], [])
     await house.watch(email="a@x.example, b@x.example").run_once()
@@ -170,7 +170,7 @@ async def test_without_operators_alerts_are_kept_and_mailed_as_soon_as_there_are
 
 async def test_a_broken_mail_service_is_gone_past(either_database: Clone) -> None:
     async with scripted_smtp() as server:
-        house = House(either_database.database.pool, Look([STOVE], mail_is_broken=True))
+        house = House(either_database.database.pool, Observation([STOVE], mail_service_is_down=True))
         await house.watch(smtp=f"smtp://127.0.0.1:{server.port}").run_once()
         (mail,) = server.accepted
     assert house.letters == []
@@ -180,7 +180,7 @@ async def test_a_broken_mail_service_is_gone_past(either_database: Clone) -> Non
 
 async def test_a_mail_service_that_takes_no_alert_is_asked_again_before_it_is_gone_past(either_database: Clone) -> None:
     async with scripted_smtp() as server:
-        house = House(either_database.database.pool, Look([STOVE]), broken=True)
+        house = House(either_database.database.pool, Observation([STOVE]), broken=True)
         for _ in range(3):
             assert server.accepted == []
             await house.watch(smtp=f"smtp://127.0.0.1:{server.port}").run_once()
@@ -191,7 +191,7 @@ async def test_a_mail_service_that_takes_no_alert_is_asked_again_before_it_is_go
 
 
 async def test_a_mail_that_reached_nobody_is_sent_later(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([STOVE]), broken=True)
+    house = House(either_database.database.pool, Observation([STOVE]), broken=True)
     await house.watch().run_once()
     house.broken = False
     await house.watch().run_once()
@@ -202,10 +202,10 @@ async def test_a_mail_that_reached_nobody_is_sent_later(either_database: Clone) 
 
 
 async def test_history_tells_of_every_alert(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Look([STOVE]))
+    house = House(either_database.database.pool, Observation([STOVE]))
     await house.watch().run_once()
     await house.later("seen_at", "5 minutes")
-    house.look = Look()
+    house.look = Observation()
     await house.watch().run_once()
     rows = await house.pool.fetch("SELECT kind FROM history WHERE kind LIKE 'alert.%' ORDER BY id")
     assert [row["kind"] for row in rows] == ["alert.opened", "alert.mailed", "alert.closed", "alert.mailed"]

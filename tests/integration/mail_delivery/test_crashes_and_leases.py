@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.mail.delivery.claim import ClaimedMail, claim_due
-from services.mail.delivery.recorder import Ending, Recorder, Transmission
+from services.mail.delivery.recorder import AttemptEnd, Recorder, Transmission
 from services.mail.delivery.rescue import Rescue
 from services.mail.delivery.retry_policy import RetryPolicy, decide_next
 from services.mail.delivery.smtp_outcomes import Step, classify
@@ -27,9 +27,9 @@ async def begin_transmission(pool: Pool, mail: ClaimedMail, gateway: str = "lost
     return await Recorder(pool).transmitting(Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway))
 
 
-def accepted(mail: ClaimedMail, lease: UUID | None = None) -> Ending:
+def accepted(mail: ClaimedMail, lease: UUID | None = None) -> AttemptEnd:
     settlement = decide_next(mail.snapshot, classify(Step.BODY, 250, "2.0.0 taken"), mail.now(), POLICY)
-    return Ending(mail.mail_id, mail.snapshot.attempt, lease or mail.lease, "late", settlement)
+    return AttemptEnd(mail.mail_id, mail.snapshot.attempt, lease or mail.lease, "late", settlement)
 
 
 async def rescue(rig: Rig) -> None:
@@ -93,7 +93,7 @@ class Died(Exception):  # noqa: N818 - what a kill looks like from inside
 
 
 class Dying(Recorder):
-    async def settle(self, ending: Ending) -> bool:
+    async def settle(self, ending: AttemptEnd) -> bool:
         raise Died(ending.mail_id)
 
 

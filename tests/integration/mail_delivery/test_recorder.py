@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.mail.delivery.claim import ClaimedMail, claim_due
-from services.mail.delivery.recorder import Ending, GroupCommit, Recorder, Transmission
+from services.mail.delivery.recorder import AttemptEnd, GroupCommit, Recorder, Transmission
 from services.mail.delivery.retry_policy import RetryPolicy, decide_next
 from services.mail.delivery.smtp_outcomes import Step, classify
 from tests.support.databases import Clone
@@ -20,9 +20,9 @@ def transmission(mail: ClaimedMail, lease: UUID | None = None) -> Transmission:
     return Transmission(mail.mail_id, mail.snapshot.attempt, lease or mail.lease, "g")
 
 
-def accepted(mail: ClaimedMail) -> Ending:
+def accepted(mail: ClaimedMail) -> AttemptEnd:
     settlement = decide_next(mail.snapshot, classify(Step.BODY, 250, "ok"), mail.now(), RetryPolicy())
-    return Ending(mail.mail_id, mail.snapshot.attempt, mail.lease, "g", settlement)
+    return AttemptEnd(mail.mail_id, mail.snapshot.attempt, mail.lease, "g", settlement)
 
 
 class Counted:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from services.signup.imports.upload import Ask, receive
+from services.signup.imports.upload import ImportCommand, receive
 from shared.contract.problems import MalformedRequest
 from tests.support.apis import Api
 from tests.support.imports import Imports, ndjson, people, person
 from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
-ASK = Ask("acquirer", "test", "key-1", "acquirer", "ndjson", dry_run=False, mails_per_minute=0)
+ASK = ImportCommand("acquirer", "test", "key-1", "acquirer", "ndjson", dry_run=False, mails_per_minute=0)
 
 
 async def _in_pieces(body: bytes, size: int = 1000) -> AsyncIterator[bytes]:

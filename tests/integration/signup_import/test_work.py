@@ -94,7 +94,7 @@ async def test_the_same_file_again_creates_and_mails_nobody(imports: Imports, bo
     before = await book.rows("outbox")
     again = await imports.run(people(25), source="acquired")
     assert (again["outcomes"], again["mails_owed"]) == (_outcomes(already_exists=25), 0)
-    # Known by their IDs, even under another address.
+    # KnownUsers by their IDs, even under another address.
     moved = [person(n, email=f"moved-{n}@x.example") for n in range(1, 26)]
     assert (await imports.run(moved, source="acquired"))["outcomes"] == _outcomes(already_exists=25)
     assert await book.rows("outbox") == before

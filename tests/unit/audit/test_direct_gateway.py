@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from shared.audit.operator_mail import DirectGateway, request_id_of
+from shared.audit.operator_mail import DirectGateway, alert_request_id
 from shared.process.settings import ServiceSettings
 
 
@@ -30,9 +30,12 @@ def test_anything_else_is_refused_without_repeating_it(url: str) -> None:
 
 
 def test_a_request_id_is_the_same_for_the_same_incident_phase_and_person_only() -> None:
-    first = request_id_of("id", "opened", "a@x.example")
-    assert first == request_id_of("id", "opened", "a@x.example")
-    assert len({first, request_id_of("id", "closed", "a@x.example"), request_id_of("id", "opened", "b@x.example")}) == 3
+    first = alert_request_id("id", "opened", "a@x.example")
+    assert first == alert_request_id("id", "opened", "a@x.example")
+    assert (
+        len({first, alert_request_id("id", "closed", "a@x.example"), alert_request_id("id", "opened", "b@x.example")})
+        == 3
+    )
     assert "@" not in first
 
 

@@ -86,7 +86,7 @@ def test_the_subject_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("checks", "sends_nothing"),
+    ("checks", "cannot_send"),
     [
         ({"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "pass"}}, False),
         ({"worker_heartbeat": {"status": "pass"}}, False),
@@ -103,5 +103,5 @@ def test_the_subject_says_what_to_do() -> None:
         ({"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "warn"}}, True),
     ],
 )
-def test_alerts_go_past_a_mail_service_that_sends_nothing(checks: dict[str, Any], *, sends_nothing: bool) -> None:
-    assert signup.sends_nothing({"checks": checks}) is sends_nothing
+def test_alerts_go_past_a_mail_service_that_sends_nothing(checks: dict[str, Any], *, cannot_send: bool) -> None:
+    assert signup.cannot_send({"checks": checks}) is cannot_send

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.mail.bounces.ingest import condemns, reason_for
+from services.mail.bounces.ingest import reason_for, suppresses_recipient
 from services.mail.bounces.notice_parser import DIAGNOSTIC_MAX_CHARACTERS, Kind, read
 from tests.support.notices import complaint, quoted_header, recipient_fields, report
 
@@ -66,13 +66,13 @@ def test_the_most_telling_code_is_kept(status: str, diagnostic: str, telling: st
 
 @pytest.mark.parametrize("code", ["5.1.1", "5.1.2", "5.1.10", "5.2.1"])
 def test_a_dead_address_is_condemned_by_a_failure_and_by_nothing_less(code: str) -> None:
-    assert condemns(read(report(QUOTED, recipient_fields("failed", code))))
-    assert not condemns(read(report(QUOTED, recipient_fields("delayed", code))))
+    assert suppresses_recipient(read(report(QUOTED, recipient_fields("failed", code))))
+    assert not suppresses_recipient(read(report(QUOTED, recipient_fields("delayed", code))))
 
 
 @pytest.mark.parametrize("code", ["5.7.1", "5.7.26", "5.2.2", "5.0.0", "4.4.7", "5.1.11"])
 def test_other_failures_condemn_no_address(code: str) -> None:
-    assert not condemns(read(report(QUOTED, recipient_fields("failed", code, ""))))
+    assert not suppresses_recipient(read(report(QUOTED, recipient_fields("failed", code, ""))))
 
 
 def test_a_mail_that_was_passed_on_has_failed_only_when_it_reached_nobody() -> None:
@@ -119,14 +119,14 @@ def test_a_foreign_message_id_is_kept_for_mails_that_were_restored() -> None:
 def test_a_complaint_is_read_and_condemns_the_address() -> None:
     notice = read(complaint(QUOTED))
     assert (notice.kind, notice.status, notice.mail_ids) == (Kind.COMPLAINT, "abuse", (ID,))
-    assert condemns(notice)
+    assert suppresses_recipient(notice)
 
 
 @pytest.mark.parametrize("feedback", ["not-spam", "auth-failure", "dmarc", ""])
 def test_feedback_that_is_no_complaint_is_none(feedback: str) -> None:
     notice = read(complaint(QUOTED, f"Feedback-Type: {feedback}\n"))
     assert notice.kind is Kind.OTHER
-    assert not condemns(notice)
+    assert not suppresses_recipient(notice)
 
 
 def test_a_notice_inside_a_quoted_message_reports_nothing() -> None:

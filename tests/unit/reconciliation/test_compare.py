@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.signup.mail_service import BookedMail
-from services.signup.reconciliation.compare import Asked, Finding, judge, same_person
+from services.signup.mail_service import LedgerMail
+from services.signup.reconciliation.compare import Finding, OwnRecord, judge, same_person
 from shared.contract.ids import uuid7
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-ASKED = Asked(
+ASKED = OwnRecord(
     id=uuid7(),
     user_id=uuid7(),
     created_at=NOW,
@@ -35,8 +35,8 @@ THERE = {
 }
 
 
-def _judge(asked: Asked, **there: object) -> list[Finding]:
-    booked = BookedMail.model_validate({**THERE, **there}) if there else None
+def _judge(asked: OwnRecord, **there: object) -> list[Finding]:
+    booked = LedgerMail.model_validate({**THERE, **there}) if there else None
     return list(judge(asked, booked, now=NOW, stuck_seconds=3600, run="run"))
 
 

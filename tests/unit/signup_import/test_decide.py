@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from services.signup.imports.classify_rows import Decision, Known, LostRaceError, decide, settle
+from services.signup.imports.classify_rows import Decision, KnownUsers, LostRaceError, decide, settle
 from services.signup.imports.row_parser import Candidate, Unreadable
 from services.signup.imports.states import TRANSITIONS, Outcome, State, next_state
 
-NOBODY = Known({}, {}, {}, {})
+NOBODY = KnownUsers({}, {}, {}, {})
 ANNA, BO = UUID(int=1), UUID(int=2)
 
 
@@ -35,7 +35,7 @@ def test_a_line_that_is_no_good_or_a_duplicate_stands_in_nobodys_way() -> None:
 
 
 def test_earlier_lines_are_asked_before_the_users_because_they_made_some_of_them() -> None:
-    known = Known({"x": ANNA}, {"a": ANNA}, {"x": ANNA, "y": BO}, {"a": ANNA})
+    known = KnownUsers({"x": ANNA}, {"a": ANNA}, {"x": ANNA, "y": BO}, {"a": ANNA})
     decisions = decide([row(7, "a", "z"), row(8, "q", "x"), row(9, "r", "y"), row(10, "s", "y")], known)
     assert outcomes(decisions) == [
         *((7, "duplicate", ANNA), (8, "duplicate", ANNA)),
@@ -44,7 +44,7 @@ def test_earlier_lines_are_asked_before_the_users_because_they_made_some_of_them
 
 
 def test_the_external_id_says_who_it_is_before_the_address_does() -> None:
-    known = Known({}, {}, {"x": BO}, {"a": ANNA})
+    known = KnownUsers({}, {}, {"x": BO}, {"a": ANNA})
     (decision,) = decide([row(1, "a", "x")], known)
     assert (decision.outcome, decision.user_id) == (Outcome.ALREADY_EXISTS, ANNA)
 
@@ -56,7 +56,7 @@ def test_a_duplicate_is_told_whose_it_is_once_that_user_was_written() -> None:
 
 def test_whoever_was_written_by_someone_else_meanwhile_exists_already() -> None:
     decisions = decide([row(1, "a", "x"), row(2, "b", "x")], NOBODY)
-    beaten = settle(decisions, {}, Known({}, {}, {"x": BO}, {}))
+    beaten = settle(decisions, {}, KnownUsers({}, {}, {"x": BO}, {}))
     assert outcomes(beaten) == [(1, "already_exists", BO), (2, "duplicate", BO)]
     with pytest.raises(LostRaceError):
         settle(decisions, {}, NOBODY)

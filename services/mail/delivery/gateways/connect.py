@@ -8,7 +8,7 @@ import aiosmtplib
 
 from ..smtp_outcomes import Step, Verdict, classify, interrupted
 from .settings import GatewaySettings, Tls
-from .smtp_connection import Ended, SmtpConnection, Timeouts
+from .smtp_connection import ConversationEnded, SmtpConnection, Timeouts
 from .smtp_conversation import SmtpConversation
 
 
@@ -18,7 +18,7 @@ async def open_connection(
     """Connect, start TLS where it is due, log in.
 
     Raises:
-        Ended: it cannot be done; the verdict is a gateway fault.
+        ConversationEnded: it cannot be done; the verdict is a gateway fault.
     """
     client = aiosmtplib.SMTP(
         hostname=settings.host,
@@ -37,12 +37,12 @@ async def open_connection(
             await client.ehlo()
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         client.close()
-        raise Ended(_not_connected(error)) from error
+        raise ConversationEnded(_not_connected(error)) from error
     except BaseException:
         client.close()
         raise
     if client.transport is None:  # closed in the breath after its last reply
-        raise Ended(interrupted(Step.CONNECT, "connection lost"))
+        raise ConversationEnded(interrupted(Step.CONNECT, "connection lost"))
     conversation = SmtpConversation(
         cast("asyncio.WriteTransport", client.transport)
     )  # uvloop's own class is no subclass

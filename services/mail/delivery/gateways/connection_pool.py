@@ -17,13 +17,13 @@ class ConnectionPool:
     def __init__(self, open_one: Callable[[], Awaitable[SmtpConnection]]) -> None:
         self._open_one = open_one
         self._idle: list[SmtpConnection] = []
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._quitting: set[asyncio.Task[None]] = set()
 
     async def acquire(self, *, fresh: bool = False) -> SmtpConnection:
         """A connection that is ready. One that died while idle is replaced: that is no fault of anybody.
 
         Raises:
-            Ended: a new one cannot be opened.
+            ConversationEnded: a new one cannot be opened.
         """
         while self._idle and not fresh:
             connection = self._idle.pop()  # the most recently used: the others may go cold and be closed
@@ -36,14 +36,14 @@ class ConnectionPool:
             return
         connection.idle_since = time.monotonic()
         if connection.transactions >= _TRANSACTIONS_PER_CONNECTION:
-            self._say_goodbye(connection)
+            self._quit_connection(connection)
         else:
             self._idle.append(connection)
 
-    def _say_goodbye(self, connection: SmtpConnection) -> None:
+    def _quit_connection(self, connection: SmtpConnection) -> None:
         task = asyncio.get_running_loop().create_task(connection.quit())
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+        self._quitting.add(task)
+        task.add_done_callback(self._quitting.discard)
 
     async def close_idle(self) -> None:
         """Close what nobody has needed for a while."""
@@ -51,11 +51,11 @@ class ConnectionPool:
         cold = [connection for connection in self._idle if connection.idle_since < limit or not connection.is_open]
         self._idle = [connection for connection in self._idle if connection not in cold]
         for connection in cold:
-            self._say_goodbye(connection)
+            self._quit_connection(connection)
         await asyncio.sleep(0)
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []
         for connection in idle:
-            self._say_goodbye(connection)
-        await asyncio.gather(*self._farewells)
+            self._quit_connection(connection)
+        await asyncio.gather(*self._quitting)

@@ -99,7 +99,7 @@ class Gateways:
             if not route.may_send:
                 continue
             async with route.places:
-                # Asked again: while we waited for a place, others may have found the gateway dead.
+                # OwnRecord again: while we waited for a place, others may have found the gateway dead.
                 if not route.breaker.allowance(1):
                     continue
                 return route.name, await self._send_by(route, envelope, body, about_to_transmit)

@@ -27,7 +27,7 @@ class Timeouts:
     reply_seconds: float = 600.0
 
 
-class Ended(Exception):  # noqa: N818 - a verdict, which may be a good one
+class ConversationEnded(Exception):  # noqa: N818 - a verdict, which may be a good one
     """The conversation about this mail is over."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -87,7 +87,7 @@ class SmtpConnection:
         try:
             await self._agree_on(envelope)
             return await self._transmit(body, about_to_transmit)
-        except Ended as ended:
+        except ConversationEnded as ended:
             return ended.verdict
         except BaseException:  # cancelled: the other side may be anywhere in the conversation
             self.drop()
@@ -111,7 +111,7 @@ class SmtpConnection:
         for place, step in enumerate(steps, 1):
             try:
                 await self._hear(step)
-            except Ended:
+            except ConversationEnded:
                 await self._hear_out(steps[place:])
                 raise
 
@@ -119,17 +119,17 @@ class SmtpConnection:
         try:
             self._conversation.say(words, replies=replies)
         except ConnectionIsLost as error:
-            raise Ended(self._broken_off(step, "connection lost")) from error
+            raise ConversationEnded(self._broken_off(step, "connection lost")) from error
 
     async def _hear(self, step: Step) -> None:
-        """Raises Ended unless the conversation goes on."""
+        """Raises ConversationEnded unless the conversation goes on."""
         try:
             code, text = await self._conversation.reply(self._timeouts.command_seconds)
         except TimeoutError as error:
             self.drop()
-            raise Ended(interrupted(step, "timed out")) from error
+            raise ConversationEnded(interrupted(step, "timed out")) from error
         except ConnectionIsLost as error:
-            raise Ended(self._broken_off(step, "connection lost")) from error
+            raise ConversationEnded(self._broken_off(step, "connection lost")) from error
         if accepts(step, code):
             return
         self._needs_reset = True
@@ -138,7 +138,7 @@ class SmtpConnection:
             self.drop()
         elif verdict.outcome is Outcome.GATEWAY_FAULT:
             self._drop_perhaps_stale(step)
-        raise Ended(verdict)
+        raise ConversationEnded(verdict)
 
     async def _hear_out(self, steps: Sequence[Step]) -> None:
         """The replies to what was said before the refusal was heard: they change nothing, but must be out of the way.

@@ -10,7 +10,7 @@ from .connection_pool import ConnectionPool
 from .protocol import AboutToTransmit, BodySupplier, Envelope
 from .rate_limit import GatewayRateLimit
 from .settings import GatewaySettings, Tls
-from .smtp_connection import Ended, SmtpConnection, Timeouts
+from .smtp_connection import ConversationEnded, SmtpConnection, Timeouts
 
 
 class SmtpGateway:
@@ -59,7 +59,7 @@ class SmtpGateway:
                 # Closed between two mails, or after as many as that gateway takes on one: ask anew before judging.
                 connection = await self._pool.acquire(fresh=True)
                 verdict = await self._transact(connection, envelope, text, about_to_transmit)
-        except Ended as ended:
+        except ConversationEnded as ended:
             return ended.verdict
         return verdict
 
