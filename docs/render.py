@@ -88,7 +88,7 @@ is received anew under its idempotency key.
 {_diagram(outbox, "pending")}
 ## A mail (`services/mail/delivery/states.py`)
 At accept, the mail to a suppressed address is `suppressed` from the start, and one whose row was deleted is written
-back as what it was, unless it was still on its way. `restore` is for a book that was restored to an earlier time: its
+back as what it was, unless it was still on its way. `restore` is for a ledger that was restored to an earlier time: its
 client knows that the mail was sent.
 {_diagram(mails, "queued")}
 ## An attempt (`services/mail/delivery/states.py`)

@@ -13,7 +13,7 @@ The way of a start, in the order of the rooms:
     programs    the table of processes: who runs, with which environment
     commands    migrations and other short-lived processes; keys: API keys minted and made known
     lock        one stack for each state directory; runenv: var/run.env; stack: the order of things
-    demo        a handful of people through both books
+    demo        a handful of people through both ledgers
     catcher/    the SMTP server that keeps every mail
 
 Nothing in services/ or shared/ knows this package. Tests use `postgres.start_server` and `valkey.start_server`,

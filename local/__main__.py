@@ -11,7 +11,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description="Everything on one machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="start everything, supervised, until Ctrl-C")
-    commands.add_parser("demo", help="sign up a handful of people and compare both books")
+    commands.add_parser("demo", help="sign up a handful of people and compare both ledgers")
     command = parser.parse_args().command
     try:
         settings = read_settings()

@@ -1,4 +1,4 @@
-"""`python -m local demo`: a handful of people sign up; then each one's way through both books, and a comparison.
+"""`python -m local demo`: a handful of people sign up; then each one's way through both ledgers, and a comparison.
 
 It speaks to the services only through their public API, as anybody could.
 """
@@ -51,16 +51,16 @@ class Person:
         return bool(self.outbox and self.mails and arrived) and all(mail["state"] == "sent" for mail in self.mails)
 
     def differences(self) -> list[str]:
-        """What the two books and the catcher disagree about."""
-        found = [] if self.outbox else ["signup's book owes no mail"]
+        """What the two ledgers and the catcher disagree about."""
+        found = [] if self.outbox else ["signup's ledger owes no mail"]
         for row_id in self.outbox:
             mails = [mail for mail in self.mails if mail["request_id"] == row_id]
             if len(mails) != 1:
-                found.append(f"outbox row {row_id} has {len(mails)} mails in the other book, not one")
+                found.append(f"outbox row {row_id} has {len(mails)} mails in the other ledger, not one")
         for mail in self.mails:
             if mail["request_id"] not in self.outbox:
                 found.append(
-                    f"mail {mail['id']} was asked for by {mail['request_id']}, which signup's book does not know"
+                    f"mail {mail['id']} was asked for by {mail['request_id']}, which signup's ledger does not know"
                 )
             if mail["state"] != "sent":
                 found.append(f"mail {mail['id']} is {mail['state']}, not sent: {mail['failure']}")
@@ -73,7 +73,7 @@ def _message_id(mail: Json) -> str:
     return str(mail.get("message_id") or "").strip("<>")
 
 
-class Books:
+class Ledgers:
     """Both services and the catcher, as clients see them."""
 
     def __init__(self, facts: dict[str, str], client: httpx.AsyncClient) -> None:
@@ -128,38 +128,38 @@ class Books:
         ]
 
 
-async def _tell(person: Person, books: Books) -> None:
+async def _tell(person: Person, ledgers: Ledgers) -> None:
     say(f"\n{person.name} <{person.email}>")
-    say(f"  signup's book: user {person.user['id']}, {person.user['status']}")
+    say(f"  signup's ledger: user {person.user['id']}, {person.user['status']}")
     for entry in person.history:
         say(f"    {entry['at']}  {entry['kind']}")
     for row_id, row in person.outbox.items():
         say(f"    outbox row {row_id}: {row['effect']}, {row['state']}")
     for mail in person.mails:
-        say(f"  mail's book: mail {mail['id']} for request {mail['request_id']}: {mail['state']}")
-        for line in await books.trace(mail):
+        say(f"  mail's ledger: mail {mail['id']} for request {mail['request_id']}: {mail['state']}")
+        for line in await ledgers.trace(mail):
             say(f"    {line}")
         say(f"  at the catcher: {person.copies.get(_message_id(mail), 0)} of {_message_id(mail)}, “{mail['subject']}”")
 
 
 async def show(facts: dict[str, str]) -> int:
-    """Signs people up at a running stack. 0 if the books agree."""
+    """Signs people up at a running stack. 0 if the ledgers agree."""
     tag = secrets.token_hex(4)  # fresh addresses each time
     people = [Person(name, address.format(tag), locale) for name, address, locale in PEOPLE]
     async with httpx.AsyncClient(timeout=30) as client:
-        books = Books(facts, client)
+        ledgers = Ledgers(facts, client)
         try:
             for person in people:
-                await books.sign_up(person)
+                await ledgers.sign_up(person)
             say(f"{len(people)} people have signed up")
             give_up = time.monotonic() + WAIT_SECONDS
             for person in people:
-                await books.read(person)
+                await ledgers.read(person)
                 while not person.is_complete and time.monotonic() < give_up:
                     await asyncio.sleep(POLL_SECONDS)
-                    await books.read(person)
+                    await ledgers.read(person)
             for person in people:
-                await _tell(person, books)
+                await _tell(person, ledgers)
         except (httpx.HTTPError, LookupError) as error:
             say(f"error: {type(error).__name__}: {error}")
             return FAILED
@@ -169,10 +169,12 @@ async def show(facts: dict[str, str]) -> int:
 def _verdict(people: list[Person]) -> int:
     differences = [difference for person in people for difference in person.differences()]
     if differences:
-        say("\nThe books do not agree:\n  " + "\n  ".join(differences))
+        say("\nThe ledgers do not agree:\n  " + "\n  ".join(differences))
         return FAILED
     mails = sum(len(person.mails) for person in people)
-    say(f"\nThe books agree: {len(people)} people, {mails} mails asked for, {mails} sent, {mails} arrived, none twice.")
+    say(
+        f"\nThe ledgers agree: {len(people)} people, {mails} mails asked for, {mails} sent, {mails} arrived, none twice."
+    )
     return STOPPED
 
 

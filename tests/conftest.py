@@ -57,7 +57,7 @@ async def mail_database(postgres_server: Server) -> AsyncIterator[Clone]:
 
 @pytest.fixture(params=["signup", "mail"])
 async def either_database(postgres_server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Clone]:
-    """For what must hold in both books."""
+    """For what must hold in both ledgers."""
     async with _clone(postgres_server, request.param) as clone:
         yield clone
 

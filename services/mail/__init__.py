@@ -7,7 +7,7 @@ The way of a mail, folder by folder:
 - `delivery/` claims from the queue, speaks SMTP to the gateways and records what became of each attempt;
 - `bounces/` takes in what comes back about mails that had left;
 - `interventions/` is what people do to mails: cancel, retry, resolve, restore, erase;
-- `ledger/` reads the book: mails, history, attempts; and keeps nothing for longer than it should. What must never be in
+- `ledger/` reads the ledger: mails, history, attempts; and keeps nothing for longer than it should. What must never be in
   it (`sanity`), and what wakes the operators (`alerts`).
 
 `app.py` puts the API together, `worker.py` the delivery worker, `__main__.py` starts either.

@@ -57,7 +57,7 @@ class RequestIdReused(Problem):
 
 
 class CursorLost(Problem):
-    """The place where the reader stopped no longer exists: the mail book was restored to an earlier time, or the reader
+    """The place where the reader stopped no longer exists: the mail ledger was restored to an earlier time, or the reader
     was away for so long that the history of then is no longer kept (HISTORY_MONTHS).
     Start again without `after`: reading a change twice does no harm, missing one does.
     """

@@ -1,4 +1,4 @@
-"""The signup service: people exist, their addresses are verified, and every mail owed to them is on the books.
+"""The signup service: people exist, their addresses are verified, and every mail owed to them is on the ledgers.
 
 The way of the data, in the order of the rooms:
 
@@ -7,9 +7,9 @@ The way of the data, in the order of the rooms:
                 `import_users/` does the same for files of people
     outbox/     what is owed: rows, their states and decisions (`entry`), who works them off (`relay`), and each kind
                 of effect (`effects` lists them; `mail` asks the mail service)
-    ledger/     the books kept in order: heartbeats and partitions; what became of each mail (`follower`), and both
-                services' books laid side by side (`reconcile`, which walks, compares and heals); what must never be
-                in the book (`sanity`), what wakes the operators (`alerts`), one person's `timeline`
+    ledger/     the ledgers kept in order: heartbeats and partitions; what became of each mail (`follower`), and both
+                services' ledgers laid side by side (`reconcile`, which walks, compares and heals); what must never be
+                in the ledger (`sanity`), what wakes the operators (`alerts`), one person's `timeline`
 
 `app` and `worker` put these together; `__main__` runs them. `tables` is the schema as SQLAlchemy sees it, and the SQL
 with fixed text stands in each room's `queries`.

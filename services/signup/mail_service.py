@@ -1,4 +1,4 @@
-"""What signup asks the mail service about its book: reading it, and writing back what it has lost. Sending is not here.
+"""What signup asks the mail service about its ledger: reading it, and writing back what it has lost. Sending is not here.
 
 Every call has one deadline, and either answers or raises: a half-read answer is no answer.
 """
@@ -24,7 +24,7 @@ _OK, _GONE, _UNPROCESSABLE = 200, 410, 422
 
 
 class CursorLostError(Exception):
-    """The mail book went back in time: the line that the cursor stands on is gone."""
+    """The mail ledger went back in time: the line that the cursor stands on is gone."""
 
 
 class RefusedError(Exception):
@@ -59,7 +59,7 @@ class _Person(_Read):
 
 
 class LedgerMail(_Read):
-    """A mail as it stands in the mail service's book."""
+    """A mail as it stands in the mail service's ledger."""
 
     id: UUID
     request_id: str
@@ -73,7 +73,7 @@ class LedgerMail(_Read):
 
 
 class LostMail(_Read):
-    """What the mail service remembers of a mail whose row was deleted from its book."""
+    """What the mail service remembers of a mail whose row was deleted from its ledger."""
 
     request_id: str
     mail_id: UUID
@@ -90,7 +90,7 @@ class MailPage(_Read):
 
 
 class LookedUp(_Read):
-    """By request ID. What is in neither is not in that book, and never was."""
+    """By request ID. What is in neither is not in that ledger, and never was."""
 
     found: dict[str, LedgerMail]
     lost: dict[str, LostMail] = Field(default_factory=dict)
@@ -131,7 +131,7 @@ class MailService:
         return self._read(Changes, response)
 
     async def look_up(self, request_ids: Sequence[str]) -> LookedUp:
-        """What that book knows of up to 1,000 request IDs."""
+        """What that ledger knows of up to 1,000 request IDs."""
         response = await self._ask("POST", "/v1/mails/lookup", body={"request_ids": list(request_ids)})
         return self._read(LookedUp, response)
 
@@ -147,7 +147,7 @@ class MailService:
         return self._read(MailPage, response)
 
     async def restore(self, mails: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Write mails that were sent into that book, as sent; the request IDs that were written.
+        """Write mails that were sent into that ledger, as sent; the request IDs that were written.
 
         Raises:
             RefusedError: one of them is not acceptable; nothing was written.

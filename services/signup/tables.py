@@ -179,7 +179,7 @@ mail_feed = sa.Table(
     sa.Column("moved_at", _TIME, nullable=False, server_default=sa.func.now()),
 )
 
-# Both books laid side by side: the runs, and each thing that one of them found.
+# Both ledgers laid side by side: the runs, and each thing that one of them found.
 reconciliation_runs = sa.Table(
     "reconciliation_runs",
     metadata,

@@ -1,6 +1,6 @@
-"""The alert_loop: looks every minute at what could be wrong, keeps the book of incidents, and mails the operators.
+"""The alert_loop: looks every minute at what could be wrong, keeps the ledger of incidents, and mails the operators.
 
-It runs in the API and in the worker of each service: whichever lives sees that the other does not, and the book makes
+It runs in the API and in the worker of each service: whichever lives sees that the other does not, and the ledger makes
 sure that all of them together open an incident, and send its mails, once.
 """
 
@@ -122,7 +122,7 @@ class AlertLoop:
         self.looks = 0
 
     async def run_once(self) -> bool:
-        """Run the checks when they are due, look, keep the book, send what is owed."""
+        """Run the checks when they are due, look, keep the ledger, send what is owed."""
         if self._runs_checks:
             await self._checks.run_if_due(_CHECKS_SECONDS - _CHECKS_SLACK_SECONDS)
         seen = await self._look()

@@ -1,4 +1,4 @@
-"""Alerts and findings as Prometheus sees them: as the book stood when this process last looked."""
+"""Alerts and findings as Prometheus sees them: as the ledger stood when this process last looked."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
-"""The book of alerts: an incident is opened once, whoever sees it, and closed when nobody has seen it for a while.
+"""The ledger of alerts: an incident is opened once, whoever sees it, and closed when nobody has seen it for a while.
 
 Red ones owe the operators a mail when they open, daily while they last, and when they close; the mail is owed in the
-statement that changes the incident. Warnings stand in the same book and owe nothing.
+statement that changes the incident. Warnings stand in the same ledger and owe nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -149,7 +149,7 @@ FROM alerts WHERE closed_at IS NULL AND opened_at IS NOT NULL ORDER BY name
 
 
 class Incidents:
-    """The book of one service. Every method commits."""
+    """The ledger of one service. Every method commits."""
 
     def __init__(self, pool: Pool, *, actor: str, mailed: bool, prefix: str = "Counterfoil") -> None:
         self._pool = pool

@@ -106,7 +106,7 @@ class MailProblem(BaseModel):
 
 
 class MailReceipt(BaseModel):
-    """The part of a mail resource that its client keeps in its own book."""
+    """The part of a mail resource that its client keeps in its own ledger."""
 
     model_config = ConfigDict(extra="ignore")
 

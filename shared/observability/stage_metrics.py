@@ -1,4 +1,4 @@
-"""What Prometheus is told about the stages between the APIs: read from the service's own book when it asks.
+"""What Prometheus is told about the stages between the APIs: read from the service's own ledger when it asks.
 
 The numbers stand in the database, so every process of an API tells the same ones: dashboards and rules take the `max`
 over instances, not the sum (docs/metrics.md).
@@ -27,7 +27,7 @@ _PATIENCE_SECONDS = 2.0
 _FRESH_SECONDS = 1.0
 # A worker beats every 5 s. What a dead one said last is no news.
 _HEARD_SECONDS = 60.0
-# Any fault of the database, even a book of another version than the code: the process still has numbers to show.
+# Any fault of the database, even a ledger of another version than the code: the process still has numbers to show.
 _QUERY_ERRORS: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
@@ -43,7 +43,7 @@ class Stage:
 
 Sample: TypeAlias = tuple[Stage, tuple[str, ...], float]
 
-DATABASE_UP = Stage("database_up", "1 when the book could be read for this answer; at 0 the other stages are missing")
+DATABASE_UP = Stage("database_up", "1 when the ledger could be read for this answer; at 0 the other stages are missing")
 BEAT_AGE = Stage("worker_heartbeat_age_seconds", "Since any worker was last heard of; none when none ever was")
 WORKERS = Stage("workers", "Worker processes heard of in the last minute")
 LISTENER_UP = Stage("listener_up", "1 when wake-ups reach the worker, 0 when it only polls", ("worker",))
@@ -98,9 +98,9 @@ class StageMetrics(Collector):
     """Shows what `refresh` last read; when that failed, only that it did."""
 
     def __init__(
-        self, registry: CollectorRegistry, book: StageSource, *, clock: Callable[[], float] = time.monotonic
+        self, registry: CollectorRegistry, ledger: StageSource, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._book = book
+        self._ledger = ledger
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self._read_at: float | None = None
@@ -115,17 +115,17 @@ class StageMetrics(Collector):
             try:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     answer = await pool.fetchval(
-                        self._book.query, self._book.worker, list(self._book.tables), *self._book.arguments
+                        self._ledger.query, self._ledger.worker, list(self._ledger.tables), *self._ledger.arguments
                     )
             except _QUERY_ERRORS as error:
                 _log.warning("stage_metrics_unread", error=type(error).__name__)
                 self._samples = [(DATABASE_UP, (), 0)]
             else:
-                self._samples = list(_samples(self._book, orjson.loads(answer)))
+                self._samples = list(_samples(self._ledger, orjson.loads(answer)))
             self._read_at = self._clock()
 
     def collect(self) -> Iterator[Metric]:
-        families = {stage: _family(self._book.prefix, stage) for stage in (*SHARED_STAGES, *self._book.stages)}
+        families = {stage: _family(self._ledger.prefix, stage) for stage in (*SHARED_STAGES, *self._ledger.stages)}
         for stage, labels, value in self._samples:
             families[stage].add_metric(labels, value)
         yield from families.values()
@@ -136,15 +136,15 @@ def _family(prefix: str, stage: Stage) -> CounterMetricFamily | GaugeMetricFamil
     return kind(prefix + stage.name, stage.help, labels=stage.labels)
 
 
-def _samples(book: StageSource, seen: dict[str, Any]) -> Iterator[Sample]:
+def _samples(ledger: StageSource, seen: dict[str, Any]) -> Iterator[Sample]:
     yield DATABASE_UP, (), 1
     beats = seen["beats"]
-    if book.worker in beats:
-        yield BEAT_AGE, (), beats[book.worker]["age"]
+    if ledger.worker in beats:
+        yield BEAT_AGE, (), beats[ledger.worker]["age"]
     workers = [
-        Worker(process.removeprefix(f"{book.worker}/"), beat["detail"])
+        Worker(process.removeprefix(f"{ledger.worker}/"), beat["detail"])
         for process, beat in beats.items()
-        if process != book.worker and beat["age"] < _HEARD_SECONDS
+        if process != ledger.worker and beat["age"] < _HEARD_SECONDS
     ]
     yield WORKERS, (), len(workers)
     for worker in workers:
@@ -154,4 +154,4 @@ def _samples(book: StageSource, seen: dict[str, Any]) -> Iterator[Sample]:
     for table, live, dead in seen["tables"]:
         yield LIVE_ROWS, (table,), live
         yield DEAD_ROWS, (table,), dead
-    yield from book.read(seen, workers)
+    yield from ledger.read(seen, workers)

@@ -1,4 +1,4 @@
-"""A past: people who signed up and were mailed this month, written straight into both books, which agree about it."""
+"""A past: people who signed up and were mailed this month, written straight into both ledgers, which agree about it."""
 
 from services.mail.ledger.change_feed import cursor_of
 from shared.contract.ids import UUID
@@ -9,7 +9,7 @@ from .product import Product
 CHUNK = 10_000
 
 # $1 how many were written before, $2 up to which, $3 how many in all, $4 now: spread over the month, in order. The
-# outbox row's ID is the request ID in the other book; both are made from the number and its time, as a UUIDv7.
+# outbox row's ID is the request ID in the other ledger; both are made from the number and its time, as a UUIDv7.
 _MADE = """
 WITH n AS (
     SELECT n, 'past-' || n || '@bench.example' AS address,

@@ -55,12 +55,12 @@ def accepted_per_second(product: Product, tag: str, seconds: int) -> tuple[float
     """Signups a second, and the 99th percentile of the wait in ms.
 
     Raises:
-        RuntimeError: more were answered than people are in the book.
+        RuntimeError: more were answered than people are in the ledger.
     """
     load = drive(product.stack.signup_url, tag, seconds, CONNECTIONS)
     kept = product.fetchval("signup", "SELECT count(*) FROM users WHERE email_key LIKE $1", f"{tag}-%")
     if kept < load.requests:
-        raise RuntimeError(f"{load.requests} signups were accepted and {kept} are in the book")
+        raise RuntimeError(f"{load.requests} signups were accepted and {kept} are in the ledger")
     return load.per_second, load.p99_ms
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import ROOT
-from tests.support.running import books, running_stack
+from tests.support.running import ledgers, running_stack
 
 from .chromium import BrowserError, Chromium, find
 
-__all__ = ["books", "browser", "running_stack", "screenshots"]
+__all__ = ["ledgers", "browser", "running_stack", "screenshots"]
 
 
 @pytest.fixture(scope="session", autouse=True)

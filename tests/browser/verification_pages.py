@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 from .chromium import Chromium
 from .page import Page
@@ -27,17 +27,17 @@ LEAST_CONTRAST = 4.5
 LEAST_TARGET = 44
 
 
-async def link_for(books: Books, email: str) -> str:
+async def link_for(ledgers: Ledgers, email: str) -> str:
     """Symptom up, and read the link in the mail that comes."""
-    assert (await books.sign_up(email)).status_code == 202
-    (caught,) = await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail")
-    text: str = (await books.catcher.get(f"/api/v1/message/{caught['ID']}")).json()["Text"]
+    assert (await ledgers.sign_up(email)).status_code == 202
+    (caught,) = await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 1, what="the mail")
+    text: str = (await ledgers.catcher.get(f"/api/v1/message/{caught['ID']}")).json()["Text"]
     (link,) = [word for word in text.split() if "/verify/" in word]
     return link
 
 
-async def status(books: Books, email: str) -> str:
-    found: str = (await books.user(email))["status"]
+async def status(ledgers: Ledgers, email: str) -> str:
+    found: str = (await ledgers.user(email))["status"]
     return found
 
 
@@ -66,44 +66,44 @@ def fits(page: Page, width: int) -> None:
 
 
 async def test_opening_and_reloading_verify_nothing_and_pressing_does_once(
-    books: Books, browser: Chromium, screenshots: Path
+    ledgers: Ledgers, browser: Chromium, screenshots: Path
 ) -> None:
     email = "open@browser.example"
-    link = await link_for(books, email)
+    link = await link_for(ledgers, email)
     page = browser.page()
 
     page.open(link)
     shows(page, CONFIRM, 200, buttons=(BUTTON,))
     (screenshots / "open.png").write_bytes(page.screenshot())
-    assert await status(books, email) == "pending"
+    assert await status(ledgers, email) == "pending"
 
     page.reload()
     shows(page, CONFIRM, 200, buttons=(BUTTON,))
     (screenshots / "reload.png").write_bytes(page.screenshot())
-    assert await status(books, email) == "pending"
+    assert await status(ledgers, email) == "pending"
 
     page.press_button()
     shows(page, VERIFIED, 200)
     (screenshots / "press.png").write_bytes(page.screenshot())
-    assert await status(books, email) == "verified"
+    assert await status(ledgers, email) == "verified"
 
     page.back()
     assert page.buttons() == [BUTTON]
     page.press_button()
     shows(page, ALREADY, 200)
     (screenshots / "press-again.png").write_bytes(page.screenshot())
-    assert await status(books, email) == "verified"
+    assert await status(ledgers, email) == "verified"
 
-    await eventually(lambda: books.caught(email), lambda found: len(found) == 2, what="the welcome mail")
-    told = await books.fetchval(
+    await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 2, what="the welcome mail")
+    told = await ledgers.fetchval(
         "signup", "SELECT count(*) FROM history WHERE kind = 'user.verified' AND subject = $1",
-        (await books.user(email))["id"],
+        (await ledgers.user(email))["id"],
     )  # fmt: skip
     assert told == 1
 
 
-async def test_the_link_of_a_verified_address_opens_again_and_ends_kindly(books: Books, browser: Chromium) -> None:
-    link = await link_for(books, "twice@browser.example")
+async def test_the_link_of_a_verified_address_opens_again_and_ends_kindly(ledgers: Ledgers, browser: Chromium) -> None:
+    link = await link_for(ledgers, "twice@browser.example")
     for heading in (VERIFIED, ALREADY):
         page = browser.page()  # another browser, another day
         page.open(link)
@@ -112,8 +112,8 @@ async def test_the_link_of_a_verified_address_opens_again_and_ends_kindly(books:
         shows(page, heading, 200)
 
 
-async def test_reloading_the_answer_sends_the_form_again_and_ends_kindly(books: Books, browser: Chromium) -> None:
-    link = await link_for(books, "resubmit@browser.example")
+async def test_reloading_the_answer_sends_the_form_again_and_ends_kindly(ledgers: Ledgers, browser: Chromium) -> None:
+    link = await link_for(ledgers, "resubmit@browser.example")
     page = browser.page()
     page.open(link)
     page.press_button()
@@ -121,12 +121,12 @@ async def test_reloading_the_answer_sends_the_form_again_and_ends_kindly(books: 
     shows(page, ALREADY, 200)
 
 
-async def test_a_link_that_is_too_old_says_what_to_do(books: Books, browser: Chromium, screenshots: Path) -> None:
+async def test_a_link_that_is_too_old_says_what_to_do(ledgers: Ledgers, browser: Chromium, screenshots: Path) -> None:
     email = "expired@browser.example"
-    link = await link_for(books, email)
-    user = (await books.user(email))["id"]
+    link = await link_for(ledgers, email)
+    user = (await ledgers.user(email))["id"]
     for table in ("outbox", "outbox_settled"):  # wherever its row is by now
-        await books.execute(
+        await ledgers.execute(
             "signup",
             f"UPDATE {table} SET payload = jsonb_set(payload, '{{link,ttl_seconds}}', '0') "
             "WHERE user_id = $1 AND effect = 'mail'",
@@ -137,36 +137,40 @@ async def test_a_link_that_is_too_old_says_what_to_do(books: Books, browser: Chr
     page.press_button()
     shows(page, EXPIRED, 410)
     (screenshots / "expired.png").write_bytes(page.screenshot())
-    assert await status(books, email) == "pending"
+    assert await status(ledgers, email) == "pending"
 
 
-async def test_a_link_that_nobody_was_sent_says_what_to_do(books: Books, browser: Chromium, screenshots: Path) -> None:
+async def test_a_link_that_nobody_was_sent_says_what_to_do(
+    ledgers: Ledgers, browser: Chromium, screenshots: Path
+) -> None:
     page = browser.page()
-    page.open(f"{books.stack.signup_url}/verify/no-such-token")
+    page.open(f"{ledgers.stack.signup_url}/verify/no-such-token")
     page.press_button()
     shows(page, UNKNOWN, 404)
     (screenshots / "unknown.png").write_bytes(page.screenshot())
 
 
 async def test_with_the_database_gone_it_says_so_and_trying_again_verifies_once_it_is_back(
-    books: Books, browser: Chromium, screenshots: Path
+    ledgers: Ledgers, browser: Chromium, screenshots: Path
 ) -> None:
     email = "unavailable@browser.example"
-    link = await link_for(books, email)
+    link = await link_for(ledgers, email)
     page = browser.page()
     page.open(link)
-    books.stack.kill_server("postgres")
+    ledgers.stack.kill_server("postgres")
     page.press_button()
     shows(page, UNAVAILABLE, 503, buttons=(AGAIN,))
     (screenshots / "unavailable.png").write_bytes(page.screenshot())
-    await books.stack.bring_back()
+    await ledgers.stack.bring_back()
     page.press_button()
     shows(page, VERIFIED, 200)
-    assert await status(books, email) == "verified"
+    assert await status(ledgers, email) == "verified"
 
 
-async def test_whoever_presses_too_often_is_asked_to_wait(books: Books, browser: Chromium, screenshots: Path) -> None:
-    stack = books.stack
+async def test_whoever_presses_too_often_is_asked_to_wait(
+    ledgers: Ledgers, browser: Chromium, screenshots: Path
+) -> None:
+    stack = ledgers.stack
     stack.terminate("signup-api")
     stack.start("signup-api", SIGNUP_LIMIT_PER_IP="1/minute")
     await stack.bring_back()
@@ -184,8 +188,10 @@ async def test_whoever_presses_too_often_is_asked_to_wait(books: Books, browser:
         await stack.bring_back()
 
 
-async def test_on_a_phone_it_fits_and_the_button_can_be_hit(books: Books, browser: Chromium, screenshots: Path) -> None:
-    link = await link_for(books, "phone@browser.example")
+async def test_on_a_phone_it_fits_and_the_button_can_be_hit(
+    ledgers: Ledgers, browser: Chromium, screenshots: Path
+) -> None:
+    link = await link_for(ledgers, "phone@browser.example")
     page = browser.page(**PHONE)
     page.open(link)
     shows(page, CONFIRM, 200, buttons=(BUTTON,))
@@ -203,25 +209,25 @@ async def test_on_a_phone_it_fits_and_the_button_can_be_hit(books: Books, browse
 
 
 @pytest.mark.parametrize("width", [320, 1600])
-async def test_it_fits_the_narrowest_and_the_widest_screens(books: Books, browser: Chromium, width: int) -> None:
+async def test_it_fits_the_narrowest_and_the_widest_screens(ledgers: Ledgers, browser: Chromium, width: int) -> None:
     page = browser.page(width=width, height=800)
-    page.open(f"{books.stack.signup_url}/verify/no-such-token")
+    page.open(f"{ledgers.stack.signup_url}/verify/no-such-token")
     fits(page, width)
     page.press_button()
     fits(page, width)
 
 
-async def test_it_can_be_read_in_the_dark(books: Books, browser: Chromium, screenshots: Path) -> None:
+async def test_it_can_be_read_in_the_dark(ledgers: Ledgers, browser: Chromium, screenshots: Path) -> None:
     page = browser.page()
     page.dark()
-    page.open(f"{books.stack.signup_url}/verify/no-such-token")
+    page.open(f"{ledgers.stack.signup_url}/verify/no-such-token")
     shows(page, CONFIRM, 200, buttons=(BUTTON,))
     (screenshots / "dark.png").write_bytes(page.screenshot())
 
 
-async def test_it_works_without_scripts(books: Books, browser: Chromium) -> None:
+async def test_it_works_without_scripts(ledgers: Ledgers, browser: Chromium) -> None:
     email = "noscript@browser.example"
-    link = await link_for(books, email)
+    link = await link_for(ledgers, email)
     page = browser.page()
     page.without_scripts()
     page.open("data:text/html,<h1>on</h1><script>document.querySelector('h1').textContent = 'off'</script>")
@@ -230,14 +236,14 @@ async def test_it_works_without_scripts(books: Books, browser: Chromium) -> None
     assert (page.headings(), page.buttons()) == ([CONFIRM], [BUTTON])
     page.press_button()
     assert page.headings() == [VERIFIED]
-    assert await status(books, email) == "verified"
+    assert await status(ledgers, email) == "verified"
 
 
 async def test_it_works_by_keyboard_alone_and_shows_where_one_is(
-    books: Books, browser: Chromium, screenshots: Path
+    ledgers: Ledgers, browser: Chromium, screenshots: Path
 ) -> None:
     email = "keyboard@browser.example"
-    link = await link_for(books, email)
+    link = await link_for(ledgers, email)
     page = browser.page()
     page.open(link)
     page.press_key("Tab")
@@ -246,4 +252,4 @@ async def test_it_works_by_keyboard_alone_and_shows_where_one_is(
     (screenshots / "keyboard.png").write_bytes(page.screenshot())
     page.press_enter_to_go_on()
     shows(page, VERIFIED, 200)
-    assert await status(books, email) == "verified"
+    assert await status(ledgers, email) == "verified"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from shared.db import api_keys
-from tests.support.stack import Books
+from tests.support.stack import Ledgers
 
 SERVICES = ("signup", "mail")
 # Not JSON, of no media type, with a parameter that nobody knows: wrong in every way in which a request can be read.
@@ -45,23 +45,23 @@ async def _calls(http: httpx.AsyncClient) -> list[Call]:
     return [Call(method.upper(), path, told) for path, of in paths.items() for method, told in of.items()]
 
 
-def _http(books: Books, service: str) -> httpx.AsyncClient:
-    return books.signup if service == "signup" else books.mail
+def _http(ledgers: Ledgers, service: str) -> httpx.AsyncClient:
+    return ledgers.signup if service == "signup" else ledgers.mail
 
 
-async def _key_without_scopes(books: Books, service: str) -> str:
+async def _key_without_scopes(ledgers: Ledgers, service: str) -> str:
     key = api_keys.mint()
-    connection = await asyncpg.connect(books.stack.owner_url(service))
+    connection = await asyncpg.connect(ledgers.stack.owner_url(service))
     await api_keys.store(connection, key, client="nobody", scopes=["nothing"], days=None, actor="test")
     await connection.close()
     return key.text
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_who_is_calling_is_asked_before_anything_they_say_is_judged(books: Books, service: str) -> None:
-    url = books.stack.signup_url if service == "signup" else books.stack.mail_url
+async def test_who_is_calling_is_asked_before_anything_they_say_is_judged(ledgers: Ledgers, service: str) -> None:
+    url = ledgers.stack.signup_url if service == "signup" else ledgers.stack.mail_url
     stranger = api_keys.mint().text
-    powerless = await _key_without_scopes(books, service)
+    powerless = await _key_without_scopes(ledgers, service)
     asked = 0
     async with httpx.AsyncClient(base_url=url) as http:
         for call in await _calls(http):
@@ -80,8 +80,8 @@ async def test_who_is_calling_is_asked_before_anything_they_say_is_judged(books:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_head_is_answered_as_get_is_without_the_body(books: Books, service: str) -> None:
-    http = _http(books, service)
+async def test_head_is_answered_as_get_is_without_the_body(ledgers: Ledgers, service: str) -> None:
+    http = _http(ledgers, service)
     calls = [call for call in await _calls(http) if call.method == "GET"]
     assert len(calls) > 10
     for path in [*(call.url for call in calls), "/docs", "/openapi.json", "/nothing"]:
@@ -93,8 +93,8 @@ async def test_head_is_answered_as_get_is_without_the_body(books: Books, service
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_allow_lists_what_the_document_lists_and_head_beside_get(books: Books, service: str) -> None:
-    http = _http(books, service)
+async def test_allow_lists_what_the_document_lists_and_head_beside_get(ledgers: Ledgers, service: str) -> None:
+    http = _http(ledgers, service)
     calls = await _calls(http)
     assert not [call for call in calls if call.method in {"HEAD", "OPTIONS"}], "the document stays short"
     for call in calls:
@@ -109,8 +109,8 @@ async def test_allow_lists_what_the_document_lists_and_head_beside_get(books: Bo
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_call_that_takes_no_body_refuses_words_and_minds_no_empty_ones(books: Books, service: str) -> None:
-    http = _http(books, service)
+async def test_a_call_that_takes_no_body_refuses_words_and_minds_no_empty_ones(ledgers: Ledgers, service: str) -> None:
+    http = _http(ledgers, service)
     calls = [call for call in await _calls(http) if call.method != "GET" and "requestBody" not in call.operation]
     assert len(calls) > 3
     for call in calls:
@@ -126,12 +126,12 @@ async def test_a_call_that_takes_no_body_refuses_words_and_minds_no_empty_ones(b
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_body_that_may_be_left_out_may_also_be_nothing_in_chunks(books: Books, service: str) -> None:
+async def test_a_body_that_may_be_left_out_may_also_be_nothing_in_chunks(ledgers: Ledgers, service: str) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         for blank in (b"", b" \n"):
             yield blank
 
-    http = _http(books, service)
+    http = _http(ledgers, service)
     with_body = [call for call in await _calls(http) if "requestBody" in call.operation]
     calls = [call for call in with_body if not call.operation["requestBody"].get("required", False)]
     assert calls
@@ -141,8 +141,8 @@ async def test_a_body_that_may_be_left_out_may_also_be_nothing_in_chunks(books: 
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_slash_too_many_leads_nowhere(books: Books, service: str) -> None:
-    http = _http(books, service)
+async def test_a_slash_too_many_leads_nowhere(ledgers: Ledgers, service: str) -> None:
+    http = _http(ledgers, service)
     for call in await _calls(http):
         answer = await http.request(call.method, f"{call.url}/", follow_redirects=False)
         assert answer.status_code in {404, 405}, call.path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import ROOT
-from tests.support.stack import Books
+from tests.support.stack import Ledgers
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
@@ -17,15 +17,15 @@ CHECKS = (
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("service", ["signup", "mail"])
-def test_schemathesis_finds_nothing(books: Books, service: str, tmp_path: Path) -> None:
-    url = books.stack.signup_url if service == "signup" else books.stack.mail_url
+def test_schemathesis_finds_nothing(ledgers: Ledgers, service: str, tmp_path: Path) -> None:
+    url = ledgers.stack.signup_url if service == "signup" else ledgers.stack.mail_url
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")),
             "run",
             f"{url}/openapi.json",
             "--header",
-            f"Authorization: Bearer {books.stack.operator_key}",
+            f"Authorization: Bearer {ledgers.stack.operator_key}",
             "--phases=examples,coverage,fuzzing",
             f"--checks={CHECKS}",
             "--max-examples=20",

@@ -1,5 +1,5 @@
 """The faults are injected into the whole product."""
 
-from tests.support.running import books, running_stack
+from tests.support.running import ledgers, running_stack
 
-__all__ = ["books", "running_stack"]
+__all__ = ["ledgers", "running_stack"]

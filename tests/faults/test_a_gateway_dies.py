@@ -3,7 +3,7 @@
 from collections import Counter
 
 from tests.support.scripted_smtp import scripted_smtp
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 MAILS = 600
 UNFINISHED = "SELECT count(*) FROM mails WHERE request_id LIKE 'failover-%' AND state NOT IN ('sent', 'uncertain')"
@@ -11,43 +11,43 @@ SENT = "SELECT count(*) FROM mails WHERE request_id LIKE 'failover-%' AND state 
 CHARGED = "SELECT count(*) FROM mails WHERE request_id LIKE 'failover-%' AND attempts <> 1"
 
 
-async def test_the_first_of_two_gateways_dies_and_comes_back_under_load(books: Books) -> None:
+async def test_the_first_of_two_gateways_dies_and_comes_back_under_load(ledgers: Ledgers) -> None:
     mails = [
         {"request_id": f"failover-{n}", "to": {"email": f"failover-{n}@x.example"}, "subject": "S", "text": "T"}
         for n in range(MAILS)
     ]
-    books.stack.kill("mail-worker")
+    ledgers.stack.kill("mail-worker")
     async with scripted_smtp({}) as second:
         async with scripted_smtp({}) as first:
-            books.stack.start(
+            ledgers.stack.start(
                 "mail-worker",
                 MAIL_GATEWAYS=f"smtp://127.0.0.1:{first.port}?name=first&connections=4,"
                 f"smtp://127.0.0.1:{second.port}?name=second&connections=4",
             )
-            assert (await books.mail.post("/v1/mails/batch", json={"mails": mails[:300]})).status_code == 200
+            assert (await ledgers.mail.post("/v1/mails/batch", json={"mails": mails[:300]})).status_code == 200
             await eventually(
-                lambda: books.fetchval("mail", SENT), lambda count: bool(count > 50), what="delivery under way"
+                lambda: ledgers.fetchval("mail", SENT), lambda count: bool(count > 50), what="delivery under way"
             )
             port = first.port
         # Gone: its port refuses from here on.
-        assert (await books.mail.post("/v1/mails/batch", json={"mails": mails[300:500]})).status_code == 200
+        assert (await ledgers.mail.post("/v1/mails/batch", json={"mails": mails[300:500]})).status_code == 200
         await eventually(
-            lambda: books.fetchval("mail", SENT), lambda count: bool(count > 400), what="delivery by the second"
+            lambda: ledgers.fetchval("mail", SENT), lambda count: bool(count > 400), what="delivery by the second"
         )
         async with scripted_smtp({}, port=port) as back:
-            assert (await books.mail.post("/v1/mails/batch", json={"mails": mails[500:]})).status_code == 200
-            await eventually(lambda: books.fetchval("mail", UNFINISHED), lambda count: count == 0, what="the rest")
-            books.stack.kill("mail-worker")
+            assert (await ledgers.mail.post("/v1/mails/batch", json={"mails": mails[500:]})).status_code == 200
+            await eventually(lambda: ledgers.fetchval("mail", UNFINISHED), lambda count: count == 0, what="the rest")
+            ledgers.stack.kill("mail-worker")
             taken = Counter(
                 mail.recipient for gateway in (first, second, back) for mail in gateway.received if mail.accepted
             )
     assert set(taken.values()) == {1}
     assert second.accepted
-    sent = {mail["to"]["email"] for mail in await books.mails(client="operator", state="sent")}
-    uncertain = {mail["to"]["email"] for mail in await books.mails(client="operator", state="uncertain")}
+    sent = {mail["to"]["email"] for mail in await ledgers.mails(client="operator", state="sent")}
+    uncertain = {mail["to"]["email"] for mail in await ledgers.mails(client="operator", state="uncertain")}
     mine = {f"failover-{n}@x.example" for n in range(MAILS)}
     assert mine <= sent | uncertain
     assert mine & sent <= taken.keys()
     # At most the mails whose bodies were on the way when it died, one a connection; they are called what they are.
     assert len(mine & uncertain) <= 4
-    assert await books.fetchval("mail", CHARGED) == 0
+    assert await ledgers.fetchval("mail", CHARGED) == 0

@@ -2,36 +2,36 @@
 
 from redis.asyncio import Redis
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 OWED = "SELECT count(*) FROM outbox WHERE user_id = $1::uuid"
 
 
-async def test_whoever_is_erased_during_an_outage_is_forgotten_everywhere_after_it(books: Books) -> None:
+async def test_whoever_is_erased_during_an_outage_is_forgotten_everywhere_after_it(ledgers: Ledgers) -> None:
     email = "erased@x.example"
-    await books.sign_up(email)
-    user = await books.user(email)
+    await ledgers.sign_up(email)
+    user = await ledgers.user(email)
     (mail,) = await eventually(
-        lambda: books.mails(to=email), lambda mails: [mail["state"] for mail in mails] == ["sent"], what="the mail"
+        lambda: ledgers.mails(to=email), lambda mails: [mail["state"] for mail in mails] == ["sent"], what="the mail"
     )
     await eventually(
-        lambda: books.fetchval("signup", OWED, user["id"]), lambda count: count == 0, what="the other effects"
+        lambda: ledgers.fetchval("signup", OWED, user["id"]), lambda count: count == 0, what="the other effects"
     )
-    books.stack.kill("mail-api")
-    books.stack.kill_server("valkey")
-    assert (await books.signup.delete(f"/v1/users/{user['id']}")).status_code == 204
-    assert (await books.signup.get(f"/v1/users/{user['id']}")).status_code == 410
-    books.stack.kill("signup-worker")
-    await books.stack.bring_back()
+    ledgers.stack.kill("mail-api")
+    ledgers.stack.kill_server("valkey")
+    assert (await ledgers.signup.delete(f"/v1/users/{user['id']}")).status_code == 204
+    assert (await ledgers.signup.get(f"/v1/users/{user['id']}")).status_code == 410
+    ledgers.stack.kill("signup-worker")
+    await ledgers.stack.bring_back()
     await eventually(
-        lambda: books.fetchval("signup", OWED, user["id"]), lambda count: count == 0, what="the effects of erasing"
+        lambda: ledgers.fetchval("signup", OWED, user["id"]), lambda count: count == 0, what="the effects of erasing"
     )
-    assert await books.mails(to=email) == []
-    erased = (await books.mail.get(f"/v1/mails/{mail['id']}")).json()
+    assert await ledgers.mails(to=email) == []
+    erased = (await ledgers.mail.get(f"/v1/mails/{mail['id']}")).json()
     assert (erased["state"], erased["request_id"]) == ("sent", mail["request_id"])
     assert email not in str(erased)
-    async with Redis.from_url(books.stack._environment["REDIS_URL"]) as valkey:
+    async with Redis.from_url(ledgers.stack._environment["REDIS_URL"]) as valkey:
         assert await valkey.get(f"counterfoil:profile:{user['id']}") is None
-    answer = await books.sign_up(email)
+    answer = await ledgers.sign_up(email)
     assert answer.status_code == 202
-    await eventually(lambda: books.caught(email), lambda mails: len(mails) == 2, what="a mail to who came back")
+    await eventually(lambda: ledgers.caught(email), lambda mails: len(mails) == 2, what="a mail to who came back")

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from tests.support.notices import quoted_header, report
-from tests.support.running import open_books
+from tests.support.running import open_ledgers
 from tests.support.scripted_smtp import Script, scripted_smtp
-from tests.support.stack import PROCESSES, Books, Stack, eventually
+from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
 
 # Words that stand nowhere but in what is personal here. Åsa's local part, name, domain of her own and note.
 PERSONAL = ("asa.oeberg", "åsa", "öberg", "s3cret-note", "s3cret-body", "s3cret-subject")
@@ -23,64 +23,64 @@ def _person(n: int) -> dict[str, Any]:
     return {"email": f"Asa.Oeberg{n}@bücher.example", "name": "Åsa Öberg", "metadata": {"note": "s3cret-note"}}
 
 
-async def _break(books: Books, service: str, table: str, check: str) -> None:
-    await books.execute(service, f"ALTER TABLE {table} ADD CONSTRAINT broken CHECK ({check}) NOT VALID")
+async def _break(ledgers: Ledgers, service: str, table: str, check: str) -> None:
+    await ledgers.execute(service, f"ALTER TABLE {table} ADD CONSTRAINT broken CHECK ({check}) NOT VALID")
 
 
-async def _mend(books: Books, service: str, table: str) -> None:
-    await books.execute(service, f"ALTER TABLE {table} DROP CONSTRAINT broken")
+async def _mend(ledgers: Ledgers, service: str, table: str) -> None:
+    await ledgers.execute(service, f"ALTER TABLE {table} DROP CONSTRAINT broken")
 
 
-async def _says(books: Books, process: str, word: str) -> None:
+async def _says(ledgers: Ledgers, process: str, word: str) -> None:
     async def log() -> str:
-        return books.stack.log_of(process)
+        return ledgers.stack.log_of(process)
 
     await eventually(log, lambda text: word in text, what=f"{word} of {process}")
 
 
-async def _people_come_and_verify(books: Books) -> list[str]:
+async def _people_come_and_verify(ledgers: Ledgers) -> list[str]:
     """Signups good and bad, by everybody; the tokens of their mails."""
     for n in range(2):
-        assert (await books.anonymous.post("/v1/signups", json=_person(n))).status_code == 202
-    assert (await books.signup.post("/v1/signups", json=_person(2))).status_code == 201
-    await books.anonymous.post("/v1/signups", json=_person(3) | {"åsa": 1, "locale": "åsa"})
+        assert (await ledgers.anonymous.post("/v1/signups", json=_person(n))).status_code == 202
+    assert (await ledgers.signup.post("/v1/signups", json=_person(2))).status_code == 201
+    await ledgers.anonymous.post("/v1/signups", json=_person(3) | {"åsa": 1, "locale": "åsa"})
     garbage = {b"Content-Type": "text/åsa".encode()}
-    await books.anonymous.post("/v1/signups", content=b'{"email": "asa.oeberg@', headers=garbage)
-    await books.signup.get("/v1/users", params={"email": _person(0)["email"], "åsa.oeberg": "x@asa.oeberg.example"})
-    await books.mail.put("/v1/suppressions/asa.oeberg@x.example", json={"reason": "Åsa Öberg"})
+    await ledgers.anonymous.post("/v1/signups", content=b'{"email": "asa.oeberg@', headers=garbage)
+    await ledgers.signup.get("/v1/users", params={"email": _person(0)["email"], "åsa.oeberg": "x@asa.oeberg.example"})
+    await ledgers.mail.put("/v1/suppressions/asa.oeberg@x.example", json={"reason": "Åsa Öberg"})
     tokens = []
     for n in range(3):
         (mail,) = await eventually(
-            lambda n=n: books.caught(f"Asa.Oeberg{n}@xn--bcher-kva.example"),  # type: ignore[misc]
+            lambda n=n: ledgers.caught(f"Asa.Oeberg{n}@xn--bcher-kva.example"),  # type: ignore[misc]
             lambda mails: len(mails) == 1,
             what="the mail",
         )
-        text = (await books.catcher.get(f"/api/v1/message/{mail['ID']}")).json()["Text"]
+        text = (await ledgers.catcher.get(f"/api/v1/message/{mail['ID']}")).json()["Text"]
         tokens += TOKEN.findall(text)
-    await books.anonymous.get(f"/verify/{tokens[0]}")
-    await books.anonymous.post(f"/verify/{tokens[0]}")
-    await books.anonymous.post(f"/verify/{tokens[1]}/{tokens[1]}")
-    await books.anonymous.post("/v1/verifications", json={"token": tokens[1]})
+    await ledgers.anonymous.get(f"/verify/{tokens[0]}")
+    await ledgers.anonymous.post(f"/verify/{tokens[0]}")
+    await ledgers.anonymous.post(f"/verify/{tokens[1]}/{tokens[1]}")
+    await ledgers.anonymous.post("/v1/verifications", json={"token": tokens[1]})
     return tokens
 
 
-async def _a_mail_bounces(books: Books) -> None:
-    (mail,) = await books.mails(to=_person(0)["email"], template="verification")
+async def _a_mail_bounces(ledgers: Ledgers) -> None:
+    (mail,) = await ledgers.mails(to=_person(0)["email"], template="verification")
     notice = report(quoted_header(mail["id"])).replace(b"b@x.example", "asa.oeberg0@bücher.example".encode())
     for raw in (notice, b"Subject: asa.oeberg0@x.example\r\n\r\n\xff"):
-        answer = await books.mail.post("/v1/bounces", content=raw, headers={"Content-Type": "message/rfc822"})
+        answer = await ledgers.mail.post("/v1/bounces", content=raw, headers={"Content-Type": "message/rfc822"})
         assert answer.status_code == 202
 
 
-async def _gateways_quote_the_address(books: Books) -> None:
+async def _gateways_quote_the_address(ledgers: Ledgers) -> None:
     addresses = [f"asa.oeberg-{n}@x.example" for n in range(5)]
     script: Script = {
         "RCPT": [REFUSAL.format(addresses[0]), "451 4.2.0 busy: " + addresses[1], None, None],
         "dot": [REFUSAL.format(addresses[2]), f"Åsa {addresses[3]}?"],
     }
-    books.stack.kill("mail-worker")
+    ledgers.stack.kill("mail-worker")
     async with scripted_smtp(script) as gateway:
-        books.stack.start(
+        ledgers.stack.start(
             "mail-worker",
             MAIL_GATEWAYS=f"smtp://127.0.0.1:{gateway.port}?name=scripted&connections=1",
             MAIL_RETRY_BASE_SECONDS="0.2",
@@ -94,15 +94,15 @@ async def _gateways_quote_the_address(books: Books) -> None:
             }
             for n, address in enumerate(addresses)
         ]
-        assert (await books.mail.post("/v1/mails/batch", json={"mails": mails})).status_code == 200
+        assert (await ledgers.mail.post("/v1/mails/batch", json={"mails": mails})).status_code == 200
         still = "SELECT count(*) FROM mails WHERE request_id LIKE 'quoted-%' AND state IN ('queued', 'sending')"
-        await eventually(lambda: books.fetchval("mail", still), lambda count: count == 0, what="all tried")
-        await _the_worker_chokes_on_a_mail(books)
+        await eventually(lambda: ledgers.fetchval("mail", still), lambda count: count == 0, what="all tried")
+        await _the_worker_chokes_on_a_mail(ledgers)
 
 
-async def _the_worker_chokes_on_a_mail(books: Books) -> None:
-    await _break(books, "mail", "mails", "to_name IS NULL OR state <> 'sent'")
-    await books.mail.post(
+async def _the_worker_chokes_on_a_mail(ledgers: Ledgers) -> None:
+    await _break(ledgers, "mail", "mails", "to_name IS NULL OR state <> 'sent'")
+    await ledgers.mail.post(
         "/v1/mails",
         json={
             "request_id": "choke",
@@ -111,26 +111,26 @@ async def _the_worker_chokes_on_a_mail(books: Books) -> None:
             "text": "s3cret-body",
         },
     )
-    await _says(books, "mail-worker", "violates check constraint")
-    await _mend(books, "mail", "mails")
+    await _says(ledgers, "mail-worker", "violates check constraint")
+    await _mend(ledgers, "mail", "mails")
 
 
-async def _the_apis_choke(books: Books) -> None:
-    await _break(books, "signup", "users", "name <> 'Åsa Öberg'")
-    assert (await books.anonymous.post("/v1/signups", json=_person(7))).status_code == 500
-    await _mend(books, "signup", "users")
-    await _break(books, "mail", "mails", "to_name IS NULL")
+async def _the_apis_choke(ledgers: Ledgers) -> None:
+    await _break(ledgers, "signup", "users", "name <> 'Åsa Öberg'")
+    assert (await ledgers.anonymous.post("/v1/signups", json=_person(7))).status_code == 500
+    await _mend(ledgers, "signup", "users")
+    await _break(ledgers, "mail", "mails", "to_name IS NULL")
     mail = {"request_id": "x", "to": {"email": _person(7)["email"], "name": "Åsa Öberg"}, "subject": "S", "text": "T"}
-    assert (await books.mail.post("/v1/mails", json=mail)).status_code == 500
-    await _mend(books, "mail", "mails")
+    assert (await ledgers.mail.post("/v1/mails", json=mail)).status_code == 500
+    await _mend(ledgers, "mail", "mails")
 
 
-async def _the_outbox_chokes(books: Books) -> None:
-    await _break(books, "signup", "outbox_settled", "payload ->> 'template' <> 'already-registered'")
-    await books.execute("signup", "UPDATE users SET last_mail_at = NULL")
-    assert (await books.anonymous.post("/v1/signups", json=_person(0))).status_code == 202
-    await _says(books, "signup-worker", "loop_failed")
-    await _mend(books, "signup", "outbox_settled")
+async def _the_outbox_chokes(ledgers: Ledgers) -> None:
+    await _break(ledgers, "signup", "outbox_settled", "payload ->> 'template' <> 'already-registered'")
+    await ledgers.execute("signup", "UPDATE users SET last_mail_at = NULL")
+    assert (await ledgers.anonymous.post("/v1/signups", json=_person(0))).status_code == 202
+    await _says(ledgers, "signup-worker", "loop_failed")
+    await _mend(ledgers, "signup", "outbox_settled")
 
 
 @pytest.fixture
@@ -145,13 +145,13 @@ def talkative_stack(tmp_path: Path) -> Iterator[Stack]:
 
 async def test_no_line_of_any_process_holds_an_address_a_name_a_token_or_a_key(talkative_stack: Stack) -> None:
     stack = talkative_stack
-    async with open_books(stack) as books:
-        tokens = await _people_come_and_verify(books)
-        await books.signup.get("/v1/users", headers={"Authorization": f"Bearer {stack.operator_key}x"})
-        await _a_mail_bounces(books)
-        await _the_apis_choke(books)
-        await _the_outbox_chokes(books)
-        await _gateways_quote_the_address(books)
+    async with open_ledgers(stack) as ledgers:
+        tokens = await _people_come_and_verify(ledgers)
+        await ledgers.signup.get("/v1/users", headers={"Authorization": f"Bearer {stack.operator_key}x"})
+        await _a_mail_bounces(ledgers)
+        await _the_apis_choke(ledgers)
+        await _the_outbox_chokes(ledgers)
+        await _gateways_quote_the_address(ledgers)
         for name in PROCESSES:
             stack.terminate(name)
     assert len(tokens) == 3

@@ -1,4 +1,4 @@
-"""P6: whatever a book has lost is named and mended, and nobody gets a second copy, whoever is killed meanwhile."""
+"""P6: whatever a ledger has lost is named and mended, and nobody gets a second copy, whoever is killed meanwhile."""
 
 import random
 from collections import Counter
@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.bookkeeping import FORGET, NOBODY_ASKED
-from tests.support.stack import Books, eventually
+from tests.support.reconciliation_lab import FORGET, NOBODY_ASKED
+from tests.support.stack import Ledgers, eventually
 
 PEOPLE, LOST, FOREIGN, CHANGED = 60, 25, 5, 3
 PREFIX = "reconciled"
@@ -16,15 +16,15 @@ HEARD_OF = "SELECT count(*) FROM mail_outcomes WHERE sent_at IS NOT NULL AND req
 CHANGE = "UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example' WHERE id = ANY ($1)"
 
 
-async def _reconcile(books: Books, since: str, *, kill: bool) -> dict[str, Any]:
-    answer = await books.signup.post("/audit/reconciliation/run", json={"from": since})
+async def _reconcile(ledgers: Ledgers, since: str, *, kill: bool) -> dict[str, Any]:
+    answer = await ledgers.signup.post("/audit/reconciliation/run", json={"from": since})
     assert answer.status_code == 202, answer.text
     if kill:
-        books.stack.kill("signup-worker")
-        books.stack.kill("mail-api")
-        await books.stack.bring_back()
+        ledgers.stack.kill("signup-worker")
+        ledgers.stack.kill("mail-api")
+        await ledgers.stack.bring_back()
     ended: httpx.Response = await eventually(
-        lambda: books.signup.get(answer.headers["Location"]),
+        lambda: ledgers.signup.get(answer.headers["Location"]),
         lambda told: told.json()["state"] != "running",
         what="the end of the run",
     )
@@ -32,43 +32,45 @@ async def _reconcile(books: Books, since: str, *, kill: bool) -> dict[str, Any]:
     return run
 
 
-async def test_what_the_mail_book_lost_gained_and_changed_is_named_and_mended_and_nobody_is_mailed_twice(
-    books: Books,
+async def test_what_the_mail_ledger_lost_gained_and_changed_is_named_and_mended_and_nobody_is_mailed_twice(
+    ledgers: Ledgers,
 ) -> None:
-    since = str(await books.fetchval("signup", """SELECT to_json(now())#>>'{}'"""))
+    since = str(await ledgers.fetchval("signup", """SELECT to_json(now())#>>'{}'"""))
     for n in range(PEOPLE):
-        await books.sign_up(f"{PREFIX}-{n}@x.example")
+        await ledgers.sign_up(f"{PREFIX}-{n}@x.example")
     await eventually(
-        lambda: books.fetchval("mail", SENT, f"{PREFIX}-%"), lambda count: count == PEOPLE, what="all of them sent"
+        lambda: ledgers.fetchval("mail", SENT, f"{PREFIX}-%"), lambda count: count == PEOPLE, what="all of them sent"
     )
-    mails = [mail for mail in await books.mails(state="sent") if (mail["to"]["email"] or "").startswith(PREFIX)]
+    mails = [mail for mail in await ledgers.mails(state="sent") if (mail["to"]["email"] or "").startswith(PREFIX)]
     request_ids = [mail["request_id"] for mail in mails]
     await eventually(
-        lambda: books.fetchval("signup", HEARD_OF, request_ids), lambda count: count == PEOPLE, what="signup knows"
+        lambda: ledgers.fetchval("signup", HEARD_OF, request_ids), lambda count: count == PEOPLE, what="signup knows"
     )
     random.Random(7).shuffle(mails)
     lost, changed = mails[:LOST], mails[LOST : LOST + CHANGED]
     for statement in FORGET:
-        await books.execute("mail", statement, [mail["id"] for mail in lost])
-    await books.execute("mail", CHANGE, [mail["id"] for mail in changed])
+        await ledgers.execute("mail", statement, [mail["id"] for mail in lost])
+    await ledgers.execute("mail", CHANGE, [mail["id"] for mail in changed])
     foreign = [f"{PREFIX}-foreign-{n}" for n in range(FOREIGN)]
-    await books.execute("mail", NOBODY_ASKED, foreign)
+    await ledgers.execute("mail", NOBODY_ASKED, foreign)
 
-    first = await _reconcile(books, since, kill=True)
+    first = await _reconcile(ledgers, since, kill=True)
     assert (first["state"], first["verdict"]) == ("done", "out_of_balance"), first
     found = ("missing", "lost_records", "unexpected", "different", "stuck", "unserved_users")
     assert [first[kind] for kind in found] == [0, LOST, FOREIGN, CHANGED, 0, 0]
     assert first["healed"]["lost_records"] == LOST
     assert {example["request_id"] for example in first["examples"]["unexpected"]} == set(foreign)
-    listed = await books.signup.get("/audit/reconciliation/findings", params={"run_id": first["id"], "limit": 500})
+    listed = await ledgers.signup.get("/audit/reconciliation/findings", params={"run_id": first["id"], "limit": 500})
     named = Counter(item["kind"] for item in listed.json()["items"])
     assert named == {"lost_records": LOST, "unexpected": FOREIGN, "different": CHANGED}
 
-    second = await _reconcile(books, since, kill=False)
+    second = await _reconcile(ledgers, since, kill=False)
     assert (second["verdict"], second["known"]) == ("balanced", FOREIGN + CHANGED), second
-    restored = (await books.mail.post("/v1/mails/lookup", json={"request_ids": [m["request_id"] for m in lost]})).json()
+    restored = (
+        await ledgers.mail.post("/v1/mails/lookup", json={"request_ids": [m["request_id"] for m in lost]})
+    ).json()
     assert {mail["state"] for mail in restored["found"].values()} == {"sent"}
-    page = (await books.catcher.get("/api/v1/messages", params={"limit": 1_000_000})).json()
+    page = (await ledgers.catcher.get("/api/v1/messages", params={"limit": 1_000_000})).json()
     caught = Counter(message["To"][0]["Address"] for message in page["messages"])
     copies = {address: count for address, count in caught.items() if address.startswith(PREFIX)}
     assert (len(copies), set(copies.values())) == (PEOPLE, {1})

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.monitoring.prometheus import Prometheus, find
-from tests.support.running import books
+from tests.support.running import ledgers
 from tests.support.stack import Stack
 
-__all__ = ["books"]
+__all__ = ["ledgers"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.monitoring.prometheus import FOLDER, Prometheus, promtool
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 RULES: dict[str, str] = {
     rule["alert"]: rule["expr"]
@@ -59,7 +59,7 @@ def test_promtool_finds_nothing_wrong(arguments: tuple[str, ...]) -> None:
 
 
 async def test_a_busy_product_has_data_for_every_query_of_the_dashboard_and_every_rule(
-    books: Books, prometheus: Prometheus
+    ledgers: Ledgers, prometheus: Prometheus
 ) -> None:
     expected = QUERIES | {
         alert: without_threshold(expression) for alert, expression in RULES.items() if alert not in EMPTY_WHEN_WELL
@@ -69,16 +69,16 @@ async def test_a_busy_product_has_data_for_every_query_of_the_dashboard_and_ever
     async def missing() -> list[str]:
         nonlocal round_
         round_ += 1
-        answers = await asyncio.gather(*(books.sign_up(f"busy-{round_}-{n}@example.com") for n in range(20)))
+        answers = await asyncio.gather(*(ledgers.sign_up(f"busy-{round_}-{n}@example.com") for n in range(20)))
         assert {answer.status_code for answer in answers} == {202}
-        await books.anonymous.post("/v1/signups", json={})  # an answer that is an error
-        await books.signup.post("/audit/reconciliation/run", json={})
+        await ledgers.anonymous.post("/v1/signups", json={})  # an answer that is an error
+        await ledgers.signup.post("/audit/reconciliation/run", json={})
         return [where for where, query in expected.items() if not await prometheus.query(query)]
 
     await eventually(missing, lambda found: not found, what="data for everything")
 
 
-@pytest.mark.usefixtures("books")
+@pytest.mark.usefixtures("ledgers")
 async def test_prometheus_evaluates_every_rule_without_an_error_and_a_well_product_fires_none(
     prometheus: Prometheus,
 ) -> None:
@@ -94,19 +94,19 @@ async def test_prometheus_evaluates_every_rule_without_an_error_and_a_well_produ
 
 
 async def test_what_goes_wrong_in_the_real_product_is_what_the_rules_look_for(
-    books: Books, prometheus: Prometheus
+    ledgers: Ledgers, prometheus: Prometheus
 ) -> None:
-    stack, both = books.stack, ("counterfoil-signup", "counterfoil-mail")
+    stack, both = ledgers.stack, ("counterfoil-signup", "counterfoil-mail")
     for worker in ("signup-worker", "mail-worker"):
         stack.kill(worker)
     for service in ("signup", "mail"):
-        await books.execute(service, SILENT_FOR_LONG)
+        await ledgers.execute(service, SILENT_FOR_LONG)
     await until_seen(prometheus, "CounterfoilWorkerSilent", *both)
     stack.stop_server("postgres")
     await until_seen(prometheus, "CounterfoilDatabaseUnread", *both)
 
     async def refuse() -> bool:
-        await books.sign_up("nobody@example.com")
+        await ledgers.sign_up("nobody@example.com")
         return bool(await prometheus.query(RULES["CounterfoilRequestsFail"]))
 
     await eventually(refuse, bool, what="CounterfoilRequestsFail")

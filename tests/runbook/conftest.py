@@ -24,6 +24,6 @@ def arranged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Situation]:
 
 @pytest.fixture
 async def situation(arranged: Situation) -> AsyncIterator[Situation]:
-    async with look_at(arranged.books.stack) as books:
-        arranged.books = books
+    async with look_at(arranged.ledgers.stack) as ledgers:
+        arranged.ledgers = ledgers
         yield arranged

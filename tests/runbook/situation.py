@@ -16,12 +16,12 @@ import asyncpg
 from local import postgres, runenv
 from shared.contract.ids import uuid7
 from tests.runbook.page import preamble
-from tests.support.bookkeeping import NOBODY_ASKED
 from tests.support.databases import PASSWORDS, ROOT
 from tests.support.imports import NDJSON, ndjson
+from tests.support.reconciliation_lab import NOBODY_ASKED
 from tests.support.running import look_at
 from tests.support.scripted_smtp import Deed, Script, scripted_smtp
-from tests.support.stack import Books, Stack, eventually
+from tests.support.stack import Ledgers, Stack, eventually
 
 ASA = "asa@example.com"  # as on the page
 _DEAD = """
@@ -59,9 +59,9 @@ class Said:
 
 @dataclass
 class Situation:
-    """`books` are of the test that looks; what has been arranged stays from test to test."""
+    """`ledgers` are of the test that looks; what has been arranged stays from test to test."""
 
-    books: Books
+    ledgers: Ledgers
     checkout: Path
     mails: dict[str, list[str]] = field(default_factory=lambda: {"failed": [], "deferred": [], "uncertain": []})
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -82,29 +82,29 @@ class Situation:
     async def user(self) -> str:
         """Somebody who has just signed up; their mail is owed."""
         email = f"person-{next(self._numbers)}@example.com"
-        assert (await self.books.sign_up(email)).status_code == 202
-        return str((await self.books.user(email))["id"])
+        assert (await self.ledgers.sign_up(email)).status_code == 202
+        return str((await self.ledgers.user(email))["id"])
 
     async def waiting_row(self) -> str:
         (row,) = (
-            await self.books.signup.get("/audit/outbox", params={"user_id": await self.user(), "effect": "mail"})
+            await self.ledgers.signup.get("/audit/outbox", params={"user_id": await self.user(), "effect": "mail"})
         ).json()["items"]
         return str(row["id"])
 
     async def dead_row(self) -> str:
         row_id = await self.waiting_row()
-        await self.books.execute("signup", _DEAD, row_id)
+        await self.ledgers.execute("signup", _DEAD, row_id)
         return row_id
 
     async def row_dead_for_two_days(self) -> str:
         row_id = await self.dead_row()
-        await self.books.execute(
+        await self.ledgers.execute(
             "signup", "UPDATE outbox SET dead_at = now() - interval '2 days' WHERE id = $1", row_id
         )
         return row_id
 
     async def dead_webhook(self) -> str:
-        return str(await self.books.fetchval("signup", _DEAD_WEBHOOK))
+        return str(await self.ledgers.fetchval("signup", _DEAD_WEBHOOK))
 
     async def open_incident(self) -> str:
         """Somebody has looked, and seen a dead row."""
@@ -113,7 +113,9 @@ class Situation:
 
         async def names() -> list[str]:
             return [
-                alert["name"] for alert in (await self.books.signup.get(path)).json()["items"] if not alert["closed_at"]
+                alert["name"]
+                for alert in (await self.ledgers.signup.get(path)).json()["items"]
+                if not alert["closed_at"]
             ]
 
         await eventually(names, lambda found: "outbox_dead" in found, what="an open incident")
@@ -122,17 +124,17 @@ class Situation:
     async def delivered_row(self) -> str:
         """The one that owed Åsa her mail, which was sent."""
         query = "SELECT id::text FROM outbox_settled WHERE effect = 'mail' AND user_id = $1 AND outcome = 'delivered'"
-        return str(await self.books.fetchval("signup", query, (await self.books.user(ASA))["id"]))
+        return str(await self.ledgers.fetchval("signup", query, (await self.ledgers.user(ASA))["id"]))
 
     async def asa(self) -> str:
-        return str((await self.books.user(ASA))["id"])
+        return str((await self.ledgers.user(ASA))["id"])
 
     async def remembered_user(self) -> str:
         """Erased by hand: their address still stands in a row that has been canceled since."""
         row_id = await self.waiting_row()
-        user_id = str(await self.books.fetchval("signup", "SELECT user_id FROM outbox WHERE id = $1", row_id))
-        await self.books.execute("signup", _ERASED_BY_HAND, user_id)
-        await self.books.signup.post(f"/audit/outbox/{row_id}/cancel")
+        user_id = str(await self.ledgers.fetchval("signup", "SELECT user_id FROM outbox WHERE id = $1", row_id))
+        await self.ledgers.execute("signup", _ERASED_BY_HAND, user_id)
+        await self.ledgers.signup.post(f"/audit/outbox/{row_id}/cancel")
         return user_id
 
     async def user_with_a_mail(self) -> str:
@@ -140,22 +142,22 @@ class Situation:
         user_id = await self.user()
         to = {"email": f"{user_id}@example.com"}
         mail = {"request_id": f"of-{user_id}", "to": to, "subject": "S", "text": "T", "metadata": {"user_id": user_id}}
-        assert (await self.books.mail.post("/v1/mails", json=mail)).status_code == 202
+        assert (await self.ledgers.mail.post("/v1/mails", json=mail)).status_code == 202
         return user_id
 
     async def user_erased_in_the_mail_service(self) -> str:
         user_id = await self.user_with_a_mail()
-        await self.books.mail.post("/v1/erasures", json={"metadata": {"user_id": user_id}})
+        await self.ledgers.mail.post("/v1/erasures", json={"metadata": {"user_id": user_id}})
         return user_id
 
     async def erased_user(self) -> str:
         user_id = await self.user()
-        assert (await self.books.signup.delete(f"/v1/users/{user_id}")).status_code == 204
+        assert (await self.ledgers.signup.delete(f"/v1/users/{user_id}")).status_code == 204
         return user_id
 
     async def empty_database(self) -> str:
         """The mail service's owner role owns it, too."""
-        server = self.books.stack.server_url("postgres")
+        server = self.ledgers.stack.server_url("postgres")
         connection = await asyncpg.connect(server)
         try:
             await connection.execute("CREATE DATABASE mail_restored OWNER mail_owner")
@@ -166,7 +168,7 @@ class Situation:
     async def queued_mail(self) -> str:
         request_id = f"queued-{next(self._numbers)}"
         mail = {"request_id": request_id, "to": {"email": f"{request_id}@example.com"}, "subject": "S", "text": "T"}
-        return str((await self.books.mail.post("/v1/mails", json=mail)).json()["id"])
+        return str((await self.ledgers.mail.post("/v1/mails", json=mail)).json()["id"])
 
     async def failed_mail(self) -> str:
         return self.mails["failed"][0]
@@ -180,50 +182,52 @@ class Situation:
         person = f"person-{next(self._numbers)}@example.com"
         rows = [{"external_id": person, "email": person, "name": "Bo"}]
         headers = {"Content-Type": NDJSON, "Idempotency-Key": person}
-        answer = await self.books.signup.post("/v1/imports", content=ndjson(rows), headers=headers)
+        answer = await self.ledgers.signup.post("/v1/imports", content=ndjson(rows), headers=headers)
         (self.checkout / "mailed").write_text(f"{person}\n", encoding="utf-8")
         return str(answer.json()["id"])
 
     async def paused_import(self) -> str:
         import_id = await self.running_import()
-        assert (await self.books.signup.post(f"/v1/imports/{import_id}/pause")).status_code == 200
+        assert (await self.ledgers.signup.post(f"/v1/imports/{import_id}/pause")).status_code == 200
         return import_id
 
     async def sent_and_not_heard_of(self) -> str:
         """A mail of signup's: it is being restored, so to speak, before its half second is over."""
         request_id = str(uuid7())
-        await self.books.execute("mail", NOBODY_ASKED, [request_id])
+        await self.ledgers.execute("mail", NOBODY_ASKED, [request_id])
         return request_id
 
     async def sent_and_heard_of(self) -> str:
         request_id = await self.sent_and_not_heard_of()
-        await self.books.execute("signup", _HEARD_OF, request_id)
+        await self.ledgers.execute("signup", _HEARD_OF, request_id)
         return request_id
 
-    async def run_of_the_books(self) -> str:
-        return str((await self.books.signup.post("/audit/reconciliation/run", json={})).json()["id"])
+    async def run_of_the_ledgers(self) -> str:
+        return str((await self.ledgers.signup.post("/audit/reconciliation/run", json={})).json()["id"])
 
 
 async def _arrange(situation: Situation) -> None:
-    books = situation.books
-    await books.sign_up(ASA)
-    await eventually(lambda: books.caught(ASA), bool, what="the mail to her")
+    ledgers = situation.ledgers
+    await ledgers.sign_up(ASA)
+    await eventually(lambda: ledgers.caught(ASA), bool, what="the mail to her")
     settled = "SELECT count(*) FROM outbox_settled WHERE effect = 'mail'"
-    await eventually(lambda: books.fetchval("signup", settled), lambda count: count == 1, what="her row to be settled")
-    books.stack.kill("signup-worker")
-    books.stack.kill("mail-worker")
+    await eventually(
+        lambda: ledgers.fetchval("signup", settled), lambda count: count == 1, what="her row to be settled"
+    )
+    ledgers.stack.kill("signup-worker")
+    ledgers.stack.kill("mail-worker")
     async with scripted_smtp(_GATEWAY) as gateway:
-        books.stack.start("mail-worker", MAIL_GATEWAYS=f"smtp://127.0.0.1:{gateway.port}?name=scripted&connections=1")
+        ledgers.stack.start("mail-worker", MAIL_GATEWAYS=f"smtp://127.0.0.1:{gateway.port}?name=scripted&connections=1")
         for state in ("failed", "deferred", *["uncertain"] * _UNCERTAIN):
             mail_id = await situation.queued_mail()
             path = f"/v1/mails/{mail_id}"
             await eventually(
-                lambda path=path: books.mail.get(path),  # type: ignore[misc]
+                lambda path=path: ledgers.mail.get(path),  # type: ignore[misc]
                 lambda answer, state=state: answer.json()["state"] == state,  # type: ignore[misc]
                 what=f"a mail that is {state}",
             )
             situation.mails[state].append(mail_id)
-        books.stack.kill("mail-worker")
+        ledgers.stack.kill("mail-worker")
 
 
 def _check_out(stack: Stack, folder: Path) -> None:
@@ -250,8 +254,8 @@ def begin(stack: Stack, folder: Path) -> Situation:
 
     async def go() -> Situation:
         await stack.bring_back()
-        async with look_at(stack) as books:
-            situation = Situation(books, folder)
+        async with look_at(stack) as ledgers:
+            situation = Situation(ledgers, folder)
             await _arrange(situation)
         return situation
 

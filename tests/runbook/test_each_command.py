@@ -1,7 +1,7 @@
 """Every command of the runbook, tried: in a bash, with the page's own preamble, where it has something to do.
 
 Those of `docker compose` need an engine: tests/compose/run tries them, and only the names of their services are checked
-here. Going back to a base backup is tried as a whole by tests/faults/test_books_after_disasters.py.
+here. Going back to a base backup is tried as a whole by tests/faults/test_ledgers_after_disasters.py.
 """
 
 import re
@@ -87,18 +87,18 @@ def test_a_block_of_sql_runs_through_as_the_owner_role(arranged: Situation, cons
 
 
 async def test_what_the_commands_set_going_arrives_once_the_workers_are_back(situation: Situation) -> None:
-    books = situation.books
+    ledgers = situation.ledgers
     row_id = await situation.dead_row()
     said = situation.run("python -m services.signup outbox redrive --state dead --effect mail --error-like 503")
     assert said.status == 0, said.errors
-    await books.stack.bring_back()
+    await ledgers.stack.bring_back()
     owed = "SELECT count(*) FROM outbox WHERE effect = 'mail'"
-    await eventually(lambda: books.fetchval("signup", owed), lambda count: count == 0, what="all mails handed on")
+    await eventually(lambda: ledgers.fetchval("signup", owed), lambda count: count == 0, what="all mails handed on")
     queued = "SELECT count(*) FROM mails WHERE state IN ('queued', 'sending')"
-    await eventually(lambda: books.fetchval("mail", queued), lambda count: count == 0, what="all mails sent")
-    (mail,) = await books.mails(request_id=row_id)
+    await eventually(lambda: ledgers.fetchval("mail", queued), lambda count: count == 0, what="all mails sent")
+    (mail,) = await ledgers.mails(request_id=row_id)
     assert mail["state"] == "sent"
-    assert len(await books.caught(mail["to"]["email"])) == 1
+    assert len(await ledgers.caught(mail["to"]["email"])) == 1
 
 
 @pytest.mark.parametrize("name", sorted({source.name for source in (*SIGNUP_ALERT_RULES, *MAIL_ALERT_RULES)}))

@@ -78,19 +78,19 @@ def _is(state: str) -> Holds:
 
 async def _is_pending_again(tried: Tried) -> bool:
     """The dead row that was there, after one command for many."""
-    row = (await tried.situation.books.signup.get(f"/audit/outbox/{tried.values['DEAD']}")).json()
+    row = (await tried.situation.ledgers.signup.get(f"/audit/outbox/{tried.values['DEAD']}")).json()
     retried = tried.only["retried"] if tried.said.output.startswith("{") else int(tried.said.output.split()[1])
     return bool(row["state"] == "pending" and retried >= 1)
 
 
 async def _is_gone(tried: Tried) -> bool:
-    answer = await tried.situation.books.signup.get(f"/v1/users/{tried.values['USER_ID']}")
+    answer = await tried.situation.ledgers.signup.get(f"/v1/users/{tried.values['USER_ID']}")
     return tried.said.output == "" and answer.status_code == 410
 
 
 async def _opens_the_mail_service(tried: Tried) -> bool:
     key = tried.said.output.splitlines()[-1]
-    answer = await tried.situation.books.mail.get("/v1/mails", headers={"Authorization": f"Bearer {key}"})
+    answer = await tried.situation.ledgers.mail.get("/v1/mails", headers={"Authorization": f"Bearer {key}"})
     return answer.status_code == 200
 
 
@@ -106,14 +106,14 @@ def _pauses(tried: Tried) -> bool:
 
 
 async def _brings_every_mail_back(tried: Tried) -> bool:
-    """A request ID that is not in the book again is a mail that could be sent twice."""
+    """A request ID that is not in the ledger again is a mail that could be sent twice."""
     count = "SELECT count(*) FROM mails"
     connection = await asyncpg.connect(tried.values["NEW_DATABASE_URL"])
     try:
         restored = await connection.fetchval(count)
     finally:
         await connection.close()
-    return bool(restored == await tried.situation.books.fetchval("mail", count) > 0)
+    return bool(restored == await tried.situation.ledgers.fetchval("mail", count) > 0)
 
 
 def _every_check(tried: Tried) -> bool:
@@ -228,12 +228,12 @@ TRIALS: dict[str, Trial] = {
     'signup "/audit/history?kind=partition.dropped"; mail "/audit/history?kind=partition.dropped"': trial(
         lambda tried: [answer["items"] for answer in tried.answers] == [[], []]
     ),
-    # The books.
-    "signup /audit/reconciliation": trial(lambda tried: bool(tried.only["id"]), RUN_ID=Situation.run_of_the_books),
+    # The ledgers.
+    "signup /audit/reconciliation": trial(lambda tried: bool(tried.only["id"]), RUN_ID=Situation.run_of_the_ledgers),
     'signup "/audit/reconciliation/findings?healed=false"': trial(lambda tried: tried.only["items"] == []),
     "signup /audit/reconciliation/run -d '{\"heal\": true}'": trial(_is("running")),
     "signup /audit/reconciliation/RUN_ID": trial(
-        lambda tried: bool(tried.only["id"] == tried.values["RUN_ID"]), RUN_ID=Situation.run_of_the_books
+        lambda tried: bool(tried.only["id"] == tried.values["RUN_ID"]), RUN_ID=Situation.run_of_the_ledgers
     ),
     # People.
     'signup /v1/verifications/resend -d \'{"email": "asa@example.com"}\'': trial(

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 NEW_USER = """
 WITH person AS (
@@ -16,22 +16,22 @@ FROM person, outbox_settled WHERE outbox_settled.id = $1
 """
 
 
-async def test_a_worker_sees_nothing_of_a_signup_before_its_commit_and_mails_after_it(books: Books) -> None:
-    await books.sign_up("story3-template@x.example")
+async def test_a_worker_sees_nothing_of_a_signup_before_its_commit_and_mails_after_it(ledgers: Ledgers) -> None:
+    await ledgers.sign_up("story3-template@x.example")
     (first,) = await eventually(
-        lambda: books.mails(to="story3-template@x.example"), lambda mails: [m["state"] for m in mails] == ["sent"]
+        lambda: ledgers.mails(to="story3-template@x.example"), lambda mails: [m["state"] for m in mails] == ["sent"]
     )
-    connection = await asyncpg.connect(books.stack.owner_url("signup"))
+    connection = await asyncpg.connect(ledgers.stack.owner_url("signup"))
     transaction = connection.transaction()
     await transaction.start()
     settled = "SELECT count(*) FROM outbox_settled WHERE id = $1::uuid"
-    await eventually(lambda: books.fetchval("signup", settled, first["request_id"]), lambda count: count == 1)
+    await eventually(lambda: ledgers.fetchval("signup", settled, first["request_id"]), lambda count: count == 1)
     await connection.execute(NEW_USER, first["request_id"])
     # The relay passes over the uncommitted row: someone who signs up later is mailed first.
-    await books.sign_up("story3-quick@x.example")
-    await eventually(lambda: books.caught("story3-quick@x.example"), lambda found: len(found) == 1)
-    assert await books.mails(to="story3-slow@x.example") == []
+    await ledgers.sign_up("story3-quick@x.example")
+    await eventually(lambda: ledgers.caught("story3-quick@x.example"), lambda found: len(found) == 1)
+    assert await ledgers.mails(to="story3-slow@x.example") == []
     await transaction.commit()
     await connection.close()
-    await eventually(lambda: books.caught("story3-slow@x.example"), lambda found: len(found) == 1)
-    assert await books.fetchval("signup", "SELECT count(*) FROM outbox WHERE state = 'dead'") == 0
+    await eventually(lambda: ledgers.caught("story3-slow@x.example"), lambda found: len(found) == 1)
+    assert await ledgers.fetchval("signup", "SELECT count(*) FROM outbox WHERE state = 'dead'") == 0

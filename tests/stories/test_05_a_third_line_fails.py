@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from standardwebhooks import Webhook
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
 
 TRIES = "SELECT coalesce(max(attempts), 0) FROM outbox WHERE effect = 'webhook' AND user_id = $1::uuid"
@@ -16,91 +16,93 @@ SETTLED = "SELECT array_agg(effect ORDER BY effect) FROM outbox_settled WHERE us
 
 
 @pytest.fixture
-async def pet_project(books: Books) -> AsyncIterator[SubscriberStandIn]:
+async def pet_project(ledgers: Ledgers) -> AsyncIterator[SubscriberStandIn]:
     """A subscriber to signups that breaks at first."""
     async with subscriber_stand_in() as stand_in:
         stand_in.answer_with = 500
         created = (
-            await books.signup.post("/v1/webhooks", json={"url": stand_in.url, "events": ["user.signed_up"]})
+            await ledgers.signup.post("/v1/webhooks", json={"url": stand_in.url, "events": ["user.signed_up"]})
         ).json()
         stand_in.secret = created["secret"]
         yield stand_in
-        await books.signup.delete(f"/v1/webhooks/{created['id']}")
+        await ledgers.signup.delete(f"/v1/webhooks/{created['id']}")
 
 
-async def counted(books: Books) -> int:
-    items = (await books.signup.get("/v1/stats/signups")).json()["items"]
+async def counted(ledgers: Ledgers) -> int:
+    items = (await ledgers.signup.get("/v1/stats/signups")).json()["items"]
     return sum(item["signups"] for item in items)
 
 
-async def all_counted(books: Books) -> int:
+async def all_counted(ledgers: Ledgers) -> int:
     """What the statistics say when nothing waits to be counted."""
     waiting = "SELECT count(*) FROM outbox WHERE effect = 'stats'"
-    await eventually(lambda: books.fetchval("signup", waiting), lambda count: count == 0, what="the statistics")
-    return await counted(books)
+    await eventually(lambda: ledgers.fetchval("signup", waiting), lambda count: count == 0, what="the statistics")
+    return await counted(ledgers)
 
 
-async def test_a_failing_third_effect_is_tried_again_alone(books: Books, pet_project: SubscriberStandIn) -> None:
-    before = await all_counted(books)
-    await books.sign_up("story5@x.example")
-    user = await books.user("story5@x.example")
-    await eventually(lambda: books.fetchval("signup", TRIES, user["id"]), lambda tries: tries >= 2, what="a retry")
+async def test_a_failing_third_effect_is_tried_again_alone(ledgers: Ledgers, pet_project: SubscriberStandIn) -> None:
+    before = await all_counted(ledgers)
+    await ledgers.sign_up("story5@x.example")
+    user = await ledgers.user("story5@x.example")
+    await eventually(lambda: ledgers.fetchval("signup", TRIES, user["id"]), lambda tries: tries >= 2, what="a retry")
     await eventually(
-        lambda: books.fetchval("signup", SETTLED, user["id"]),
+        lambda: ledgers.fetchval("signup", SETTLED, user["id"]),
         lambda effects: effects == ["cache", "mail", "stats"],
         what="the neighbours",
     )
-    assert await books.fetchval("signup", OWED, user["id"]) == ["webhook"]
-    assert await all_counted(books) == before + 1
+    assert await ledgers.fetchval("signup", OWED, user["id"]) == ["webhook"]
+    assert await all_counted(ledgers) == before + 1
     pet_project.answer_with = 200
     await eventually(
-        lambda: books.fetchval("signup", OWED, user["id"]), lambda effects: effects is None, what="the pet project"
+        lambda: ledgers.fetchval("signup", OWED, user["id"]), lambda effects: effects is None, what="the pet project"
     )
     event = Webhook(pet_project.secret).verify(pet_project.received[-1].body, pet_project.received[-1].headers)
     assert (event["type"], event["data"]) == ("user.signed_up", {"id": user["id"]})
     assert len({received.headers["webhook-id"] for received in pet_project.received}) == 1
-    await eventually(lambda: books.caught("story5@x.example"), lambda mails: len(mails) > 0, what="the mail")
-    assert len(await books.caught("story5@x.example")) == 1
-    assert await books.fetchval("signup", SETTLED, user["id"]) == ["cache", "mail", "stats", "webhook"]
-    assert await all_counted(books) == before + 1
+    await eventually(lambda: ledgers.caught("story5@x.example"), lambda mails: len(mails) > 0, what="the mail")
+    assert len(await ledgers.caught("story5@x.example")) == 1
+    assert await ledgers.fetchval("signup", SETTLED, user["id"]) == ["cache", "mail", "stats", "webhook"]
+    assert await all_counted(ledgers) == before + 1
 
 
 async def test_a_worker_killed_among_its_effects_repeats_none_of_them(
-    books: Books, pet_project: SubscriberStandIn
+    ledgers: Ledgers, pet_project: SubscriberStandIn
 ) -> None:
-    before = await all_counted(books)
+    before = await all_counted(ledgers)
     people = [f"story5-killed-{n}@x.example" for n in range(20)]
-    await asyncio.gather(*(books.sign_up(email) for email in people))
-    books.stack.kill("signup-worker")
+    await asyncio.gather(*(ledgers.sign_up(email) for email in people))
+    ledgers.stack.kill("signup-worker")
     pet_project.answer_with = 200
-    await books.stack.bring_back()
+    await ledgers.stack.bring_back()
     for email in people:
         await eventually(
-            lambda email=email: books.caught(email),  # type: ignore[misc]
+            lambda email=email: ledgers.caught(email),  # type: ignore[misc]
             lambda mails: len(mails) > 0,
             what=f"the mail to {email}",
         )
-        assert len(await books.caught(email)) == 1
-    assert await all_counted(books) == before + 20
+        assert len(await ledgers.caught(email)) == 1
+    assert await all_counted(ledgers) == before + 20
 
 
-async def test_a_cache_that_is_away_holds_up_nobody_and_is_filled_when_it_returns(books: Books) -> None:
-    before = await all_counted(books)
-    books.stack.kill_server("valkey")
-    await books.sign_up("story5-cache@x.example")
-    user = await books.user("story5-cache@x.example")
+async def test_a_cache_that_is_away_holds_up_nobody_and_is_filled_when_it_returns(ledgers: Ledgers) -> None:
+    before = await all_counted(ledgers)
+    ledgers.stack.kill_server("valkey")
+    await ledgers.sign_up("story5-cache@x.example")
+    user = await ledgers.user("story5-cache@x.example")
     await eventually(
-        lambda: books.fetchval("signup", SETTLED, user["id"]),
+        lambda: ledgers.fetchval("signup", SETTLED, user["id"]),
         lambda effects: effects == ["mail", "stats"],
         what="the neighbours",
     )
-    assert await books.fetchval("signup", OWED, user["id"]) == ["cache"]
-    assert await books.fetchval("signup", "SELECT sum(attempts) FROM outbox WHERE user_id = $1::uuid", user["id"]) == 0
-    await books.stack.bring_back()
-    await eventually(
-        lambda: books.fetchval("signup", OWED, user["id"]), lambda effects: effects is None, what="the cache"
+    assert await ledgers.fetchval("signup", OWED, user["id"]) == ["cache"]
+    assert (
+        await ledgers.fetchval("signup", "SELECT sum(attempts) FROM outbox WHERE user_id = $1::uuid", user["id"]) == 0
     )
-    async with Redis.from_url(books.stack._environment["REDIS_URL"]) as valkey:
+    await ledgers.stack.bring_back()
+    await eventually(
+        lambda: ledgers.fetchval("signup", OWED, user["id"]), lambda effects: effects is None, what="the cache"
+    )
+    async with Redis.from_url(ledgers.stack._environment["REDIS_URL"]) as valkey:
         assert await valkey.get(f"counterfoil:profile:{user['id']}")
-    assert len(await books.caught("story5-cache@x.example")) == 1
-    assert await all_counted(books) == before + 1
+    assert len(await ledgers.caught("story5-cache@x.example")) == 1
+    assert await all_counted(ledgers) == before + 1

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 # What somebody does who "just replays the job": the settled row is put back as if it had never been relayed.
 REPLAY = """
@@ -12,39 +12,39 @@ FROM outbox_settled WHERE id = $1 ORDER BY settled_at LIMIT 1
 """
 
 
-async def test_a_request_sent_a_thousand_times_is_one_mail_and_a_thousand_equal_answers(books: Books) -> None:
+async def test_a_request_sent_a_thousand_times_is_one_mail_and_a_thousand_equal_answers(ledgers: Ledgers) -> None:
     request = {
         "request_id": "story6-thousand",
         "to": {"email": "story6@x.example"},
         "subject": "Once",
         "text": "And only once.",
     }
-    first = (await books.mail.post("/v1/mails", json=request)).json()
-    await eventually(lambda: books.mails(request_id="story6-thousand"), lambda mails: mails[0]["state"] == "sent")
+    first = (await ledgers.mail.post("/v1/mails", json=request)).json()
+    await eventually(lambda: ledgers.mails(request_id="story6-thousand"), lambda mails: mails[0]["state"] == "sent")
     answers = []
     for _ in range(20):
-        answers += await asyncio.gather(*(books.mail.post("/v1/mails", json=request) for _ in range(50)))
+        answers += await asyncio.gather(*(ledgers.mail.post("/v1/mails", json=request) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {202}
     assert len(answers) == 1000
     assert len({answer.text for answer in answers}) == 1
     assert {answer.json()["id"] for answer in answers} == {first["id"]}
-    assert len(await books.caught("story6@x.example")) == 1
+    assert len(await ledgers.caught("story6@x.example")) == 1
 
 
-async def test_a_relayed_effect_put_back_into_the_outbox_sends_nothing_again(books: Books) -> None:
+async def test_a_relayed_effect_put_back_into_the_outbox_sends_nothing_again(ledgers: Ledgers) -> None:
     email = "story6-replayed@x.example"
-    await books.sign_up(email)
-    (mail,) = await eventually(lambda: books.mails(to=email), lambda mails: [m["state"] for m in mails] == ["sent"])
+    await ledgers.sign_up(email)
+    (mail,) = await eventually(lambda: ledgers.mails(to=email), lambda mails: [m["state"] for m in mails] == ["sent"])
     settled = "SELECT count(*) FROM outbox_settled WHERE id = $1::uuid"
 
     async def settled_times(times: int) -> None:
         await eventually(
-            lambda: books.fetchval("signup", settled, mail["request_id"]), lambda count: bool(count == times)
+            lambda: ledgers.fetchval("signup", settled, mail["request_id"]), lambda count: bool(count == times)
         )
 
     for times in (1, 2, 3):
         await settled_times(times)
-        await books.execute("signup", REPLAY, mail["request_id"])
+        await ledgers.execute("signup", REPLAY, mail["request_id"])
     await settled_times(4)
-    assert [m["id"] for m in await books.mails(to=email)] == [mail["id"]]
-    assert len(await books.caught(email)) == 1
+    assert [m["id"] for m in await ledgers.mails(to=email)] == [mail["id"]]
+    assert len(await ledgers.caught(email)) == 1

@@ -1,6 +1,6 @@
 """Incident 7: nobody knows what was sent."""
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 # The client loses its own record, as after a restore: the row is owed again, and nothing says that it was sent.
 FORGET = """
@@ -11,33 +11,33 @@ SELECT id, effect, user_id, payload, created_at, now() + interval '1 day', corre
 RECORD = "SELECT result ->> 'mail_id' FROM outbox_settled WHERE id = $1::uuid"
 
 
-async def test_the_mail_service_says_what_it_has_sent_one_by_one_in_bulk_and_as_a_list(books: Books) -> None:
+async def test_the_mail_service_says_what_it_has_sent_one_by_one_in_bulk_and_as_a_list(ledgers: Ledgers) -> None:
     people = [f"story7-{n}@x.example" for n in range(5)]
     for email in people:
-        await books.sign_up(email)
+        await ledgers.sign_up(email)
     mails = []
     for email in people:
         mails += await eventually(
-            lambda email=email: books.mails(to=email),  # type: ignore[misc]
+            lambda email=email: ledgers.mails(to=email),  # type: ignore[misc]
             lambda found: [mail["state"] for mail in found] == ["sent"],
         )
     request_ids = [mail["request_id"] for mail in mails]
     for mail in mails:
-        assert (await books.mail.get(f"/v1/mails/{mail['id']}")).json() == mail
-        (attempt,) = (await books.mail.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
+        assert (await ledgers.mail.get(f"/v1/mails/{mail['id']}")).json() == mail
+        (attempt,) = (await ledgers.mail.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
         assert (attempt["phase"], attempt["outcome"], attempt["code"]) == ("ended", "accepted", 250)
-    answer = (await books.mail.post("/v1/mails/lookup", json={"request_ids": [*request_ids, "never-asked"]})).json()
+    answer = (await ledgers.mail.post("/v1/mails/lookup", json={"request_ids": [*request_ids, "never-asked"]})).json()
     assert answer["found"] == {mail["request_id"]: mail for mail in mails}
     assert answer["missing"] == ["never-asked"]
-    listed = await books.mails(template="verification", state="sent", client="signup")
+    listed = await ledgers.mails(template="verification", state="sent", client="signup")
     assert {mail["id"] for mail in mails} <= {mail["id"] for mail in listed}
 
 
-async def test_a_client_that_lost_its_record_heals_itself_from_the_answer(books: Books) -> None:
+async def test_a_client_that_lost_its_record_heals_itself_from_the_answer(ledgers: Ledgers) -> None:
     email = "story7-lost@x.example"
-    await books.sign_up(email)
-    (mail,) = await eventually(lambda: books.mails(to=email), lambda found: [m["state"] for m in found] == ["sent"])
-    await eventually(lambda: books.fetchval("signup", RECORD, mail["request_id"]), lambda found: found == mail["id"])
-    await books.execute("signup", FORGET, mail["request_id"])
-    await eventually(lambda: books.fetchval("signup", RECORD, mail["request_id"]), lambda found: found == mail["id"])
-    assert len(await books.caught(email)) == 1
+    await ledgers.sign_up(email)
+    (mail,) = await eventually(lambda: ledgers.mails(to=email), lambda found: [m["state"] for m in found] == ["sent"])
+    await eventually(lambda: ledgers.fetchval("signup", RECORD, mail["request_id"]), lambda found: found == mail["id"])
+    await ledgers.execute("signup", FORGET, mail["request_id"])
+    await eventually(lambda: ledgers.fetchval("signup", RECORD, mail["request_id"]), lambda found: found == mail["id"])
+    assert len(await ledgers.caught(email)) == 1

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.support.scripted_smtp import Deed, Script, scripted_smtp
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 SCRIPT: Script = {
     # One act for each conversation, in the order of the mails below; after them the gateway is a good one.
@@ -12,53 +12,53 @@ SCRIPT: Script = {
 }
 
 
-async def _ask(books: Books, name: str) -> None:
+async def _ask(ledgers: Ledgers, name: str) -> None:
     request = {"request_id": f"story8-{name}", "to": {"email": f"story8-{name}@x.example"}, "subject": "S", "text": "T"}
-    assert (await books.mail.post("/v1/mails", json=request)).status_code == 202
+    assert (await ledgers.mail.post("/v1/mails", json=request)).status_code == 202
 
 
-async def _until(books: Books, name: str, state: str) -> dict[str, Any]:
+async def _until(ledgers: Ledgers, name: str, state: str) -> dict[str, Any]:
     (mail,) = await eventually(
-        lambda: books.mails(request_id=f"story8-{name}"),
+        lambda: ledgers.mails(request_id=f"story8-{name}"),
         lambda mails: [mail["state"] for mail in mails] == [state],
         what=f"{name} to be {state}",
     )
     return mail
 
 
-async def _attempts(books: Books, mail: dict[str, Any]) -> list[tuple[str, int | None]]:
-    items = (await books.mail.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
+async def _attempts(ledgers: Ledgers, mail: dict[str, Any]) -> list[tuple[str, int | None]]:
+    items = (await ledgers.mail.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
     return [(attempt["outcome"], attempt["code"]) for attempt in reversed(items)]
 
 
-async def test_it_is_failed_retried_or_called_uncertain_with_the_gateways_own_words_on_record(books: Books) -> None:
-    books.stack.kill("mail-worker")
+async def test_it_is_failed_retried_or_called_uncertain_with_the_gateways_own_words_on_record(ledgers: Ledgers) -> None:
+    ledgers.stack.kill("mail-worker")
     async with scripted_smtp(SCRIPT) as gateway:
-        books.stack.start(
+        ledgers.stack.start(
             "mail-worker",
             MAIL_GATEWAYS=f"smtp://127.0.0.1:{gateway.port}?name=scripted&connections=1",
             MAIL_RETRY_BASE_SECONDS="0.2",
         )
-        await _ask(books, "refused")
-        refused = await _until(books, "refused", "failed")
-        await _ask(books, "deferred")
-        deferred = await _until(books, "deferred", "sent")
-        await _ask(books, "dropped")
-        dropped = await _until(books, "dropped", "uncertain")
+        await _ask(ledgers, "refused")
+        refused = await _until(ledgers, "refused", "failed")
+        await _ask(ledgers, "deferred")
+        deferred = await _until(ledgers, "deferred", "sent")
+        await _ask(ledgers, "dropped")
+        dropped = await _until(ledgers, "dropped", "uncertain")
         # The address that does not exist is not bothered again, and whoever asks is told at once.
         again = {"request_id": "story8-again", "to": refused["to"], "subject": "S", "text": "T"}
-        suppressed = (await books.mail.post("/v1/mails", json=again)).json()
-        books.stack.kill("mail-worker")
+        suppressed = (await ledgers.mail.post("/v1/mails", json=again)).json()
+        ledgers.stack.kill("mail-worker")
         received = [mail.recipient for mail in gateway.received]
     assert suppressed["state"] == "suppressed"
     assert refused["failure"]["reply"].endswith("No such person here")
     assert (refused["failure"]["code"], refused["failure"]["enhanced_code"]) == (550, "5.1.1")
-    assert await _attempts(books, refused) == [("refused", 550)]
-    assert await _attempts(books, deferred) == [("try_later", 450), ("accepted", 250)]
-    assert await _attempts(books, dropped) == [("unknown", None)]
+    assert await _attempts(ledgers, refused) == [("refused", 550)]
+    assert await _attempts(ledgers, deferred) == [("try_later", 450), ("accepted", 250)]
+    assert await _attempts(ledgers, dropped) == [("unknown", None)]
     # The body of the last one did leave: it may have arrived, so it is never sent again by itself.
     assert received == ["story8-deferred@x.example", "story8-dropped@x.example"]
-    resolved = await books.mail.post(
+    resolved = await ledgers.mail.post(
         f"/v1/mails/{dropped['id']}/resolve", json={"as": "abandon", "reason": "The gateway's log has no trace of it"}
     )
     assert resolved.json()["state"] == "canceled"

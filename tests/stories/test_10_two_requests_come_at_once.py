@@ -2,10 +2,10 @@
 
 import asyncio
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 
-async def test_requests_at_the_same_instant_make_one_row_one_mail_and_equal_answers(books: Books) -> None:
+async def test_requests_at_the_same_instant_make_one_row_one_mail_and_equal_answers(ledgers: Ledgers) -> None:
     for round_number in range(10):
         request = {
             "request_id": f"story10-{round_number}",
@@ -13,7 +13,7 @@ async def test_requests_at_the_same_instant_make_one_row_one_mail_and_equal_answ
             "subject": "At once",
             "text": "Twice asked, once sent.",
         }
-        answers = await asyncio.gather(*(books.mail.post("/v1/mails", json=request) for _ in range(8)))
+        answers = await asyncio.gather(*(ledgers.mail.post("/v1/mails", json=request) for _ in range(8)))
         assert {answer.status_code for answer in answers} == {202}
         assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
         told = [answer.json() for answer in answers]
@@ -22,7 +22,7 @@ async def test_requests_at_the_same_instant_make_one_row_one_mail_and_equal_answ
     for round_number in range(10):
         email = f"story10-{round_number}@x.example"
         await eventually(
-            lambda email=email: books.mails(to=email),  # type: ignore[misc]
+            lambda email=email: ledgers.mails(to=email),  # type: ignore[misc]
             lambda mails: [mail["state"] for mail in mails] == ["sent"],
         )
-        assert len(await books.caught(email)) == 1
+        assert len(await ledgers.caught(email)) == 1

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 REFUSED = {
     "a verified user without a time": ("signup", "UPDATE users SET status = 'verified', verified_at = NULL"),
@@ -16,31 +16,32 @@ REFUSED = {
 }
 
 
-async def test_constraints_refuse_bad_data_even_from_the_owner(books: Books) -> None:
-    await books.sign_up("story12-refused@x.example")
+async def test_constraints_refuse_bad_data_even_from_the_owner(ledgers: Ledgers) -> None:
+    await ledgers.sign_up("story12-refused@x.example")
     await eventually(
-        lambda: books.mails(to="story12-refused@x.example"), lambda found: [mail["state"] for mail in found] == ["sent"]
+        lambda: ledgers.mails(to="story12-refused@x.example"),
+        lambda found: [mail["state"] for mail in found] == ["sent"],
     )
     for service, statement in REFUSED.values():
         with pytest.raises((asyncpg.IntegrityConstraintViolationError, asyncpg.RestrictViolationError)):
-            await books.execute(service, statement)
+            await ledgers.execute(service, statement)
 
 
-async def test_what_constraints_cannot_see_is_found_mended_and_on_record(books: Books) -> None:
+async def test_what_constraints_cannot_see_is_found_mended_and_on_record(ledgers: Ledgers) -> None:
     """Somebody makes a mail wait by hand and forgets the queue: nothing would ever send it."""
-    stack, email = books.stack, "story12-lost@x.example"
+    stack, email = ledgers.stack, "story12-lost@x.example"
     stack.kill("mail-worker")
-    await books.sign_up(email)
-    (mail,) = await eventually(lambda: books.mails(to=email), lambda found: [m["state"] for m in found] == ["queued"])
-    await books.execute("mail", "DELETE FROM queue WHERE mail_id = $1", mail["id"])
+    await ledgers.sign_up(email)
+    (mail,) = await eventually(lambda: ledgers.mails(to=email), lambda found: [m["state"] for m in found] == ["queued"])
+    await ledgers.execute("mail", "DELETE FROM queue WHERE mail_id = $1", mail["id"])
     stack.start("mail-worker")
-    checks = (await books.mail.post("/audit/checks/run")).json()["items"]
+    checks = (await ledgers.mail.post("/audit/checks/run")).json()["items"]
     (check,) = [check for check in checks if check["name"] == "missing_in_queue"]
     # The worker runs the checks too when it starts: one of the two has mended it.
     assert check["fixed_total"] >= 1
-    await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail that was lost")
-    told = (await books.mail.get("/audit/history", params={"subject": mail["id"]})).json()["items"]
+    await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 1, what="the mail that was lost")
+    told = (await ledgers.mail.get("/audit/history", params={"subject": mail["id"]})).json()["items"]
     (mended,) = [entry for entry in told if entry["kind"] == "check.fixed"]
     assert mended["detail"] == {"check": "missing_in_queue"}
-    again = (await books.mail.post("/audit/checks/run")).json()["items"]
+    again = (await ledgers.mail.post("/audit/checks/run")).json()["items"]
     assert [check["violations"] for check in again if check["name"] == "missing_in_queue"] == [0]

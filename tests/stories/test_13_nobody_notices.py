@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from local.ports import pick_free
-from tests.support.running import open_books
+from tests.support.running import open_ledgers
 from tests.support.scripted_smtp import ScriptedSmtp, scripted_smtp
-from tests.support.stack import Books, Stack, eventually
+from tests.support.stack import Ledgers, Stack, eventually
 
 OPERATORS = "operators@x.example"
 DIE = """
@@ -40,9 +40,9 @@ def watched_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def watched(watched_stack: Stack) -> AsyncIterator[Books]:
-    async with open_books(watched_stack) as books:
-        yield books
+async def watched(watched_stack: Stack) -> AsyncIterator[Ledgers]:
+    async with open_ledgers(watched_stack) as ledgers:
+        yield ledgers
 
 
 @pytest.fixture
@@ -59,25 +59,25 @@ def subjects(server: ScriptedSmtp) -> list[str]:
     return sorted(message_from_bytes(mail.data, policy=policy.default)["Subject"] for mail in server.accepted)
 
 
-async def told_by_mail(books: Books) -> list[str]:
-    return sorted(mail["Subject"] for mail in await books.caught(OPERATORS))
+async def told_by_mail(ledgers: Ledgers) -> list[str]:
+    return sorted(mail["Subject"] for mail in await ledgers.caught(OPERATORS))
 
 
-async def until_open(books: Books, service: str, name: str) -> dict[str, Any]:
+async def until_open(ledgers: Ledgers, service: str, name: str) -> dict[str, Any]:
     """The incident, once somebody has seen it; that it has lasted for long enough is seen to."""
-    http = books.signup if service == "signup" else books.mail
+    http = ledgers.signup if service == "signup" else ledgers.mail
 
     async def look() -> list[dict[str, Any]]:
-        await books.execute(service, SEEN_FOR_LONG, name)
+        await ledgers.execute(service, SEEN_FOR_LONG, name)
         return [alert for alert in await alerts(http, name) if alert["closed_at"] is None]
 
     (alert,) = await eventually(look, bool, what=f"{name} of {service}")
     return alert
 
 
-async def until_closed(books: Books, service: str, alert: dict[str, Any]) -> dict[str, Any]:
+async def until_closed(ledgers: Ledgers, service: str, alert: dict[str, Any]) -> dict[str, Any]:
     """The same incident when it is over and the last mail of it has been handed on."""
-    http = books.signup if service == "signup" else books.mail
+    http = ledgers.signup if service == "signup" else ledgers.mail
 
     async def look() -> dict[str, Any]:
         (found,) = [other for other in await alerts(http, alert["name"]) if other["id"] == alert["id"]]
@@ -92,7 +92,7 @@ async def alerts(http: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
     return [alert for alert in (await http.get("/audit/alerts")).json()["items"] if alert["name"] == name]
 
 
-async def test_an_incident_is_one_mail_when_it_opens_and_one_when_it_is_over(watched: Books) -> None:
+async def test_an_incident_is_one_mail_when_it_opens_and_one_when_it_is_over(watched: Ledgers) -> None:
     watched.stack.kill("signup-worker")
     await watched.sign_up("story13@x.example")
     await watched.execute("signup", DIE, "mail")
@@ -120,7 +120,7 @@ async def test_an_incident_is_one_mail_when_it_opens_and_one_when_it_is_over(wat
     await eventually(lambda: watched.caught("story13@x.example"), lambda found: len(found) == 1, what="the mail itself")
 
 
-async def test_a_warning_is_counted_and_wakes_nobody(watched: Books) -> None:
+async def test_a_warning_is_counted_and_wakes_nobody(watched: Ledgers) -> None:
     before = len(await watched.caught(OPERATORS))
     watched.stack.kill("mail-worker")
     await watched.sign_up("story13-warning@x.example")
@@ -139,7 +139,7 @@ async def test_a_warning_is_counted_and_wakes_nobody(watched: Books) -> None:
     assert len(await watched.caught(OPERATORS)) == before
 
 
-async def test_a_worker_that_stays_dead_is_one_mail_by_whoever_lives_and_one_when_it_is_back(watched: Books) -> None:
+async def test_a_worker_that_stays_dead_is_one_mail_by_whoever_lives_and_one_when_it_is_back(watched: Ledgers) -> None:
     before = await told_by_mail(watched)
     watched.stack.kill("signup-worker")
     await watched.execute("signup", SILENT_FOR_LONG)
@@ -159,7 +159,7 @@ async def test_a_worker_that_stays_dead_is_one_mail_by_whoever_lives_and_one_whe
 
 
 async def test_with_the_mail_api_down_alerts_go_past_it_and_are_not_repeated_when_it_is_back(
-    watched: Books, past_the_mail_service: ScriptedSmtp
+    watched: Ledgers, past_the_mail_service: ScriptedSmtp
 ) -> None:
     before = await told_by_mail(watched)
     watched.stack.kill("mail-api")
@@ -180,7 +180,7 @@ async def test_with_the_mail_api_down_alerts_go_past_it_and_are_not_repeated_whe
 
 
 async def test_with_the_mail_worker_dead_both_services_alert_past_it_once_each(
-    watched: Books, past_the_mail_service: ScriptedSmtp
+    watched: Ledgers, past_the_mail_service: ScriptedSmtp
 ) -> None:
     before = await told_by_mail(watched)
     watched.stack.kill("mail-worker")
@@ -214,7 +214,7 @@ async def test_with_the_mail_worker_dead_both_services_alert_past_it_once_each(
 
 
 async def test_with_every_gateway_out_of_order_the_alert_goes_past_them(
-    watched: Books, past_the_mail_service: ScriptedSmtp
+    watched: Ledgers, past_the_mail_service: ScriptedSmtp
 ) -> None:
     before = await told_by_mail(watched)
     watched.stack.kill("mail-worker")

@@ -1,21 +1,21 @@
 """Incident 14: "what happened to this person?" is one question, with one answer over both services."""
 
-from tests.support.stack import Books, eventually
+from tests.support.stack import Ledgers, eventually
 
 
-async def test_one_timeline_tells_it_over_both_services(books: Books) -> None:
+async def test_one_timeline_tells_it_over_both_services(ledgers: Ledgers) -> None:
     email = "story14@x.example"
     headers = {"X-Request-ID": "story14-request"}
-    await books.anonymous.post("/v1/signups", json={"email": email, "name": "Åsa"}, headers=headers)
-    user = await books.user(email)
-    (caught,) = await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail")
-    message = (await books.catcher.get(f"/api/v1/message/{caught['ID']}")).json()
+    await ledgers.anonymous.post("/v1/signups", json={"email": email, "name": "Åsa"}, headers=headers)
+    user = await ledgers.user(email)
+    (caught,) = await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 1, what="the mail")
+    message = (await ledgers.catcher.get(f"/api/v1/message/{caught['ID']}")).json()
     token = message["Text"].partition("/verify/")[2].split()[0]
-    assert (await books.anonymous.post("/v1/verifications", json={"token": token})).json() == {"status": "verified"}
-    await eventually(lambda: books.caught(email), lambda found: len(found) == 2, what="the welcome mail")
+    assert (await ledgers.anonymous.post("/v1/verifications", json={"token": token})).json() == {"status": "verified"}
+    await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 2, what="the welcome mail")
 
     async def timeline() -> list[str]:
-        answer = (await books.signup.get(f"/audit/users/{user['id']}")).json()
+        answer = (await ledgers.signup.get(f"/audit/users/{user['id']}")).json()
         assert (answer["complete"], answer["unavailable"]) == (True, [])
         items = answer["items"]
         assert [item["at"] for item in items] == sorted(item["at"] for item in items)
@@ -37,13 +37,13 @@ async def test_one_timeline_tells_it_over_both_services(books: Books) -> None:
         assert kind in kinds, (kind, told)
 
 
-async def test_with_the_mail_service_gone_it_tells_signups_half_and_says_so(books: Books) -> None:
+async def test_with_the_mail_service_gone_it_tells_signups_half_and_says_so(ledgers: Ledgers) -> None:
     email = "story14-half@x.example"
-    await books.sign_up(email)
-    user = await books.user(email)
-    await eventually(lambda: books.caught(email), lambda found: len(found) == 1, what="the mail")
-    books.stack.kill("mail-api")
-    answer = await books.signup.get(f"/audit/users/{user['id']}")
+    await ledgers.sign_up(email)
+    user = await ledgers.user(email)
+    await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 1, what="the mail")
+    ledgers.stack.kill("mail-api")
+    answer = await ledgers.signup.get(f"/audit/users/{user['id']}")
     assert answer.status_code == 200
     timeline = answer.json()
     assert (timeline["complete"], timeline["unavailable"]) == (False, ["mail"])

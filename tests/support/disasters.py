@@ -1,4 +1,4 @@
-"""What a drill does to the books, and what it counts at the sink: copies of each request, and of each person's mail."""
+"""What a drill does to the ledgers, and what it counts at the sink: copies of each request, and of each person's mail."""
 
 import asyncio
 import os
@@ -14,10 +14,10 @@ import orjson
 
 from shared.contract.ids import uuid7
 
-from .bookkeeping import FORGET, NOBODY_ASKED
 from .databases import ROOT
 from .imports import NDJSON, ndjson
-from .stack import Books, eventually
+from .reconciliation_lab import FORGET, NOBODY_ASKED
+from .stack import Ledgers, eventually
 
 _AT_ONCE = 16
 _PATIENCE_SECONDS = 120.0
@@ -33,21 +33,21 @@ def people(prefix: str, count: int) -> list[str]:
 
 
 class Drill:
-    """One run of history over both books."""
+    """One run of history over both ledgers."""
 
-    def __init__(self, books: Books) -> None:
-        self.books = books
+    def __init__(self, ledgers: Ledgers) -> None:
+        self.ledgers = ledgers
 
     async def now(self) -> str:
         """The database's clock, exactly."""
-        return str(await self.books.fetchval("signup", "SELECT to_json(clock_timestamp()) #>> '{}'"))
+        return str(await self.ledgers.fetchval("signup", "SELECT to_json(clock_timestamp()) #>> '{}'"))
 
     async def sign_up(self, addresses: Sequence[str]) -> None:
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def one(address: str) -> None:
             async with turns:
-                assert (await self.books.sign_up(address)).status_code == 202
+                assert (await self.ledgers.sign_up(address)).status_code == 202
 
         await asyncio.gather(*map(one, addresses))
 
@@ -56,7 +56,7 @@ class Drill:
         rows = [{"external_id": address, "email": address, "name": "Bo"} for address in addresses]
         headers = {"Content-Type": NDJSON, "Idempotency-Key": str(uuid7())}
         params = {"source": "drill", "mails_per_minute": "0"}
-        answer = await self.books.signup.post("/v1/imports", content=ndjson(rows), headers=headers, params=params)
+        answer = await self.ledgers.signup.post("/v1/imports", content=ndjson(rows), headers=headers, params=params)
         assert answer.status_code == 202, answer.text
         import_id: str = answer.json()["id"]
         return import_id
@@ -66,7 +66,7 @@ class Drill:
         said = subprocess.run(
             [sys.executable, "-m", "services.signup", *words],
             cwd=ROOT,
-            env={**os.environ, "SIGNUP_DATABASE_URL": self.books.stack.owner_url("signup")},
+            env={**os.environ, "SIGNUP_DATABASE_URL": self.ledgers.stack.owner_url("signup")},
             input=stdin,
             capture_output=True,
             text=True,
@@ -77,10 +77,10 @@ class Drill:
 
     async def verify(self, address: str) -> str:
         """With the link of their first mail; the answer's status."""
-        *_, letter = await self.books.caught(address)
-        text = (await self.books.catcher.get(f"/api/v1/message/{letter['ID']}")).json()["Text"]
+        *_, letter = await self.ledgers.caught(address)
+        text = (await self.ledgers.catcher.get(f"/api/v1/message/{letter['ID']}")).json()["Text"]
         token = text.partition("/verify/")[2].split()[0]
-        answer = await self.books.anonymous.post("/v1/verifications", json={"token": token})
+        answer = await self.ledgers.anonymous.post("/v1/verifications", json={"token": token})
         status: str = answer.json()["status"]
         return status
 
@@ -102,31 +102,31 @@ class Drill:
         await self._come("signup", _OWED, 0)
 
     async def requests(self, addresses: Sequence[str]) -> set[str]:
-        """The request IDs of their mails, in the mail book."""
+        """The request IDs of their mails, in the mail ledger."""
         query = "SELECT array_agg(request_id) FROM mails WHERE to_key = ANY ($1)"
-        return set(await self.books.fetchval("mail", query, list(addresses)) or ())
+        return set(await self.ledgers.fetchval("mail", query, list(addresses)) or ())
 
     async def lose(self, requests: Iterable[str]) -> None:
         """Somebody deletes these mails."""
         query = "SELECT array_agg(id) FROM mails WHERE request_id = ANY ($1)"
-        ids = await self.books.fetchval("mail", query, sorted(requests))
+        ids = await self.ledgers.fetchval("mail", query, sorted(requests))
         for statement in FORGET:
-            await self.books.execute("mail", statement, ids)
+            await self.ledgers.execute("mail", statement, ids)
 
     async def plant(self, requests: Iterable[str]) -> None:
         """Somebody inserts mails that nobody asked for."""
-        await self.books.execute("mail", NOBODY_ASKED, sorted(requests))
+        await self.ledgers.execute("mail", NOBODY_ASKED, sorted(requests))
 
     async def change(self, requests: Iterable[str]) -> None:
         """Somebody writes another recipient into these."""
-        await self.books.execute("mail", _CHANGE, sorted(requests))
+        await self.ledgers.execute("mail", _CHANGE, sorted(requests))
 
     async def reconcile(self, since: str) -> dict[str, Any]:
         """A whole run; what it found, with `named`: the request IDs of each kind."""
-        answer = await self.books.signup.post("/audit/reconciliation/run", json={"from": since})
+        answer = await self.ledgers.signup.post("/audit/reconciliation/run", json={"from": since})
         assert answer.status_code == 202, answer.text
         ended: httpx.Response = await eventually(
-            lambda: self.books.signup.get(answer.headers["Location"]),
+            lambda: self.ledgers.signup.get(answer.headers["Location"]),
             lambda told: told.json()["state"] != "running",
             seconds=_PATIENCE_SECONDS,
             what="the end of the run",
@@ -140,7 +140,7 @@ class Drill:
         cursor: str | None = None
         while True:
             params = {"run_id": run_id, "limit": "500"} | ({"cursor": cursor} if cursor else {})
-            page = (await self.books.signup.get("/audit/reconciliation/findings", params=params)).json()
+            page = (await self.ledgers.signup.get("/audit/reconciliation/findings", params=params)).json()
             for item in page["items"]:
                 named[item["kind"]].add(item["request_id"])
             cursor = page["next_cursor"]
@@ -149,12 +149,12 @@ class Drill:
 
     async def caught(self) -> list[tuple[str, str]]:
         """Message-ID and recipient of everything that ever arrived at the sink."""
-        page = (await self.books.catcher.get("/api/v1/messages", params={"limit": 1_000_000})).json()
+        page = (await self.ledgers.catcher.get("/api/v1/messages", params={"limit": 1_000_000})).json()
         return [(f"<{it['MessageID']}>", it["To"][0]["Address"]) for it in page["messages"]]
 
     async def message_ids(self) -> dict[str, str]:
-        """The request ID that each Message-ID stands for, by the mail book as it is now."""
-        return {mail["message_id"]: mail["request_id"] for mail in await self.books.mails()}
+        """The request ID that each Message-ID stands for, by the mail ledger as it is now."""
+        return {mail["message_id"]: mail["request_id"] for mail in await self.ledgers.mails()}
 
     async def copies(self, asked_under: dict[str, str], people: Collection[str]) -> tuple[Counter[str], Counter[str]]:
         """How often each request, and each of these people, was mailed. A Message-ID is one mail's."""
@@ -162,7 +162,7 @@ class Drill:
         return Counter(asked_under[message_id] for message_id, _ in caught), Counter(to for _, to in caught)
 
     async def _come(self, service: str, query: str, count: int, *arguments: Any) -> None:
-        connection = await asyncpg.connect(self.books.stack.owner_url(service))
+        connection = await asyncpg.connect(self.ledgers.stack.owner_url(service))
         try:
             await eventually(
                 lambda: connection.fetchval(query, *arguments),

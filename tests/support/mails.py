@@ -1,4 +1,4 @@
-"""Mails put straight into the book, as intake would have left them, and what became of them."""
+"""Mails put straight into the ledger, as intake would have left them, and what became of them."""
 
 from typing import Any
 from uuid import UUID

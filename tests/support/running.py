@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from tests.support.stack import Books, Stack
+from tests.support.stack import Ledgers, Stack
 
 
 @pytest.fixture(scope="session")
@@ -21,22 +21,22 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-async def books(running_stack: Stack) -> AsyncIterator[Books]:
-    async with open_books(running_stack) as opened:
+async def ledgers(running_stack: Stack) -> AsyncIterator[Ledgers]:
+    async with open_ledgers(running_stack) as opened:
         yield opened
 
 
 @asynccontextmanager
-async def open_books(stack: Stack) -> AsyncIterator[Books]:
+async def open_ledgers(stack: Stack) -> AsyncIterator[Ledgers]:
     """All of `stack` runs, before and after."""
     await stack.bring_back()
-    async with look_at(stack) as books:
-        yield books
+    async with look_at(stack) as ledgers:
+        yield ledgers
     await stack.bring_back()
 
 
 @asynccontextmanager
-async def look_at(stack: Stack) -> AsyncIterator[Books]:
+async def look_at(stack: Stack) -> AsyncIterator[Ledgers]:
     """`stack` as it is: what is dead stays dead."""
     headers = {"Authorization": f"Bearer {stack.operator_key}"}
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # of nobody: all is plain here, and reading certificates takes long
@@ -46,4 +46,4 @@ async def look_at(stack: Stack) -> AsyncIterator[Books]:
         httpx.AsyncClient(base_url=stack.signup_url, timeout=30, verify=trust) as anonymous,
         httpx.AsyncClient(base_url=stack.catcher_url, timeout=30, verify=trust) as catcher,
     ):
-        yield Books(stack, signup, mail, anonymous, catcher)
+        yield Ledgers(stack, signup, mail, anonymous, catcher)

@@ -1,4 +1,4 @@
-"""The signup book, as tests look into it and change it behind the service's back."""
+"""The signup ledger, as tests look into it and change it behind the service's back."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -78,7 +78,7 @@ class Stack:
     operator_key: str = ""
     _servers: dict[str, RunningServer] = field(default_factory=dict)
     _environment: dict[str, str] = field(default_factory=dict)
-    _books: dict[str, Server] = field(default_factory=dict)
+    _ledgers: dict[str, Server] = field(default_factory=dict)
 
     def start_all(self) -> None:
         servers = dict.fromkeys([*self.clusters.values(), "valkey"])
@@ -91,8 +91,8 @@ class Stack:
             self.start_server(name)
         for cluster in dict.fromkeys(self.clusters.values()):
             services = [service for service, its in self.clusters.items() if its == cluster]
-            book = prepare(self._servers[cluster].url, self._servers[cluster].pid, services)
-            self._books |= dict.fromkeys(services, book)
+            ledger = prepare(self._servers[cluster].url, self._servers[cluster].pid, services)
+            self._ledgers |= dict.fromkeys(services, ledger)
         mail_key, operator_key = api_keys.mint(), api_keys.mint()
         asyncio.run(self._register(mail_key, operator_key))
         self.operator_key = operator_key.text
@@ -101,8 +101,8 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "LOG_LEVEL": "INFO",
             "REDIS_URL": self._servers["valkey"].url,
-            "SIGNUP_RUNTIME_DATABASE_URL": self._books["signup"].url("signup", "signup_app"),
-            "MAIL_RUNTIME_DATABASE_URL": self._books["mail"].url("mail", "mail_app"),
+            "SIGNUP_RUNTIME_DATABASE_URL": self._ledgers["signup"].url("signup", "signup_app"),
+            "MAIL_RUNTIME_DATABASE_URL": self._ledgers["mail"].url("mail", "mail_app"),
             "SIGNUP_PORT": str(self.ports["signup"]),
             "MAIL_PORT": str(self.ports["mail"]),
             "MAIL_URL": self.mail_url,
@@ -148,7 +148,7 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['catcher']}"
 
     def owner_url(self, service: str) -> str:
-        return self._books[service].url(service, f"{service}_owner")
+        return self._ledgers[service].url(service, f"{service}_owner")
 
     def server_url(self, name: str) -> str:
         """As its superuser."""
@@ -235,7 +235,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Books:
+class Ledgers:
     """What a story looks at: both services as an operator, the catcher, and both databases."""
 
     stack: Stack
@@ -292,4 +292,4 @@ def redis_answers(url: str) -> bool:
         return False
 
 
-__all__ = ["PASSWORDS", "PROCESSES", "Books", "Stack", "eventually", "redis_answers"]
+__all__ = ["PASSWORDS", "PROCESSES", "Ledgers", "Stack", "eventually", "redis_answers"]

@@ -48,7 +48,7 @@ _SUBSCRIBERS = (
 # PendingCleanup walks the pending from the oldest on; new ones are added at the right edge.
 _PENDING = "CREATE INDEX users_pending ON users (id) WHERE status = 'pending'"
 
-# The books behind the outbox are append-only for the runtime role. This is the one change that it may cause there:
+# The ledgers behind the outbox are append-only for the runtime role. This is the one change that it may cause there:
 # what is personal leaves the rows of people who are erased already.
 _ERASE = """
 CREATE FUNCTION erase_user_payloads(erased uuid[]) RETURNS integer

@@ -1,4 +1,4 @@
-"""What became of each mail, and the runs that lay both books side by side.
+"""What became of each mail, and the runs that lay both ledgers side by side.
 
 Revises: 0003
 """
@@ -12,7 +12,7 @@ depends_on = None
 
 _MAIL_OUTCOMES = (
     # What became of each mail, in signup's own words: read from the mail service's feed, kept for ever (P6).
-    # `sent_at` and `fingerprint` are never taken back, whatever the other book says after it went back in time.
+    # `sent_at` and `fingerprint` are never taken back, whatever the other ledger says after it went back in time.
     """
     CREATE TABLE mail_outcomes (
         request_id text PRIMARY KEY,

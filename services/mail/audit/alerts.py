@@ -33,7 +33,7 @@ ALERT_RULES = (
 # It beats every 5 s.
 _SILENT_SECONDS = 60
 _CHECKS_LATE_SECONDS = 900
-# As history and the book name the sender of alerts.
+# As history and the ledger name the sender of alerts.
 _SENDER = Principal("mail-alerts", "watch", frozenset())
 
 
@@ -68,7 +68,7 @@ def make_alert_loop(
         )
         (answer,) = await accept(intake, _SENDER, [request])
         if answer.mail is None or answer.mail["state"] == "suppressed":
-            raise AlertNotSentError("the book did not take it, or the address is suppressed")
+            raise AlertNotSentError("the ledger did not take it, or the address is suppressed")
 
     return AlertLoop(
         pool,

@@ -1,4 +1,4 @@
-"""What must never be in the mail book and no constraint can say. Each is one query; see `shared.audit.sanity_checks`.
+"""What must never be in the mail ledger and no constraint can say. Each is one query; see `shared.audit.sanity_checks`.
 
 A query is one snapshot, and a mail, its queue row, its attempt and its history change in one statement, so mails under
 way are never half seen. The newest mails are looked at, by primary key: `_NEWEST` bounds what a run costs.

@@ -1,4 +1,4 @@
-"""The feed of changes, for clients that keep a book of their own."""
+"""The feed of changes, for clients that keep a ledger of their own."""
 
 from datetime import datetime
 from typing import Annotated

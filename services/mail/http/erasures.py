@@ -1,4 +1,4 @@
-"""Erasing a person from the mail book: by address, or by what the client calls them."""
+"""Erasing a person from the mail ledger: by address, or by what the client calls them."""
 
 from typing import Annotated, Self
 

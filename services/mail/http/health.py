@@ -32,8 +32,8 @@ _PATIENCE_SECONDS = 2.0
 async def checks(request: Request) -> dict[str, Check]:
     """Named checks for `/health`. Never raises: what cannot be asked is a failed check."""
     state = state_of(request)
-    valkey, book = await asyncio.gather(_valkey(state.redis_url), _book(state))
-    return {**book, "valkey": valkey}
+    valkey, ledger = await asyncio.gather(_valkey(state.redis_url), _ledger(state))
+    return {**ledger, "valkey": valkey}
 
 
 async def _valkey(url: str) -> Check:
@@ -48,7 +48,7 @@ async def _valkey(url: str) -> Check:
     return Check(Status.PASS)
 
 
-async def _book(state: AppState) -> dict[str, Check]:
+async def _ledger(state: AppState) -> dict[str, Check]:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             row = await state.database.pool.fetchrow(queries.HEALTH, state.content_days)

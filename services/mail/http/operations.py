@@ -46,7 +46,7 @@ class Restored(BaseModel):
 
 @router.post("/restore", response_model=Restored, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def restore_mails(body: Restore, request: Request, principal: MayOperate) -> Response:
-    """Write down as sent, without sending, what the client's own book knows.
+    """Write down as sent, without sending, what the client's own ledger knows.
 
     Known request IDs stay as they are, unless the item says `even_if_known` and the mail does not stand here as sent.
     """

@@ -1,1 +1,1 @@
-"""Reading the book: mails, what happened to them, each attempt."""
+"""Reading the ledger: mails, what happened to them, each attempt."""

@@ -46,12 +46,12 @@ async def changes(database: Database, client: str | None, after: str | None, lim
 
     Raises:
         InvalidRequest: the cursor is none of this feed's.
-        CursorLost: the line it stands on is gone, because the book was restored to an earlier time,
+        CursorLost: the line it stands on is gone, because the ledger was restored to an earlier time,
             or no longer keeps that one.
     """
     position, line = read_cursor(after)
     rows = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, line, client, limit)
-    # OwnRecord after the changes: a book that goes back between the two is noticed at the next call.
+    # OwnRecord after the changes: a ledger that goes back between the two is noticed at the next call.
     if (position, line) != _BEGINNING and not await database.pool.fetchval(queries.IS_IN_BOOK, position, line):
         raise CursorLost
     if rows:

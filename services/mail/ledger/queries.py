@@ -1,4 +1,4 @@
-"""SQL of reading the mail book. What depends on the caller's filters is put together in `book.py`."""
+"""SQL of reading the mail ledger. What depends on the caller's filters is put together in `ledger.py`."""
 
 from .mail_resource import COLUMNS
 
@@ -55,7 +55,7 @@ WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon(
 ORDER BY h.position, h.id LIMIT $4
 """
 
-# Whether the line that a cursor stands on is in this book; it is not after the book went back in time.
+# Whether the line that a cursor stands on is in this ledger; it is not after the ledger went back in time.
 IS_IN_BOOK = "SELECT true FROM history WHERE id = $2 AND position = $1"
 
 # $2 is the key of the last address of the page before.

@@ -1,1 +1,1 @@
-"""What people do to mails: cancel, retry, resolve; and writing back what a lost book knew, in guarded statements."""
+"""What people do to mails: cancel, retry, resolve; and writing back what a lost ledger knew, in guarded statements."""

@@ -1,4 +1,4 @@
-"""Writing back into the book what a client's own book knows to have been sent, after this one went back in time."""
+"""Writing back into the ledger what a client's own ledger knows to have been sent, after this one went back in time."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ class SentMail(Strict):
     message_id: Annotated[Line, Field(min_length=3, max_length=250), AfterValidator(_message_id)]
     even_if_known: bool = Field(
         default=False,
-        description="Also where this book has the mail, but not as sent: after it was restored to an earlier time",
+        description="Also where this ledger has the mail, but not as sent: after it was restored to an earlier time",
     )
 
 

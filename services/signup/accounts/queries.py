@@ -99,7 +99,7 @@ KEEP_FIRST_ANSWER = """
 UPDATE idempotency_keys SET status = $3, answer = $4, user_id = $5 WHERE scope = $1 AND key = $2
 """
 
-# The row is in the outbox or, once the mail was handed over, in the books behind it: one snapshot sees exactly one.
+# The row is in the outbox or, once the mail was handed over, in the ledgers behind it: one snapshot sees exactly one.
 # `status` is that snapshot's; whoever lost a race reads 'pending' there without having verified, and asks again.
 VERIFY_IF_PENDING = f"""
 WITH mail AS (

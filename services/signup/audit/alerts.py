@@ -112,7 +112,7 @@ def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
     if row["unbalanced"]:
         yield Symptom(
             "out_of_balance",
-            f"look into {row['unbalanced']} differences between the two books",
+            f"look into {row['unbalanced']} differences between the two ledgers",
             f"The last reconciliation found {row['unbalanced']} that it could not repair.\n"
             'Look: curl "$SIGNUP_URL/audit/reconciliation" -H "Authorization: Bearer $OPERATOR_KEY"',
         )

@@ -1,4 +1,4 @@
-"""The other book as the timeline and the alerts of signup see it: never needed, so every question has a short end."""
+"""The other ledger as the timeline and the alerts of signup see it: never needed, so every question has a short end."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
-"""What must never be in the signup book and no constraint can say. Each is one query; see `shared.audit.sanity_checks`.
+"""What must never be in the signup ledger and no constraint can say. Each is one query; see `shared.audit.sanity_checks`.
 
 A query is one snapshot, and whatever belongs together is written in one statement, so rows under way are never half
 seen; margins of minutes only allow for what is done in several steps. IDs are UUIDv7, so `id > uuidv7(interval)` reads
-the recent end of a primary key, however long the book is.
+the recent end of a primary key, however long the ledger is.
 """
 
 from shared.audit.sanity_checks import SanityCheck

@@ -1,4 +1,4 @@
-"""Signup's stages as Prometheus sees them: the outbox, its relays, imports and the balance of both books."""
+"""Signup's stages as Prometheus sees them: the outbox, its relays, imports and the balance of both ledgers."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,7 +38,7 @@ BREAKER = Stage(
 )
 IMPORTS = Stage("imports", "Imports that are not finished", ("state",))
 BALANCED_AGE = Stage(
-    "reconciliation_balanced_age_seconds", "Since the end of the newest window in which both books agreed"
+    "reconciliation_balanced_age_seconds", "Since the end of the newest window in which both ledgers agreed"
 )
 
 

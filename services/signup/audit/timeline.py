@@ -27,7 +27,7 @@ Item = dict[str, Any]
 async def timeline(pool: Pool, mail: MailServiceView, user_id: UUID) -> dict[str, Any]:
     """Oldest first. Raises NotFound when there never was such a user; an erased one has a timeline too.
 
-    `kept_from` is None, or says that what this book knew of an earlier time has been dropped.
+    `kept_from` is None, or says that what this ledger knew of an earlier time has been dropped.
     """
     person = await pool.fetchrow(queries.FIND_PERSON, user_id)
     if person is None:

@@ -1,6 +1,6 @@
 """`python -m services.signup imports …`: what operators do to imports, whichever client's, on the database itself.
 
-For a book that was restored to an earlier time (docs/restoring.md), before any process works on it.
+For a ledger that was restored to an earlier time (docs/restoring.md), before any process works on it.
 """
 
 import argparse

@@ -41,7 +41,7 @@ async def _own_database(database: Database, kept: Sequence[PartitionRetention]) 
         async with asyncio.timeout(_PATIENCE_SECONDS):
             outbox = await database.pool.fetchrow(OUTBOX_HEALTH)
             beat = await database.pool.fetchrow(LAST_BEAT, WORKER)
-            books = await database.pool.fetchrow(LAST_VERDICT)
+            ledgers = await database.pool.fetchrow(LAST_VERDICT)
             findings = await finding_checks(database.pool)
             partitions = await partition_checks(database.pool, kept)
     except UNAVAILABLE as error:
@@ -49,14 +49,14 @@ async def _own_database(database: Database, kept: Sequence[PartitionRetention]) 
         return {"database": Check(Status.FAIL, detail=str(error) or type(error).__name__)}
     took = asyncio.get_running_loop().time() - began
     assert outbox is not None
-    assert books is not None
+    assert ledgers is not None
     found = {
         "database": Check(Status.PASS, round(took * 1000, 1), "ms"),
         "outbox_oldest_due": graded(
             outbox["oldest_due_seconds"] or 0.0, "s", warn_at=_DUE_WARN_SECONDS, fail_at=_DUE_FAIL_SECONDS
         ),
         "outbox_dead": graded(outbox["dead_rows"], "rows", warn_at=1, detail="Refused for good; an operator decides"),
-        "reconciliation": _reconciliation(books),
+        "reconciliation": _reconciliation(ledgers),
         **partitions,
         **findings,
     }
@@ -66,12 +66,12 @@ async def _own_database(database: Database, kept: Sequence[PartitionRetention]) 
     return found | {"worker": worker} | _breakers(orjson.loads(beat["detail"]))
 
 
-def _reconciliation(books: Record) -> Check:
-    verdict, age_seconds = books["verdict"], books["age_seconds"] or 0.0
+def _reconciliation(ledgers: Record) -> Check:
+    verdict, age_seconds = ledgers["verdict"], ledgers["age_seconds"] or 0.0
     if verdict is None:
         # The first one is due an hour after the first person signed up.
-        overdue = (books["first_user_seconds"] or 0.0) >= _BALANCE_WARN_SECONDS
-        detail = "Both books have not been laid side by side yet"
+        overdue = (ledgers["first_user_seconds"] or 0.0) >= _BALANCE_WARN_SECONDS
+        detail = "Both ledgers have not been laid side by side yet"
         return Check(Status.WARN if overdue else Status.PASS, detail=detail)
     if verdict != "balanced":
         return Check(Status.WARN, verdict, detail="GET /audit/reconciliation says what was found")

@@ -1,4 +1,4 @@
-"""/audit/reconciliation: both books laid side by side; what was found, what was mended. The worker does it."""
+"""/audit/reconciliation: both ledgers laid side by side; what was found, what was mended. The worker does it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -41,7 +41,7 @@ class RunRequest(Strict):
     from_: Timestamp | None = Field(
         None,
         alias="from",
-        description="From the beginning of the books unless said, and never earlier than `kept_from`",
+        description="From the beginning of the ledgers unless said, and never earlier than `kept_from`",
     )
     to: Timestamp | None = Field(None, description="Cut to RECONCILE_LAG_SECONDS ago: the rest is still on its way")
     heal: bool = Field(default=True, description="Mend what is safe to mend")
@@ -69,13 +69,13 @@ class Reconciliation(BaseModel):
         "now begins before it; null when none were ever dropped"
     )
     heal: bool
-    compared: int = Field(description="Mails that were looked at in both books")
+    compared: int = Field(description="Mails that were looked at in both ledgers")
     missing: int = Field(description="Handed over, unknown there, not known to have been sent")
     lost_records: int = Field(description="Known here to have been sent, unknown there")
     unexpected: int = Field(description="There, but never asked for here")
-    different: int = Field(description="In both books, but not the same")
+    different: int = Field(description="In both ledgers, but not the same")
     stuck: int = Field(description="Waiting too long, on either side")
-    unserved_users: int = Field(description="Pending users without a verification mail on the books")
+    unserved_users: int = Field(description="Pending users without a verification mail on the ledgers")
     known: int = Field(description="Named by an earlier run, unchanged, and not to be mended: not counted above")
     healed: dict[Kind, int]
     examples: dict[Kind, list[Example]]
@@ -139,7 +139,7 @@ async def latest_reconciliation(request: Request) -> Response:
     """The run that was asked for last."""
     row = await state_of(request).database.pool.fetchrow(FIND_LATEST_RUN)
     if row is None:
-        raise problems.NotFound("The books have not been laid side by side yet.")
+        raise problems.NotFound("The ledgers have not been laid side by side yet.")
     return JsonResponse(_as_run(row))
 
 

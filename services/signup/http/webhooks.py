@@ -92,7 +92,7 @@ async def post_subscriber(request: Request, body: NewSubscriber, manager: Manage
     state = state_of(request)
     if not state.webhooks_may_be_private:
         _refuse_private(body.url)
-    told = await _book(state).create(manager.client, body.url, list(dict.fromkeys(body.events)), manager.actor)
+    told = await _ledger(state).create(manager.client, body.url, list(dict.fromkeys(body.events)), manager.actor)
     return JsonResponse(_with_secret(told), 201, {"Location": f"/v1/webhooks/{told.subscriber['id']}"})
 
 
@@ -110,7 +110,7 @@ async def list_subscribers(request: Request, manager: Manager, limit: Limit = 50
 @router.get("/v1/webhooks/{subscriber_id}", response_model=Subscriber, responses=openapi.keyed(NotFound))
 async def get_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """One subscriber. `disabled_at` is set when it answered 410: enable it once it is back, or delete it."""
-    row = await _book(state_of(request)).find(manager.client, subscriber_id)
+    row = await _ledger(state_of(request)).find(manager.client, subscriber_id)
     if row is None:
         raise NotFound("There is no such subscriber.")
     return JsonResponse(_shown(row))
@@ -119,7 +119,7 @@ async def get_subscriber(request: Request, subscriber_id: UUID, manager: Manager
 @router.delete("/v1/webhooks/{subscriber_id}", status_code=204, responses=openapi.keyed(NotFound))
 async def delete_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """Tell it nothing any more."""
-    if not await _book(state_of(request)).delete(manager.client, subscriber_id, manager.actor):
+    if not await _ledger(state_of(request)).delete(manager.client, subscriber_id, manager.actor):
         raise NotFound("There is no such subscriber.")
     return Response(status_code=204)
 
@@ -131,7 +131,7 @@ async def delete_subscriber(request: Request, subscriber_id: UUID, manager: Mana
 )
 async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """A new secret. For a day both the new and the old one sign, so that no event is refused meanwhile."""
-    told = await _book(state_of(request)).rotate(manager.client, subscriber_id, manager.actor)
+    told = await _ledger(state_of(request)).rotate(manager.client, subscriber_id, manager.actor)
     if told is None:
         raise NotFound("There is no such subscriber.")
     return JsonResponse(_with_secret(told))
@@ -143,13 +143,13 @@ async def enable_subscriber(request: Request, subscriber_id: UUID, manager: Mana
 
     What happened while it was disabled is not owed to it: `GET /v1/users` knows.
     """
-    row = await _book(state_of(request)).enable(manager.client, subscriber_id, manager.actor)
+    row = await _ledger(state_of(request)).enable(manager.client, subscriber_id, manager.actor)
     if row is None:
         raise NotFound("There is no such subscriber.")
     return JsonResponse(_shown(row))
 
 
-def _book(state: AppState) -> Subscribers:
+def _ledger(state: AppState) -> Subscribers:
     return Subscribers(state.database.pool, state.ring)
 
 

@@ -9,5 +9,5 @@ a signup, or an outcome that says why not.
     interventions  pause, resume, cancel
     forget      lines that wait and name somebody who is being erased
     sweep       what interrupted or canceled imports left behind is cleared away
-    book        how far an import is, and its report
+    ledger        how far an import is, and its report
 """

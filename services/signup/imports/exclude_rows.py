@@ -1,4 +1,4 @@
-"""Taking people out of a paused import whom the book does not know and the mail service has mailed: it was restored to
+"""Taking people out of a paused import whom the ledger does not know and the mail service has mailed: it was restored to
 an earlier time, so the import would bring them in, and mail them, once more (docs/restoring.md).
 """
 

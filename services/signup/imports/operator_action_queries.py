@@ -119,7 +119,7 @@ UPDATE imports SET swept_at = now()
 WHERE id = $1 AND state IN ('failed', 'canceled') AND NOT EXISTS (SELECT FROM outbox WHERE import_id = $1)
 """
 
-# --- after signup's own book went back in time
+# --- after signup's own ledger went back in time
 
 LIST_OPEN = """
 SELECT id, client, source, state, row_count AS rows, done_through_line, created, mails_owed, created_at

@@ -213,7 +213,7 @@ SELECT 'import.done', id::text, ARRAY[client], 'signup-worker', correlation_id, 
 ) FROM finished RETURNING id
 """
 
-# --- the book
+# --- the ledger
 
 FIND_IMPORT = f"SELECT {_IMPORT}, {_LEFT} FROM imports WHERE id = $1 AND client = $2"
 

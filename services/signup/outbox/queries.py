@@ -33,7 +33,7 @@ WITH verdict AS (
 )"""
 SETTLE_DELIVERED_IF_LEASED = f"{_DELIVER} SELECT count(*) FROM gone"
 
-# A row that was settled before, and that somebody put back, is in the books already: it was counted then. Days are
+# A row that was settled before, and that somebody put back, is in the ledgers already: it was counted then. Days are
 # taken in one order, so that two such statements never deadlock.
 SETTLE_COUNTED_IF_LEASED = f"""{_DELIVER}, counted AS (
     INSERT INTO signup_statistics AS s (day, kind, count)

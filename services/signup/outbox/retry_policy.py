@@ -34,7 +34,7 @@ class ClaimedRow:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The effect took place. `result` is kept in the books."""
+    """The effect took place. `result` is kept in the ledgers."""
 
     result: dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""What one mail looks like in both books, and what is wrong with it. Pure: decides, reads nothing.
+"""What one mail looks like in both ledgers, and what is wrong with it. Pure: decides, reads nothing.
 
 Which of it can be mended is decided here too: only what can neither mail a person twice nor overrule a decision.
 """
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class OwnRecord:
-    """A row of `outbox_settled`, with everything that signup's book knows of its mail."""
+    """A row of `outbox_settled`, with everything that signup's ledger knows of its mail."""
 
     id: UUID
     user_id: UUID | None
@@ -61,13 +61,13 @@ class OwnRecord:
 
     @property
     def restorable(self) -> bool:
-        """Whether enough is known to write it into the other book. Without the time there is no Message-ID either:
+        """Whether enough is known to write it into the other ledger. Without the time there is no Message-ID either:
         signup was told `sent` in an answer, but not by the feed.
         """
         return self.sent_at is not None and self.to_email is not None
 
     def informed_by(self, lost: LostMail) -> "OwnRecord":
-        """With what the other book remembers of a mail whose row was deleted there. An end that is known here stays."""
+        """With what the other ledger remembers of a mail whose row was deleted there. An end that is known here stays."""
         return replace(
             self,
             known_state=lost.state if self.known_state is None or self.known_state in _UNDER_WAY else self.known_state,
@@ -79,7 +79,7 @@ class OwnRecord:
 def judge(
     asked: OwnRecord, there: LedgerMail | None, *, now: datetime, stuck_seconds: float, run: str
 ) -> Iterator[Finding]:
-    """What is wrong with a mail that was asked for; `there` is how the mail service's book has it."""
+    """What is wrong with a mail that was asked for; `there` is how the mail service's ledger has it."""
     if there is None:
         if asked.outcome == "delivered" and not asked.waiting:
             yield _lost(asked) if asked.known_sent else _missing(asked)
@@ -133,7 +133,7 @@ def _differences(asked: OwnRecord, there: LedgerMail) -> Iterator[str]:
     if asked.to_email is not None and there.to.email is not None and not same_person(asked.to_email, there.to.email):
         yield "recipient"
     if asked.known_sent and there.state not in _SENT:
-        # That book went back in time: perhaps it is about to send what was sent.
+        # That ledger went back in time: perhaps it is about to send what was sent.
         yield _STATE
     elif asked.known_state == _UNCERTAIN and there.state in _UNDER_WAY and there.attempts == 0:
         # So it did: an attempt is known here that it has no record of, and that may have arrived (P5).

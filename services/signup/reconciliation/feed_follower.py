@@ -1,4 +1,4 @@
-"""Follows the mail service's feed, so that signup's own book knows what became of each mail (P6).
+"""Follows the mail service's feed, so that signup's own ledger knows what became of each mail (P6).
 
 What was read and where to go on are one commit; reading a change twice changes nothing.
 """

@@ -4,7 +4,7 @@ from .queries import BEGINNING
 
 READ_CURSOR = "SELECT cursor FROM mail_feed"
 
-# One commit for what was read and for where to go on. Whoever read from another place than the book stands at writes
+# One commit for what was read and for where to go on. Whoever read from another place than the ledger stands at writes
 # nothing. Of several changes of one mail the last counts; that it was sent is never taken back.
 KEEP_OUTCOMES_IF_READ_FROM_CURSOR = """
 WITH moved AS (

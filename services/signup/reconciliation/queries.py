@@ -7,7 +7,7 @@ A statement `…_IF_LEASED` does nothing for a worker whose lease ($1 the run, $
 _KEPT_FROM = "(SELECT kept_from FROM partition_upkeep WHERE parent = 'outbox_settled')"
 _KEPT = f"coalesce({_KEPT_FROM}, '-infinity')"
 
-# The beginning of both books: the earliest that signup has asked for, and at least the day that cron looks at.
+# The beginning of both ledgers: the earliest that signup has asked for, and at least the day that cron looks at.
 BEGINNING = f"""
 greatest({_KEPT}, least(
     now() - interval '25 hours',
@@ -119,7 +119,7 @@ WHERE effect = 'mail' AND id > $3 AND created_at >= $1 AND created_at < $2
 ORDER BY id LIMIT $4
 """
 
-# What was handed over in the window, with everything that this book knows of it.
+# What was handed over in the window, with everything that this ledger knows of it.
 NEXT_SETTLED = """
 SELECT s.id, s.user_id, s.created_at, s.outcome, s.payload #>> '{to,email}' AS to_email,
        s.result ->> 'fingerprint' AS fingerprint, s.result ->> 'state' AS told_state,

@@ -1,7 +1,7 @@
-"""Lays both books side by side over a closed window, step by step, and names what does not agree.
+"""Lays both ledgers side by side over a closed window, step by step, and names what does not agree.
 
 A step claims the oldest run, looks, and keeps its findings, its counts and its place in one fenced commit: whoever is
-killed is followed by whoever claims next, at the place where the books were left. The calls are made in between, with
+killed is followed by whoever claims next, at the place where the ledgers were left. The calls are made in between, with
 nothing open.
 """
 
@@ -101,7 +101,7 @@ class Reconciler:
         await self._pool.execute(queries.POSTPONE_IF_LEASED, run, lease, said, wait)
 
     async def _catch_up(self, _run: Run) -> Step:
-        """First this book learns what it can: what it knows to have been sent is never asked for again."""
+        """First this ledger learns what it can: what it knows to have been sent is never asked for again."""
         return Step("waiting" if await self._follower.follow() else "pending")
 
     async def _restore(self, run: Run) -> Step:

@@ -1,4 +1,4 @@
-"""Mends what a reconciliation found and what is safe to mend: what either book knows to have been sent, or to be in the
+"""Mends what a reconciliation found and what is safe to mend: what either ledger knows to have been sent, or to be in the
 middle of it, is not sent again.
 
 Works off the findings of a run, which were committed before. Each method mends a batch, commits it with its line of

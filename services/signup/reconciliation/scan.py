@@ -1,4 +1,4 @@
-"""The walk over both books, a page at a time: what a step of a reconciliation looks at, and what it finds there.
+"""The walk over both ledgers, a page at a time: what a step of a reconciliation looks at, and what it finds there.
 
 Writes nothing. Every page begins where the one before ended, so a walk can be taken up by anybody.
 """
@@ -48,7 +48,7 @@ class Step:
     position: Any = None
     compared: int = 0
     findings: Sequence[Finding] = field(default_factory=tuple)
-    # What the other book remembers and this one may not know yet.
+    # What the other ledger remembers and this one may not know yet.
     lost: Sequence[LostMail] = field(default_factory=tuple)
 
 
@@ -81,7 +81,7 @@ class LedgerScan:
         rows = await self._pool.fetch(queries.NEXT_SETTLED, run.window_from, run.window_to, moment, after, MAX_LOOKUP)
         if not rows:
             return Step("ledger")
-        # Looked up after this book was read: what it knows as sent was in that book before, or is gone from it.
+        # Looked up after this ledger was read: what it knows as sent was in that ledger before, or is gone from it.
         there = await self._mail_service.look_up([str(row["id"]) for row in rows])
         findings: dict[tuple[str, str], Finding] = {}
         for row in rows:
@@ -110,7 +110,12 @@ class LedgerScan:
         rows = await self._pool.fetch(queries.NEXT_PENDING_USERS, run.window_from, run.window_to, run.after, MAX_LOOKUP)
         unserved = [
             Finding(
-                "unserved_users", str(row["id"]), "no mail on the books", "unserved", repairable=True, user_id=row["id"]
+                "unserved_users",
+                str(row["id"]),
+                "no mail on the ledgers",
+                "unserved",
+                repairable=True,
+                user_id=row["id"],
             )
             for row in rows
             if row["unserved"]
@@ -121,7 +126,7 @@ class LedgerScan:
 
 
 def _name(request_id: str) -> str:
-    """What a request ID stands for in this book: one alert is several mails (shared.audit.operator_mail)."""
+    """What a request ID stands for in this ledger: one alert is several mails (shared.audit.operator_mail)."""
     if request_id.startswith(_ALERT):
         return "/".join(request_id.split("/")[:2])
     return request_id

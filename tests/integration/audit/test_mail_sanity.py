@@ -1,4 +1,4 @@
-"""The mail service's sanity checks: silent on a book that is in order, and each finds what it is there for."""
+"""The mail service's sanity checks: silent on a ledger that is in order, and each finds what it is there for."""
 
 import asyncio
 

@@ -25,77 +25,77 @@ LEASED = "UPDATE outbox SET state = 'leased', lease = uuidv7(), due_at = now() +
 WAITING = "UPDATE outbox SET due_at = now() + interval '1 hour', last_error = '503 later', attempts = 1"
 
 
-async def mail_row(book: SignupLedger) -> dict[str, Any]:
-    (user,) = await book.sign_up("asa@x.example")
-    return await book.row("outbox", user_id=user.user["id"], effect="mail")
+async def mail_row(ledger: SignupLedger) -> dict[str, Any]:
+    (user,) = await ledger.sign_up("asa@x.example")
+    return await ledger.row("outbox", user_id=user.user["id"], effect="mail")
 
 
-async def history_of(book: SignupLedger, row: dict[str, Any]) -> list[tuple[str, str]]:
+async def history_of(ledger: SignupLedger, row: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (entry["kind"], entry["actor"].partition("/")[0])
-        for entry in await book.rows("history", subject=str(row["id"]))
+        for entry in await ledger.rows("history", subject=str(row["id"]))
     ]
 
 
 async def test_a_dead_row_is_retried_with_time_to_live_and_on_record(
-    book: SignupLedger, operator: httpx.AsyncClient
+    ledger: SignupLedger, operator: httpx.AsyncClient
 ) -> None:
-    row = await mail_row(book)
-    await book.run(DEAD)
+    row = await mail_row(ledger)
+    await ledger.run(DEAD)
     answer = await operator.post(f"/audit/outbox/{row['id']}/retry")
     assert (answer.status_code, answer.json()["state"], answer.json()["dead_at"]) == (200, "pending", None)
     assert answer.json()["attempts"] == 3
-    now = await book.row("outbox", id=row["id"])
+    now = await ledger.row("outbox", id=row["id"])
     assert now["expires_at"] > now["due_at"]
-    assert await history_of(book, row) == [("outbox.retried", "key:operator")]
+    assert await history_of(ledger, row) == [("outbox.retried", "key:operator")]
 
 
-async def test_a_waiting_row_is_made_due_now(book: SignupLedger, operator: httpx.AsyncClient, relays: Relays) -> None:
-    row = await mail_row(book)
-    await book.run(WAITING)
+async def test_a_waiting_row_is_made_due_now(ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays) -> None:
+    row = await mail_row(ledger)
+    await ledger.run(WAITING)
     await relays.run()
-    assert await book.rows("outbox_settled", id=row["id"]) == []
+    assert await ledger.rows("outbox_settled", id=row["id"]) == []
     assert (await operator.post(f"/audit/outbox/{row['id']}/retry")).status_code == 200
     await relays.run()
-    assert (await book.row("outbox_settled", id=row["id"]))["outcome"] == "delivered"
+    assert (await ledger.row("outbox_settled", id=row["id"]))["outcome"] == "delivered"
 
 
 @pytest.mark.parametrize("state", [DEAD, WAITING])
 async def test_a_canceled_row_is_settled_and_its_effect_never_takes_place(
-    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, state: str
+    ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays, state: str
 ) -> None:
-    row = await mail_row(book)
-    await book.run(state)
+    row = await mail_row(ledger)
+    await ledger.run(state)
     answer = await operator.post(f"/audit/outbox/{row['id']}/cancel")
     assert (answer.status_code, answer.json()["outcome"]) == (200, "canceled")
     await relays.run()
-    assert await book.rows("outbox", id=row["id"]) == []
-    assert (await book.row("outbox_settled", id=row["id"]))["outcome"] == "canceled"
-    assert await history_of(book, row) == [("outbox.canceled", "key:operator")]
+    assert await ledger.rows("outbox", id=row["id"]) == []
+    assert (await ledger.row("outbox_settled", id=row["id"]))["outcome"] == "canceled"
+    assert await history_of(ledger, row) == [("outbox.canceled", "key:operator")]
 
 
 @pytest.mark.parametrize("action", ["retry", "cancel"])
 async def test_a_row_in_hand_or_settled_is_left_alone(
-    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, action: str
+    ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays, action: str
 ) -> None:
-    row = await mail_row(book)
-    await book.run(LEASED)
+    row = await mail_row(ledger)
+    await ledger.run(LEASED)
     answer = await operator.post(f"/audit/outbox/{row['id']}/{action}")
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/wrong-state")
     assert answer.json()["state"] == "leased"
-    await book.run("UPDATE outbox SET due_at = now()")
+    await ledger.run("UPDATE outbox SET due_at = now()")
     await relays.run()
     answer = await operator.post(f"/audit/outbox/{row['id']}/{action}")
     assert (answer.status_code, answer.json()["state"]) == (409, "delivered")
-    assert [kind for kind, _ in await history_of(book, row)] == ["outbox.delivered"]
+    assert [kind for kind, _ in await history_of(ledger, row)] == ["outbox.delivered"]
 
 
 async def test_dead_rows_are_redriven_in_bulk_by_effect_and_error(
-    book: SignupLedger, operator: httpx.AsyncClient
+    ledger: SignupLedger, operator: httpx.AsyncClient
 ) -> None:
-    await book.sign_up(*(f"bulk-{n}@x.example" for n in range(5)))
-    await book.run(DEAD)
-    await book.run("UPDATE outbox SET last_error = 'connection lost' WHERE payload #>> '{to,email}' LIKE 'bulk-0%'")
+    await ledger.sign_up(*(f"bulk-{n}@x.example" for n in range(5)))
+    await ledger.run(DEAD)
+    await ledger.run("UPDATE outbox SET last_error = 'connection lost' WHERE payload #>> '{to,email}' LIKE 'bulk-0%'")
 
     async def redrive(**body: str) -> int:
         answer = await operator.post("/audit/outbox/retry", json=body)
@@ -106,23 +106,23 @@ async def test_dead_rows_are_redriven_in_bulk_by_effect_and_error(
     assert await redrive(state="dead", error_like="no SUCH") == 4
     assert await redrive(state="dead", effect="mail") == 1
     assert await redrive(state="dead") == 0
-    assert len(await book.rows("history", kind="outbox.retried")) == 5
+    assert len(await ledger.rows("history", kind="outbox.retried")) == 5
     assert (await operator.post("/audit/outbox/retry", json={"state": "leased"})).status_code == 422
 
 
-async def test_a_bulk_redrive_leaves_what_waits_on_purpose(book: SignupLedger, operator: httpx.AsyncClient) -> None:
-    await book.sign_up("paced@x.example", "refused@x.example")
-    await book.run("UPDATE outbox SET due_at = now() + interval '1 hour'")
-    await book.run("UPDATE outbox SET last_error = '503' WHERE payload #>> '{to,email}' = 'refused@x.example'")
+async def test_a_bulk_redrive_leaves_what_waits_on_purpose(ledger: SignupLedger, operator: httpx.AsyncClient) -> None:
+    await ledger.sign_up("paced@x.example", "refused@x.example")
+    await ledger.run("UPDATE outbox SET due_at = now() + interval '1 hour'")
+    await ledger.run("UPDATE outbox SET last_error = '503' WHERE payload #>> '{to,email}' = 'refused@x.example'")
     assert (await operator.post("/audit/outbox/retry", json={"state": "pending"})).json() == {"retried": 1}
 
 
 async def test_rows_are_listed_newest_first_over_what_is_owed_and_what_is_settled(
-    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays
+    ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays
 ) -> None:
-    done = await book.sign_up("one@x.example", "two@x.example")
+    done = await ledger.sign_up("one@x.example", "two@x.example")
     await relays.run()
-    await book.sign_up("three@x.example")
+    await ledger.sign_up("three@x.example")
     seen: list[dict[str, Any]] = []
     params = {"limit": "2"}
     while params.get("cursor", "first"):
@@ -156,9 +156,9 @@ async def test_operating_needs_its_scope_and_unknown_rows_are_not_found(
 
 
 async def test_the_same_is_done_by_command_and_recorded_as_that_persons_deed(
-    signup_database: Clone, book: SignupLedger
+    signup_database: Clone, ledger: SignupLedger
 ) -> None:
-    row = await mail_row(book)
+    row = await mail_row(ledger)
     await plant(signup_database, DEAD)
 
     def command(*words: str) -> "subprocess.CompletedProcess[str]":
@@ -178,6 +178,6 @@ async def test_the_same_is_done_by_command_and_recorded_as_that_persons_deed(
     again = command("outbox", "retry", str(row["id"]))
     assert (again.returncode, again.stdout) == (1, "")
     assert "canceled" in again.stderr
-    kinds = await history_of(book, row)
+    kinds = await history_of(ledger, row)
     assert [kind for kind, _ in kinds] == ["outbox.retried", "outbox.canceled"]
     assert all(actor.startswith("cli:") for _, actor in kinds)

@@ -58,19 +58,20 @@ BOTH = (PartitionRetention("history", 2), PartitionRetention("outbox_settled", 2
 
 
 async def test_signups_checks_are_silent_before_and_after_a_drop(
-    signup_database: Clone, book: SignupLedger, relays: Relays, signup_settings: Settings
+    signup_database: Clone, ledger: SignupLedger, relays: Relays, signup_settings: Settings
 ) -> None:
     for kept in BOTH:
         await plant_months(signup_database, kept.table, [3, 4], rows=3)
     await plant(signup_database, _PEOPLE)
-    await book.sign_up("now@x.example")
+    await ledger.sign_up("now@x.example")
     await relays.run()
-    checks = signup_register(signup_settings).checks_in(book.pool)
+    checks = signup_register(signup_settings).checks_in(ledger.pool)
     await checks.run()
     assert await findings(signup_database) == {}
-    await look_after(book.pool, *BOTH)
+    await look_after(ledger.pool, *BOTH)
     assert (
-        await book.pool.fetchval("SELECT count(*) FROM outbox_settled WHERE settled_at < now() - interval '2 day'") == 0
+        await ledger.pool.fetchval("SELECT count(*) FROM outbox_settled WHERE settled_at < now() - interval '2 day'")
+        == 0
     )
     await checks.run()
     assert await findings(signup_database) == {}
@@ -98,17 +99,17 @@ async def _someone(clone: Clone, status: str) -> UUID:
 
 @pytest.mark.parametrize("status", ["pending", "verified", "erased"])
 async def test_a_timeline_says_from_when_on_it_is_kept_to_whom_that_concerns(
-    signup_database: Clone, book: SignupLedger, operator: httpx.AsyncClient, status: str
+    signup_database: Clone, ledger: SignupLedger, operator: httpx.AsyncClient, status: str
 ) -> None:
     for kept in BOTH:
         await plant_months(signup_database, kept.table, [4])
     await plant(signup_database, _PEOPLE)
-    (young,) = await book.sign_up("young@x.example")
+    (young,) = await ledger.sign_up("young@x.example")
     old = await _someone(signup_database, status)
     whole = (await operator.get(f"/audit/users/{old}")).json()
     assert (whole["kept_from"], len(whole["items"])) == (None, 2)
-    await look_after(book.pool, *BOTH)
+    await look_after(ledger.pool, *BOTH)
     cut = (await operator.get(f"/audit/users/{old}")).json()
-    kept_from = await book.pool.fetchval("SELECT max(kept_from) FROM partition_upkeep")
+    kept_from = await ledger.pool.fetchval("SELECT max(kept_from) FROM partition_upkeep")
     assert (cut["kept_from"], cut["items"]) == (kept_from.strftime("%Y-%m-%dT%H:%M:%SZ"), [])
     assert (await operator.get(f"/audit/users/{young.user['id']}")).json()["kept_from"] is None

@@ -1,4 +1,4 @@
-"""Signup's sanity checks: silent on a book that is in order, and each finds what it is there for."""
+"""Signup's sanity checks: silent on a ledger that is in order, and each finds what it is there for."""
 
 import asyncio
 
@@ -76,29 +76,31 @@ def checks(signup_database: Clone, signup_settings: Settings) -> Checks:
     return alert_catalog(signup_settings).checks_in(signup_database.database.pool)
 
 
-async def live(book: SignupLedger, relays: Relays, api: httpx.AsyncClient, policy: EffectPolicy) -> None:
+async def live(ledger: SignupLedger, relays: Relays, api: httpx.AsyncClient, policy: EffectPolicy) -> None:
     """People sign up, some verify, some ask again, one with a key; effects are worked off meanwhile."""
-    await book.sign_up(*PEOPLE)
+    await ledger.sign_up(*PEOPLE)
     await relays.run()
     await api.post("/v1/signups", json={"email": "key@x.example", "name": "K"}, headers={"Idempotency-Key": "k1"})
     for email in PEOPLE[:2]:
-        (row,) = await book.rows("users", email=email)
-        (mail,) = [entry for entry in await book.rows("outbox_settled", user_id=row["id"]) if entry["effect"] == "mail"]
-        await verify(book.pool, book.ring, book.ring.sign(mail["id"], book.ring.signing_key_id), policy)
-    await resend(book.pool, PEOPLE[3], policy)
-    await book.sign_up(*PEOPLE[2:])
+        (row,) = await ledger.rows("users", email=email)
+        (mail,) = [
+            entry for entry in await ledger.rows("outbox_settled", user_id=row["id"]) if entry["effect"] == "mail"
+        ]
+        await verify(ledger.pool, ledger.ring, ledger.ring.sign(mail["id"], ledger.ring.signing_key_id), policy)
+    await resend(ledger.pool, PEOPLE[3], policy)
+    await ledger.sign_up(*PEOPLE[2:])
     await relays.run()
 
 
 async def test_checks_are_silent_while_people_sign_up_and_effects_are_worked_off(
-    signup_database: Clone, book: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks
+    signup_database: Clone, ledger: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks
 ) -> None:
     async def look() -> None:
         for _ in range(4):
             await checks.run()
             assert await findings(signup_database) == {}
 
-    await asyncio.gather(live(book, relays, operator, book.policy), look())
+    await asyncio.gather(live(ledger, relays, operator, ledger.policy), look())
     await plant(signup_database, *AGE)
     await checks.run()
     assert await findings(signup_database) == {}
@@ -107,9 +109,9 @@ async def test_checks_are_silent_while_people_sign_up_and_effects_are_worked_off
 
 @pytest.mark.parametrize("name", [check.name for check in CHECKS])
 async def test_each_check_finds_what_it_is_there_for(
-    signup_database: Clone, book: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks, name: str
+    signup_database: Clone, ledger: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks, name: str
 ) -> None:
-    await live(book, relays, operator, book.policy)
+    await live(ledger, relays, operator, ledger.policy)
     await plant(signup_database, *AGE, PLANTED[name])
     await checks.run()
     found = await findings(signup_database)
@@ -119,20 +121,20 @@ async def test_each_check_finds_what_it_is_there_for(
     assert (fixed == violations) is (name in MENDED)
     await checks.run()
     assert (name in await findings(signup_database)) is (name not in MENDED)
-    mended = await book.rows("history", kind="check.fixed")
+    mended = await ledger.rows("history", kind="check.fixed")
     assert {entry["detail"]["check"] for entry in mended} == ({name} & MENDED)
 
 
 async def test_examples_name_the_rows_and_nobody(
-    signup_database: Clone, book: SignupLedger, relays: Relays, operator: httpx.AsyncClient
+    signup_database: Clone, ledger: SignupLedger, relays: Relays, operator: httpx.AsyncClient
 ) -> None:
-    await live(book, relays, operator, book.policy)
+    await live(ledger, relays, operator, ledger.policy)
     await plant(signup_database, *AGE, PLANTED["verified_without_history"])
     answer = await operator.post("/audit/checks/run")
     assert answer.status_code == 200
     (result,) = [item for item in answer.json()["items"] if item["violations"]]
     assert (result["name"], result["severity"], result["fixed"]) == ("verified_without_history", "red", 0)
     (example,) = result["examples"]
-    assert await book.row("users", id=example["id"])
+    assert await ledger.row("users", id=example["id"])
     assert "@" not in answer.text
     assert (await operator.get("/audit/checks")).json() == answer.json()

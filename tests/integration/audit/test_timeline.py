@@ -1,4 +1,4 @@
-"""One person's timeline over both books."""
+"""One person's timeline over both ledgers."""
 
 import httpx
 
@@ -24,16 +24,16 @@ async def deliver_after_one_deferral(mail_api: Api) -> None:
 
 
 async def test_it_tells_everything_in_order_with_the_gateways_words(
-    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, mail_api: Api
+    ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays, mail_api: Api
 ) -> None:
-    (done,) = await book.sign_up("asa@x.example")
-    await book.sign_up("somebody.else@x.example")
-    await book.run("UPDATE outbox SET due_at = now() + interval '1 day' WHERE payload #>> '{to,email}' LIKE 'some%'")
+    (done,) = await ledger.sign_up("asa@x.example")
+    await ledger.sign_up("somebody.else@x.example")
+    await ledger.run("UPDATE outbox SET due_at = now() + interval '1 day' WHERE payload #>> '{to,email}' LIKE 'some%'")
     await relays.run()
     await deliver_after_one_deferral(mail_api)
     user_id = done.user["id"]
-    (mail,) = [row for row in await book.rows("outbox_settled", user_id=user_id) if row["effect"] == "mail"]
-    await verify(book.pool, book.ring, book.ring.sign(mail["id"], book.ring.signing_key_id), book.policy)
+    (mail,) = [row for row in await ledger.rows("outbox_settled", user_id=user_id) if row["effect"] == "mail"]
+    await verify(ledger.pool, ledger.ring, ledger.ring.sign(mail["id"], ledger.ring.signing_key_id), ledger.policy)
     answer = (await operator.get(f"/audit/users/{user_id}")).json()
     assert (answer["user_id"], answer["complete"], answer["unavailable"]) == (str(user_id), True, [])
     items = answer["items"]
@@ -58,9 +58,9 @@ async def test_it_tells_everything_in_order_with_the_gateways_words(
 
 
 async def test_without_the_mail_service_it_is_signups_half_and_says_so(
-    book: SignupLedger, operator: httpx.AsyncClient, relays: Relays, signup_api: Api
+    ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays, signup_api: Api
 ) -> None:
-    (done,) = await book.sign_up("asa@x.example")
+    (done,) = await ledger.sign_up("asa@x.example")
     await relays.run()
     async with httpx.AsyncClient(base_url="http://127.0.0.1:1", timeout=1) as nobody:
         signup_api.app.state.mail_service_view = MailServiceView(nobody)
@@ -72,9 +72,9 @@ async def test_without_the_mail_service_it_is_signups_half_and_says_so(
 
 
 async def test_an_erased_person_has_a_timeline_and_a_stranger_has_none(
-    book: SignupLedger, operator: httpx.AsyncClient, signup_api: Api
+    ledger: SignupLedger, operator: httpx.AsyncClient, signup_api: Api
 ) -> None:
-    (done,) = await book.sign_up("asa@x.example")
+    (done,) = await ledger.sign_up("asa@x.example")
     async with await signup_api.as_client("privacy", ["users:erase"]) as http:
         assert (await http.delete(f"/v1/users/{done.user['id']}")).status_code == 204
     answer = await operator.get(f"/audit/users/{done.user['id']}")

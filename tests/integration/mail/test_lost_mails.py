@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.support.apis import Api
-from tests.support.bookkeeping import FORGET, SENT
 from tests.support.databases import Clone, Server
+from tests.support.reconciliation_lab import FORGET, SENT
 from tests.support.stack import eventually
 
 MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}

@@ -1,4 +1,4 @@
-"""The mail API on a database of its own, as the tests of the book have it."""
+"""The mail API on a database of its own, as the tests of the ledger have it."""
 
 from tests.integration.mail.conftest import client, mail_api
 

@@ -1,4 +1,4 @@
-"""What comes back changes what the book says of a mail, once, and never more than the notice proves."""
+"""What comes back changes what the ledger says of a mail, once, and never more than the notice proves."""
 
 import asyncio
 from typing import Any

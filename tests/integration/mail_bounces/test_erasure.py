@@ -80,9 +80,9 @@ async def test_nothing_personal_is_left_and_the_tombstone_stays(
     assert (newest["kind"], newest["detail"]) == ("mail.erased", {"state": "failed"})
     assert set(newest["related"]) == {"one", "shop", "u1", "7"}
     tables = ("mails", "contents", "attempts", "history")
-    whole_book = str([await mail_api.database.pool.fetch(f"SELECT * FROM {table}") for table in tables])
-    assert "asa" not in whole_book.lower()
-    assert "bücher" not in whole_book
+    whole_ledger = str([await mail_api.database.pool.fetch(f"SELECT * FROM {table}") for table in tables])
+    assert "asa" not in whole_ledger.lower()
+    assert "bücher" not in whole_ledger
 
 
 async def test_erasing_again_finds_nothing_and_says_nothing(mail_api: Api, client: httpx.AsyncClient) -> None:

@@ -24,17 +24,17 @@ def said(breaker: str = "closed", **rows: int) -> dict[str, object]:
 
 
 async def test_the_outbox_is_counted_by_effect_and_state_and_its_oldest_due_row_is_told(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
-    await book.sign_up("asa@example.org", "bo@example.org", "cy@example.org", "di@example.org")
-    first, second, third, fourth = [row["id"] for row in await book.rows("outbox", effect="mail")]
-    await book.run("UPDATE outbox SET state = 'leased', lease = id, due_at = now() + '1 h' WHERE id = $1", first)
-    await book.run(
+    await ledger.sign_up("asa@example.org", "bo@example.org", "cy@example.org", "di@example.org")
+    first, second, third, fourth = [row["id"] for row in await ledger.rows("outbox", effect="mail")]
+    await ledger.run("UPDATE outbox SET state = 'leased', lease = id, due_at = now() + '1 h' WHERE id = $1", first)
+    await ledger.run(
         "UPDATE outbox SET state = 'dead', due_at = NULL, dead_at = now(), last_error = 'x' WHERE id = $1", second
     )
     # Written long ago, due just now: an outage handed it back without a verdict.
-    await book.run("UPDATE outbox SET created_at = now() - interval '100 s' WHERE id = $1", third)
-    await book.run("UPDATE outbox SET created_at = now() - interval '900 s', attempts = 1 WHERE id = $1", fourth)
+    await ledger.run("UPDATE outbox SET created_at = now() - interval '100 s' WHERE id = $1", third)
+    await ledger.run("UPDATE outbox SET created_at = now() - interval '900 s', attempts = 1 WHERE id = $1", fourth)
 
     seen = await scrape(signup_api.http)
 
@@ -48,10 +48,10 @@ async def test_the_outbox_is_counted_by_effect_and_state_and_its_oldest_due_row_
     assert seen[PREFIX + "outbox_oldest_due_age_seconds"][labels(effect="erase_mail")] == 0
 
 
-async def test_what_the_worker_said_last_is_shown_under_its_own_name(signup_api: Api, book: SignupLedger) -> None:
-    beat = Heartbeat(book.pool, WORKER, lambda: said("open", delivered=7, lease_lost=2))
+async def test_what_the_worker_said_last_is_shown_under_its_own_name(signup_api: Api, ledger: SignupLedger) -> None:
+    beat = Heartbeat(ledger.pool, WORKER, lambda: said("open", delivered=7, lease_lost=2))
     await beat.run_once()
-    await book.run(BEAT, WORKER, "other:1", orjson.dumps(said("half_open", delivered=1)).decode())
+    await ledger.run(BEAT, WORKER, "other:1", orjson.dumps(said("half_open", delivered=1)).decode())
 
     seen = await scrape(signup_api.http)
 
@@ -71,10 +71,10 @@ async def test_what_the_worker_said_last_is_shown_under_its_own_name(signup_api:
 
 
 async def test_a_worker_that_fell_silent_shows_its_age_and_none_of_its_old_numbers(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
-    await Heartbeat(book.pool, WORKER, said).run_once()
-    await book.run("UPDATE heartbeats SET at = at - interval '10 minutes'")
+    await Heartbeat(ledger.pool, WORKER, said).run_once()
+    await ledger.run("UPDATE heartbeats SET at = at - interval '10 minutes'")
 
     seen = await scrape(signup_api.http)
 
@@ -83,18 +83,18 @@ async def test_a_worker_that_fell_silent_shows_its_age_and_none_of_its_old_numbe
     assert PREFIX + "breaker_state" not in seen
 
 
-async def test_a_beat_forgets_processes_that_were_silent_for_an_hour_and_no_others(book: SignupLedger) -> None:
+async def test_a_beat_forgets_processes_that_were_silent_for_an_hour_and_no_others(ledger: SignupLedger) -> None:
     for name, minutes in (("gone:1", 61), ("quiet:1", 59), (process_name(), 120)):
-        await book.run(BEAT, WORKER, name, "{}")
-        await book.run(
+        await ledger.run(BEAT, WORKER, name, "{}")
+        await ledger.run(
             "UPDATE heartbeats SET at = now() - make_interval(mins => $2) WHERE process = $1",
             f"{WORKER}/{name}",
             minutes,
         )
 
-    await Heartbeat(book.pool, WORKER, said).run_once()
+    await Heartbeat(ledger.pool, WORKER, said).run_once()
 
-    left = {row["process"] for row in await book.pool.fetch("SELECT process FROM heartbeats")}
+    left = {row["process"] for row in await ledger.pool.fetch("SELECT process FROM heartbeats")}
     assert left == {WORKER, f"{WORKER}/quiet:1", f"{WORKER}/{process_name()}"}
 
 
@@ -110,9 +110,9 @@ async def test_an_open_transaction_and_the_hot_tables_are_told(signup_api: Api, 
     assert labels(table="users") in seen[PREFIX + "database_live_rows"]
 
 
-async def test_nothing_personal_stands_in_the_metrics(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up("asa@example.org")
-    await Heartbeat(book.pool, WORKER, lambda: said("open")).run_once()
+async def test_nothing_personal_stands_in_the_metrics(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up("asa@example.org")
+    await Heartbeat(ledger.pool, WORKER, lambda: said("open")).run_once()
     assert "asa@" not in (await signup_api.http.get("/metrics")).text
 
 
@@ -128,19 +128,19 @@ async def test_without_its_database_the_process_still_shows_its_own_numbers() ->
     assert shown == {PREFIX + "database_up": 0}
 
 
-async def test_a_book_that_cannot_be_read_any_more_leaves_no_old_numbers_behind(
-    signup_api: Api, signup_database: Clone, book: SignupLedger
+async def test_a_ledger_that_cannot_be_read_any_more_leaves_no_old_numbers_behind(
+    signup_api: Api, signup_database: Clone, ledger: SignupLedger
 ) -> None:
     timestamps = iter([0.0, 10.0, 20.0, 30.0, 40.0])
     registry = CollectorRegistry()
     stages = StageMetrics(registry, BOOK, clock=lambda: next(timestamps))
-    await stages.refresh(book.pool)
+    await stages.refresh(ledger.pool)
     assert registry.get_sample_value(PREFIX + "workers") == 0
 
     owner = await asyncpg.connect(signup_database.owner_url)
     await owner.execute("REVOKE SELECT ON outbox FROM signup_app")
     await owner.close()
-    await stages.refresh(book.pool)
+    await stages.refresh(ledger.pool)
 
     assert registry.get_sample_value(PREFIX + "database_up") == 0
     assert registry.get_sample_value(PREFIX + "workers") is None
@@ -166,19 +166,19 @@ async def test_a_database_that_hangs_is_given_up_and_asked_again_later(
     assert registry.get_sample_value(PREFIX + "database_up") == 1
 
 
-async def test_the_database_is_asked_once_a_second_however_often_the_metrics_are(book: SignupLedger) -> None:
+async def test_the_database_is_asked_once_a_second_however_often_the_metrics_are(ledger: SignupLedger) -> None:
     now = 0.0
     registry = CollectorRegistry()
     stages = StageMetrics(registry, BOOK, clock=lambda: now)
-    await stages.refresh(book.pool)
-    await book.sign_up("asa@example.org")
+    await stages.refresh(ledger.pool)
+    await ledger.sign_up("asa@example.org")
 
     def pending() -> float | None:
         return registry.get_sample_value(PREFIX + "outbox_rows", {"effect": "mail", "state": "pending"})
 
     now = 0.9
-    await stages.refresh(book.pool)
+    await stages.refresh(ledger.pool)
     assert pending() == 0
     now = 1.1
-    await stages.refresh(book.pool)
+    await stages.refresh(ledger.pool)
     assert pending() == 1

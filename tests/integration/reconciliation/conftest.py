@@ -1,4 +1,4 @@
-"""Both services' books, with the real mail API between them."""
+"""Both services' ledgers, with the real mail API between them."""
 
 from collections.abc import AsyncIterator
 
@@ -11,8 +11,8 @@ from services.signup.accounts.effect_policy import EffectPolicy
 from services.signup.accounts.verification_token import TokenRing
 from services.signup.settings import Settings
 from tests.support.apis import running
-from tests.support.bookkeeping import Laboratory
 from tests.support.databases import Clone
+from tests.support.reconciliation_lab import Laboratory
 
 
 @pytest.fixture

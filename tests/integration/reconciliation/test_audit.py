@@ -10,7 +10,7 @@ from services.signup.app import create_app
 from services.signup.reconciliation.reconciler import Schedule
 from services.signup.settings import Settings
 from tests.support.apis import Api, running
-from tests.support.bookkeeping import NOBODY_ASKED, Laboratory
+from tests.support.reconciliation_lab import NOBODY_ASKED, Laboratory
 
 PATH = "/audit/reconciliation"
 
@@ -134,7 +134,7 @@ async def test_every_finding_can_be_listed_page_by_page(lab: Laboratory, operato
     assert len(filtered.json()["items"]) == 3
 
 
-async def test_health_warns_when_the_books_are_out_of_balance_or_were_not_looked_at(
+async def test_health_warns_when_the_ledgers_are_out_of_balance_or_were_not_looked_at(
     lab: Laboratory, api: Api, operator: httpx.AsyncClient
 ) -> None:
     async def status() -> tuple[str, str | None]:

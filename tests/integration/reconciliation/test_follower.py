@@ -1,4 +1,4 @@
-"""Signup's own book of what became of each mail."""
+"""Signup's own ledger of what became of each mail."""
 
 import asyncpg
 import httpx
@@ -6,7 +6,7 @@ import httpx
 from services.signup.mail_service import MailService
 from services.signup.reconciliation.feed_follower import FeedFollower
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy, BreakerState
-from tests.support.bookkeeping import NOBODY_ASKED, Laboratory
+from tests.support.reconciliation_lab import NOBODY_ASKED, Laboratory
 
 OUTCOMES = "SELECT request_id, state, sent_at, message_id, failure_code FROM mail_outcomes ORDER BY request_id"
 TELL = """
@@ -16,7 +16,7 @@ WHERE request_id = $1
 """
 
 
-async def test_the_book_knows_of_every_mail_when_it_was_sent(lab: Laboratory) -> None:
+async def test_the_ledger_knows_of_every_mail_when_it_was_sent(lab: Laboratory) -> None:
     ids = await lab.mailed(3)
     ledger = await lab.mails()
     outcomes = await lab.pool.fetch(OUTCOMES)
@@ -28,8 +28,8 @@ async def test_the_book_knows_of_every_mail_when_it_was_sent(lab: Laboratory) ->
 
 
 async def test_the_last_of_several_changes_counts_and_its_code_is_kept(lab: Laboratory) -> None:
-    await lab.book.sign_up("asa@x.example")
-    (row,) = await lab.book.rows("outbox", effect="mail")
+    await lab.ledger.sign_up("asa@x.example")
+    (row,) = await lab.ledger.rows("outbox", effect="mail")
     await lab.hand_over()
     for state in ("deferred", "failed"):
         await lab.mail.database.pool.execute(TELL, str(row["id"]), state)
@@ -41,7 +41,7 @@ async def test_the_last_of_several_changes_counts_and_its_code_is_kept(lab: Labo
 async def test_that_a_mail_was_sent_is_never_taken_back(lab: Laboratory) -> None:
     (request_id,) = await lab.mailed(1)
     (sent,) = await lab.pool.fetch(OUTCOMES)
-    # The other book went back in time, and has the mail in its queue again.
+    # The other ledger went back in time, and has the mail in its queue again.
     await lab.mail.database.pool.execute("UPDATE mails SET state = 'queued', sent_at = NULL, next_attempt_at = now()")
     await lab.mail.database.pool.execute(TELL, str(request_id), "queued")
     await lab.follow()
@@ -56,7 +56,7 @@ async def test_mails_that_nobody_asked_for_are_remembered_too(lab: Laboratory) -
     assert [known_state["request_id"] for known_state in await lab.pool.fetch(OUTCOMES)] == ["not a UUID"]
 
 
-async def test_what_was_read_from_another_place_than_the_book_stands_at_is_not_written(lab: Laboratory) -> None:
+async def test_what_was_read_from_another_place_than_the_ledger_stands_at_is_not_written(lab: Laboratory) -> None:
 
     (request_id,) = await lab.mailed(1)
     cursor = await lab.pool.fetchval("SELECT cursor FROM mail_feed")
@@ -78,7 +78,7 @@ async def test_a_lost_cursor_starts_again_from_the_beginning_and_asks_for_a_reco
     await lab.follow()
     assert {known_state["state"] for known_state in await lab.pool.fetch(OUTCOMES)} == {"queued"}
     assert None not in {known_state["sent_at"] for known_state in await lab.pool.fetch(OUTCOMES)}
-    (note,) = await lab.book.rows("history", kind="feed.cursor_lost")
+    (note,) = await lab.ledger.rows("history", kind="feed.cursor_lost")
     (run,) = await lab.pool.fetch("SELECT id, state, repair FROM reconciliation_runs")
     assert (note["related"], run["state"], run["repair"]) == ([str(run["id"])], "running", True)
 

@@ -1,4 +1,4 @@
-"""Whatever happened to either book is named exactly, mended where that is safe, and balanced after."""
+"""Whatever happened to either ledger is named exactly, mended where that is safe, and balanced after."""
 
 import asyncio
 import random
@@ -11,8 +11,8 @@ from services.signup.reconciliation.queries import CLAIM_OLDEST_RUN, FINISH_IF_L
 from services.signup.reconciliation.repair_queries import REQUEUE_IF_LEASED
 from shared.contract.ids import uuid7
 from shared.db.pool import DatabaseOptions, open_database
-from tests.support.bookkeeping import NOBODY_ASKED, SENT, Laboratory, counts
 from tests.support.databases import Clone, Server
+from tests.support.reconciliation_lab import NOBODY_ASKED, SENT, Laboratory, counts
 
 ALERT = "INSERT INTO alerts (name, severity, subject) VALUES ('x', 'red', 'X') RETURNING id"
 
@@ -22,11 +22,11 @@ async def _recipients(lab: Laboratory) -> list[str]:
     return [row["to_key"] for row in rows]
 
 
-async def test_books_that_agree_are_balanced_and_history_says_so(lab: Laboratory) -> None:
+async def test_ledgers_that_agree_are_balanced_and_history_says_so(lab: Laboratory) -> None:
     await lab.mailed(5)
     run = await lab.run()
     assert (run["state"], run["verdict"], run["compared"], counts(run)) == ("done", "balanced", 5, {})
-    (note,) = await lab.book.rows("history", kind="reconciliation.finished")
+    (note,) = await lab.ledger.rows("history", kind="reconciliation.finished")
     assert (note["subject"], note["detail"]["verdict"], note["detail"]["compared"]) == (str(run["id"]), "balanced", 5)
 
 
@@ -76,8 +76,8 @@ async def test_lost_mails_foreign_ones_and_changed_recipients_are_named_exactly_
         assert [after[request_id][name] for name in kept] == [before[request_id][name] for name in kept]
         assert after[request_id]["restored"]
     assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0, "nothing is sent again"
-    assert await lab.book.rows("outbox", effect="mail") == []
-    told = await lab.book.rows("history", kind="mail.record_restored")
+    assert await lab.ledger.rows("outbox", effect="mail") == []
+    told = await lab.ledger.rows("history", kind="mail.record_restored")
     assert {note["subject"] for note in told} == set(lost)
 
     second = await lab.run()
@@ -96,17 +96,17 @@ async def test_a_known_finding_is_named_again_when_it_has_changed(lab: Laborator
 
 
 async def test_a_missing_mail_that_nobody_knows_to_be_sent_is_asked_for_again_as_it_was(lab: Laboratory) -> None:
-    await lab.book.sign_up("asa@x.example", "bo@x.example")
-    owed = await lab.book.rows("outbox", effect="mail")
+    await lab.ledger.sign_up("asa@x.example", "bo@x.example")
+    owed = await lab.ledger.rows("outbox", effect="mail")
     await lab.hand_over()
     first = await lab.mails()
     await lab.forget([owed[0]["id"]])
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"missing": 1}, {"missing": 1})
-    (again,) = await lab.book.rows("outbox", effect="mail")
+    (again,) = await lab.ledger.rows("outbox", effect="mail")
     same = ("id", "user_id", "payload", "created_at", "correlation_id")
     assert [again[name] for name in same] == [owed[0][name] for name in same]
-    (note,) = await lab.book.rows("history", kind="outbox.requeued")
+    (note,) = await lab.ledger.rows("history", kind="outbox.requeued")
     assert (note["subject"], note["related"]) == (str(again["id"]), [str(run["id"]), str(again["user_id"])])
     assert (await lab.run())["verdict"] == "balanced", "it waits to be handed over"
     await lab.hand_over()
@@ -115,15 +115,15 @@ async def test_a_missing_mail_that_nobody_knows_to_be_sent_is_asked_for_again_as
     assert {key: mail["fingerprint"] for key, mail in after.items()} == {
         key: mail["fingerprint"] for key, mail in first.items()
     }
-    assert len(await lab.book.rows("outbox_settled", effect="mail")) == 2
+    assert len(await lab.ledger.rows("outbox_settled", effect="mail")) == 2
 
 
 @pytest.mark.parametrize("state", ["failed", "canceled", "suppressed", "uncertain"])
 async def test_a_missing_mail_that_was_decided_about_or_may_have_been_sent_is_only_named(
     lab: Laboratory, state: str
 ) -> None:
-    await lab.book.sign_up("asa@x.example")
-    (owed,) = await lab.book.rows("outbox", effect="mail")
+    await lab.ledger.sign_up("asa@x.example")
+    (owed,) = await lab.ledger.rows("outbox", effect="mail")
     await lab.hand_over()
     await lab.follow()
     await lab.pool.execute("UPDATE mail_outcomes SET state = $1", state)
@@ -131,7 +131,7 @@ async def test_a_missing_mail_that_was_decided_about_or_may_have_been_sent_is_on
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"missing": 1}, {})
     assert run["examples"]["missing"][0]["reason"] == f"was {state} there"
-    assert await lab.book.rows("outbox", effect="mail") == []
+    assert await lab.ledger.rows("outbox", effect="mail") == []
     assert counts(await lab.run()) == {"known": 1}
 
 
@@ -147,7 +147,7 @@ async def test_what_became_known_as_sent_after_it_was_found_missing_is_not_asked
     await lab.pool.execute("UPDATE mail_outcomes SET sent_at = now(), state = 'sent'")
     while await reconciler.run_once():
         pass
-    assert await lab.book.rows("outbox", effect="mail") == []
+    assert await lab.ledger.rows("outbox", effect="mail") == []
     assert (await lab.run())["lost_records"] == 1
 
 
@@ -164,7 +164,7 @@ async def test_a_signup_database_restored_to_an_older_backup_is_healed_without_a
     lab: Laboratory, postgres_server: Server
 ) -> None:
     await lab.mailed(3)
-    await lab.book.sign_up("owed@x.example")
+    await lab.ledger.sign_up("owed@x.example")
     await lab.signup.database.close()  # a copy wants nobody else there
     superuser = await asyncpg.connect(postgres_server.superuser_url)
     source, backup = lab.signup.runtime_url.rpartition("/")[2], f"signup_{uuid7().hex}"
@@ -191,10 +191,10 @@ async def _opened(server: Server, name: str) -> Clone:
     return Clone(server.url(name, "signup_owner"), url, await open_database(DatabaseOptions(url, "test")))
 
 
-async def test_pending_users_without_a_mail_on_the_books_are_owed_one_and_only_they(lab: Laboratory) -> None:
+async def test_pending_users_without_a_mail_on_the_ledgers_are_owed_one_and_only_they(lab: Laboratory) -> None:
     await lab.mailed(2)
-    await lab.book.sign_up("lost@x.example", "expired@x.example", "failed@x.example", "dead@x.example")
-    rows = {row["payload"]["to"]["email"]: row["id"] for row in await lab.book.rows("outbox", effect="mail")}
+    await lab.ledger.sign_up("lost@x.example", "expired@x.example", "failed@x.example", "dead@x.example")
+    rows = {row["payload"]["to"]["email"]: row["id"] for row in await lab.ledger.rows("outbox", effect="mail")}
     await lab.pool.execute("DELETE FROM outbox WHERE id = $1", rows["lost@x.example"])
     dead = "state = 'dead', dead_at = now(), due_at = NULL, last_error = 'x'"
     await lab.pool.execute(f"UPDATE outbox SET {dead} WHERE id = $1", rows["dead@x.example"])
@@ -205,7 +205,7 @@ async def test_pending_users_without_a_mail_on_the_books_are_owed_one_and_only_t
         await lab.pool.execute(known_state, state, str(rows[f"{state}@x.example"]))
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"unserved_users": 2}, {"unserved_users": 2})
-    owed = [row for row in await lab.book.rows("outbox", effect="mail") if row["state"] == "pending"]
+    owed = [row for row in await lab.ledger.rows("outbox", effect="mail") if row["state"] == "pending"]
     assert {row["payload"]["to"]["email"] for row in owed} == {"lost@x.example", "expired@x.example"}
     assert {row["payload"]["template"] for row in owed} == {"verification"}
     assert counts(await lab.run()) == {}
@@ -214,10 +214,10 @@ async def test_pending_users_without_a_mail_on_the_books_are_owed_one_and_only_t
 
 
 async def test_what_waits_too_long_on_either_side_is_stuck_in_every_run_that_sees_it(lab: Laboratory) -> None:
-    await lab.book.sign_up("there@x.example")
+    await lab.ledger.sign_up("there@x.example")
     await lab.hand_over()
-    await lab.book.sign_up("here@x.example")
-    waiting = {str(row["id"]) for row in await lab.book.rows("outbox", effect="mail")}
+    await lab.ledger.sign_up("here@x.example")
+    waiting = {str(row["id"]) for row in await lab.ledger.rows("outbox", effect="mail")}
     await lab.pool.execute("UPDATE outbox SET due_at = now() - interval '2 hours'")
     late = "UPDATE mails SET next_attempt_at = now() - interval '2 hours'"
     await lab.mail.database.pool.execute(late)
@@ -268,13 +268,13 @@ async def test_whoever_lost_the_lease_of_a_run_changes_nothing(lab: Laboratory) 
     nothing: list[list[str]] = [[] for _ in range(7)]
     assert await lab.pool.fetchval(KEEP_STEP_IF_LEASED, run, stale, "settled", None, 99, *nothing) is None
     assert await lab.pool.fetchval(REQUEUE_IF_LEASED, run, stale, "outbox.requeued", "zombie", ids, 60.0) == 0
-    assert await lab.book.rows("outbox", effect="mail") == []
+    assert await lab.ledger.rows("outbox", effect="mail") == []
     assert (await lab.result(run))["state"] == "running"
 
 
 async def test_any_number_of_workers_and_runs_at_once_ask_for_a_mail_once(lab: Laboratory) -> None:
-    await lab.book.sign_up(*(f"p{n}@x.example" for n in range(10)))
-    owed = await lab.book.rows("outbox", effect="mail")
+    await lab.ledger.sign_up(*(f"p{n}@x.example" for n in range(10)))
+    owed = await lab.ledger.rows("outbox", effect="mail")
     await lab.hand_over()
     await lab.forget([row["id"] for row in owed])
     runs = [await lab.asks_for_run() for _ in range(3)]
@@ -286,7 +286,7 @@ async def test_any_number_of_workers_and_runs_at_once_ask_for_a_mail_once(lab: L
 
     await asyncio.gather(*(work() for _ in range(4)))
     assert [counts(await lab.result(run)) for run in runs] == [{"missing": 10}, {}, {}]
-    assert len(await lab.book.rows("history", kind="outbox.requeued")) == 10
+    assert len(await lab.ledger.rows("history", kind="outbox.requeued")) == 10
     await lab.hand_over()
     assert len(await lab.mails()) == 10
 

@@ -12,10 +12,10 @@ from services.signup.settings import Settings
 from shared.contract.ids import UUID, uuid7
 from shared.worker.partitions import PartitionRetention
 from tests.support.apis import running
-from tests.support.bookkeeping import NOBODY_ASKED, Laboratory, counts
 from tests.support.months import look_after, plant_months
+from tests.support.reconciliation_lab import NOBODY_ASKED, Laboratory, counts
 
-# To the middle of the month that lies $2 months before this one: in both books, with an ID of that time.
+# To the middle of the month that lies $2 months before this one: in both ledgers, with an ID of that time.
 _THEN = "(date_trunc('month', now(), 'UTC') - make_interval(months => $2::int) + interval '10 days')"
 _AGE_SIGNUP = f"""
 WITH aged AS (
@@ -67,7 +67,7 @@ async def owed(lab: Laboratory) -> int:
     return rows
 
 
-async def test_the_books_are_balanced_before_and_after_a_drop(lab: Laboratory, old: list[UUID]) -> None:
+async def test_the_ledgers_are_balanced_before_and_after_a_drop(lab: Laboratory, old: list[UUID]) -> None:
     before = await lab.run()
     assert (before["verdict"], before["compared"], counts(before)) == ("balanced", 6, {})
     assert await look_after(lab.pool, KEPT) == 3

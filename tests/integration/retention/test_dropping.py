@@ -45,7 +45,7 @@ async def test_whole_months_before_the_span_are_dropped_and_no_other_and_each_is
     assert kept["ran_at"] is not None
 
 
-async def test_history_is_dropped_in_both_books(either_database: Clone) -> None:
+async def test_history_is_dropped_in_both_ledgers(either_database: Clone) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [2, 3, 30], rows=1)
     await look_after(pool, PartitionRetention("history", 2))

@@ -48,7 +48,7 @@ async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def book(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
+def ledger(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
     return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
 

@@ -39,26 +39,26 @@ async def refusals(api: Api, bodies: Mapping[Any, tuple[bytes, str, str]]) -> di
 
 
 async def test_addresses_are_taken_as_they_can_be_mailed_and_compared_by_their_key(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     taken = {}
     for typed in ADDRESSES_TAKEN:
-        await book.run("DELETE FROM outbox")
-        await book.run("DELETE FROM users")
+        await ledger.run("DELETE FROM outbox")
+        await ledger.run("DELETE FROM users")
         answer = await signup_api.http.post("/v1/signups", json=BO | {"email": typed})
-        user = await book.row("users") if answer.status_code == 202 else {"email": answer.text, "email_key": ""}
+        user = await ledger.row("users") if answer.status_code == 202 else {"email": answer.text, "email_key": ""}
         taken[typed] = (user["email"], user["email_key"])
     assert taken == ADDRESSES_TAKEN
 
 
 async def test_addresses_that_cannot_be_mailed_or_seen_are_refused_with_the_reason(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     bodies = {
         email: (orjson.dumps(BO | {"email": email}), "/email", reason) for email, reason in ADDRESSES_REFUSED.items()
     }
     assert await refusals(signup_api, bodies) == {}
-    assert set((await book.counts()).values()) == {0}
+    assert set((await ledger.counts()).values()) == {0}
 
 
 async def test_a_refusal_does_not_repeat_the_address(signup_api: Api) -> None:
@@ -68,28 +68,30 @@ async def test_a_refusal_does_not_repeat_the_address(signup_api: Api) -> None:
         assert "astrid" not in refused.text
 
 
-async def test_names_are_taken_as_they_are_typed_but_for_space_around_them(signup_api: Api, book: SignupLedger) -> None:
+async def test_names_are_taken_as_they_are_typed_but_for_space_around_them(
+    signup_api: Api, ledger: SignupLedger
+) -> None:
     taken = {}
     for number, typed in enumerate(NAMES_TAKEN):
         email = f"p{number}@example.org"
         await signup_api.http.post("/v1/signups", json={"email": email, "name": typed})
-        (user,) = await book.rows("users", email=email) or [{"id": None, "name": "refused"}]
-        (owed,) = await book.rows("outbox", user_id=user["id"]) or [{"payload": {"to": {"name": "refused"}}}]
+        (user,) = await ledger.rows("users", email=email) or [{"id": None, "name": "refused"}]
+        (owed,) = await ledger.rows("outbox", user_id=user["id"]) or [{"payload": {"to": {"name": "refused"}}}]
         assert user["name"] == owed["payload"]["to"]["name"]
         taken[typed] = user["name"]
     assert taken == NAMES_TAKEN
 
 
-async def test_names_that_show_nothing_or_could_forge_a_line_are_refused(signup_api: Api, book: SignupLedger) -> None:
+async def test_names_that_show_nothing_or_could_forge_a_line_are_refused(signup_api: Api, ledger: SignupLedger) -> None:
     bodies = {name: (orjson.dumps(BO | {"name": name}), "/name", reason) for name, reason in NAMES_REFUSED.items()}
     assert await refusals(signup_api, bodies) == {}
-    assert set((await book.counts()).values()) == {0}
+    assert set((await ledger.counts()).values()) == {0}
 
 
-async def test_a_name_that_looks_like_a_program_is_only_text_in_the_mail(signup_api: Api, book: SignupLedger) -> None:
+async def test_a_name_that_looks_like_a_program_is_only_text_in_the_mail(signup_api: Api, ledger: SignupLedger) -> None:
     name = "<img src=x onerror=alert(1)> & {{ 7 * 7 }} \"'"
     await signup_api.http.post("/v1/signups", json=BO | {"name": name})
-    owed = (await book.row("outbox"))["payload"]["to"]["name"]
+    owed = (await ledger.row("outbox"))["payload"]["to"]["name"]
     variables = {"name": owed, "link": "https://signup.example/verify/x", "expires_in_hours": 72}
     mail = Templates.load().render("verification", "en", variables)
     assert "&lt;img src=x onerror=alert(1)&gt; &amp; {{ 7 * 7 }} &#34;&#39;" in mail.html
@@ -116,23 +118,23 @@ async def test_an_integer_past_64_bits_is_kept_as_the_nearest_double(signup_api:
     assert created.json()["metadata"] == {"a": 2.0**64}, "what RFC 8259 section 6 tells senders to expect"
 
 
-async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, book: SignupLedger) -> None:
+async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, ledger: SignupLedger) -> None:
     body = b'{"email": "al@example.org", "email": "bo@example.org", "name": "Al", "name": "Bo"}'
     answer = await signup_api.http.post("/v1/signups", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 202
-    user = await book.row("users")
+    user = await ledger.row("users")
     assert (user["email"], user["name"]) == ("bo@example.org", "Bo")
 
 
 async def test_bodies_of_another_shape_are_refused_at_the_place_that_is_wrong(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     bodies = {body[:80]: (body, *expected) for body, expected in WRONG_SHAPES.items()}
     for metadata, expected in WRONG_METADATA.items():
         whole = b'{"email": "bo@example.org", "name": "Bo", "metadata": ' + metadata + b"}"
         bodies[b"metadata: " + metadata[:60]] = (whole, *expected)
     assert await refusals(signup_api, bodies) == {}
-    assert set((await book.counts()).values()) == {0}
+    assert set((await ledger.counts()).values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -150,17 +152,17 @@ async def test_bodies_of_another_shape_are_refused_at_the_place_that_is_wrong(
     ],
 )
 async def test_a_body_that_does_not_say_that_it_is_json_is_not_read(
-    signup_api: Api, book: SignupLedger, content_type: str, status: int
+    signup_api: Api, ledger: SignupLedger, content_type: str, status: int
 ) -> None:
     answer = await signup_api.http.post("/v1/signups", content=orjson.dumps(BO), headers={"Content-Type": content_type})
     assert answer.status_code == status
-    assert (await book.counts())["users"] == (1 if status == 202 else 0)
+    assert (await ledger.counts())["users"] == (1 if status == 202 else 0)
     if status == 415:
         assert answer.json()["errors"] == [{"header": "Content-Type", "detail": "Must be application/json"}]
 
 
 async def test_a_body_that_is_too_long_is_refused_with_or_without_its_length(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(70):
@@ -170,4 +172,4 @@ async def test_a_body_that_is_too_long_is_refused_with_or_without_its_length(
         headers = {"Content-Type": "application/json"}
         refused = await signup_api.http.post("/v1/signups", content=content, headers=headers)
         assert (refused.status_code, refused.json()["type"]) == (413, "/problems/payload-too-large")
-    assert set((await book.counts()).values()) == {0}
+    assert set((await ledger.counts()).values()) == {0}

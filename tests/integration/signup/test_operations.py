@@ -17,27 +17,27 @@ from tests.support.databases import Clone
 from tests.support.signups import SignupLedger
 
 
-async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api: Api, book: SignupLedger) -> None:
+async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api: Api, ledger: SignupLedger) -> None:
     before = (await signup_api.http.get("/health")).json()
     assert before["checks"]["worker"]["status"] == "warn", "nobody has reported"
     await Heartbeat(
-        book.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "closed", "last_fault": None}}}
+        ledger.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "closed", "last_fault": None}}}
     ).run_once()
     well = await signup_api.http.get("/health")
     assert (well.status_code, well.json()["status"]) == (200, "pass")
-    await book.sign_up("asa@example.org", "bo@example.org")
-    first, second = await book.rows("outbox")
-    await book.run("UPDATE outbox SET created_at = created_at - interval '2 minutes' WHERE id = $1", first["id"])
+    await ledger.sign_up("asa@example.org", "bo@example.org")
+    first, second = await ledger.rows("outbox")
+    await ledger.run("UPDATE outbox SET created_at = created_at - interval '2 minutes' WHERE id = $1", first["id"])
     dead = "state = 'dead', dead_at = now(), due_at = NULL, last_error = 'x'"
-    await book.run(f"UPDATE outbox SET {dead} WHERE id = $1", second["id"])
+    await ledger.run(f"UPDATE outbox SET {dead} WHERE id = $1", second["id"])
     await Heartbeat(
-        book.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "open", "last_fault": "503"}}}
+        ledger.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "open", "last_fault": "503"}}}
     ).run_once()
     report = (await signup_api.http.get("/health")).json()
     worried = {name for name, check in report["checks"].items() if check["status"] == "warn"}
     assert worried == {"outbox_oldest_due", "outbox_dead", "breaker_mail"}
     assert report["checks"]["breaker_mail"]["detail"] == "503"
-    await book.run("UPDATE heartbeats SET at = at - interval '2 minutes'")
+    await ledger.run("UPDATE heartbeats SET at = at - interval '2 minutes'")
     failing = await signup_api.http.get("/health")
     assert (failing.status_code, failing.json()["checks"]["worker"]["status"]) == (503, "fail")
 
@@ -72,9 +72,9 @@ async def test_without_its_database_it_lives_is_not_ready_and_says_503(
         assert "<h1>This does not work right now</h1>" in page.text
 
 
-async def test_history_is_found_by_subject_by_relation_and_by_kind(signup_api: Api, book: SignupLedger) -> None:
-    (asa, _) = await book.sign_up("asa@example.org", "bo@example.org")
-    owed = await book.row("outbox", user_id=asa.user["id"])
+async def test_history_is_found_by_subject_by_relation_and_by_kind(signup_api: Api, ledger: SignupLedger) -> None:
+    (asa, _) = await ledger.sign_up("asa@example.org", "bo@example.org")
+    owed = await ledger.row("outbox", user_id=asa.user["id"])
     async with await signup_api.as_client("auditor", ["audit:read"]) as auditor:
         for subject in (asa.user["id"], owed["id"]):
             page = (await auditor.get("/audit/history", params={"subject": str(subject)})).json()
@@ -124,10 +124,10 @@ async def test_metrics_name_routes_and_never_paths(signup_api: Api) -> None:
     assert not any(word in text for word in ("secret-token", "asa@", "nothing", "BREW"))
 
 
-async def test_the_worker_makes_room_for_the_months_to_come(book: SignupLedger, signup_database: Clone) -> None:
-    before = await book.pool.fetchval("SELECT count(*) FROM pg_inherits")
+async def test_the_worker_makes_room_for_the_months_to_come(ledger: SignupLedger, signup_database: Clone) -> None:
+    before = await ledger.pool.fetchval("SELECT count(*) FROM pg_inherits")
     assert await Partitions(signup_database.database.pool, Settings().kept).run_once() is False
-    assert await book.pool.fetchval("SELECT count(*) FROM pg_inherits") == before, "the migration made them"
+    assert await ledger.pool.fetchval("SELECT count(*) FROM pg_inherits") == before, "the migration made them"
 
 
 def test_the_document_describes_the_optional_key_and_problems(signup_settings: Settings) -> None:

@@ -17,14 +17,14 @@ from tests.support.signups import SignupLedger
 MakeRelay = Callable[..., Relay]
 
 
-async def test_a_delivered_row_leaves_the_outbox_for_the_books_with_its_receipt(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn
+async def test_a_delivered_row_leaves_the_outbox_for_the_ledgers_with_its_receipt(
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
-    (asa,) = await book.sign_up("asa@example.org")
-    owed = await book.row("outbox")
+    (asa,) = await ledger.sign_up("asa@example.org")
+    owed = await ledger.row("outbox")
     await relay.run_once()
-    assert await book.rows("outbox") == []
-    settled, entry = await book.row("outbox_settled"), await book.row("history", kind="outbox.delivered")
+    assert await ledger.rows("outbox") == []
+    settled, entry = await ledger.row("outbox_settled"), await ledger.row("history", kind="outbox.delivered")
     assert (settled["id"], settled["payload"], settled["outcome"]) == (owed["id"], owed["payload"], "delivered")
     mail_id = f"mail-{owed['id']}"
     assert settled["result"] == {"mail_id": mail_id, "state": "queued", "fingerprint": "f" * 64}
@@ -37,18 +37,18 @@ async def test_a_delivered_row_leaves_the_outbox_for_the_books_with_its_receipt(
 
 
 async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up(*(f"p{n}@example.org" for n in range(10)))
-    bad = (await book.rows("outbox"))[3]
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(10)))
+    bad = (await ledger.rows("outbox"))[3]
     mail_api.known_state = lambda mail: (rejects(422) if mail["request_id"] == str(bad["id"]) else accepts)(mail)
     await relay.run_once()
     assert len(mail_api.requests) == 1
-    assert len(await book.rows("outbox_settled")) == 9
-    dead = await book.row("outbox")
+    assert len(await ledger.rows("outbox_settled")) == 9
+    dead = await ledger.row("outbox")
     assert (dead["id"], dead["state"], dead["attempts"], dead["due_at"]) == (bad["id"], "dead", 1, None)
     assert (dead["last_error"], dead["lease"]) == ("422 No: because", None)
-    entry = await book.row("history", kind="outbox.dead")
+    entry = await ledger.row("history", kind="outbox.dead")
     assert (entry["subject"], entry["related"]) == (str(bad["id"]), [str(bad["user_id"])])
     assert "No: because" not in str(entry), "what the mail service said may be personal"
     await relay.run_once()
@@ -57,59 +57,61 @@ async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_not_now_for_one_mail_counts_an_attempt_and_waits(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn, status: int
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, status: int
 ) -> None:
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     mail_api.known_state = rejects(status)
     await relay.run_once()
-    row = await book.row("outbox")
+    row = await ledger.row("outbox")
     assert (row["state"], row["attempts"], row["lease"]) == ("pending", 1, None)
     assert row["last_error"] == f"{status} No: because"
     assert relay.breaker.state is BreakerState.CLOSED
     mail_api.known_state = accepts
-    await book.run("UPDATE outbox SET due_at = now()")
+    await ledger.run("UPDATE outbox SET due_at = now()")
     await relay.run_once()
-    assert (await book.row("outbox_settled"))["attempts"] == 2
+    assert (await ledger.row("outbox_settled"))["attempts"] == 2
     assert mail_api.requests[0] == mail_api.requests[1], "every retry asks for the same"
 
 
-async def test_a_row_refused_past_its_time_is_given_up(book: SignupLedger, relay: Relay, mail_api: MailStandIn) -> None:
-    await book.sign_up("asa@example.org")
-    await book.run("UPDATE outbox SET expires_at = now()")
+async def test_a_row_refused_past_its_time_is_given_up(
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+) -> None:
+    await ledger.sign_up("asa@example.org")
+    await ledger.run("UPDATE outbox SET expires_at = now()")
     mail_api.known_state = rejects(429)
     await relay.run_once()
-    row = await book.row("outbox")
+    row = await ledger.row("outbox")
     assert row["state"] == "dead"
     assert "429 No" in row["last_error"]
 
 
 @pytest.mark.parametrize("fault", ["hang_up", "lose_answer", "hang", 500, 503, 401, 403, 404, 413, 301])
 async def test_an_outage_costs_no_attempt_and_nothing_is_sent_twice_after_it(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn, fault: int | str
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, fault: int | str
 ) -> None:
-    await book.sign_up("asa@example.org", "bo@example.org")
-    await book.run("UPDATE outbox SET expires_at = now()")
+    await ledger.sign_up("asa@example.org", "bo@example.org")
+    await ledger.run("UPDATE outbox SET expires_at = now()")
     mail_api.answer_with = fault
     for _ in range(3):
         await relay.run_once()
-    rows = await book.rows("outbox")
+    rows = await ledger.rows("outbox")
     assert [(row["state"], row["attempts"], row["lease"]) for row in rows] == [("pending", 0, None)] * 2
     assert all(row["last_error"] for row in rows)
     assert relay.breaker.seconds_to_probe() == 0
     assert relay.breaker.allowance(2) == 1, "it is open"
     relay.breaker.unused()
     mail_api.answer_with = 200
-    while await book.rows("outbox"):
+    while await ledger.rows("outbox"):
         await relay.run_once()
     assert relay.breaker.state is BreakerState.CLOSED
     assert sorted(set(mail_api.accepted)) == sorted(str(row["id"]) for row in rows)
-    assert {row["attempts"] for row in await book.rows("outbox_settled")} == {1}
+    assert {row["attempts"] for row in await ledger.rows("outbox_settled")} == {1}
 
 
 async def test_an_open_breaker_lets_one_row_out_as_a_probe(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up(*(f"p{n}@example.org" for n in range(5)))
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(5)))
     mail_api.answer_with = 503
     for _ in range(3):
         await relay.run_once()
@@ -125,10 +127,10 @@ async def test_a_probe_that_finds_no_row_is_handed_back(relay: Relay) -> None:
 
 
 async def test_a_row_that_breaks_the_other_side_is_soon_alone_and_the_others_get_out(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up(*(f"p{n}@example.org" for n in range(8)))
-    poison = str((await book.rows("outbox"))[5]["id"])
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(8)))
+    poison = str((await ledger.rows("outbox"))[5]["id"])
 
     def crash_on_poison(mail: dict[str, Any]) -> dict[str, Any]:
         if mail["request_id"] == poison:
@@ -138,25 +140,25 @@ async def test_a_row_that_breaks_the_other_side_is_soon_alone_and_the_others_get
     mail_api.known_state = crash_on_poison
     for _ in range(40):
         await relay.run_once()
-    assert [str(row["id"]) for row in await book.rows("outbox")] == [poison]
+    assert [str(row["id"]) for row in await ledger.rows("outbox")] == [poison]
 
 
 async def test_an_answer_that_leaves_a_mail_out_is_asked_again(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     mail_api.known_state = lambda _mail: None
     await relay.run_once()
-    row = await book.row("outbox")
+    row = await ledger.row("outbox")
     assert (row["state"], row["attempts"]) == ("pending", 1)
 
 
 async def test_a_row_whose_signing_key_is_gone_waits_for_it_and_holds_nobody_up(
-    book: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
+    ledger: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     await make_relay(token_keys="n" * 32).run_once()
-    row = await book.row("outbox")
+    row = await ledger.row("outbox")
     assert (row["state"], row["attempts"]) == ("pending", 1)
     assert "SIGNUP_TOKEN_KEYS" in row["last_error"]
     assert mail_api.requests == []
@@ -179,11 +181,11 @@ class Paused:
 
 
 async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
-    book: SignupLedger, make_relay: MakeRelay
+    ledger: SignupLedger, make_relay: MakeRelay
 ) -> None:
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     paused = Paused()
-    zombie = Relay(book.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=0)
+    zombie = Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=0)
     slow = asyncio.create_task(zombie.run_once())
     await paused.reached.wait()
     rescuer = make_relay()
@@ -192,29 +194,29 @@ async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
     await slow
     assert zombie.counts == {"delivered": 0, "lease_lost": 1}
     assert rescuer.counts == {"delivered": 1}
-    assert (await book.row("outbox_settled"))["result"]["mail_id"] != "mine"
-    assert len(await book.rows("history", kind="outbox.delivered")) == 1
+    assert (await ledger.row("outbox_settled"))["result"]["mail_id"] != "mine"
+    assert len(await ledger.rows("history", kind="outbox.delivered")) == 1
 
 
-async def test_a_lease_that_another_took_over_is_not_settled_either(book: SignupLedger) -> None:
-    await book.sign_up("asa@example.org")
+async def test_a_lease_that_another_took_over_is_not_settled_either(ledger: SignupLedger) -> None:
+    await ledger.sign_up("asa@example.org")
     paused = Paused()
-    zombie = Relay(book.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30)
+    zombie = Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30)
     slow = asyncio.create_task(zombie.run_once())
     await paused.reached.wait()
     other = uuid7()
-    await book.run("UPDATE outbox SET lease = $1", other)
+    await ledger.run("UPDATE outbox SET lease = $1", other)
     paused.go_on.set()
     await slow
-    row = await book.row("outbox")
+    row = await ledger.row("outbox")
     assert (row["state"], row["lease"]) == ("leased", other)
     assert zombie.counts["lease_lost"] == 1
 
 
 async def test_relays_side_by_side_share_the_work_and_ask_for_nothing_twice(
-    book: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
+    ledger: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up(*(f"p{n}@example.org" for n in range(100)))
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(100)))
     relays = [make_relay(batch=7) for _ in range(3)]
 
     async def work(relay: Relay) -> None:
@@ -223,15 +225,15 @@ async def test_relays_side_by_side_share_the_work_and_ask_for_nothing_twice(
 
     await asyncio.gather(*(work(relay) for relay in relays))
     assert len(mail_api.asked_for) == len(set(mail_api.asked_for)) == 100
-    assert len(await book.rows("outbox_settled")) == 100
+    assert len(await ledger.rows("outbox_settled")) == 100
     assert sum(relay.counts["delivered"] for relay in relays) == 100
 
 
 async def test_rows_that_another_is_claiming_are_passed_over_without_waiting(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up(*(f"p{n}@example.org" for n in range(10)))
-    async with book.pool.acquire() as other, other.transaction():
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(10)))
+    async with ledger.pool.acquire() as other, other.transaction():
         claimed = await other.fetch(queries.CLAIM_DUE, "mail", 6, uuid7(), 30.0)
         async with asyncio.timeout(5):
             await relay.run_once()
@@ -239,14 +241,14 @@ async def test_rows_that_another_is_claiming_are_passed_over_without_waiting(
     assert not {str(row["id"]) for row in claimed} & set(mail_api.asked_for)
 
 
-async def test_no_transaction_is_open_while_the_mail_service_is_asked(book: SignupLedger) -> None:
-    await book.sign_up("asa@example.org")
+async def test_no_transaction_is_open_while_the_mail_service_is_asked(ledger: SignupLedger) -> None:
+    await ledger.sign_up("asa@example.org")
     paused = Paused()
     asking = asyncio.create_task(
-        Relay(book.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30).run_once()
+        Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30).run_once()
     )
     await paused.reached.wait()
-    open_ones = await book.pool.fetchval(
+    open_ones = await ledger.pool.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         " AND (state LIKE 'idle in transaction%' OR state = 'active')"
     )
@@ -256,9 +258,9 @@ async def test_no_transaction_is_open_while_the_mail_service_is_asked(book: Sign
 
 
 async def test_rows_of_another_effect_are_left_to_its_own_relay(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
-    await book.sign_up("asa@example.org")
-    await book.run("UPDATE outbox SET effect = 'stats'")
+    await ledger.sign_up("asa@example.org")
+    await ledger.run("UPDATE outbox SET effect = 'stats'")
     assert await relay.run_once() is False
     assert mail_api.requests == []

@@ -43,7 +43,7 @@ async def traced(signup_settings: Settings, signup_database: Clone) -> AsyncIter
 
 
 async def test_a_signup_is_a_span_below_the_callers_and_what_it_owes_hangs_on_that(
-    traced: Traced, book: SignupLedger
+    traced: Traced, ledger: SignupLedger
 ) -> None:
     answer = await traced.http.post("/v1/signups", json=ASA, headers={"traceparent": THEIRS})
     assert answer.status_code == 202
@@ -59,7 +59,7 @@ async def test_a_signup_is_a_span_below_the_callers_and_what_it_owes_hangs_on_th
     }
     assert not span.failed
     for table in ("outbox", "history"):
-        assert (await book.row(table))["traceparent"].startswith(span.traceparent)
+        assert (await ledger.row(table))["traceparent"].startswith(span.traceparent)
 
 
 async def test_callers_hear_their_own_traceparent_or_that_of_the_trace_that_began_here(traced: Traced) -> None:
@@ -102,9 +102,9 @@ async def test_probes_and_scrapes_make_no_traces(traced: Traced) -> None:
 
 
 async def test_without_a_collector_the_callers_traceparent_is_stored_as_it_came(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     answer = await signup_api.http.post("/v1/signups", json=ASA, headers={"traceparent": THEIRS})
     assert answer.headers["traceparent"] == THEIRS
-    assert (await book.row("outbox"))["traceparent"] == THEIRS
+    assert (await ledger.row("outbox"))["traceparent"] == THEIRS
     assert "traceparent" not in (await signup_api.http.post("/v1/signups", json=ASA)).headers

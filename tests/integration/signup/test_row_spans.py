@@ -27,16 +27,16 @@ def relay(make_relay: Callable[..., Relay], kept: KeptSpans) -> Relay:
     return make_relay(tracing=kept.tracing)
 
 
-async def _owe(book: SignupLedger, *emails: str) -> None:
-    await book.sign_up(*emails)
-    await book.run("UPDATE outbox SET traceparent = $1", f"{CAUSE}-01")
+async def _owe(ledger: SignupLedger, *emails: str) -> None:
+    await ledger.sign_up(*emails)
+    await ledger.run("UPDATE outbox SET traceparent = $1", f"{CAUSE}-01")
 
 
 async def test_a_row_is_a_span_below_its_cause_and_the_mail_is_asked_for_below_the_row(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
-    await _owe(book, "asa@example.org")
-    row_id = str((await book.row("outbox"))["id"])
+    await _owe(ledger, "asa@example.org")
+    row_id = str((await ledger.row("outbox"))["id"])
     await relay.run_once()
     call, row = kept.ended
     assert (call.name, row.name) == (CALL, ROW)
@@ -51,13 +51,13 @@ async def test_a_row_is_a_span_below_its_cause_and_the_mail_is_asked_for_below_t
         "counterfoil.attempt": 1,
         "counterfoil.outcome": "delivered",
     }
-    assert (await book.row("outbox_settled"))["traceparent"] == f"{CAUSE}-01", "what caused it stays what it was"
+    assert (await ledger.row("outbox_settled"))["traceparent"] == f"{CAUSE}-01", "what caused it stays what it was"
 
 
 async def test_the_call_for_a_batch_is_a_trace_of_its_own_that_links_every_row(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
-    await _owe(book, *(f"p{n}@example.org" for n in range(150)))
+    await _owe(ledger, *(f"p{n}@example.org" for n in range(150)))
     await relay.run_once()
     call, *rows = kept.ended
     assert call.parent is None
@@ -70,7 +70,7 @@ async def test_the_call_for_a_batch_is_a_trace_of_its_own_that_links_every_row(
     ("status", "outcome", "error"), [(422, "dead", "refused"), (503, "retried", "try_later"), (200, "delivered", None)]
 )
 async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
-    book: SignupLedger,
+    ledger: SignupLedger,
     relay: Relay,
     mail_api: MailStandIn,
     kept: KeptSpans,
@@ -78,7 +78,7 @@ async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
     outcome: str,
     error: str | None,
 ) -> None:
-    await _owe(book, "asa@example.org")
+    await _owe(ledger, "asa@example.org")
     mail_api.known_state = accepts if status == 200 else rejects(status)
     await relay.run_once()
     assert kept.told() == [(CALL, None, None), (ROW, outcome, error)]
@@ -89,32 +89,32 @@ async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
     ("answer", "error"), [("hang_up", "RemoteProtocolError"), (500, "500"), ("hang", "TimeoutError")]
 )
 async def test_an_outage_is_an_error_of_the_call_and_of_every_row_that_it_hands_back(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
 ) -> None:
-    await _owe(book, "asa@example.org", "bo@example.org")
+    await _owe(ledger, "asa@example.org", "bo@example.org")
     mail_api.answer_with = answer
     await relay.run_once()
     assert kept.told() == [(CALL, None, error), *[(ROW, "released", "peer_fault")] * 2]
 
 
 async def test_every_try_is_a_span_with_its_number(
-    book: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
-    await _owe(book, "asa@example.org")
+    await _owe(ledger, "asa@example.org")
     mail_api.known_state = rejects(503)
     for _ in range(2):
         await relay.run_once()
-        await book.run("UPDATE outbox SET due_at = now()")
+        await ledger.run("UPDATE outbox SET due_at = now()")
     rows = [span for span in kept.ended if span.name == ROW]
     assert [(row.attributes or {})["counterfoil.attempt"] for row in rows] == [1, 2]
     assert {parent_of(row) for row in rows} == {CAUSE}
 
 
 async def test_rows_of_an_import_are_traces_of_their_own_that_link_the_import(
-    book: SignupLedger, relay: Relay, kept: KeptSpans
+    ledger: SignupLedger, relay: Relay, kept: KeptSpans
 ) -> None:
-    await _owe(book, "asa@example.org", "bo@example.org")
-    await book.run('UPDATE outbox SET payload = payload || \'{"lane": "bulk"}\'')
+    await _owe(ledger, "asa@example.org", "bo@example.org")
+    await ledger.run('UPDATE outbox SET payload = payload || \'{"lane": "bulk"}\'')
     await relay.run_once()
     rows = [span for span in kept.ended if span.name == ROW]
     assert [links_of(row) for row in rows] == [[CAUSE], [CAUSE]]
@@ -122,10 +122,10 @@ async def test_rows_of_an_import_are_traces_of_their_own_that_link_the_import(
 
 
 async def test_a_row_without_a_cause_or_with_an_unreadable_one_is_relayed_all_the_same(
-    book: SignupLedger, relay: Relay, kept: KeptSpans
+    ledger: SignupLedger, relay: Relay, kept: KeptSpans
 ) -> None:
-    await book.sign_up("asa@example.org", "bo@example.org")
-    await book.run("UPDATE outbox SET traceparent = 'nonsense' WHERE payload #>> '{to,email}' = 'bo@example.org'")
+    await ledger.sign_up("asa@example.org", "bo@example.org")
+    await ledger.run("UPDATE outbox SET traceparent = 'nonsense' WHERE payload #>> '{to,email}' = 'bo@example.org'")
     await relay.run_once()
     assert relay.counts == {"delivered": 2}
     assert [parent_of(span) for span in kept.ended] == [None] * 3
@@ -136,7 +136,7 @@ async def test_a_row_without_a_cause_or_with_an_unreadable_one_is_relayed_all_th
     [(RuntimeError("asa@example.org"), "RuntimeError"), (asyncio.CancelledError(), "CancelledError")],
 )
 async def test_rows_that_are_not_settled_are_told_as_interrupted(
-    book: SignupLedger, kept: KeptSpans, fault: BaseException, error: str
+    ledger: SignupLedger, kept: KeptSpans, fault: BaseException, error: str
 ) -> None:
     class Broken:
         name = "mail"
@@ -147,15 +147,15 @@ async def test_rows_that_are_not_settled_are_told_as_interrupted(
         async def close(self) -> None:
             """Holds nothing."""
 
-    await _owe(book, "asa@example.org")
-    relay = Relay(book.pool, Broken(), breaker=Breaker("mail"), batch=10, lease_seconds=30, tracing=kept.tracing)
+    await _owe(ledger, "asa@example.org")
+    relay = Relay(ledger.pool, Broken(), breaker=Breaker("mail"), batch=10, lease_seconds=30, tracing=kept.tracing)
     with pytest.raises(type(fault)):
         await relay.run_once()
     assert kept.told() == [(ROW, "interrupted", error)]
     assert "asa@" not in str(kept.ended[0].to_json())
 
 
-async def test_every_effect_has_spans_of_its_own(book: SignupLedger, kept: KeptSpans) -> None:
+async def test_every_effect_has_spans_of_its_own(ledger: SignupLedger, kept: KeptSpans) -> None:
     class Away:
         name = "webhook"
         seen: list[str | None]
@@ -167,10 +167,10 @@ async def test_every_effect_has_spans_of_its_own(book: SignupLedger, kept: KeptS
         async def close(self) -> None:
             """Holds nothing."""
 
-    await _owe(book, "asa@example.org")
-    await book.run("UPDATE outbox SET effect = 'webhook'")
+    await _owe(ledger, "asa@example.org")
+    await ledger.run("UPDATE outbox SET effect = 'webhook'")
     away = Away()
-    relay = Relay(book.pool, away, breaker=Breaker("webhook"), batch=10, lease_seconds=30, tracing=kept.tracing)  # type: ignore[arg-type]
+    relay = Relay(ledger.pool, away, breaker=Breaker("webhook"), batch=10, lease_seconds=30, tracing=kept.tracing)  # type: ignore[arg-type]
     await relay.run_once()
     (span,) = kept.ended
     assert kept.told() == [("relay outbox.webhook", "released", "peer_fault")]

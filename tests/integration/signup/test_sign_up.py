@@ -15,14 +15,14 @@ BO = {"email": "bo@example.org", "name": "Bo"}
 
 
 async def test_a_signup_commits_the_person_their_mail_and_its_history_together(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     traceparent = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     body = {"email": "Asa@BÜCHER.example", "name": " Åsa ", "locale": "sv_SE", "metadata": {"plan": "x"}}
     headers = {REQUEST_ID_HEADER: "why", "traceparent": traceparent}
     answer = await signup_api.http.post("/v1/signups", json=body, headers=headers)
     assert (answer.status_code, answer.content) == (202, b'{"status":"accepted"}\n')
-    user, owed, entry = await book.row("users"), await book.row("outbox"), await book.row("history")
+    user, owed, entry = await ledger.row("users"), await ledger.row("outbox"), await ledger.row("history")
     assert user["email"] == "Asa@bücher.example"
     assert user["email_key"] == "asa@xn--bcher-kva.example"
     assert (user["status"], user["source"], user["locale"]) == ("pending", "web", "sv-SE")
@@ -34,22 +34,22 @@ async def test_a_signup_commits_the_person_their_mail_and_its_history_together(
     assert user["created_at"] == owed["created_at"] == user["last_mail_at"], "they are of one transaction"
 
 
-async def test_no_row_holds_a_token_or_a_key(signup_api: Api, book: SignupLedger) -> None:
+async def test_no_row_holds_a_token_or_a_key(signup_api: Api, ledger: SignupLedger) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
-    token = await book.token(BO["email"])
-    stored = str([await book.rows(table) for table in ("users", "outbox", "history")])
+    token = await ledger.token(BO["email"])
+    stored = str([await ledger.rows(table) for table in ("users", "outbox", "history")])
     assert token not in stored
     assert "k" * 32 not in stored
 
 
-async def test_history_holds_nothing_personal(signup_api: Api, book: SignupLedger) -> None:
+async def test_history_holds_nothing_personal(signup_api: Api, ledger: SignupLedger) -> None:
     for _ in range(2):
         await signup_api.http.post("/v1/signups", json={"email": "astrid@example.org", "name": "Lindgren"})
-    stored = str(await book.rows("history"))
+    stored = str(await ledger.rows("history"))
     assert not any(word in stored for word in ("astrid", "Lindgren", "example"))
 
 
-async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncClient, book: SignupLedger) -> None:
+async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
     created = await client.post("/v1/signups", json=BO)
     user = created.json()
     assert (created.status_code, created.headers["Location"]) == (201, f"/v1/users/{user['id']}")
@@ -60,44 +60,44 @@ async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncCl
     assert user["created_at"].endswith("Z")
     again = await client.post("/v1/signups", json=BO | {"name": "Bosse"})
     assert (again.status_code, again.json()) == (200, user | {"name": "Bosse"})
-    actors = [entry["actor"].partition("/")[0] for entry in await book.rows("history") if "user" in entry["kind"]]
+    actors = [entry["actor"].partition("/")[0] for entry in await ledger.rows("history") if "user" in entry["kind"]]
     assert actors == ["key:shop", "key:shop"]
 
 
 async def test_a_service_learns_that_an_address_is_verified_and_changes_nothing(
-    client: httpx.AsyncClient, book: SignupLedger
+    client: httpx.AsyncClient, ledger: SignupLedger
 ) -> None:
     await client.post("/v1/signups", json=BO)
-    await book.run("UPDATE users SET status = 'verified', verified_at = now()")
-    await book.let_the_cooldown_pass()
-    before = await book.rows("users"), await book.counts()
+    await ledger.run("UPDATE users SET status = 'verified', verified_at = now()")
+    await ledger.let_the_cooldown_pass()
+    before = await ledger.rows("users"), await ledger.counts()
     refused = await client.post("/v1/signups", json={"email": "BO@example.org", "name": "Mallory"})
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/already-verified")
-    assert (await book.rows("users"), await book.counts()) == before
+    assert (await ledger.rows("users"), await ledger.counts()) == before
 
 
 @pytest.mark.parametrize("header", ["Bearer cf_nonsense", "Basic Ym86Ym8=", ""])
-async def test_a_bad_key_is_not_taken_for_nobody(signup_api: Api, book: SignupLedger, header: str) -> None:
+async def test_a_bad_key_is_not_taken_for_nobody(signup_api: Api, ledger: SignupLedger, header: str) -> None:
     refused = await signup_api.http.post("/v1/signups", json=BO, headers={"Authorization": header})
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
-    assert (await book.counts())["users"] == 0
+    assert (await ledger.counts())["users"] == 0
 
 
-async def test_a_key_without_the_scope_is_refused(signup_api: Api, book: SignupLedger) -> None:
+async def test_a_key_without_the_scope_is_refused(signup_api: Api, ledger: SignupLedger) -> None:
     async with await signup_api.as_client("reader", ["users:read"]) as reader:
         assert (await reader.post("/v1/signups", json=BO)).status_code == 403
-    assert (await book.counts())["users"] == 0
+    assert (await ledger.counts())["users"] == 0
 
 
 async def test_again_within_the_cooldown_changes_the_details_and_owes_no_mail(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
     await signup_api.http.post("/v1/signups", json={"email": "BO@Example.ORG", "name": "Bosse", "locale": "sv"})
-    user = await book.row("users")
+    user = await ledger.row("users")
     assert (user["email"], user["name"], user["locale"]) == ("bo@example.org", "Bosse", "sv")
-    assert (await book.row("outbox"))["payload"]["to"]["name"] == "Bo", "what was owed stays as it was pinned"
-    assert [entry["kind"] for entry in await book.rows("history")] == ["user.signed_up", "user.signed_up_again"]
+    assert (await ledger.row("outbox"))["payload"]["to"]["name"] == "Bo", "what was owed stays as it was pinned"
+    assert [entry["kind"] for entry in await ledger.rows("history")] == ["user.signed_up", "user.signed_up_again"]
 
 
 async def test_what_is_left_out_of_a_later_signup_is_kept_and_what_is_said_replaces(client: httpx.AsyncClient) -> None:
@@ -120,67 +120,67 @@ async def test_a_first_signup_that_says_little_has_the_defaults(client: httpx.As
 
 
 async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_address_on_record(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
-    await book.let_the_cooldown_pass()
+    await ledger.let_the_cooldown_pass()
     await signup_api.http.post("/v1/signups", json={"email": "BO@EXAMPLE.org", "name": "Bosse"})
-    first, second = await book.rows("outbox")
+    first, second = await ledger.rows("outbox")
     assert second["payload"]["to"] == {"email": "bo@example.org", "name": "Bosse"}
     assert second["payload"]["template"] == first["payload"]["template"] == "verification"
-    assert (await book.rows("history"))[1]["related"] == [str(second["id"])]
+    assert (await ledger.rows("history"))[1]["related"] == [str(second["id"])]
 
 
 async def test_a_verified_owner_is_told_once_per_cooldown_and_nothing_else_changes(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
-    await book.run("UPDATE users SET status = 'verified', verified_at = now()")
-    await book.let_the_cooldown_pass()
-    before = await book.row("users")
+    await ledger.run("UPDATE users SET status = 'verified', verified_at = now()")
+    await ledger.let_the_cooldown_pass()
+    before = await ledger.row("users")
     for _ in range(3):
         await signup_api.http.post("/v1/signups", json=BO | {"name": "Mallory", "locale": "de"})
-    assert await book.row("users") | {"last_mail_at": None} == before | {"last_mail_at": None}
-    _, told = await book.rows("outbox")
+    assert await ledger.row("users") | {"last_mail_at": None} == before | {"last_mail_at": None}
+    _, told = await ledger.rows("outbox")
     assert told["payload"]["template"] == "already-registered"
     assert told["payload"]["to"] == {"email": "bo@example.org", "name": "Bo"}
     assert "link" not in told["payload"]
 
 
-async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api: Api, book: SignupLedger) -> None:
+async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api: Api, ledger: SignupLedger) -> None:
     async def answer(email: str) -> tuple[int, bytes, dict[str, str]]:
         answered = await signup_api.http.post("/v1/signups", json={"email": email, "name": "X"})
         headers = {name: value for name, value in answered.headers.items() if name != REQUEST_ID_HEADER.lower()}
         return answered.status_code, answered.content, headers
 
-    await book.sign_up("pending@example.org", "verified@example.org")
-    await book.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
+    await ledger.sign_up("pending@example.org", "verified@example.org")
+    await ledger.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
     answers = [await answer(f"{kind}@example.org") for kind in ("new", "pending", "verified", "verified")]
     assert answers == [answers[0]] * 4
 
 
 async def test_two_hundred_signups_of_one_address_at_once_make_one_person_and_one_mail(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
     answers = await asyncio.gather(*(signup_api.http.post("/v1/signups", json=BO) for _ in range(200)))
     assert {answer.status_code for answer in answers} == {202}
-    counts = await book.counts()
+    counts = await ledger.counts()
     assert (counts["users"], counts["outbox"], counts["history"]) == (1, 1, 200)
 
 
 async def test_signups_that_come_at_once_share_statements_and_each_gets_its_own_answer(
-    client: httpx.AsyncClient, book: SignupLedger
+    client: httpx.AsyncClient, ledger: SignupLedger
 ) -> None:
     people = [{"email": f"p{n}@example.org", "name": f"Person {n}", "metadata": {"n": n}} for n in range(60)]
     answers = await asyncio.gather(*(client.post("/v1/signups", json=person) for person in people))
     assert [(answer.json()["name"], answer.json()["metadata"]["n"]) for answer in answers] == [
         (f"Person {n}", n) for n in range(60)
     ]
-    assert len({user["created_at"] for user in await book.rows("users")}) < 60, "they shared commits"
+    assert len({user["created_at"] for user in await ledger.rows("users")}) < 60, "they shared commits"
 
 
 async def test_what_one_person_brings_in_does_not_fail_the_others(
-    signup_api: Api, book: SignupLedger, signup_database: Clone
+    signup_api: Api, ledger: SignupLedger, signup_database: Clone
 ) -> None:
     owner = await asyncpg.connect(signup_database.owner_url)
     await owner.execute("ALTER TABLE users ADD CONSTRAINT no_mallory CHECK (name <> 'Mallory')")
@@ -188,5 +188,5 @@ async def test_what_one_person_brings_in_does_not_fail_the_others(
     people = [{"email": f"p{n}@example.org", "name": "Mallory" if n == 7 else "Bo"} for n in range(20)]
     answers = await asyncio.gather(*(signup_api.http.post("/v1/signups", json=person) for person in people))
     assert [answer.status_code for answer in answers] == [500 if n == 7 else 202 for n in range(20)]
-    counts = await book.counts()
+    counts = await ledger.counts()
     assert (counts["users"], counts["outbox"], counts["history"]) == (19, 19, 19)

@@ -16,8 +16,8 @@ async def emails(client: httpx.AsyncClient, **params: Any) -> list[str]:
     return [user["email"] for user in answer.json()["items"]]
 
 
-async def test_an_address_is_found_in_every_spelling(client: httpx.AsyncClient, book: SignupLedger) -> None:
-    await book.sign_up("Asa@bücher.example", "bo@example.org")
+async def test_an_address_is_found_in_every_spelling(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
+    await ledger.sign_up("Asa@bücher.example", "bo@example.org")
     for spelling in ("asa@BÜCHER.example", "ASA@xn--bcher-kva.example", "Asa@bücher.example"):
         assert await emails(client, email=spelling) == ["Asa@bücher.example"]
     assert sorted(await emails(client, email=["asa@bücher.example", "BO@example.org"])) == [
@@ -27,10 +27,10 @@ async def test_an_address_is_found_in_every_spelling(client: httpx.AsyncClient, 
 
 
 async def test_filters_combine_and_pages_follow_each_other_without_gaps(
-    client: httpx.AsyncClient, book: SignupLedger
+    client: httpx.AsyncClient, ledger: SignupLedger
 ) -> None:
-    await book.sign_up(*(f"p{n}@example.org" for n in range(7)))
-    await book.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'p3%'")
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(7)))
+    await ledger.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'p3%'")
     everyone = await emails(client)
     seen, cursor, pages = [], None, 0
     while cursor or not pages:
@@ -70,18 +70,20 @@ async def test_a_filter_that_makes_no_sense_is_named(client: httpx.AsyncClient, 
     assert [error["parameter"] for error in refused.json()["errors"]] == [parameter]
 
 
-async def test_one_user_is_what_the_list_shows(client: httpx.AsyncClient, book: SignupLedger) -> None:
-    (asa,) = await book.sign_up("asa@example.org")
+async def test_one_user_is_what_the_list_shows(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
+    (asa,) = await ledger.sign_up("asa@example.org")
     one = await client.get(f"/v1/users/{asa.user['id']}")
     listed = (await client.get("/v1/users")).json()["items"]
     assert (one.status_code, [one.json()]) == (200, listed)
 
 
 async def test_nobody_is_404_nonsense_is_422_and_the_erased_are_410(
-    client: httpx.AsyncClient, book: SignupLedger
+    client: httpx.AsyncClient, ledger: SignupLedger
 ) -> None:
-    (asa,) = await book.sign_up("asa@example.org")
-    await book.run("UPDATE users SET status = 'erased', erased_at = now(), email = NULL, email_key = NULL, name = NULL")
+    (asa,) = await ledger.sign_up("asa@example.org")
+    await ledger.run(
+        "UPDATE users SET status = 'erased', erased_at = now(), email = NULL, email_key = NULL, name = NULL"
+    )
     answers = [await client.get(f"/v1/users/{user_id}") for user_id in (uuid7(), "x", asa.user["id"])]
     assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [
         (404, "/problems/not-found"), (422, "/problems/invalid-request"), (410, "/problems/user-erased"),

@@ -14,74 +14,74 @@ from tests.support.signups import SignupLedger
 ASA = "asa@example.org"
 
 
-async def test_a_token_verifies_once_and_is_welcome_again_afterwards(signup_api: Api, book: SignupLedger) -> None:
-    (asa,) = await book.sign_up(ASA)
-    verification = await book.row("outbox")
-    body = {"token": await book.token(ASA)}
+async def test_a_token_verifies_once_and_is_welcome_again_afterwards(signup_api: Api, ledger: SignupLedger) -> None:
+    (asa,) = await ledger.sign_up(ASA)
+    verification = await ledger.row("outbox")
+    body = {"token": await ledger.token(ASA)}
     first = await signup_api.http.post("/v1/verifications", json=body)
     assert (first.status_code, first.json()) == (200, {"status": "verified"})
-    user = await book.row("users")
+    user = await ledger.row("users")
     assert (user["status"], user["verified_at"] is not None) == ("verified", True)
-    _, welcome = await book.rows("outbox")
+    _, welcome = await ledger.rows("outbox")
     assert welcome["payload"] == {"template": "welcome", "to": {"email": ASA, "name": "asa"}, "locale": "en"}
-    entry = await book.row("history", kind="user.verified")
+    entry = await ledger.row("history", kind="user.verified")
     assert (entry["subject"], entry["related"]) == (
         str(asa.user["id"]), [str(verification["id"]), str(welcome["id"])],
     )  # fmt: skip
-    before = await book.counts()
+    before = await ledger.counts()
     again = await signup_api.http.post("/v1/verifications", json=body)
     assert (again.status_code, again.json()) == (200, {"status": "already_verified"})
-    assert await book.counts() == before
+    assert await ledger.counts() == before
 
 
 async def test_a_token_still_works_after_its_mail_was_handed_over(
-    signup_api: Api, book: SignupLedger, relay: Relay
+    signup_api: Api, ledger: SignupLedger, relay: Relay
 ) -> None:
-    await book.sign_up(ASA)
-    token = await book.token(ASA)
+    await ledger.sign_up(ASA)
+    token = await ledger.token(ASA)
     await relay.run_once()
-    assert await book.rows("outbox") == []
+    assert await ledger.rows("outbox") == []
     answer = await signup_api.http.post("/v1/verifications", json={"token": token})
     assert answer.json() == {"status": "verified"}
 
 
-async def test_fifty_clicks_at_once_verify_once_and_welcome_once(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up(ASA)
-    body = {"token": await book.token(ASA)}
+async def test_fifty_clicks_at_once_verify_once_and_welcome_once(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up(ASA)
+    body = {"token": await ledger.token(ASA)}
     answers = await asyncio.gather(*(signup_api.http.post("/v1/verifications", json=body) for _ in range(50)))
     said = [answer.json()["status"] for answer in answers]
     assert sorted(said) == ["already_verified"] * 49 + ["verified"]
-    assert [row["payload"]["template"] for row in await book.rows("outbox")] == ["verification", "welcome"]
-    assert len(await book.rows("history", kind="user.verified")) == 1
+    assert [row["payload"]["template"] for row in await ledger.rows("outbox")] == ["verification", "welcome"]
+    assert len(await ledger.rows("history", kind="user.verified")) == 1
 
 
-async def test_an_expired_token_is_gone_and_changes_nothing(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up(ASA)
-    await book.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
-    before = await book.rows("users"), await book.counts()
-    refused = await signup_api.http.post("/v1/verifications", json={"token": await book.token(ASA)})
+async def test_an_expired_token_is_gone_and_changes_nothing(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up(ASA)
+    await ledger.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
+    before = await ledger.rows("users"), await ledger.counts()
+    refused = await signup_api.http.post("/v1/verifications", json={"token": await ledger.token(ASA)})
     assert (refused.status_code, refused.json()["type"]) == (410, "/problems/token-expired")
-    assert (await book.rows("users"), await book.counts()) == before
+    assert (await ledger.rows("users"), await ledger.counts()) == before
 
 
-async def test_tokens_that_lead_nowhere_are_unknown(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up(ASA, "erased@example.org")
-    erased = await book.token("erased@example.org")
-    await book.run(
+async def test_tokens_that_lead_nowhere_are_unknown(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up(ASA, "erased@example.org")
+    erased = await ledger.token("erased@example.org")
+    await ledger.run(
         "UPDATE users SET status = 'erased', erased_at = now(), email = NULL, email_key = NULL, name = NULL"
         " WHERE email LIKE 'erased%'"
     )
-    key_id = book.ring.signing_key_id
-    for token in ("x", book.ring.sign(uuid7(), key_id), erased, (await book.token(ASA))[:-1]):
+    key_id = ledger.ring.signing_key_id
+    for token in ("x", ledger.ring.sign(uuid7(), key_id), erased, (await ledger.token(ASA))[:-1]):
         refused = await signup_api.http.post("/v1/verifications", json={"token": token})
         assert (refused.status_code, refused.json()["type"]) == (404, "/problems/token-unknown")
 
 
-async def test_the_token_of_a_welcome_mail_verifies_nobody(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up(ASA)
-    await book.run("""UPDATE outbox SET payload = payload || '{"template": "welcome"}'""")
-    row = await book.row("outbox")
-    token = book.ring.sign(row["id"], book.ring.signing_key_id)
+async def test_the_token_of_a_welcome_mail_verifies_nobody(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up(ASA)
+    await ledger.run("""UPDATE outbox SET payload = payload || '{"template": "welcome"}'""")
+    row = await ledger.row("outbox")
+    token = ledger.ring.sign(row["id"], ledger.ring.signing_key_id)
     assert (await signup_api.http.post("/v1/verifications", json={"token": token})).status_code == 404
 
 
@@ -99,27 +99,27 @@ class Page(HTMLParser):
 
 
 async def test_looking_at_the_page_consumes_nothing_and_its_button_verifies(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
-    await book.sign_up(ASA)
-    path = f"/verify/{await book.token(ASA)}"
+    await ledger.sign_up(ASA)
+    path = f"/verify/{await ledger.token(ASA)}"
     for _ in range(3):
         page = Page((await signup_api.http.get(path)).text)
-    assert (await book.row("users"))["status"] == "pending"
+    assert (await ledger.row("users"))["status"] == "pending"
     assert page.attributes("form") == [{"method": "post"}], "it posts to where it is"
     assert page.attributes("button") == [{"type": "submit"}]
     done = await signup_api.http.post(path)
     assert (done.status_code, "Your address is confirmed" in done.text) == (200, True)
     again = await signup_api.http.post(path)
     assert (again.status_code, "confirmed already" in again.text) == (200, True)
-    assert (await book.row("users"))["status"] == "verified"
+    assert (await ledger.row("users"))["status"] == "verified"
 
 
 async def test_what_trackers_and_mail_programs_add_to_the_link_shows_the_page_and_verifies_all_the_same(
-    signup_api: Api, book: SignupLedger
+    signup_api: Api, ledger: SignupLedger
 ) -> None:
-    await book.sign_up(ASA)
-    path = f"/verify/{await book.token(ASA)}?utm_source=mail&fbclid=x&=&utm_source=again"
+    await ledger.sign_up(ASA)
+    path = f"/verify/{await ledger.token(ASA)}?utm_source=mail&fbclid=x&=&utm_source=again"
     page = await signup_api.http.get(path)
     assert (page.status_code, "<form" in page.text) == (200, True)
     done = await signup_api.http.post(path, data={"button": ""})
@@ -128,10 +128,10 @@ async def test_what_trackers_and_mail_programs_add_to_the_link_shows_the_page_an
     assert (api.status_code, api.json()["errors"][0]["parameter"]) == (422, "utm_source")
 
 
-async def test_the_page_says_when_a_link_is_too_old_or_unknown(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up(ASA)
-    await book.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
-    expired = await signup_api.http.post(f"/verify/{await book.token(ASA)}")
+async def test_the_page_says_when_a_link_is_too_old_or_unknown(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up(ASA)
+    await ledger.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
+    expired = await signup_api.http.post(f"/verify/{await ledger.token(ASA)}")
     assert (expired.status_code, "has expired" in expired.text) == (410, True)
     unknown = await signup_api.http.post("/verify/nonsense")
     assert (unknown.status_code, "does not work" in unknown.text) == (404, True)
@@ -152,28 +152,28 @@ async def test_pages_tell_nobody_run_nothing_and_can_be_read_by_all(signup_api: 
     assert not re.search(r"https?://|\son\w+=", answer.text)
 
 
-async def test_resend_owes_another_link_once_per_cooldown(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up(ASA)
-    await book.let_the_cooldown_pass()
-    first = await book.token(ASA)
+async def test_resend_owes_another_link_once_per_cooldown(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up(ASA)
+    await ledger.let_the_cooldown_pass()
+    first = await ledger.token(ASA)
     for _ in range(3):
         answer = await signup_api.http.post("/v1/verifications/resend", json={"email": "ASA@example.org"})
         assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
-    assert len(await book.rows("outbox")) == 2
-    for token in (await book.token(ASA), first):
+    assert len(await ledger.rows("outbox")) == 2
+    for token in (await ledger.token(ASA), first):
         answer = await signup_api.http.post("/v1/verifications", json={"token": token})
         assert answer.status_code == 200
 
 
-async def test_resend_says_and_does_the_same_for_whoever_is_asked_about(signup_api: Api, book: SignupLedger) -> None:
-    await book.sign_up("pending@example.org", "verified@example.org")
-    await book.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
-    await book.run("DELETE FROM outbox")
-    await book.let_the_cooldown_pass()
+async def test_resend_says_and_does_the_same_for_whoever_is_asked_about(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up("pending@example.org", "verified@example.org")
+    await ledger.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
+    await ledger.run("DELETE FROM outbox")
+    await ledger.let_the_cooldown_pass()
     answers = set()
     for who in ("pending", "verified", "unknown"):
         answer = await signup_api.http.post("/v1/verifications/resend", json={"email": f"{who}@example.org"})
         answers.add((answer.status_code, answer.content, answer.headers["Content-Type"]))
     assert len(answers) == 1
-    assert len(await book.rows("history", kind="verification.resend_asked")) == 3, "each was a commit"
-    assert (await book.row("outbox"))["payload"]["to"]["email"] == "pending@example.org"
+    assert len(await ledger.rows("history", kind="verification.resend_asked")) == 3, "each was a commit"
+    assert (await ledger.row("outbox"))["payload"]["to"]["email"] == "pending@example.org"

@@ -24,7 +24,7 @@ async def start(role: str, environment: Mapping[str, str]) -> asyncio.subprocess
 
 
 async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_sigterm(
-    book: SignupLedger, signup_settings: Settings, mail_api: MailStandIn
+    ledger: SignupLedger, signup_settings: Settings, mail_api: MailStandIn
 ) -> None:
     environment = {
         "SIGNUP_RUNTIME_DATABASE_URL": signup_settings.signup_runtime_database_url,
@@ -37,11 +37,11 @@ async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_
     worker = await start("worker", environment)
     try:
         listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
-        await eventually(lambda: book.pool.fetchval(listening), bool, what="the worker listens")
-        await book.sign_up("asa@example.org")
-        await book.run("NOTIFY signup_outbox")
-        await eventually(lambda: book.rows("outbox_settled"), bool, what="the mail is handed over")
-        (beat,) = await book.pool.fetch("SELECT process, detail FROM heartbeats WHERE process NOT LIKE '%/%'")
+        await eventually(lambda: ledger.pool.fetchval(listening), bool, what="the worker listens")
+        await ledger.sign_up("asa@example.org")
+        await ledger.run("NOTIFY signup_outbox")
+        await eventually(lambda: ledger.rows("outbox_settled"), bool, what="the mail is handed over")
+        (beat,) = await ledger.pool.fetch("SELECT process, detail FROM heartbeats WHERE process NOT LIKE '%/%'")
         assert (beat["process"], '"breaker": "closed"' in beat["detail"]) == ("signup-worker", True)
     finally:
         if worker.returncode is None:

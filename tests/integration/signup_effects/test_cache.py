@@ -28,9 +28,9 @@ def key(user_id: UUID) -> str:
 
 
 async def test_a_profile_holds_what_is_public_and_ends_by_itself(
-    book: SignupLedger, relay_for: MakeRelay, valkey: Redis
+    ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
-    (asa,) = await book.sign_up("asa@example.org")
+    (asa,) = await ledger.sign_up("asa@example.org")
     await relay_for("cache", signup_cache_ttl_seconds=77).run_once()
     profile = orjson.loads(await valkey.get(key(asa.user["id"])))
     assert set(profile) == {"id", "name", "locale", "status", "created_at", "verified_at"}
@@ -38,23 +38,23 @@ async def test_a_profile_holds_what_is_public_and_ends_by_itself(
     assert 70 <= await valkey.ttl(key(asa.user["id"])) <= 77
 
 
-async def test_a_replay_writes_what_is_true_now(book: SignupLedger, relay_for: MakeRelay, valkey: Redis) -> None:
-    (asa,) = await book.sign_up("asa@example.org")
-    await book.run("UPDATE users SET name = 'Åsa'")
+async def test_a_replay_writes_what_is_true_now(ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis) -> None:
+    (asa,) = await ledger.sign_up("asa@example.org")
+    await ledger.run("UPDATE users SET name = 'Åsa'")
     await relay_for("cache").run_once()
     assert orjson.loads(await valkey.get(key(asa.user["id"])))["name"] == "Åsa"
 
 
 async def test_an_erased_profile_is_deleted_whichever_row_comes_last(
-    book: SignupLedger, relay_for: MakeRelay, valkey: Redis
+    ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
-    (asa,) = await book.sign_up("asa@example.org")
+    (asa,) = await ledger.sign_up("asa@example.org")
     relay = relay_for("cache")
     await relay.run_once()
-    await erase(book.pool, asa.user["id"], "test", book.policy)
+    await erase(ledger.pool, asa.user["id"], "test", ledger.policy)
     await relay.run_once()
     assert await valkey.get(key(asa.user["id"])) is None
-    await book.run(
+    await ledger.run(
         "INSERT INTO outbox (effect, user_id, payload, expires_at) VALUES ('cache', $1, '{}', now())", asa.user["id"]
     )
     await relay.run_once()
@@ -62,34 +62,34 @@ async def test_an_erased_profile_is_deleted_whichever_row_comes_last(
 
 
 async def test_whoever_is_erased_while_the_profile_is_written_is_looked_at_again(
-    book: SignupLedger, relay_for: MakeRelay, valkey: Redis
+    ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
-    (asa,) = await book.sign_up("asa@example.org")
+    (asa,) = await ledger.sign_up("asa@example.org")
     relay = relay_for("cache")
     write = relay._effect._write  # type: ignore[attr-defined]
 
     async def erased_meanwhile(*args: Any) -> None:
-        await erase(book.pool, asa.user["id"], "test", book.policy)
+        await erase(ledger.pool, asa.user["id"], "test", ledger.policy)
         await write(*args)
 
     relay._effect._write = erased_meanwhile  # type: ignore[attr-defined]
     await relay.run_once()
-    row = await book.row("outbox", effect="cache", attempts=1)
+    row = await ledger.row("outbox", effect="cache", attempts=1)
     assert row["last_error"] == "The user changed while the profile was written"
     relay._effect._write = write  # type: ignore[attr-defined]
-    await book.run("UPDATE outbox SET due_at = now()")
+    await ledger.run("UPDATE outbox SET due_at = now()")
     await relay.run_once()
-    assert await book.rows("outbox", effect="cache") == []
+    assert await ledger.rows("outbox", effect="cache") == []
     assert await valkey.get(key(asa.user["id"])) is None
 
 
 async def test_an_absent_valkey_costs_no_attempt_and_opens_the_breaker(
-    book: SignupLedger, relay_for: MakeRelay
+    ledger: SignupLedger, relay_for: MakeRelay
 ) -> None:
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     relay = relay_for("cache", redis_url="redis://127.0.0.1:9/0")
     for _ in range(3):
         await relay.run_once()
-    row = await book.row("outbox", effect="cache")
+    row = await ledger.row("outbox", effect="cache")
     assert (row["state"], row["attempts"]) == ("pending", 0)
     assert relay.breaker.state is not BreakerState.CLOSED

@@ -22,7 +22,7 @@ MakeRelay = Callable[..., Relay]
 PERSONAL = ("asa@example.org", "åsa öberg", "s3cret-note")
 
 
-async def whole_book(clone: Clone) -> str:
+async def whole_ledger(clone: Clone) -> str:
     """Every row of every table, as text."""
     owner = await asyncpg.connect(clone.owner_url)
     try:
@@ -48,36 +48,36 @@ async def sign_up(client: httpx.AsyncClient, email: str = "Asa@example.org", key
     return user_id
 
 
-async def test_nothing_personal_is_left_in_the_whole_book(
-    signup_database: Clone, book: SignupLedger, client: httpx.AsyncClient
+async def test_nothing_personal_is_left_in_the_whole_ledger(
+    signup_database: Clone, ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
-    # One mail in the books behind the outbox, one still in it.
-    await client.post("/v1/verifications", json={"token": await book.token("Asa@example.org")})
-    await book.run(
+    # One mail in the ledgers behind the outbox, one still in it.
+    await client.post("/v1/verifications", json={"token": await ledger.token("Asa@example.org")})
+    await ledger.run(
         "WITH gone AS (DELETE FROM outbox WHERE payload ->> 'template' = 'verification' RETURNING *)"
         " INSERT INTO outbox_settled (id, effect, user_id, payload, outcome, attempts, created_at)"
         " SELECT id, effect, user_id, payload, 'delivered', 1, created_at FROM gone"
     )
-    before = await whole_book(signup_database)
+    before = await whole_ledger(signup_database)
     assert all(word in before for word in PERSONAL)
     assert (await client.delete(f"/v1/users/{user_id}")).status_code == 204
-    after = await whole_book(signup_database)
+    after = await whole_ledger(signup_database)
     assert [word for word in PERSONAL if word in after] == []
     gone = await client.get(f"/v1/users/{user_id}")
     assert (gone.status_code, gone.json()["type"]) == (410, "/problems/user-erased")
-    kinds = [entry["kind"] for entry in await book.rows("history", subject=user_id)]
+    kinds = [entry["kind"] for entry in await ledger.rows("history", subject=user_id)]
     assert kinds == ["user.signed_up", "user.verified", "user.erased"]
 
 
 async def test_erasing_again_changes_nothing_and_a_stranger_is_not_found(
-    book: SignupLedger, client: httpx.AsyncClient
+    ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
     for _ in range(2):
         assert (await client.delete(f"/v1/users/{user_id}")).status_code == 204
-    assert len(await book.rows("history", kind="user.erased")) == 1
-    assert len(await book.rows("outbox", effect="erase_mail")) == 1
+    assert len(await ledger.rows("history", kind="user.erased")) == 1
+    assert len(await ledger.rows("outbox", effect="erase_mail")) == 1
     assert (await client.delete(f"/v1/users/{uuid7()}")).status_code == 404
 
 
@@ -91,24 +91,24 @@ async def test_erasing_needs_its_own_scope(signup_api: Api, client: httpx.AsyncC
 
 
 async def test_the_address_can_sign_up_again_at_once_and_is_somebody_new(
-    book: SignupLedger, client: httpx.AsyncClient
+    ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     first = await sign_up(client)
     await client.delete(f"/v1/users/{first}")
     answer = await client.post("/v1/signups", json={"email": "asa@example.org", "name": "Asa"})
     assert answer.status_code == 201
     assert answer.json()["id"] != first
-    assert len(await book.rows("outbox", effect="mail")) == 1, "no cooldown is left of the first"
+    assert len(await ledger.rows("outbox", effect="mail")) == 1, "no cooldown is left of the first"
 
 
 async def test_a_late_repetition_of_the_signup_brings_nobody_back(
-    book: SignupLedger, signup_api: Api, client: httpx.AsyncClient
+    ledger: SignupLedger, signup_api: Api, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client, key="of-asa")
     body = {"email": "Asa@example.org", "name": "Åsa Öberg", "metadata": {"note": "s3cret-note"}}
     key = {"Idempotency-Key": "once"}
     await signup_api.http.post("/v1/signups", json=body | {"email": "bo@example.org"}, headers=key)
-    bo = await book.row("users", email="bo@example.org")
+    bo = await ledger.row("users", email="bo@example.org")
     for person in (user_id, bo["id"]):
         await client.delete(f"/v1/users/{person}")
     again = await client.post("/v1/signups", json=body, headers={"Idempotency-Key": "of-asa"})
@@ -117,73 +117,73 @@ async def test_a_late_repetition_of_the_signup_brings_nobody_back(
     assert (anonymous.status_code, anonymous.text) == (202, '{"status":"accepted"}\n')
     other = await signup_api.http.post("/v1/signups", json=body | {"email": "eve@example.org"}, headers=key)
     assert other.json()["type"] == "/problems/request-id-reused"
-    assert {row["status"] for row in await book.rows("users")} == {"erased"}
+    assert {row["status"] for row in await ledger.rows("users")} == {"erased"}
 
 
 async def test_waiting_mails_are_canceled_and_one_that_is_under_way_is_waited_for(
-    book: SignupLedger, client: httpx.AsyncClient
+    ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     asa, bo = await sign_up(client), await sign_up(client, "bo@example.org")
-    await book.run(
+    await ledger.run(
         "UPDATE outbox SET state = 'leased', lease = uuidv7(), due_at = now() + interval '20 seconds'"
         " WHERE effect = 'mail' AND user_id = $1",
         asa,
     )
     for person in (asa, bo):
         await client.delete(f"/v1/users/{person}")
-    assert await book.rows("outbox", effect="mail") == []
-    assert {row["outcome"] for row in await book.rows("outbox_settled", effect="mail")} == {"canceled"}
+    assert await ledger.rows("outbox", effect="mail") == []
+    assert {row["outcome"] for row in await ledger.rows("outbox_settled", effect="mail")} == {"canceled"}
     waits = "SELECT due_at > now() + interval '10 seconds' FROM outbox WHERE effect = 'erase_mail' AND user_id = $1"
-    assert await book.pool.fetchval(waits, asa) is True
-    assert await book.pool.fetchval(waits, bo) is False
+    assert await ledger.pool.fetchval(waits, asa) is True
+    assert await ledger.pool.fetchval(waits, bo) is False
 
 
-async def test_the_link_of_an_erased_person_leads_nowhere(book: SignupLedger, client: httpx.AsyncClient) -> None:
+async def test_the_link_of_an_erased_person_leads_nowhere(ledger: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
-    token = await book.token("Asa@example.org")
+    token = await ledger.token("Asa@example.org")
     await client.delete(f"/v1/users/{user_id}")
     assert (await client.post("/v1/verifications", json={"token": token})).status_code == 404
 
 
 async def test_a_mail_that_is_owed_while_erasing_waits_for_its_turn_is_canceled_too(
-    book: SignupLedger, client: httpx.AsyncClient
+    ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with book.pool.acquire() as connection:
+    async with ledger.pool.acquire() as connection:
         async with connection.transaction():
             await connection.execute("UPDATE users SET status = 'verified', verified_at = now()")
             erasing = asyncio.create_task(client.delete(f"/v1/users/{user_id}"))
-            await eventually(lambda: book.pool.fetchval(waiting), lambda count: count == 1, what="erasing")
+            await eventually(lambda: ledger.pool.fetchval(waiting), lambda count: count == 1, what="erasing")
             await connection.execute(
                 "INSERT INTO outbox (effect, user_id, payload, expires_at) VALUES"
                 """ ('mail', $1, '{"template": "welcome", "to": {"email": "asa@example.org"}}', now())""",
                 user_id,
             )
         assert (await erasing).status_code == 204
-    assert await book.rows("outbox", effect="mail") == []
-    assert [row["payload"] for row in await book.rows("outbox_settled") if "to" in row["payload"]] == []
+    assert await ledger.rows("outbox", effect="mail") == []
+    assert [row["payload"] for row in await ledger.rows("outbox_settled") if "to" in row["payload"]] == []
 
 
 async def test_verifying_and_erasing_at_once_leaves_nobody_half_erased(
-    book: SignupLedger, client: httpx.AsyncClient, signup_database: Clone
+    ledger: SignupLedger, client: httpx.AsyncClient, signup_database: Clone
 ) -> None:
     people = [await sign_up(client, f"asa{n}@example.org") for n in range(10)]
-    tokens = [await book.token(f"asa{n}@example.org") for n in range(10)]
+    tokens = [await ledger.token(f"asa{n}@example.org") for n in range(10)]
     await asyncio.gather(
         *(client.post("/v1/verifications", json={"token": token}) for token in tokens),
         *(client.delete(f"/v1/users/{person}") for person in people),
     )
-    assert await book.rows("outbox", effect="mail") == []
-    assert "@example.org" not in await whole_book(signup_database)
+    assert await ledger.rows("outbox", effect="mail") == []
+    assert "@example.org" not in await whole_ledger(signup_database)
 
 
-async def test_only_payloads_of_the_erased_can_be_erased(book: SignupLedger, client: httpx.AsyncClient) -> None:
+async def test_only_payloads_of_the_erased_can_be_erased(ledger: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
     with pytest.raises(asyncpg.RestrictViolationError):
-        await book.pool.execute("SELECT erase_user_payloads(ARRAY[$1::uuid])", user_id)
+        await ledger.pool.execute("SELECT erase_user_payloads(ARRAY[$1::uuid])", user_id)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await book.pool.execute("UPDATE outbox_settled SET payload = '{}'")
+        await ledger.pool.execute("UPDATE outbox_settled SET payload = '{}'")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ async def test_only_payloads_of_the_erased_can_be_erased(book: SignupLedger, cli
     [(200, "settled", 1), (503, "pending", 0), (401, "pending", 0), (404, "pending", 1), (422, "dead", 1)],
 )
 async def test_the_mail_service_is_asked_to_forget_too(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, status: int, state: str, attempts: int
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, status: int, state: str, attempts: int
 ) -> None:
     asked = []
 
@@ -207,18 +207,18 @@ async def test_the_mail_service_is_asked_to_forget_too(
     await relay.run_once()
     assert asked == [("POST", "/v1/erasures", {"metadata": {"user_id": user_id}})]
     if state == "settled":
-        row = await book.row("outbox_settled", effect="erase_mail")
+        row = await ledger.row("outbox_settled", effect="erase_mail")
         assert row["result"] == {"erased": 2}
     else:
-        row = await book.row("outbox", effect="erase_mail")
+        row = await ledger.row("outbox", effect="erase_mail")
         assert row["state"] == state
     assert row["attempts"] == attempts
 
 
 async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_nobody_else(
-    book: SignupLedger, signup_database: Clone
+    ledger: SignupLedger, signup_database: Clone
 ) -> None:
-    await book.sign_up(*(f"{name}@example.org" for name in ("stale", "verified", "recent", "again", "resent")))
+    await ledger.sign_up(*(f"{name}@example.org" for name in ("stale", "verified", "recent", "again", "resent")))
     month = "interval '31 days'"
     # Their IDs hold the time at which they were made.
     owner = await asyncpg.connect(signup_database.owner_url)
@@ -233,28 +233,28 @@ async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_n
         "UPDATE users SET status = 'verified', verified_at = updated_at WHERE email = 'verified@example.org'"
     )
     await owner.close()
-    stale = await book.row("users", email="stale@example.org")
-    never = PendingCleanup(book.pool, book.policy, days=0)
+    stale = await ledger.row("users", email="stale@example.org")
+    never = PendingCleanup(ledger.pool, ledger.policy, days=0)
     assert await never.run_once() is False
-    assert await PendingCleanup(book.pool, book.policy, days=32).run_once() is False
-    cleaning = PendingCleanup(book.pool, book.policy, days=30, batch=1)
+    assert await PendingCleanup(ledger.pool, ledger.policy, days=32).run_once() is False
+    cleaning = PendingCleanup(ledger.pool, ledger.policy, days=30, batch=1)
     while await cleaning.run_once():
         pass
     assert cleaning.counts == {"cleaned": 1}
-    left = {row["email"] for row in await book.rows("users") if row["email"]}
+    left = {row["email"] for row in await ledger.rows("users") if row["email"]}
     assert left == {f"{name}@example.org" for name in ("verified", "recent", "again", "resent")}
-    entry = await book.row("history", kind="user.pending_removed")
+    entry = await ledger.row("history", kind="user.pending_removed")
     assert (entry["subject"], entry["actor"]) == (str(stale["id"]), "signup-worker")
-    assert sorted(row["effect"] for row in await book.rows("outbox")) == ["cache", "erase_mail"]
-    (fresh,) = await book.sign_up("stale@example.org")
+    assert sorted(row["effect"] for row in await ledger.rows("outbox")) == ["cache", "erase_mail"]
+    (fresh,) = await ledger.sign_up("stale@example.org")
     assert fresh.created
 
 
 async def test_who_waits_for_the_mail_that_asks_them_is_not_cleaned_away_and_then_has_the_days_that_all_have(
-    book: SignupLedger, signup_database: Clone
+    ledger: SignupLedger, signup_database: Clone
 ) -> None:
     names = ("held", "under-way", "just-asked", "asked-long-ago", "refused", "canceled")
-    await book.sign_up(*(f"{name}@example.org" for name in names))
+    await ledger.sign_up(*(f"{name}@example.org" for name in names))
     month = "interval '31 days'"
     settle = (
         "WITH gone AS (DELETE FROM outbox WHERE effect = 'mail' AND payload #>> '{{to,email}}' = '{}@example.org'"
@@ -267,19 +267,19 @@ async def test_who_waits_for_the_mail_that_asks_them_is_not_cleaned_away_and_the
         ("asked-long-ago", "delivered", month),
         ("canceled", "canceled", "interval '1 day'"),
     ):
-        await book.run(settle.format(name, outcome, ago))
-    await book.run(
+        await ledger.run(settle.format(name, outcome, ago))
+    await ledger.run(
         "UPDATE outbox SET state = 'dead', dead_at = now(), due_at = NULL, last_error = 'no'"
         " WHERE effect = 'mail' AND payload #>> '{to,email}' = 'refused@example.org'"
     )
-    await book.run("UPDATE outbox SET due_at = 'infinity' WHERE payload #>> '{to,email}' = 'held@example.org'")
-    await book.run(
+    await ledger.run("UPDATE outbox SET due_at = 'infinity' WHERE payload #>> '{to,email}' = 'held@example.org'")
+    await ledger.run(
         "UPDATE outbox SET state = 'leased', lease = uuidv7() WHERE payload #>> '{to,email}' = 'under-way@example.org'"
     )
     await _make_older(signup_database, "31 days")
-    cleaning = PendingCleanup(book.pool, book.policy, days=30)
+    cleaning = PendingCleanup(ledger.pool, ledger.policy, days=30)
     await cleaning.run_once()
-    left = {row["email"] for row in await book.rows("users") if row["email"]}
+    left = {row["email"] for row in await ledger.rows("users") if row["email"]}
     assert left == {f"{name}@example.org" for name in ("held", "under-way", "just-asked")}
 
 
@@ -303,12 +303,12 @@ async def _make_older(clone: Clone, age: str) -> None:
         await owner.close()
 
 
-async def test_an_erasure_that_fails_half_way_changes_nothing(book: SignupLedger, client: httpx.AsyncClient) -> None:
+async def test_an_erasure_that_fails_half_way_changes_nothing(ledger: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
-    counts = await book.counts()
-    owed = book.policy.owed._replace(effects=book.policy.owed.effects[:-1])  # columns of unequal length
-    broken = book.policy.__class__(60, None, book.policy.link, owed)  # type: ignore[arg-type]
+    counts = await ledger.counts()
+    owed = ledger.policy.owed._replace(effects=ledger.policy.owed.effects[:-1])  # columns of unequal length
+    broken = ledger.policy.__class__(60, None, ledger.policy.link, owed)  # type: ignore[arg-type]
     with pytest.raises(asyncpg.PostgresError):
-        await erase(book.pool, (await book.row("users"))["id"], "test", broken)
-    assert await book.counts() == counts
+        await erase(ledger.pool, (await ledger.row("users"))["id"], "test", broken)
+    assert await ledger.counts() == counts
     assert (await client.get(f"/v1/users/{user_id}")).status_code == 200

@@ -12,17 +12,17 @@ from tests.support.subscriber import SubscriberStandIn
 MakeRelay = Callable[..., Relay]
 
 
-async def owed(book: SignupLedger) -> list[tuple[str, str | None]]:
-    return sorted((row["effect"], row["payload"].get("event")) for row in await book.rows("outbox"))
+async def owed(ledger: SignupLedger) -> list[tuple[str, str | None]]:
+    return sorted((row["effect"], row["payload"].get("event")) for row in await ledger.rows("outbox"))
 
 
 async def test_a_signup_owes_each_effect_and_each_subscriber_of_its_event_one_row(
-    book: SignupLedger, client: httpx.AsyncClient
+    ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     for events in (["user.signed_up"], ["user.signed_up", "user.verified"], ["user.erased"]):
         await client.post("/v1/webhooks", json={"url": "https://hooks.example/", "events": events})
-    await book.sign_up("asa@example.org")
-    assert await owed(book) == [
+    await ledger.sign_up("asa@example.org")
+    assert await owed(ledger) == [
         ("cache", "user.signed_up"),
         ("mail", None),
         ("stats", "user.signed_up"),
@@ -32,15 +32,15 @@ async def test_a_signup_owes_each_effect_and_each_subscriber_of_its_event_one_ro
 
 
 async def test_a_verification_owes_its_effects_in_the_same_commit_and_only_once(
-    book: SignupLedger, client: httpx.AsyncClient
+    ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     await client.post("/v1/webhooks", json={"url": "https://hooks.example/", "events": ["user.verified"]})
-    await book.sign_up("asa@example.org")
-    token = await book.token("asa@example.org")
-    await book.run("UPDATE outbox SET effect = 'put_aside' WHERE effect <> 'mail'")
+    await ledger.sign_up("asa@example.org")
+    token = await ledger.token("asa@example.org")
+    await ledger.run("UPDATE outbox SET effect = 'put_aside' WHERE effect <> 'mail'")
     for _ in range(2):
         await client.post("/v1/verifications", json={"token": token})
-    assert [pair for pair in await owed(book) if pair[0] != "put_aside"] == [
+    assert [pair for pair in await owed(ledger) if pair[0] != "put_aside"] == [
         ("cache", "user.verified"),
         ("mail", None),
         ("mail", None),
@@ -49,29 +49,29 @@ async def test_a_verification_owes_its_effects_in_the_same_commit_and_only_once(
     ]
 
 
-async def test_signing_up_again_is_as_much_work_and_is_counted_once(book: SignupLedger, relay_for: MakeRelay) -> None:
-    await book.sign_up("asa@example.org")
-    await book.sign_up("asa@example.org")
-    assert [pair for pair in await owed(book) if pair[0] != "mail"] == [
+async def test_signing_up_again_is_as_much_work_and_is_counted_once(ledger: SignupLedger, relay_for: MakeRelay) -> None:
+    await ledger.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
+    assert [pair for pair in await owed(ledger) if pair[0] != "mail"] == [
         ("cache", "user.signed_up"),
         ("cache", "user.signed_up_again"),
         ("stats", "user.signed_up"),
         ("stats", "user.signed_up_again"),
     ]
     await relay_for("stats").run_once()
-    assert await book.pool.fetchval("SELECT sum(count) FROM signup_statistics") == 1
-    assert await book.rows("outbox", effect="stats") == []
+    assert await ledger.pool.fetchval("SELECT sum(count) FROM signup_statistics") == 1
+    assert await ledger.rows("outbox", effect="stats") == []
 
 
 async def test_what_a_verified_person_is_asked_by_a_stranger_is_as_much_work_as_a_first_signup(
-    book: SignupLedger,
+    ledger: SignupLedger,
 ) -> None:
-    await book.sign_up("asa@example.org")
-    await book.run("UPDATE users SET status = 'verified', verified_at = now()")
-    await book.run("DELETE FROM outbox")
-    await book.let_the_cooldown_pass()
-    await book.sign_up("asa@example.org")
-    assert await owed(book) == [
+    await ledger.sign_up("asa@example.org")
+    await ledger.run("UPDATE users SET status = 'verified', verified_at = now()")
+    await ledger.run("DELETE FROM outbox")
+    await ledger.let_the_cooldown_pass()
+    await ledger.sign_up("asa@example.org")
+    assert await owed(ledger) == [
         ("cache", "user.signed_up_again"),
         ("mail", None),
         ("stats", "user.signed_up_again"),
@@ -80,7 +80,7 @@ async def test_what_a_verified_person_is_asked_by_a_stranger_is_as_much_work_as_
 
 @pytest.mark.parametrize("failing", ["mail", "cache", "webhook"])
 async def test_a_failing_effect_neither_blocks_nor_replays_another(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn, failing: str
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn, failing: str
 ) -> None:
     await client.post("/v1/webhooks", json={"url": subscriber.url, "events": ["user.signed_up"]})
     broken = {
@@ -94,13 +94,13 @@ async def test_a_failing_effect_neither_blocks_nor_replays_another(
     if failing == "mail":
         relays["mail"] = relay_for("mail")
     subscriber.answer_with = 500 if failing == "webhook" else 204
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     for _ in range(3):
         for relay in relays.values():
             await relay.run_once()
-        await book.run("UPDATE outbox SET due_at = now() WHERE state = 'pending'")
-    assert {row["effect"] for row in await book.rows("outbox")} == {failing, "mail"}
-    settled = [row["effect"] for row in await book.rows("outbox_settled")]
+        await ledger.run("UPDATE outbox SET due_at = now() WHERE state = 'pending'")
+    assert {row["effect"] for row in await ledger.rows("outbox")} == {failing, "mail"}
+    settled = [row["effect"] for row in await ledger.rows("outbox_settled")]
     assert sorted(settled) == sorted({"stats", "cache", "webhook"} - {failing})
-    assert await book.pool.fetchval("SELECT count FROM signup_statistics") == 1
+    assert await ledger.pool.fetchval("SELECT count FROM signup_statistics") == 1
     assert len(subscriber.received) == (3 if failing == "webhook" else 1)

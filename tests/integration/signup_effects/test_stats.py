@@ -20,12 +20,14 @@ SELECT DISTINCT ON (id) id, effect, user_id, payload, created_at, now() FROM out
 
 
 async def test_signups_and_verifications_are_counted_on_the_day_they_happened(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay
 ) -> None:
-    await book.sign_up(*(f"p{n}@example.org" for n in range(3)))
-    await client.post("/v1/verifications", json={"token": await book.token("p1@example.org")})
-    await book.run("UPDATE outbox SET created_at = '2026-03-01T23:59:59Z' WHERE payload ->> 'event' LIKE '%signed_up'")
-    await book.run("UPDATE outbox SET created_at = '2026-03-03T00:00:00Z' WHERE payload ->> 'event' LIKE '%verified'")
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(3)))
+    await client.post("/v1/verifications", json={"token": await ledger.token("p1@example.org")})
+    await ledger.run(
+        "UPDATE outbox SET created_at = '2026-03-01T23:59:59Z' WHERE payload ->> 'event' LIKE '%signed_up'"
+    )
+    await ledger.run("UPDATE outbox SET created_at = '2026-03-03T00:00:00Z' WHERE payload ->> 'event' LIKE '%verified'")
     await relay_for("stats").run_once()
     answer = await client.get("/v1/stats/signups", params={"from": "2026-03-01", "to": "2026-03-03"})
     assert answer.json() == {
@@ -39,32 +41,32 @@ async def test_signups_and_verifications_are_counted_on_the_day_they_happened(
 
 
 async def test_a_counted_row_put_back_into_the_outbox_is_not_counted_again(
-    book: SignupLedger, relay_for: MakeRelay
+    ledger: SignupLedger, relay_for: MakeRelay
 ) -> None:
     relay = relay_for("stats")
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     await relay.run_once()
     for _ in range(2):
-        await book.run(PUT_BACK)
-        await book.run("UPDATE outbox SET due_at = now()")
-        while await book.rows("outbox", effect="stats"):
+        await ledger.run(PUT_BACK)
+        await ledger.run("UPDATE outbox SET due_at = now()")
+        while await ledger.rows("outbox", effect="stats"):
             await relay.run_once()
-    assert await book.pool.fetchval("SELECT sum(count) FROM signup_statistics") == 1
+    assert await ledger.pool.fetchval("SELECT sum(count) FROM signup_statistics") == 1
 
 
-async def test_a_worker_that_lost_its_lease_counts_nothing(book: SignupLedger, relay_for: MakeRelay) -> None:
-    await book.sign_up("asa@example.org")
+async def test_a_worker_that_lost_its_lease_counts_nothing(ledger: SignupLedger, relay_for: MakeRelay) -> None:
+    await ledger.sign_up("asa@example.org")
     relay = relay_for("stats")
     perform = relay._effect.perform
 
     async def lose_the_lease(entries: Sequence[ClaimedRow]) -> Mapping[UUID, Outcome]:
-        await book.run("UPDATE outbox SET lease = uuidv7() WHERE effect = 'stats'")
+        await ledger.run("UPDATE outbox SET lease = uuidv7() WHERE effect = 'stats'")
         return await perform(entries)
 
     relay._effect.perform = lose_the_lease  # type: ignore[method-assign]
     await relay.run_once()
     assert relay.counts["lease_lost"] == 1
-    assert await book.pool.fetchval("SELECT count(*) FROM signup_statistics") == 0
+    assert await ledger.pool.fetchval("SELECT count(*) FROM signup_statistics") == 0
 
 
 async def test_the_last_thirty_days_are_shown_unless_others_are_asked_for(client: httpx.AsyncClient) -> None:

@@ -23,18 +23,18 @@ async def subscribe(client: httpx.AsyncClient, url: str, *events: str) -> dict[s
     return created
 
 
-async def due_again(book: SignupLedger) -> None:
-    await book.run("UPDATE outbox SET due_at = now() WHERE effect = 'webhook' AND state = 'pending'")
+async def due_again(ledger: SignupLedger) -> None:
+    await ledger.run("UPDATE outbox SET due_at = now() WHERE effect = 'webhook' AND state = 'pending'")
 
 
 async def test_each_event_is_told_signed_and_names_the_user_by_id_only(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     secret = (await subscribe(client, subscriber.url))["secret"]
-    (asa,) = await book.sign_up("asa@example.org")
-    await client.post("/v1/verifications", json={"token": await book.token("asa@example.org")})
-    await erase(book.pool, asa.user["id"], "test", book.policy)
-    rows = await book.rows("outbox", effect="webhook")
+    (asa,) = await ledger.sign_up("asa@example.org")
+    await client.post("/v1/verifications", json={"token": await ledger.token("asa@example.org")})
+    await erase(ledger.pool, asa.user["id"], "test", ledger.policy)
+    rows = await ledger.rows("outbox", effect="webhook")
     await relay_for("webhook").run_once()
     told = {}
     for received in subscriber.received:
@@ -46,75 +46,79 @@ async def test_each_event_is_told_signed_and_names_the_user_by_id_only(
             Webhook(secret).verify(received.body.replace(b"user.", b"uses."), received.headers)
     assert told == {str(row["id"]): row["payload"]["event"] for row in rows}
     assert sorted(told.values()) == sorted(ALL)
-    assert len(await book.rows("outbox_settled", effect="webhook", outcome="delivered")) == 3
+    assert len(await ledger.rows("outbox_settled", effect="webhook", outcome="delivered")) == 3
 
 
 @pytest.mark.parametrize("failure", [500, 404, 307, "hang", "hang_up"])
 async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
-    book: SignupLedger,
+    ledger: SignupLedger,
     client: httpx.AsyncClient,
     relay_for: MakeRelay,
     subscriber: SubscriberStandIn,
     failure: int | str,
 ) -> None:
     await subscribe(client, subscriber.url)
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     subscriber.answer_with = failure
     await relay_for("webhook", signup_webhook_timeout_seconds=1 if failure == "hang" else 30).run_once()
-    row = await book.row("outbox", effect="webhook")
+    row = await ledger.row("outbox", effect="webhook")
     assert (row["state"], row["attempts"]) == ("pending", 1)
     subscriber.answer_with = 200
-    await due_again(book)
+    await due_again(ledger)
     await relay_for("webhook").run_once()
     first, second = subscriber.received
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
-    assert (await book.row("outbox_settled", effect="webhook"))["attempts"] == 2
+    assert (await ledger.row("outbox_settled", effect="webhook"))["attempts"] == 2
 
 
 async def test_one_subscribers_outage_leaves_the_others_alone_and_costs_few_attempts(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     async with subscriber_stand_in() as away:
         away.answer_with = 503
         await subscribe(client, away.url)
         await subscribe(client, subscriber.url)
-        await book.sign_up(*(f"p{n}@example.org" for n in range(30)))
+        await ledger.sign_up(*(f"p{n}@example.org" for n in range(30)))
         relay = relay_for("webhook")
         for _ in range(5):
             await relay.run_once()
-            await due_again(book)
+            await due_again(ledger)
         assert len(subscriber.received) == 30
-        assert len(await book.rows("outbox", effect="webhook")) == 30
+        assert len(await ledger.rows("outbox", effect="webhook")) == 30
         # Eight at once, and then its breaker is open.
         assert len(away.received) <= 8
-        assert sum(row["attempts"] for row in await book.rows("outbox", effect="webhook")) == len(away.received)
+        assert sum(row["attempts"] for row in await ledger.rows("outbox", effect="webhook")) == len(away.received)
 
 
 async def test_a_subscriber_that_is_gone_is_disabled_and_told_nothing_more(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
     subscriber.answer_with = 410
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     relay = relay_for("webhook")
     await relay.run_once()
     shown = (await client.get(f"/v1/webhooks/{created['id']}")).json()
     assert shown["disabled_at"]
     assert shown["disabled_reason"] == "The subscriber answered 410 Gone"
-    assert (await book.row("history", kind="webhook.disabled"))["subject"] == created["id"]
-    assert (await book.row("outbox_settled", effect="webhook"))["outcome"] == "canceled"
-    await book.sign_up("bo@example.org")
-    assert await book.rows("outbox", effect="webhook") == [], "nothing is owed to the disabled"
+    assert (await ledger.row("history", kind="webhook.disabled"))["subject"] == created["id"]
+    assert (await ledger.row("outbox_settled", effect="webhook"))["outcome"] == "canceled"
+    await ledger.sign_up("bo@example.org")
+    assert await ledger.rows("outbox", effect="webhook") == [], "nothing is owed to the disabled"
 
 
 async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_its_secret(
-    book: SignupLedger, signup_api: Api, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger,
+    signup_api: Api,
+    client: httpx.AsyncClient,
+    relay_for: MakeRelay,
+    subscriber: SubscriberStandIn,
 ) -> None:
     created = await subscribe(client, subscriber.url, "user.signed_up")
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     subscriber.answer_with = 410
     await relay_for("webhook").run_once()
-    await book.sign_up("bo@example.org")
+    await ledger.sign_up("bo@example.org")
     subscriber.answer_with = 200
     path = f"/v1/webhooks/{created['id']}/enable"
     stranger = await signup_api.key("other", "webhooks:manage")
@@ -127,8 +131,8 @@ async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_
             None,
         )
         assert "secret" not in enabled.json()
-    assert (await book.row("history", kind="webhook.enabled"))["subject"] == created["id"]
-    (eve,) = await book.sign_up("eve@example.org")
+    assert (await ledger.row("history", kind="webhook.enabled"))["subject"] == created["id"]
+    (eve,) = await ledger.sign_up("eve@example.org")
     await relay_for("webhook").run_once()
     event = Webhook(created["secret"]).verify(subscriber.received[-1].body, subscriber.received[-1].headers)
     assert event["data"] == {"id": str(eve.user["id"])}
@@ -136,62 +140,62 @@ async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_
 
 
 async def test_what_is_owed_to_a_deleted_subscriber_is_canceled(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     assert (await client.delete(f"/v1/webhooks/{created['id']}")).status_code == 204
     await relay_for("webhook").run_once()
-    row = await book.row("outbox_settled", effect="webhook")
+    row = await ledger.row("outbox_settled", effect="webhook")
     assert (row["outcome"], row["result"]) == ("canceled", {"reason": "The subscriber was deleted"})
     assert subscriber.received == []
 
 
 async def test_what_has_failed_for_too_long_is_dead(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url)
     subscriber.answer_with = 500
-    await book.sign_up("asa@example.org")
-    await book.run("UPDATE outbox SET expires_at = now()")
+    await ledger.sign_up("asa@example.org")
+    await ledger.run("UPDATE outbox SET expires_at = now()")
     await relay_for("webhook").run_once()
-    assert (await book.row("outbox", effect="webhook"))["state"] == "dead"
+    assert (await ledger.row("outbox", effect="webhook"))["state"] == "dead"
 
 
 async def test_a_private_address_is_never_connected_to(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url.replace("127.0.0.1", "localhost"))
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     await relay_for("webhook", signup_webhook_allow_private=False).run_once()
-    row = await book.row("outbox", effect="webhook")
+    row = await ledger.row("outbox", effect="webhook")
     assert row["last_error"] == "The host is at an address that is not public"
     assert subscriber.received == []
 
 
 async def test_an_endless_answer_is_not_read(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url)
     subscriber.answer_with = "flood"
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     await relay_for("webhook").run_once()
-    assert (await book.row("outbox_settled", effect="webhook"))["outcome"] == "delivered"
+    assert (await ledger.row("outbox_settled", effect="webhook"))["outcome"] == "delivered"
 
 
 async def test_for_a_day_after_a_rotation_both_secrets_sign(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
     rotated = (await client.post(f"/v1/webhooks/{created['id']}/rotate-secret")).json()
     assert rotated["secret"] != created["secret"]
     relay = relay_for("webhook")
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     await relay.run_once()
     for secret in (created["secret"], rotated["secret"]):
         assert Webhook(secret).verify(subscriber.received[0].body, subscriber.received[0].headers)
-    await book.run("UPDATE webhook_subscribers SET rotated_at = now() - interval '25 hours'")
-    await book.sign_up("bo@example.org")
+    await ledger.run("UPDATE webhook_subscribers SET rotated_at = now() - interval '25 hours'")
+    await ledger.sign_up("bo@example.org")
     await relay.run_once()
     with pytest.raises(WebhookVerificationError):
         Webhook(created["secret"]).verify(subscriber.received[1].body, subscriber.received[1].headers)
@@ -199,13 +203,13 @@ async def test_for_a_day_after_a_rotation_both_secrets_sign(
 
 
 async def test_a_secret_stays_the_same_when_another_key_signs_links_and_is_written_nowhere(
-    book: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     secret = (await subscribe(client, subscriber.url))["secret"]
-    await book.sign_up("asa@example.org")
+    await ledger.sign_up("asa@example.org")
     await relay_for("webhook", signup_token_keys=f"{'n' * 32},{'k' * 32}").run_once()
     assert Webhook(secret).verify(subscriber.received[0].body, subscriber.received[0].headers)
-    kept = await book.pool.fetchval("SELECT string_agg(w::text, '') FROM webhook_subscribers AS w")
+    kept = await ledger.pool.fetchval("SELECT string_agg(w::text, '') FROM webhook_subscribers AS w")
     assert secret.removeprefix("whsec_") not in kept
 
 

@@ -36,7 +36,7 @@ async def signup_api(signup_settings: Settings, signup_database: Clone) -> Async
 
 
 @pytest.fixture
-def book(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
+def ledger(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
     return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
 
@@ -48,10 +48,10 @@ async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def imports(client: httpx.AsyncClient, book: SignupLedger) -> Imports:
-    pool = book.pool
+def imports(client: httpx.AsyncClient, ledger: SignupLedger) -> Imports:
+    pool = ledger.pool
     return Imports(
         client,
-        ImportLoop(pool, book.policy, owed=lambda: None, batch_lines=20),
-        ImportCleanup(pool, book.policy),
+        ImportLoop(pool, ledger.policy, owed=lambda: None, batch_lines=20),
+        ImportCleanup(pool, ledger.policy),
     )

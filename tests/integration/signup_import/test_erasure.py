@@ -28,9 +28,9 @@ async def eraser(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 )
 @pytest.mark.parametrize("state", ["running", "paused"])
 async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
-    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient, line: dict[str, str] | bytes, state: str
+    imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient, line: dict[str, str] | bytes, state: str
 ) -> None:
-    (asa,) = await book.sign_up("asa@bücher.example")
+    (asa,) = await ledger.sign_up("asa@bücher.example")
     body = people(30)
     if isinstance(line, bytes):
         import_id = await imports.start(ndjson(body) + line + b"\n")
@@ -40,7 +40,7 @@ async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
     if state == "paused":
         await imports.act(import_id, "pause")
     assert (await eraser.delete(f"/v1/users/{asa.user['id']}")).status_code == 204
-    kept = await book.pool.fetchval("SELECT count(*) FROM import_rows WHERE import_id = $1 AND line = 31"
+    kept = await ledger.pool.fetchval("SELECT count(*) FROM import_rows WHERE import_id = $1 AND line = 31"
                                     " AND raw IS NULL AND email IS NULL", import_id)  # fmt: skip
     assert kept == 1, "nothing of the line is left, at once"
     if state == "paused":
@@ -50,15 +50,15 @@ async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
     assert (done["state"], done["outcomes"]["created"], done["outcomes"]["invalid"]) == ("done", 30, 1)
     (refused,) = await imports.rows(import_id, outcome="invalid")
     assert (refused["line"], refused["reason"]) == (31, "The person was erased while this line waited")
-    assert not [row for row in await book.rows("users") if row["email"] and row["email"].startswith("asa")]
+    assert not [row for row in await ledger.rows("users") if row["email"] and row["email"].startswith("asa")]
 
 
 async def test_who_is_known_by_the_id_of_the_source_is_not_brought_back_under_another_address(
-    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient
+    imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
     await imports.run([person(1)], source="acquired")
     await imports.run([person(1)], source="elsewhere")
-    known = await book.row("users", external_id="ext-1")
+    known = await ledger.row("users", external_id="ext-1")
     again = await imports.start([person(1, email="moved@x.example")], source="acquired")
     other = await imports.start([person(1, email="namesake@x.example")], source="elsewhere")
     await eraser.delete(f"/v1/users/{known['id']}")
@@ -68,25 +68,25 @@ async def test_who_is_known_by_the_id_of_the_source_is_not_brought_back_under_an
 
 
 async def test_a_line_that_comes_in_after_the_erasure_is_somebody_new(
-    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient
+    imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
-    (asa,) = await book.sign_up("asa@x.example")
+    (asa,) = await ledger.sign_up("asa@x.example")
     await eraser.delete(f"/v1/users/{asa.user['id']}")
     done = await imports.run([person(1, email="asa@x.example")])
     assert done["outcomes"]["created"] == 1
 
 
 async def test_erasing_waits_for_the_batch_under_way_and_leaves_nothing_of_it_behind(
-    imports: Imports, book: SignupLedger, eraser: httpx.AsyncClient
+    imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
-    (asa,) = await book.sign_up("asa@x.example")
+    (asa,) = await ledger.sign_up("asa@x.example")
     import_id = await imports.start([person(1, email="asa@x.example")])
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with book.pool.acquire() as connection:
+    async with ledger.pool.acquire() as connection:
         async with connection.transaction():
             await connection.execute("SELECT FROM imports WHERE id = $1 FOR NO KEY UPDATE", import_id)
             erasing = asyncio.create_task(eraser.delete(f"/v1/users/{asa.user['id']}"))
-            await eventually(lambda: book.pool.fetchval(waiting), lambda count: count == 1, what="erasing")
+            await eventually(lambda: ledger.pool.fetchval(waiting), lambda count: count == 1, what="erasing")
             await connection.execute(
                 "UPDATE import_rows SET raw = NULL, outcome = 'already_exists', reason = 'x', external_id = 'ext-1',"
                 " email = 'asa@x.example', email_key = 'asa@x.example', user_id = $2 WHERE import_id = $1",

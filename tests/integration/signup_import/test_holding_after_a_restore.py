@@ -1,4 +1,4 @@
-"""Imports of a book that was restored to an earlier time: held by command, rid of whom they mailed since, let go on."""
+"""Imports of a ledger that was restored to an earlier time: held by command, rid of whom they mailed since, let go on."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def _answers(said: "subprocess.CompletedProcess[str]") -> list[Any]:
 
 
 async def test_every_running_import_is_paused_whichever_clients_it_is_and_nobody_is_brought_in(
-    signup_api: Api, imports: Imports, book: SignupLedger, command: Command
+    signup_api: Api, imports: Imports, ledger: SignupLedger, command: Command
 ) -> None:
     first = await imports.start(people(60))
     await imports.importer.run_once()
@@ -54,12 +54,12 @@ async def test_every_running_import_is_paused_whichever_clients_it_is_and_nobody
         (second, "paused"),
     ]
     assert await imports.importer.run_once() is False
-    assert len(await book.rows("users")) == 20
-    assert {row["actor"].partition(":")[0] for row in await book.rows("history", kind="import.paused")} == {"cli"}
+    assert len(await ledger.rows("users")) == 20
+    assert {row["actor"].partition(":")[0] for row in await ledger.rows("history", kind="import.paused")} == {"cli"}
 
 
 async def test_whoever_is_skipped_is_not_brought_in_when_the_import_goes_on(
-    imports: Imports, book: SignupLedger, command: Command
+    imports: Imports, ledger: SignupLedger, command: Command
 ) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
@@ -69,25 +69,25 @@ async def test_whoever_is_skipped_is_not_brought_in_when_the_import_goes_on(
     assert _answers(command("skip", import_id, stdin=addresses)) == [{"id": import_id, "skipped": 2}]
     assert [one["state"] for one in _answers(command("resume", import_id))] == ["running"]
     await imports.work()
-    users = {row["email"] for row in await book.rows("users")}
+    users = {row["email"] for row in await ledger.rows("users")}
     assert users == {f"person-{n}@x.example" for n in range(1, 61) if n not in {30, 31}}
-    assert len(await book.rows("outbox", effect="mail")) == 58
+    assert len(await ledger.rows("outbox", effect="mail")) == 58
     left_out = await imports.rows(import_id, outcome="invalid")
     reason = "Mailed already, before the database was restored to an earlier time"
     assert [(row["line"], row["reason"]) for row in left_out] == [(30, reason), (31, reason)]
-    (noted,) = await book.rows("history", kind="import.lines_skipped")
+    (noted,) = await ledger.rows("history", kind="import.lines_skipped")
     assert (noted["subject"], noted["detail"]) == (import_id, {"lines": 2, "reason": reason})
 
 
 async def test_of_an_import_that_is_not_paused_nobody_is_skipped(
-    imports: Imports, book: SignupLedger, command: Command
+    imports: Imports, ledger: SignupLedger, command: Command
 ) -> None:
     import_id = await imports.start(people(5))
     said = command("skip", import_id, stdin="person-3@x.example\n")
     assert (said.returncode, said.stdout) == (1, "")
     assert "paused" in said.stderr
     await imports.work()
-    assert len(await book.rows("users")) == 5
+    assert len(await ledger.rows("users")) == 5
     assert command("resume", import_id).returncode == 1
 
 

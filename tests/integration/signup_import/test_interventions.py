@@ -12,38 +12,38 @@ from tests.support.imports import Imports, people
 from tests.support.signups import SignupLedger
 
 
-async def _claim(book: SignupLedger, limit: int = 500) -> list[Any]:
+async def _claim(ledger: SignupLedger, limit: int = 500) -> list[Any]:
     """As the relay does."""
     lease = uuid7()
-    return [(lease, row["id"]) for row in await book.pool.fetch(CLAIM_DUE, "mail", limit, lease, 30.0)]
+    return [(lease, row["id"]) for row in await ledger.pool.fetch(CLAIM_DUE, "mail", limit, lease, 30.0)]
 
 
-async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: Imports, book: SignupLedger) -> None:
+async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: Imports, ledger: SignupLedger) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
     paused = (await imports.act(import_id, "pause")).json()
     assert (paused["state"], paused["outcomes"]["created"], paused["mails_left"]) == ("paused", 20, 20)
     assert await imports.importer.run_once() is False
-    assert await _claim(book) == []
+    assert await _claim(ledger) == []
     resumed = (await imports.act(import_id, "resume")).json()
     assert (resumed["state"], resumed["mails_left"]) == ("running", 20)
-    assert len(await _claim(book)) == 20
+    assert len(await _claim(ledger)) == 20
     await imports.work()
     assert (await imports.get(import_id))["outcomes"]["created"] == 60
 
 
-async def test_resuming_starts_the_pace_anew_from_now_in_the_same_order(imports: Imports, book: SignupLedger) -> None:
+async def test_resuming_starts_the_pace_anew_from_now_in_the_same_order(imports: Imports, ledger: SignupLedger) -> None:
     import_id = (await imports.run(people(50), mails_per_minute=6))["id"]
     await imports.act(import_id, "pause")
-    await book.run("UPDATE imports SET next_mail_at = next_mail_at + interval '1 day'")
+    await ledger.run("UPDATE imports SET next_mail_at = next_mail_at + interval '1 day'")
     await imports.act(import_id, "resume")
-    mails = await book.rows("outbox", effect="mail")
+    mails = await ledger.rows("outbox", effect="mail")
     due = [mail["due_at"] for mail in mails]
     assert due == [due[0] + timedelta(seconds=10 * n) for n in range(50)]
-    assert abs(due[0] - await book.pool.fetchval("SELECT now()")) < timedelta(minutes=1)
+    assert abs(due[0] - await ledger.pool.fetchval("SELECT now()")) < timedelta(minutes=1)
     assert [mail["created_at"] for mail in mails] == due
     # And whoever is still to come is mailed after them.
-    row = await book.row("imports")
+    row = await ledger.row("imports")
     assert row["next_mail_at"] == due[0] + timedelta(seconds=500)
 
 
@@ -58,7 +58,7 @@ async def test_mails_that_are_left_when_all_lines_are_done_can_be_paused_too(imp
 
 
 async def test_a_canceled_import_drops_its_lines_and_mails_and_keeps_its_users(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
@@ -66,34 +66,34 @@ async def test_a_canceled_import_drops_its_lines_and_mails_and_keeps_its_users(
     assert (canceled["state"], canceled["mails_owed"], canceled["mails_left"]) == ("canceled", 20, 0)
     assert canceled["finished_at"] is not None
     await imports.work()
-    assert len(await book.rows("users")) == 20
-    settled = await book.rows("outbox_settled")
+    assert len(await ledger.rows("users")) == 20
+    settled = await ledger.rows("outbox_settled")
     assert {(row["outcome"], row["effect"], row["result"]["import_id"]) for row in settled} == {
         ("canceled", "mail", import_id)
     }
-    assert len(await book.rows("history", kind="outbox.canceled")) == len(settled) == 20
+    assert len(await ledger.rows("history", kind="outbox.canceled")) == len(settled) == 20
     while await imports.sweep.run_once():
         pass
-    assert await book.pool.fetchval("SELECT count(*) FROM import_rows") == 20
-    assert (await book.row("imports"))["swept_at"] is not None
+    assert await ledger.pool.fetchval("SELECT count(*) FROM import_rows") == 20
+    assert (await ledger.row("imports"))["swept_at"] is not None
 
 
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 async def test_a_mail_that_the_relay_hands_back_later_is_held_or_canceled_then(
-    imports: Imports, book: SignupLedger, action: str
+    imports: Imports, ledger: SignupLedger, action: str
 ) -> None:
     import_id = (await imports.run(people(10)))["id"]
-    in_hand = await _claim(book, 4)
+    in_hand = await _claim(ledger, 4)
     assert (await imports.act(import_id, action)).json()["mails_left"] == (10 if action == "pause" else 4)
     lease = in_hand[0][0]
-    await book.pool.fetchval(RELEASE_IF_LEASED, lease, [row_id for _, row_id in in_hand], "The other side is down")
+    await ledger.pool.fetchval(RELEASE_IF_LEASED, lease, [row_id for _, row_id in in_hand], "The other side is down")
     await imports.sweep.run_once()
-    assert await _claim(book) == []
+    assert await _claim(ledger) == []
     assert (await imports.get(import_id))["mails_left"] == (10 if action == "pause" else 0)
 
 
 async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
-    imports: Imports, book: SignupLedger, monkeypatch: pytest.MonkeyPatch
+    imports: Imports, ledger: SignupLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = (await imports.run(people(7)))["id"]
     await imports.act(import_id, "pause")
@@ -109,7 +109,7 @@ async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
     await imports.sweep.run_once()
     await imports.work()
     assert (await imports.get(import_id))["state"] == "done"
-    assert len(await _claim(book)) == 7
+    assert len(await _claim(ledger)) == 7
 
 
 @pytest.mark.parametrize(
@@ -117,15 +117,15 @@ async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
     [((), "resume"), (("pause",), "pause"), (("cancel",), "pause"), (("cancel",), "resume"), (("cancel",), "cancel")],
 )
 async def test_what_a_state_does_not_allow_is_refused_and_changes_nothing(
-    imports: Imports, book: SignupLedger, before: tuple[str, ...], action: str
+    imports: Imports, ledger: SignupLedger, before: tuple[str, ...], action: str
 ) -> None:
     import_id = await imports.start(people(3))
     for earlier in before:
         assert (await imports.act(import_id, earlier)).status_code == 200
-    was = await book.rows("imports")
+    was = await ledger.rows("imports")
     answer = await imports.act(import_id, action)
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/wrong-state")
-    assert await book.rows("imports") == was
+    assert await ledger.rows("imports") == was
 
 
 @pytest.mark.parametrize("action", ["pause", "cancel"])
@@ -134,13 +134,13 @@ async def test_an_import_with_nothing_left_to_do_cannot_be_stopped(imports: Impo
     assert (await imports.act(import_id, action)).status_code == 409
 
 
-async def test_each_change_of_state_stands_in_the_history(imports: Imports, book: SignupLedger) -> None:
+async def test_each_change_of_state_stands_in_the_history(imports: Imports, ledger: SignupLedger) -> None:
     import_id = await imports.start(people(3))
     for action in ("pause", "resume"):
         await imports.act(import_id, action)
     await imports.work()
     await imports.act(import_id, "cancel")
-    entries = await book.rows("history", subject=import_id)
+    entries = await ledger.rows("history", subject=import_id)
     assert [entry["kind"].removeprefix("import.") for entry in entries] == [
         *("received", "paused", "resumed", "done", "canceled"),
     ]
@@ -148,10 +148,10 @@ async def test_each_change_of_state_stands_in_the_history(imports: Imports, book
 
 
 async def test_an_upload_that_nobody_goes_on_with_is_failed_and_its_rows_are_deleted(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     import_id = await imports.start(people(3))
-    await book.run(
+    await ledger.run(
         "UPDATE imports SET state = 'receiving', receiver = uuidv7(), body_digest = NULL,"
         " received_at = now() - interval '1 hour'"
     )
@@ -160,4 +160,4 @@ async def test_an_upload_that_nobody_goes_on_with_is_failed_and_its_rows_are_del
     failed = await imports.get(import_id)
     assert (failed["state"], failed["failure"] is not None) == ("failed", True)
     assert await imports.rows(import_id) == []
-    assert await book.pool.fetchval("SELECT count(*) FROM import_rows") == 0
+    assert await ledger.pool.fetchval("SELECT count(*) FROM import_rows") == 0

@@ -21,12 +21,12 @@ async def _in_pieces(body: bytes, size: int = 1000) -> AsyncIterator[bytes]:
         yield body[start : start + size]
 
 
-async def _staged(book: SignupLedger) -> int:
-    found: int = await book.pool.fetchval("SELECT count(*) FROM import_rows")
+async def _staged(ledger: SignupLedger) -> int:
+    found: int = await ledger.pool.fetchval("SELECT count(*) FROM import_rows")
     return found
 
 
-async def test_the_same_key_and_body_is_the_same_import(imports: Imports, book: SignupLedger) -> None:
+async def test_the_same_key_and_body_is_the_same_import(imports: Imports, ledger: SignupLedger) -> None:
     first = await imports.post(people(5), key="once")
     await imports.work()
     again = await imports.post(people(5), key="once")
@@ -34,10 +34,12 @@ async def test_the_same_key_and_body_is_the_same_import(imports: Imports, book: 
     assert "Idempotent-Replayed" not in first.headers
     assert again.headers["Idempotent-Replayed"] == "true"
     assert again.headers["Location"] == first.headers["Location"] == f"/v1/imports/{again.json()['id']}"
-    assert (again.json()["state"], len(await book.rows("imports"))) == ("done", 1)
+    assert (again.json()["state"], len(await ledger.rows("imports"))) == ("done", 1)
 
 
-async def test_the_same_key_with_something_else_is_refused_and_says_what(imports: Imports, book: SignupLedger) -> None:
+async def test_the_same_key_with_something_else_is_refused_and_says_what(
+    imports: Imports, ledger: SignupLedger
+) -> None:
     await imports.post(people(5), key="once", source="acquired")
     other_body = await imports.post(people(6), key="once", source="acquired")
     others = await imports.post(b"", key="once", source="other", dry_run=True, mails_per_minute=7, media="text/csv")
@@ -46,7 +48,7 @@ async def test_the_same_key_with_something_else_is_refused_and_says_what(imports
     assert [error["pointer"] for error in other_body.json()["errors"]] == [""]
     named = [error.get("parameter", error.get("header")) for error in others.json()["errors"]]
     assert named == ["source", "mails_per_minute", "dry_run", "Content-Type"]
-    assert await _staged(book) == 5
+    assert await _staged(ledger) == 5
 
 
 async def test_the_same_key_of_another_client_is_another_import(signup_api: Api, imports: Imports) -> None:
@@ -56,16 +58,16 @@ async def test_the_same_key_of_another_client_is_another_import(signup_api: Api,
     assert theirs.json()["id"] != mine.json()["id"]
 
 
-async def test_two_requests_with_one_key_at_once_are_one_import(imports: Imports, book: SignupLedger) -> None:
+async def test_two_requests_with_one_key_at_once_are_one_import(imports: Imports, ledger: SignupLedger) -> None:
     answers = await asyncio.gather(*(imports.post(people(2000), key="once") for _ in range(4)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     await imports.work()
-    assert len(await book.rows("users")) == await _staged(book) == 2000
+    assert len(await ledger.rows("users")) == await _staged(ledger) == 2000
 
 
 async def test_a_body_that_breaks_off_is_failed_and_begins_anew_with_its_key(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     whole = ndjson(people(3000))
 
@@ -74,20 +76,20 @@ async def test_a_body_that_breaks_off_is_failed_and_begins_anew_with_its_key(
         raise MalformedRequest("The body broke off.")
 
     with pytest.raises(MalformedRequest):
-        await receive(book.pool, ASK, breaking())
-    failed = await book.row("imports")
+        await receive(ledger.pool, ASK, breaking())
+    failed = await ledger.row("imports")
     assert (failed["state"], failed["failure"].partition(";")[0]) == ("failed", "The body broke off")
-    assert await _staged(book) > 0
+    assert await _staged(ledger) > 0
     await imports.work()
-    assert await book.rows("users") == []
-    again, replayed = await receive(book.pool, ASK, _in_pieces(whole))
+    assert await ledger.rows("users") == []
+    again, replayed = await receive(ledger.pool, ASK, _in_pieces(whole))
     assert (again["id"], again["row_count"], replayed) == (failed["id"], 3000, False)
     await imports.work()
-    assert len(await book.rows("users")) == 3000
+    assert len(await ledger.rows("users")) == 3000
 
 
 async def test_who_was_receiving_before_cannot_add_to_what_another_request_began_anew(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     whole = ndjson(people(4000))
     stalled = asyncio.Event()
@@ -97,24 +99,24 @@ async def test_who_was_receiving_before_cannot_add_to_what_another_request_began
         await stalled.wait()
         yield whole[len(whole) // 2 :]
 
-    slow = asyncio.create_task(receive(book.pool, ASK, stalling()))
-    await eventually(lambda: _staged(book), bool)
-    quick, replayed = await receive(book.pool, ASK, _in_pieces(whole))
+    slow = asyncio.create_task(receive(ledger.pool, ASK, stalling()))
+    await eventually(lambda: _staged(ledger), bool)
+    quick, replayed = await receive(ledger.pool, ASK, _in_pieces(whole))
     assert (quick["row_count"], replayed) == (4000, False)
     stalled.set()
     overtaken, replayed = await slow
     assert (overtaken["id"], overtaken["row_count"], replayed) == (quick["id"], 4000, True)
     await imports.work()
-    assert len(await book.rows("users")) == 4000
+    assert len(await ledger.rows("users")) == 4000
 
 
-async def test_an_upload_that_was_canceled_meanwhile_is_told_so(imports: Imports, book: SignupLedger) -> None:
+async def test_an_upload_that_was_canceled_meanwhile_is_told_so(imports: Imports, ledger: SignupLedger) -> None:
     whole = ndjson(people(4000))
 
     async def canceling() -> AsyncIterator[bytes]:
         yield whole[: len(whole) // 2]
-        await eventually(lambda: _staged(book), bool)
-        (row,) = await book.rows("imports")
+        await eventually(lambda: _staged(ledger), bool)
+        (row,) = await ledger.rows("imports")
         assert (await imports.act(row["id"], "cancel")).status_code == 200
         yield whole[len(whole) // 2 :]
 
@@ -126,7 +128,7 @@ async def test_an_upload_that_was_canceled_meanwhile_is_told_so(imports: Imports
 
 @pytest.mark.parametrize("declared", [True, False])
 async def test_a_body_past_the_limit_leaves_nothing_behind(
-    imports: Imports, book: SignupLedger, *, declared: bool
+    imports: Imports, ledger: SignupLedger, *, declared: bool
 ) -> None:
     body = ndjson(people(6000))
     assert len(body) > 400_000
@@ -134,12 +136,12 @@ async def test_a_body_past_the_limit_leaves_nothing_behind(
     content = body if declared else _in_pieces(body, 50_000)
     answer = await imports.http.post("/v1/imports", content=content, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/payload-too-large")
-    assert await book.rows("imports") == []
-    assert await _staged(book) == 0
+    assert await ledger.rows("imports") == []
+    assert await _staged(ledger) == 0
     assert (await imports.post(people(3), key="large")).status_code == 202
 
 
-async def test_a_csv_file_is_imported_as_the_same_rows_in_ndjson_are(imports: Imports, book: SignupLedger) -> None:
+async def test_a_csv_file_is_imported_as_the_same_rows_in_ndjson_are(imports: Imports, ledger: SignupLedger) -> None:
     body = (
         b"\xef\xbb\xbfemail,external_id,name,verified,locale,metadata.plan,metadata.since\r\n"
         b'asa@b\xc3\xbccher.example,1,"\xc3\x85sa ""the"" \xc3\x96berg, Dr.",TRUE,de,gold,\r\n'
@@ -149,7 +151,7 @@ async def test_a_csv_file_is_imported_as_the_same_rows_in_ndjson_are(imports: Im
     )
     done = await imports.run(body, media="text/csv; charset=utf-8")
     assert done["outcomes"] == {"created": 2, "already_exists": 0, "duplicate": 0, "invalid": 2}
-    first, second = sorted(await book.rows("users"), key=lambda user: user["external_id"])
+    first, second = sorted(await ledger.rows("users"), key=lambda user: user["external_id"])
     assert (first["email"], first["name"], first["status"], first["locale"], first["metadata"]) == (
         *("asa@bücher.example", 'Åsa "the" Öberg, Dr.', "verified"),
         *("de", '{"plan": "gold"}'),
@@ -172,12 +174,12 @@ BAD_HEADERS = {
 
 @pytest.mark.parametrize(("body", "column"), BAD_HEADERS.items())
 async def test_a_csv_file_whose_header_is_no_good_is_refused_and_uses_up_no_key(
-    imports: Imports, book: SignupLedger, body: bytes, column: str
+    imports: Imports, ledger: SignupLedger, body: bytes, column: str
 ) -> None:
     answer = await imports.post(body, media="text/csv", key="once")
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
     assert answer.json()["errors"][0]["pointer"] == (f"/{column}" if column else "")
-    assert await book.rows("imports") == []
+    assert await ledger.rows("imports") == []
     assert (await imports.post(b"external_id,email,name\n", media="text/csv", key="once")).status_code == 202
 
 
@@ -188,11 +190,11 @@ async def test_another_media_type_is_refused(imports: Imports, media: str) -> No
 
 
 @pytest.mark.parametrize("params", [{"mails_per_minute": -1}, {"source": ""}, {"source": "a\u0000"}, {"sauce": "x"}])
-async def test_a_bad_parameter_is_named(imports: Imports, book: SignupLedger, params: dict[str, Any]) -> None:
+async def test_a_bad_parameter_is_named(imports: Imports, ledger: SignupLedger, params: dict[str, Any]) -> None:
     answer = await imports.post(people(1), **params)
     assert answer.status_code == 422
     assert [error["parameter"] for error in answer.json()["errors"]] == list(params)
-    assert await book.rows("imports") == []
+    assert await ledger.rows("imports") == []
 
 
 async def test_an_import_is_its_clients_and_needs_the_scope(signup_api: Api, imports: Imports) -> None:

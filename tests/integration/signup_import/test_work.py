@@ -19,51 +19,51 @@ def _outcomes(**counts: int) -> dict[str, int]:
 
 
 async def test_every_line_becomes_a_user_with_the_mail_and_the_history_of_a_signup(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     done = await imports.run(people(45, metadata={"plan": "gold"}, locale="de"), source="acquired")
     assert (done["state"], done["rows"], done["outcomes"]) == ("done", 45, _outcomes(created=45))
     assert (done["mails_owed"], done["mails_left"]) == (45, 45)
-    users = {user["external_id"]: user for user in await book.rows("users")}
+    users = {user["external_id"]: user for user in await ledger.rows("users")}
     assert len(users) == 45
     user = users["ext-7"]
     assert (user["email"], user["source"], user["status"]) == ("person-7@x.example", "acquired", "pending")
-    mail = await book.row("outbox", user_id=user["id"], effect="mail")
+    mail = await ledger.row("outbox", user_id=user["id"], effect="mail")
     assert mail["payload"] == {
         "to": {"email": "person-7@x.example", "name": "Person 7"},
         "locale": "de",
         "lane": "bulk",
         "template": "verification",
-        "link": orjson.loads(book.policy.link),
+        "link": orjson.loads(ledger.policy.link),
     }
-    entry = await book.row("history", subject=str(user["id"]))
+    entry = await ledger.row("history", subject=str(user["id"]))
     assert (entry["kind"], entry["related"]) == ("user.imported", [str(mail["id"]), done["id"]])
     assert entry["actor"].startswith("key:acquirer/")
     assert entry["detail"] == {"status": "pending", "source": "acquired", "line": 7, "mail_owed": True}
 
 
 async def test_what_a_signup_owes_beside_mails_an_imported_user_is_owed_too(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     await imports.run(people(3))
-    owed = {row["effect"] for row in await book.rows("outbox")}
-    registered = {effect for event, effect in zip(*book.policy.owed, strict=True) if event == "user.imported"}
+    owed = {row["effect"] for row in await ledger.rows("outbox")}
+    registered = {effect for event, effect in zip(*ledger.policy.owed, strict=True) if event == "user.imported"}
     assert registered
     assert owed == {"mail"} | registered
 
 
 async def test_a_verified_address_is_owed_a_welcome_and_needs_no_verification(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     await imports.run([person(1, verified=True), person(2, verified=False)])
-    first, second = sorted(await book.rows("users"), key=lambda user: user["external_id"])
+    first, second = sorted(await ledger.rows("users"), key=lambda user: user["external_id"])
     assert (first["status"], second["status"]) == ("verified", "pending")
-    mails = {row["user_id"]: row["payload"]["template"] for row in await book.rows("outbox", effect="mail")}
+    mails = {row["user_id"]: row["payload"]["template"] for row in await ledger.rows("outbox", effect="mail")}
     assert mails == {first["id"]: "welcome", second["id"]: "verification"}
 
 
 async def test_the_first_of_two_lines_with_the_same_address_or_id_wins_in_and_across_batches(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
     rows = people(30)
     rows.insert(3, person(90, email="PERSON-1@x.example"))  # in the batch of the first
@@ -74,30 +74,30 @@ async def test_the_first_of_two_lines_with_the_same_address_or_id_wins_in_and_ac
     reported = await imports.rows(done["id"], outcome="duplicate")
     assert [row["line"] for row in reported] == [4, 32, 33]
     assert [row["reason"].partition(":")[0] for row in reported] == ["email", "email", "external_id"]
-    users = {user["external_id"]: str(user["id"]) for user in await book.rows("users")}
+    users = {user["external_id"]: str(user["id"]) for user in await ledger.rows("users")}
     assert [row["user_id"] for row in reported] == [users["ext-1"], users["ext-2"], users["ext-5"]]
 
 
-async def test_an_account_that_exists_is_reported_and_never_changed(imports: Imports, book: SignupLedger) -> None:
-    (signed_up,) = await book.sign_up("person-1@x.example")
-    before = (await book.rows("users"), len(await book.rows("outbox")))
+async def test_an_account_that_exists_is_reported_and_never_changed(imports: Imports, ledger: SignupLedger) -> None:
+    (signed_up,) = await ledger.sign_up("person-1@x.example")
+    before = (await ledger.rows("users"), len(await ledger.rows("outbox")))
     row = person(1, email="Person-1@x.example", name="Overwritten", verified=True, locale="de", metadata={"a": 1})
     done = await imports.run([row])
     assert done["outcomes"] == _outcomes(already_exists=1)
-    assert (await book.rows("users"), len(await book.rows("outbox"))) == before
+    assert (await ledger.rows("users"), len(await ledger.rows("outbox"))) == before
     (reported,) = await imports.rows(done["id"])
     assert (reported["user_id"], reported["reason"].partition(":")[0]) == (str(signed_up.user["id"]), "email")
 
 
-async def test_the_same_file_again_creates_and_mails_nobody(imports: Imports, book: SignupLedger) -> None:
+async def test_the_same_file_again_creates_and_mails_nobody(imports: Imports, ledger: SignupLedger) -> None:
     await imports.run(people(25), source="acquired")
-    before = await book.rows("outbox")
+    before = await ledger.rows("outbox")
     again = await imports.run(people(25), source="acquired")
     assert (again["outcomes"], again["mails_owed"]) == (_outcomes(already_exists=25), 0)
     # KnownUsers by their IDs, even under another address.
     moved = [person(n, email=f"moved-{n}@x.example") for n in range(1, 26)]
     assert (await imports.run(moved, source="acquired"))["outcomes"] == _outcomes(already_exists=25)
-    assert await book.rows("outbox") == before
+    assert await ledger.rows("outbox") == before
 
 
 BAD_LINES = {
@@ -118,7 +118,7 @@ BAD_LINES = {
 }  # fmt: skip
 
 
-async def test_a_line_that_is_no_good_says_why_and_the_import_goes_on(imports: Imports, book: SignupLedger) -> None:
+async def test_a_line_that_is_no_good_says_why_and_the_import_goes_on(imports: Imports, ledger: SignupLedger) -> None:
     body = b"\n".join([*BAD_LINES, orjson.dumps(person(1))])
     done = await imports.run(body)
     assert (done["state"], done["outcomes"]) == ("done", _outcomes(created=1, invalid=len(BAD_LINES)))
@@ -126,7 +126,7 @@ async def test_a_line_that_is_no_good_says_why_and_the_import_goes_on(imports: I
     assert [row["line"] for row in reported] == list(range(1, len(BAD_LINES) + 1))
     for row, word in zip(reported, BAD_LINES.values(), strict=True):
         assert word in row["reason"], row
-    assert len(await book.rows("users")) == 1
+    assert len(await ledger.rows("users")) == 1
 
 
 async def test_a_row_that_only_the_database_refuses_stops_no_other(imports: Imports) -> None:
@@ -145,31 +145,31 @@ async def test_a_row_that_only_the_database_refuses_stops_no_other(imports: Impo
     assert (reported["line"], reported["reason"]) == (11, "The row cannot be stored")
 
 
-async def test_a_dry_run_reports_what_would_be_and_creates_nobody(imports: Imports, book: SignupLedger) -> None:
-    await book.sign_up("person-2@x.example")
-    before = await book.counts()
+async def test_a_dry_run_reports_what_would_be_and_creates_nobody(imports: Imports, ledger: SignupLedger) -> None:
+    await ledger.sign_up("person-2@x.example")
+    before = await ledger.counts()
     rows = [*people(40), person(3), {"external_id": "b"}]
     done = await imports.run(rows, dry_run=True)
     expected = _outcomes(created=39, already_exists=1, duplicate=1, invalid=1)
     assert (done["state"], done["dry_run"], done["outcomes"], done["mails_owed"]) == ("done", True, expected, 0)
-    after = await book.counts()
+    after = await ledger.counts()
     assert {name: after[name] - before[name] for name in before} == dict.fromkeys(before, 0) | {"history": 2}
     real = await imports.run(rows)
     assert real["outcomes"] == expected
 
 
-async def test_two_workers_at_once_do_each_line_once(imports: Imports, book: SignupLedger) -> None:
+async def test_two_workers_at_once_do_each_line_once(imports: Imports, ledger: SignupLedger) -> None:
     import_id = await imports.start(people(300))
     await asyncio.gather(*(imports.work() for _ in range(3)))
     done = await imports.get(import_id)
     assert done["outcomes"] == _outcomes(created=300)
-    assert len(await book.rows("outbox", effect="mail")) == 300
+    assert len(await ledger.rows("outbox", effect="mail")) == 300
 
 
 async def test_somebody_who_signs_up_between_the_look_and_the_writing_keeps_their_account(
-    imports: Imports, book: SignupLedger
+    imports: Imports, ledger: SignupLedger
 ) -> None:
-    transaction = await book.pool.acquire()
+    transaction = await ledger.pool.acquire()
     began = transaction.transaction()
     await began.start()
     await transaction.execute(
@@ -180,18 +180,18 @@ async def test_somebody_who_signs_up_between_the_look_and_the_writing_keeps_thei
     waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO users%'"
     )
-    await eventually(lambda: book.pool.fetchval(waiting), bool)
+    await eventually(lambda: ledger.pool.fetchval(waiting), bool)
     await began.commit()
-    await book.pool.release(transaction)
+    await ledger.pool.release(transaction)
     await working
     done = await imports.get(import_id)
     assert done["outcomes"] == _outcomes(created=2, already_exists=1)
-    assert (await book.row("users", email_key="person-2@x.example"))["name"] == "Quicker"
+    assert (await ledger.row("users", email_key="person-2@x.example"))["name"] == "Quicker"
 
 
-async def test_mails_are_due_one_by_one_at_the_pace_asked_for(imports: Imports, book: SignupLedger) -> None:
+async def test_mails_are_due_one_by_one_at_the_pace_asked_for(imports: Imports, ledger: SignupLedger) -> None:
     await imports.run(people(50), mails_per_minute=60)
-    mails = await book.rows("outbox", effect="mail")
+    mails = await ledger.rows("outbox", effect="mail")
     due = [mail["due_at"] for mail in mails]
     gaps = {round((later - earlier).total_seconds(), 3) for earlier, later in pairwise(due)}
     assert gaps == {1.0}
@@ -200,9 +200,9 @@ async def test_mails_are_due_one_by_one_at_the_pace_asked_for(imports: Imports, 
     assert [mail["created_at"] for mail in mails] == due
 
 
-async def test_nothing_personal_stands_in_the_history_of_an_import(imports: Imports, book: SignupLedger) -> None:
+async def test_nothing_personal_stands_in_the_history_of_an_import(imports: Imports, ledger: SignupLedger) -> None:
     await imports.run([*people(3), person(1), {"external_id": "b", "email": "nobody"}])
-    for entry in await book.rows("history"):
+    for entry in await ledger.rows("history"):
         text = orjson.dumps(entry, default=str).decode()
         assert "x.example" not in text
         assert "Person" not in text
@@ -229,11 +229,11 @@ async def test_blank_lines_count_for_the_numbers_of_the_others_only(imports: Imp
     assert [row["line"] for row in await imports.rows(done["id"])] == [1, 4]
 
 
-async def test_looking_for_known_people_never_walks_the_import(imports: Imports, book: SignupLedger) -> None:
+async def test_looking_for_known_people_never_walks_the_import(imports: Imports, ledger: SignupLedger) -> None:
     """A plan that did made an import of 20,000 rows take a second for every 500."""
     await imports.start(people(2000))
     asked = [uuid7(), "acquirer", ["person-1@x.example"], ["ext-1"]]
-    plan = "\n".join(row[0] for row in await book.pool.fetch(f"EXPLAIN {queries.FIND_KNOWN}", *asked))
+    plan = "\n".join(row[0] for row in await ledger.pool.fetch(f"EXPLAIN {queries.FIND_KNOWN}", *asked))
     for index in (
         "import_rows_email",
         "import_rows_external_id",

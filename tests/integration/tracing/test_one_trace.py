@@ -11,8 +11,8 @@ import pytest
 
 from local.ports import pick_free
 from tests.support.collector import Collector, SeenSpan, collecting
-from tests.support.running import open_books
-from tests.support.stack import PROCESSES, Books, Stack, eventually
+from tests.support.running import open_ledgers
+from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 THEIRS = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -60,22 +60,22 @@ def _named(spans: list[SeenSpan], name: str) -> SeenSpan:
     return span
 
 
-async def _mail_of(books: Books, email: str) -> dict[str, str]:
-    (mail,) = await eventually(lambda: books.mails(to=email, state="sent"), bool, what="the mail as sent")
+async def _mail_of(ledgers: Ledgers, email: str) -> dict[str, str]:
+    (mail,) = await eventually(lambda: ledgers.mails(to=email, state="sent"), bool, what="the mail as sent")
     return mail
 
 
 async def test_one_signup_is_one_trace_from_the_request_to_the_smtp_attempt(
     traced_stack: Stack, collector: Collector
 ) -> None:
-    async with open_books(traced_stack) as books:
-        answer = await books.anonymous.post(
+    async with open_ledgers(traced_stack) as ledgers:
+        answer = await ledgers.anonymous.post(
             "/v1/signups", json={"email": EMAIL, "name": NAME}, headers={"traceparent": THEIRS}
         )
         assert (answer.status_code, answer.headers["traceparent"]) == (202, THEIRS)
         spans = await _trace(collector, TRACE, *CHAIN)
-        mail = await _mail_of(books, EMAIL)
-        kept = await books.fetchval("mail", KEPT, mail["id"])
+        mail = await _mail_of(ledgers, EMAIL)
+        kept = await ledgers.fetchval("mail", KEPT, mail["id"])
     request, row, accept, attempt = chain = [_named(spans, name) for name in CHAIN]
     assert [span.parent_id for span in chain] == [THEIRS.split("-")[2], *(span.span_id for span in chain[:-1])]
     assert [span.service for span in chain] == ["signup-api", "signup-worker", "mail-api", "mail-worker"]
@@ -105,21 +105,21 @@ async def test_one_signup_is_one_trace_from_the_request_to_the_smtp_attempt(
 async def test_nothing_that_leaves_for_the_collector_is_about_a_person(
     traced_stack: Stack, collector: Collector
 ) -> None:
-    async with open_books(traced_stack) as books:
-        await books.sign_up(EMAIL, NAME)
-        mail = await _mail_of(books, EMAIL)
-        (caught,) = await eventually(lambda: books.caught(EMAIL), bool, what="the mail in the catcher")
-        message = (await books.catcher.get(f"/api/v1/message/{caught['ID']}")).json()
+    async with open_ledgers(traced_stack) as ledgers:
+        await ledgers.sign_up(EMAIL, NAME)
+        mail = await _mail_of(ledgers, EMAIL)
+        (caught,) = await eventually(lambda: ledgers.caught(EMAIL), bool, what="the mail in the catcher")
+        message = (await ledgers.catcher.get(f"/api/v1/message/{caught['ID']}")).json()
         found = re.search(r"/verify/([\w.-]+)", message["Text"])
         assert found is not None
         token = found.group(1)
-        await books.anonymous.get(f"/verify/{token}")
-        assert (await books.anonymous.post("/v1/verifications", json={"token": token})).status_code == 200
-        await books.signup.get("/v1/users", params={"email": EMAIL})
-        await books.mail.put(f"/v1/suppressions/{EMAIL}", json={"reason": "Spanová asked"})
-        await books.mail.get(f"/v1/mails/{mail['id']}", params={"include": "content"})
-        user = await books.user(EMAIL)
-        await books.signup.delete(f"/v1/users/{user['id']}")
+        await ledgers.anonymous.get(f"/verify/{token}")
+        assert (await ledgers.anonymous.post("/v1/verifications", json={"token": token})).status_code == 200
+        await ledgers.signup.get("/v1/users", params={"email": EMAIL})
+        await ledgers.mail.put(f"/v1/suppressions/{EMAIL}", json={"reason": "Spanová asked"})
+        await ledgers.mail.get(f"/v1/mails/{mail['id']}", params={"include": "content"})
+        user = await ledgers.user(EMAIL)
+        await ledgers.signup.delete(f"/v1/users/{user['id']}")
         erased = await eventually(
             lambda: _spans_named(collector, "relay outbox.erase_mail"), bool, what="the erasure in a trace"
         )
@@ -140,16 +140,16 @@ async def test_an_attempt_whose_worker_was_killed_is_told_by_whoever_rescued_it(
     traced_stack: Stack, collector: Collector
 ) -> None:
     trace_id, stack = "a" * 32, traced_stack
-    async with open_books(stack) as books:
+    async with open_ledgers(stack) as ledgers:
         stack.kill("catcher")
         with socket.create_server(("127.0.0.1", stack.ports["smtp"])):  # takes connections and says nothing
-            await books.anonymous.post(
+            await ledgers.anonymous.post(
                 "/v1/signups",
                 json={"email": "rescued@x.example", "name": "R"},
                 headers={"traceparent": f"00-{trace_id}-{'b' * 16}-01"},
             )
             await eventually(
-                lambda: books.fetchval("mail", "SELECT count(*) FROM mails WHERE state = 'sending'"),
+                lambda: ledgers.fetchval("mail", "SELECT count(*) FROM mails WHERE state = 'sending'"),
                 bool,
                 what="a claim",
             )
@@ -173,11 +173,11 @@ async def test_collectors_that_refuse_or_fall_silent_change_nothing_but_a_line_i
             port = pick_free() if name.endswith("api") else silent.getsockname()[1]
             stack.start(name, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
         emails = [f"dead-{n}@x.example" for n in range(20)]
-        async with open_books(stack) as books:
-            answers = [await books.sign_up(email) for email in emails]
+        async with open_ledgers(stack) as ledgers:
+            answers = [await ledgers.sign_up(email) for email in emails]
             assert {answer.status_code for answer in answers} == {202}
             for email in emails:
-                await _mail_of(books, email)
+                await _mail_of(ledgers, email)
             # As without a collector: uvicorn ends by the very signal, once it has closed everything.
             assert _end_all(stack) == dict(zip(PROCESSES, (-signal.SIGTERM, 0) * 2, strict=True))
     for name, length in logged.items():
@@ -196,8 +196,8 @@ def _end_all(stack: Stack) -> dict[str, int]:
 async def test_a_mail_that_another_service_asks_for_begins_its_trace_at_the_mail_service(
     traced_stack: Stack, collector: Collector
 ) -> None:
-    async with open_books(traced_stack) as books:
-        answer: httpx.Response = await books.mail.post(
+    async with open_ledgers(traced_stack) as ledgers:
+        answer: httpx.Response = await ledgers.mail.post(
             "/v1/mails",
             json={"request_id": "of-another", "to": {"email": "o@x.example"}, "subject": "S", "text": "T"},
         )

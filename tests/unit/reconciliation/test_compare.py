@@ -1,4 +1,4 @@
-"""What two books say of one mail, and what is made of it."""
+"""What two ledgers say of one mail, and what is made of it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -72,7 +72,7 @@ def test_a_mail_that_waits_here_or_was_canceled_need_not_be_there(known: dict[st
     assert _judge(replace(ASKED, **known)) == []  # type: ignore[arg-type]
 
 
-def test_a_mail_that_is_the_same_in_both_books_is_no_finding() -> None:
+def test_a_mail_that_is_the_same_in_both_ledgers_is_no_finding() -> None:
     assert _judge(ASKED, state="sent") == []
 
 

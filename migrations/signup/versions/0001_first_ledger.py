@@ -1,4 +1,4 @@
-"""The signup book: users, what is owed to them, and what happened.
+"""The signup ledger: users, what is owed to them, and what happened.
 
 Revises: nothing
 """
@@ -55,7 +55,7 @@ _USERS = (
 )
 
 # The outbox is the queue, and stays tiny: settled rows leave it in the settling statement. Half-empty pages and an
-# eager autovacuum keep its updates in place and its index short, whatever stands in the books behind it.
+# eager autovacuum keep its updates in place and its index short, whatever stands in the ledgers behind it.
 _OUTBOX = (
     """
     CREATE TABLE outbox (

@@ -1,4 +1,4 @@
-"""The mail book: every mail asked for, what is still to be sent, each attempt, and what happened.
+"""The mail ledger: every mail asked for, what is still to be sent, each attempt, and what happened.
 
 Revises: nothing
 """
@@ -163,7 +163,7 @@ _FEED = (
         newest bigint;
     BEGIN
         SELECT max(position) INTO newest FROM public.history;
-        -- The transaction numbers of this cluster lie behind those in the book: the book came from another one.
+        -- The transaction numbers of this cluster lie behind those in the ledger: the ledger came from another one.
         UPDATE public.feed_base SET base = newest WHERE newest > public.feed_position();
         RETURN FOUND;
     END $$

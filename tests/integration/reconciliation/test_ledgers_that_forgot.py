@@ -1,11 +1,11 @@
-"""A book that went back in time, or whose rows were deleted: what either book knows to be sent is not sent again."""
+"""A ledger that went back in time, or whose rows were deleted: what either ledger knows to be sent is not sent again."""
 
 from shared.contract.ids import UUID
-from tests.support.bookkeeping import Laboratory, counts
+from tests.support.reconciliation_lab import Laboratory, counts
 
 
 async def _wait_again(lab: Laboratory, count: int) -> None:
-    """The mail book goes back to a time at which this many mails were not sent yet, long ago."""
+    """The mail ledger goes back to a time at which this many mails were not sent yet, long ago."""
     back = """
     WITH back AS (
         UPDATE mails SET state = 'queued', sent_at = NULL, next_attempt_at = now() - interval '2 hours'
@@ -31,11 +31,11 @@ async def test_mails_that_were_sent_and_wait_there_again_are_different_and_leave
         assert [after[request_id][name] for name in same] == [before[request_id][name] for name in same]
         assert after[request_id]["restored"]
     assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0, "nothing is sent again"
-    assert len(await lab.book.rows("history", kind="mail.record_restored")) == 3
+    assert len(await lab.ledger.rows("history", kind="mail.record_restored")) == 3
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_a_book_that_lost_some_mails_and_waits_with_others_is_mended_of_both_and_both_are_counted(
+async def test_a_ledger_that_lost_some_mails_and_waits_with_others_is_mended_of_both_and_both_are_counted(
     lab: Laboratory,
 ) -> None:
     ids = await lab.mailed(5)
@@ -57,9 +57,9 @@ async def test_a_mail_that_waits_there_again_for_somebody_else_is_nobodys_to_men
     assert counts(await lab.run()) == {"known": 1}
 
 
-async def test_a_mail_that_was_sent_and_deleted_before_this_book_heard_of_it_is_written_back(lab: Laboratory) -> None:
-    await lab.book.sign_up("asa@x.example", "bo@x.example")
-    owed = [str(row["id"]) for row in await lab.book.rows("outbox", effect="mail")]
+async def test_a_mail_that_was_sent_and_deleted_before_this_ledger_heard_of_it_is_written_back(lab: Laboratory) -> None:
+    await lab.ledger.sign_up("asa@x.example", "bo@x.example")
+    owed = [str(row["id"]) for row in await lab.ledger.rows("outbox", effect="mail")]
     await lab.hand_over()
     await lab.follow()
     before = await lab.mails()
@@ -68,7 +68,7 @@ async def test_a_mail_that_was_sent_and_deleted_before_this_book_heard_of_it_is_
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"lost_records": 2}, {"lost_records": 2})
     assert await lab.named("lost_records") == set(owed)
-    assert await lab.book.rows("outbox", effect="mail") == [], "nothing is asked for again"
+    assert await lab.ledger.rows("outbox", effect="mail") == [], "nothing is asked for again"
     after = await lab.mails()
     same = ("id", "to_key", "message_id", "fingerprint")
     assert [[after[one][name] for name in same] for one in owed] == [
@@ -82,7 +82,7 @@ async def test_a_mail_that_was_sent_and_deleted_before_this_book_heard_of_it_is_
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_a_mail_that_was_decided_about_and_deleted_before_this_book_heard_of_it_is_only_named(
+async def test_a_mail_that_was_decided_about_and_deleted_before_this_ledger_heard_of_it_is_only_named(
     lab: Laboratory,
 ) -> None:
     (request_id,) = await lab.mailed(1)
@@ -93,14 +93,14 @@ async def test_a_mail_that_was_decided_about_and_deleted_before_this_book_heard_
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"missing": 1}, {})
     assert run["examples"]["missing"][0]["reason"] == "was uncertain there"
-    assert await lab.book.rows("outbox", effect="mail") == []
+    assert await lab.ledger.rows("outbox", effect="mail") == []
 
 
 async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_named_and_not_asked_for_again(
     lab: Laboratory,
 ) -> None:
-    await lab.book.sign_up("asa@x.example")
-    (owed,) = [row["id"] for row in await lab.book.rows("outbox", effect="mail")]
+    await lab.ledger.sign_up("asa@x.example")
+    (owed,) = [row["id"] for row in await lab.ledger.rows("outbox", effect="mail")]
     await lab.hand_over()
     await lab.follow()
     await lab.mail.database.pool.execute("UPDATE mails SET state = 'sending'")
@@ -108,5 +108,5 @@ async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_named_and_
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"missing": 1}, {})
     assert run["examples"]["missing"][0]["reason"] == "was being sent there: it may have left"
-    assert await lab.book.rows("outbox", effect="mail") == []
+    assert await lab.ledger.rows("outbox", effect="mail") == []
     assert counts(await lab.run()) == {"known": 1}

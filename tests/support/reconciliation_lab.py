@@ -1,4 +1,4 @@
-"""Both books, each in a database of its own, with the real mail API in between; and what may go wrong with either."""
+"""Both ledgers, each in a database of its own, with the real mail API in between; and what may go wrong with either."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Laboratory:
         return self.signup.database.pool
 
     @property
-    def book(self) -> SignupLedger:
+    def ledger(self) -> SignupLedger:
         return SignupLedger(self.pool, self.ring, self.policy)
 
     @property
@@ -103,7 +103,7 @@ class Laboratory:
 
     async def mailed(self, count: int) -> list[UUID]:
         """People whose verification mail was handed over, sent and heard of; the request IDs, oldest first."""
-        await self.book.sign_up(*(f"{uuid7().hex}@x.example" for _ in range(count)))
+        await self.ledger.sign_up(*(f"{uuid7().hex}@x.example" for _ in range(count)))
         ids = [row["id"] for row in await self.pool.fetch("SELECT id FROM outbox WHERE effect = 'mail' ORDER BY id")]
         await self.hand_over()
         await self.deliver()
@@ -111,7 +111,7 @@ class Laboratory:
         return ids
 
     async def forget(self, request_ids: Sequence[UUID], *, without_trace: bool = False) -> None:
-        """The mail service's book loses these mails; `without_trace`, as when the whole database lost them."""
+        """The mail service's ledger loses these mails; `without_trace`, as when the whole database lost them."""
         owner = await asyncpg.connect(self.mail.owner_url)
         ids = await owner.fetch("SELECT id FROM mails WHERE request_id = ANY ($1)", [str(one) for one in request_ids])
         for statement in FORGET:

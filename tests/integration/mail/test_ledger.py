@@ -142,7 +142,7 @@ async def test_history_is_found_by_request_id_client_and_related_ids(client: htt
     assert len(by_client) == 2
 
 
-async def test_correlation_goes_from_the_request_into_the_book_and_back_to_the_caller(
+async def test_correlation_goes_from_the_request_into_the_ledger_and_back_to_the_caller(
     client: httpx.AsyncClient,
 ) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -1,4 +1,4 @@
-"""After the mail book went back in time, a mail that waits again becomes what its client knows it to be: sent."""
+"""After the mail ledger went back in time, a mail that waits again becomes what its client knows it to be: sent."""
 
 import asyncio
 from typing import Any
