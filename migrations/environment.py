@@ -16,7 +16,7 @@ _MIGRATION_LOCK = 7_201_914
 
 
 def run(metadata: sa.MetaData, *, url_variable: str, runtime_role_variable: str, default_role: str) -> None:
-    """ClaimedRow point for `env.py`. Commits once, when every revision has run; a failure leaves the schema as it was."""
+    """Entry point for `env.py`. Commits once, when every revision has run; a failure leaves the schema as it was."""
     url = os.environ.get(url_variable) or context.config.get_main_option("sqlalchemy.url")
     if not url:
         raise SystemExit(f"{url_variable} must hold the URL of the owner role")
