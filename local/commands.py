@@ -1,6 +1,6 @@
-"""Short-lived commands that a start needs: migrations and API keys, each a Python process of its own.
+"""Short-lived commands of a start: migrations and API keys, each in its own Python process.
 
-The launcher imports neither Alembic nor the services: it stays small, and they run beside each other.
+The launcher imports neither Alembic nor the services. So it stays small, and the commands run concurrently.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from .settings import LocalError
 
 
 async def run_python(*arguments: str, folder: Path, environment: Mapping[str, str], stdin: str = "") -> str:
-    """What `python -m …` printed. Raises LocalError with everything it said when it failed."""
+    """Returns what `python -m …` printed. Raises LocalError with the whole output when it failed."""
     child = await asyncio.create_subprocess_exec(
         *(*dies_with_parent("KILL"), sys.executable, "-m", *arguments),
         cwd=folder,
@@ -21,7 +21,7 @@ async def run_python(*arguments: str, folder: Path, environment: Mapping[str, st
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C reaches the launcher, which ends this one
+        start_new_session=True,  # Ctrl-C must reach only the launcher, which ends the child
     )
     try:
         output, errors = await child.communicate(stdin.encode())
@@ -30,13 +30,13 @@ async def run_python(*arguments: str, folder: Path, environment: Mapping[str, st
             child.kill()
             await child.wait()
     if child.returncode:
-        said = (output + errors).decode(errors="replace").strip()
-        raise LocalError(f"python -m {' '.join(arguments)} failed:\n{said}")
+        printed = (output + errors).decode(errors="replace").strip()
+        raise LocalError(f"python -m {' '.join(arguments)} failed:\n{printed}")
     return output.decode()
 
 
 async def together(*jobs: Coroutine[object, object, object]) -> None:
-    """All at once; the first failure ends the others and is raised as itself."""
+    """Run all concurrently. The first failure cancels the others and is raised itself."""
     try:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
@@ -46,7 +46,7 @@ async def together(*jobs: Coroutine[object, object, object]) -> None:
 
 
 async def migrate(folder: Path, environment: Mapping[str, str]) -> None:
-    """Both databases, named by *_DATABASE_URL of the environment, to the newest schema."""
+    """Upgrade both databases, named by *_DATABASE_URL in `environment`, to the newest schema."""
     upgrades = (
         ("alembic", "-c", "migrations/alembic.ini", "-n", name, "upgrade", "head") for name in ("signup", "mail")
     )
@@ -54,7 +54,7 @@ async def migrate(folder: Path, environment: Mapping[str, str]) -> None:
 
 
 async def create_key(service: str, client: str, scopes: str, folder: Path, environment: Mapping[str, str]) -> str:
-    """A new key, known to `service`."""
+    """Create a key that `service` knows, and return it."""
     output = await run_python(
         *(f"services.{service}", "keys", "create", "--client", client, *_scope_options(scopes)),
         folder=folder,
@@ -66,7 +66,7 @@ async def create_key(service: str, client: str, scopes: str, folder: Path, envir
 async def register_key(
     service: str, client: str, scopes: str, key: str, *, folder: Path, environment: Mapping[str, str]
 ) -> None:
-    """Makes an existing key known to `service`; again and again if need be."""
+    """Make an existing key known to `service`. Idempotent."""
     await run_python(
         *(f"services.{service}", "keys", "register", "--client", client, *_scope_options(scopes)),
         folder=folder,

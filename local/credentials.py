@@ -1,4 +1,4 @@
-"""Secrets and other values made once and kept: one JSON file, readable by its owner only."""
+"""Secrets and other values that are created once and kept in a JSON file that only its owner can read."""
 
 import json
 import os
@@ -10,7 +10,7 @@ OWNER_ONLY = 0o600
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces `path` in one step, so that a reader sees the old file or the new one, and nobody else reads either."""
+    """Replace `path` in one step: a reader sees the old or the new file, and only the owner can read either."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
@@ -27,7 +27,7 @@ def make_password() -> str:
 
 
 class Vault:
-    """Values by name. Each is on disk before it is handed out: a password that was used is never lost."""
+    """Values by name. Each is on disk before it is returned, so a password that was used is never lost."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,5 +49,5 @@ class Vault:
         return self._values.get(name) or self.keep(name, make())
 
     def occurs_in(self, text: str) -> bool:
-        """Whether `text`, a URL, carries one of our own generated secrets."""
+        """Whether `text`, a URL, contains one of our generated secrets."""
         return any(len(value) >= len(make_password()) and value in text for value in self._values.values())

@@ -1,6 +1,6 @@
-"""`python -m local demo`: a handful of people sign up; then each one's way through both ledgers, and a comparison.
+"""`python -m local demo`: six people sign up. It prints each one's records in both ledgers and compares them.
 
-It speaks to the services only through their public API, as anybody could.
+It uses only the public API of the services.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from .wiring import CATCHER_NAME
 WAIT_SECONDS = 60
 POLL_SECONDS = 0.1
 ACCEPTED = 202
-# Names and domains beyond ASCII, and plus addresses. `.example` is reserved: none of them is anybody's (RFC 2606).
+# Non-ASCII names and domains, and plus addresses. The domains are reserved, so no person owns them (RFC 2606).
 PEOPLE = (
     ("Zoë Ångström", "zoe.angstrom+{}@example.org", "en"),
     ("Jürgen Müller", "juergen+{}@bücher.example", "de"),
@@ -40,27 +40,27 @@ class Person:
     locale: str
     user: Json = field(default_factory=dict)
     history: list[Json] = field(default_factory=list)
-    outbox: dict[str, Json] = field(default_factory=dict)  # rows that ask for a mail, by their IDs
+    outbox: dict[str, Json] = field(default_factory=dict)  # rows that request a mail, by ID
     mails: list[Json] = field(default_factory=list)
     copies: dict[str, int] = field(default_factory=dict)  # at the catcher, by Message-ID
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is on its way any more."""
+        """Whether every mail was sent and has arrived."""
         arrived = all(self.copies.get(_message_id(mail)) for mail in self.mails)
         return bool(self.outbox and self.mails and arrived) and all(mail["state"] == "sent" for mail in self.mails)
 
     def differences(self) -> list[str]:
-        """What the two ledgers and the catcher disagree about."""
-        found = [] if self.outbox else ["signup's ledger owes no mail"]
+        """Differences between the two ledgers and the catcher."""
+        found = [] if self.outbox else ["signup's outbox has no mail for this user"]
         for row_id in self.outbox:
             mails = [mail for mail in self.mails if mail["request_id"] == row_id]
             if len(mails) != 1:
-                found.append(f"outbox row {row_id} has {len(mails)} mails in the other ledger, not one")
+                found.append(f"outbox row {row_id} has {len(mails)} mails in the mail ledger, not one")
         for mail in self.mails:
             if mail["request_id"] not in self.outbox:
                 found.append(
-                    f"mail {mail['id']} was asked for by {mail['request_id']}, which signup's ledger does not know"
+                    f"mail {mail['id']} has request ID {mail['request_id']}, which signup's outbox does not know"
                 )
             if mail["state"] != "sent":
                 found.append(f"mail {mail['id']} is {mail['state']}, not sent: {mail['failure']}")
@@ -74,7 +74,7 @@ def _message_id(mail: Json) -> str:
 
 
 class Ledgers:
-    """Both services and the catcher, as clients see them."""
+    """Both services and the catcher, through their APIs."""
 
     def __init__(self, facts: dict[str, str], client: httpx.AsyncClient) -> None:
         self._signup, self._mail, self._catcher = facts["SIGNUP_URL"], facts["MAIL_URL"], facts["CATCHER_URL"]
@@ -94,7 +94,7 @@ class Ledgers:
             raise httpx.HTTPError(f"signing up {person.email}: {answer.status_code} {answer.text}")
 
     async def read(self, person: Person) -> None:
-        """Everything that is known of the person, as it is now."""
+        """Load all current records of the person."""
         person.user = (await self._get(f"{self._signup}/v1/users", email=person.email))["items"][0]
         history = await self._get(f"{self._signup}/audit/history", subject=person.user["id"], limit="500")
         person.history = sorted(history["items"], key=lambda entry: str(entry["at"]))
@@ -111,14 +111,14 @@ class Ledgers:
                 await self._read_outbox_row(person, identifier)
 
     async def _read_outbox_row(self, person: Person, identifier: str) -> None:
-        # What is owed and has no history of its own yet. Related IDs are of other things, too: mails, keys, imports.
+        # Effects without their own history yet. Related IDs can also be those of mails, keys or imports.
         answer = await self._client.get(f"{self._signup}/audit/outbox/{identifier}", headers=self._key)
         row: Json = answer.json() if answer.is_success else {}
         if row.get("effect") == "mail":
             person.outbox[identifier] = row
 
     async def trace(self, mail: Json) -> list[str]:
-        """The mail's own history and its attempts, a line each."""
+        """The mail's history and attempts, one line each."""
         history = await self._get(f"{self._mail}/v1/mails/{mail['id']}/history")
         attempts = await self._get(f"{self._mail}/v1/mails/{mail['id']}/attempts")
         lines = [f"{entry['at']}  {entry['kind']}" for entry in sorted(history["items"], key=lambda e: str(e["at"]))]
@@ -128,7 +128,7 @@ class Ledgers:
         ]
 
 
-async def _tell(person: Person, ledgers: Ledgers) -> None:
+async def _print_person(person: Person, ledgers: Ledgers) -> None:
     say(f"\n{person.name} <{person.email}>")
     say(f"  signup's ledger: user {person.user['id']}, {person.user['status']}")
     for entry in person.history:
@@ -143,7 +143,7 @@ async def _tell(person: Person, ledgers: Ledgers) -> None:
 
 
 async def show(facts: dict[str, str]) -> int:
-    """Signs people up at a running stack. 0 if the ledgers agree."""
+    """Sign people up at a running stack and compare. Returns 0 if the ledgers agree."""
     tag = secrets.token_hex(4)  # fresh addresses each time
     people = [Person(name, address.format(tag), locale) for name, address, locale in PEOPLE]
     async with httpx.AsyncClient(timeout=30) as client:
@@ -159,7 +159,7 @@ async def show(facts: dict[str, str]) -> int:
                     await asyncio.sleep(POLL_SECONDS)
                     await ledgers.read(person)
             for person in people:
-                await _tell(person, ledgers)
+                await _print_person(person, ledgers)
         except (httpx.HTTPError, LookupError) as error:
             say(f"error: {type(error).__name__}: {error}")
             return FAILED
@@ -172,17 +172,15 @@ def _verdict(people: list[Person]) -> int:
         say("\nThe ledgers do not agree:\n  " + "\n  ".join(differences))
         return FAILED
     mails = sum(len(person.mails) for person in people)
-    say(
-        f"\nThe ledgers agree: {len(people)} people, {mails} mails asked for, {mails} sent, {mails} arrived, none twice."
-    )
+    say(f"\nThe ledgers agree: {len(people)} people, {mails} mails requested, and each was sent and arrived once.")
     return STOPPED
 
 
 async def demo(settings: Settings) -> int:
-    """Uses the stack that runs from this checkout, or starts one and stops it again."""
+    """Use the stack that runs from this checkout, or start one and stop it again."""
     if lock.is_held(settings.state) and settings.run_env.exists():
         facts = runenv.read(settings.run_env)
-        say(f"using what runs already: {facts['SIGNUP_URL']}")
+        say(f"using the running stack at {facts['SIGNUP_URL']}")
         return await show(facts) if _mails_arrive(facts) else FAILED
     free = {name: port if ports.is_free(port) else ports.pick_free() for name, port in settings.ports.items()}
 

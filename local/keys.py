@@ -1,7 +1,7 @@
-"""The two API keys of the local stack: the operator's, which opens everything, and signup's own at the mail service.
+"""The two API keys of the local stack: the operator's, with every scope, and signup's own for the mail service.
 
-They are minted once and kept. A later start does not register them again: it uses them, and only if a service does not
-know its key (an empty or older database was put in place) makes it known. That costs one request instead of a process.
+They are minted once and kept. A later start tries each key with one request, and starts a process to register it only
+if the service does not know it (an empty or older database was put in place).
 """
 
 import asyncio
@@ -44,9 +44,9 @@ GRANTS = (
 
 
 async def ensure_minted(settings: Settings, vault: Vault, environment: Mapping[str, str]) -> None:
-    """Before the processes start, because signup's are given their key. `environment` names the databases."""
+    """Mint missing keys before the processes start, because signup's need one. `environment` names the databases."""
 
-    async def settle(name: str) -> None:
+    async def ensure(name: str) -> None:
         for grant in (grant for grant in GRANTS if grant.name == name):
             if vault.get(grant.record) == grant.scopes:
                 continue
@@ -60,19 +60,19 @@ async def ensure_minted(settings: Settings, vault: Vault, environment: Mapping[s
                 await _register(grant, key, settings, environment)
             vault.keep(grant.record, grant.scopes)
 
-    await commands.together(*(settle(name) for name in dict.fromkeys(grant.name for grant in GRANTS)))
+    await commands.together(*(ensure(name) for name in dict.fromkeys(grant.name for grant in GRANTS)))
 
 
 async def ensure_known(settings: Settings, vault: Vault, environment: Mapping[str, str]) -> None:
-    """After the APIs are ready: whoever does not know its key is told."""
+    """Once the APIs are ready, register each key that its service does not know."""
 
-    async def settle(grant: Grant) -> None:
+    async def ensure(grant: Grant) -> None:
         key = vault.get(grant.name) or ""
         port = settings.ports[f"{grant.service.upper()}_PORT"]
         if await http_status(port, grant.path, key) in UNKNOWN_KEY:
             await _register(grant, key, settings, environment)
 
-    await commands.together(*(settle(grant) for grant in GRANTS))
+    await commands.together(*(ensure(grant) for grant in GRANTS))
 
 
 async def _register(grant: Grant, key: str, settings: Settings, environment: Mapping[str, str]) -> None:
@@ -82,7 +82,7 @@ async def _register(grant: Grant, key: str, settings: Settings, environment: Map
 
 
 async def http_status(port: int, path: str, key: str = "") -> int:
-    """The status of a GET on this machine, 0 when there is no answer. A client library would take longer to import."""
+    """The status of a GET on this machine, or 0 without an answer. An HTTP library would take longer to import."""
     authorization = f"Authorization: Bearer {key}\r\n" if key else ""
     request = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n{authorization}Connection: close\r\n\r\n"
     try:

@@ -1,7 +1,7 @@
-"""One stack for each state directory.
+"""One stack per state directory.
 
-The lock is handed on to supervisord. So it is held until the last process of a killed launcher has ended, and a new
-start waits for that instead of fighting with them for ports and data.
+supervisord inherits the lock. So the lock is held until the last process of a killed launcher has ended, and a new
+start waits for that instead of competing for ports and data.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 from .process import is_alive
 from .settings import LocalError
 
-# What stops by itself after its launcher was killed has supervisord's 20 seconds for each group.
+# After a launcher was killed, supervisord needs up to 20 seconds to stop each group.
 LEFTOVER_SECONDS = 75
 TRY_SECONDS = 0.1
 
@@ -23,7 +23,7 @@ class AlreadyRunningError(LocalError):
 
 
 def is_held(state: Path) -> bool:
-    """Whether a launcher, or what it left behind, uses the state directory now."""
+    """Whether a launcher, or a process that it left behind, uses the state directory now."""
     try:
         descriptor = os.open(state / "lock", os.O_RDWR)
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def is_held(state: Path) -> bool:
 
 
 def launcher_is_alive(state: Path) -> bool:
-    """Whether the last one to hold the lock still exists."""
+    """Whether the launcher that last held the lock still runs."""
     try:
         holder = (state / "lock").read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def launcher_is_alive(state: Path) -> bool:
 
 
 async def hold(state: Path) -> int:
-    """The descriptor that holds the lock until it is closed here and in every process it was passed to."""
+    """Take the lock. The returned descriptor holds it until every process that has it closes it."""
     path = state / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LEFTOVER_SECONDS
@@ -59,7 +59,7 @@ async def hold(state: Path) -> int:
                 os.close(descriptor)
                 raise AlreadyRunningError(
                     f"already running in {state} (process {path.read_text(encoding='ascii').strip()});"
-                    " stop that one, or choose another STATE_DIR"
+                    " stop that one, or set another STATE_DIR"
                 ) from None
             await asyncio.sleep(TRY_SECONDS)
             continue

@@ -1,4 +1,4 @@
-"""Free ports and taken ports, on the loopback interface."""
+"""Free and taken ports on the loopback interface."""
 
 import random
 import socket
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from .settings import LocalError
 
 LOOPBACK = "127.0.0.1"
-# Below the range from which systems draw the ports of outgoing connections (32768 up on Linux): a port kept for the
-# next start must not be occupied by somebody's client socket then.
+# Below the range of outgoing connections (32768 up on Linux): no client socket may occupy a port that is kept for the
+# next start.
 KEPT_PORTS = range(20_000, 32_000)
 TRIES = 200
 
 
 def is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the servers do: a connection still in TIME_WAIT from the last run does not count.
+        # As the servers do: a connection in TIME_WAIT from the last run does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

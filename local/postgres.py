@@ -1,6 +1,6 @@
-"""An embedded PostgreSQL cluster: made, started, and given its roles and databases.
+"""An embedded PostgreSQL cluster: creates and starts it, and creates its roles and databases.
 
-`start_server` is all that tests need; the stack takes the `Cluster` and has supervisord run its command.
+Tests need only `start_server`. The stack uses `Cluster` and has supervisord run its command.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ START_SECONDS = 60  # recovery after a crash may take a while
 # sockaddr_un holds 104 to 108 bytes, and PostgreSQL appends "/.s.PGSQL.12345".
 LONGEST_SOCKET_FOLDER = 85
 STATUS_LINE = 7  # of postmaster.pid: "starting", "stopping", "ready"
-# Fast shutdown. SIGTERM would be the smart one, which waits until the last client has left by itself.
+# Fast shutdown. SIGTERM means smart shutdown, which waits until the last client disconnects.
 STOP_SIGNAL = signal.SIGINT
-# What durability costs, and no test of anything else needs.
+# Turns durability off, for tests that do not need it.
 UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A data directory that exists, and how to run a server on it."""
+    """An existing data directory, and how to run a server on it."""
 
     folder: Path
     binaries: PostgresBinaries
@@ -54,7 +54,7 @@ class Cluster:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """Becomes the server itself; ends by fast shutdown when its parent dies."""
+        """Becomes the server itself. Shuts down fast when its parent dies."""
         sockets = str(self.folder) if len(str(self.folder)) < LONGEST_SOCKET_FOLDER else ""
         options = {
             "listen_addresses": LOOPBACK,
@@ -72,15 +72,15 @@ class Cluster:
         return (*self.identity.prefix("INT"), *server)
 
     def is_ready(self) -> bool:
-        """Whether a live server on this directory takes connections, by its own word in postmaster.pid."""
+        """Whether a live server on this directory accepts connections, according to its postmaster.pid."""
         lines = _pid_file_lines(self.data)
         return len(lines) > STATUS_LINE and lines[STATUS_LINE].strip() == "ready" and is_alive(int(lines[0]))
 
 
 def prepare_cluster(directory: Path, password: str, port: int, *, durable: bool = True) -> Cluster:
-    """Makes the cluster below `directory` unless it is there, and clears what a crash may have left in its way.
+    """Create the cluster below `directory` unless it exists, and remove leftovers of a crash.
 
-    The caller makes sure that nobody else uses `directory` at this moment.
+    The caller makes sure that no other process uses `directory`.
     """
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     folder = directory / "postgres"
@@ -125,7 +125,7 @@ def _require_same_major(cluster: Cluster) -> None:
         (str(cluster.binaries.postgres), "--version"), check=True, capture_output=True, text=True
     ).stdout.split()[-1]
     if version.split(".")[0] != have:
-        raise LocalError(f"{cluster.data} was made by PostgreSQL {have}, this is {version}; move it, or pg_upgrade it")
+        raise LocalError(f"{cluster.data} is of PostgreSQL {have}, but this is {version}; move it, or run pg_upgrade")
 
 
 def _pid_file_lines(data: Path) -> list[str]:
@@ -136,9 +136,9 @@ def _pid_file_lines(data: Path) -> list[str]:
 
 
 def _clear_stale_pid_file(data: Path) -> None:
-    """A server left over from a killed launcher is awaited, and stopped if need be. A file that names a process which
-    is no PostgreSQL (its number was given out again, after a reboot say) would stop ours, and is removed. The file of
-    a dead server stays: PostgreSQL needs it to wait for that server's last children.
+    """Stop a server that a killed launcher left behind, and wait for its end. Remove a file that names another program
+    (its process ID was reused, for example after a reboot): it would keep our server from starting. Keep the file of a
+    dead server: PostgreSQL needs it to wait for that server's last children.
     """
     lines = _pid_file_lines(data)
     if not lines or not is_alive(pid := int(lines[0])):
@@ -155,9 +155,9 @@ def _clear_stale_pid_file(data: Path) -> None:
 
 
 def start_server(directory: Path, port: int | None = None, *, durable: bool = True) -> RunningServer:
-    """A server of one's own in `directory`, kept there between calls, without supervision.
+    """Start a server in `directory` without supervision. Its data stays there between calls.
 
-    `durable=False` turns fsync off: for tests. Ends with `stop()` or with this process.
+    `durable=False` turns fsync off, for tests. The server ends with `stop()` or with this process.
     """
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     password = Vault(directory / "secrets.json").get_or_make("POSTGRES_PASSWORD")
@@ -180,8 +180,8 @@ def start_server(directory: Path, port: int | None = None, *, durable: bool = Tr
 def database_url(superuser_url: str, database: str, user: str, password: str) -> str:
     """The URL of another database and user on the same server."""
     parts = urlsplit(superuser_url)
-    place = f"{user}:{password}@{parts.hostname}:{parts.port}"
-    return urlunsplit(parts._replace(netloc=place, path=f"/{database}"))
+    netloc = f"{user}:{password}@{parts.hostname}:{parts.port}"
+    return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))
 
 
 async def create_databases(
@@ -189,7 +189,7 @@ async def create_databases(
 ) -> None:
     """For each name X: database X, its owner X_owner (for migrations) and X_app (for the processes). Idempotent.
 
-    `passwords` holds one for each of these roles. Nobody else may connect, and only the owner creates tables.
+    `passwords` holds one for each of these roles. No other role may connect, and only the owner creates tables.
     """
     connection = await asyncpg.connect(superuser_url)
     try:

@@ -1,6 +1,6 @@
-"""The table of processes: who runs, in which group, with which environment.
+"""The table of processes: programs, groups and environments.
 
-A process gets the runtime role of its own database and nothing of the owner roles, which only migrations need.
+A process gets the runtime role of its own database. Only migrations get the owner roles.
 """
 
 import sys
@@ -13,14 +13,14 @@ from .supervisor import Program
 from .valkey import Store
 from .wiring import Wiring, service_environment
 
-# In the order of starting; stopping goes backwards.
+# In start order. Groups stop in reverse order.
 SERVERS, CATCHER, SERVICES = "servers", "catcher", "services"
 GROUPS = (SERVERS, CATCHER, SERVICES)
 SERVICE_PROCESSES = (("signup", "api"), ("signup", "worker"), ("mail", "api"), ("mail", "worker"))
 
 
 def server_programs(cluster: Cluster | None, store: Store | None) -> list[Program]:
-    """The embedded servers, of those that are needed."""
+    """The embedded servers that are needed."""
     programs = []
     if cluster:
         programs.append(Program("postgres", cluster.command, SERVERS, Path("/")))
@@ -32,14 +32,14 @@ def server_programs(cluster: Cluster | None, store: Store | None) -> list[Progra
 def catcher_program(settings: Settings) -> Program:
     ports = {name: str(settings.ports[name]) for name in ("CATCHER_SMTP_PORT", "CATCHER_HTTP_PORT")}
     environment = {**ports, "STATE_DIR": str(settings.state), "PYTHONUNBUFFERED": "1"}
-    # What it answered 250 to is on disk, so it may die any time.
+    # Every mail that it answered 250 to is on disk, so it may be killed at any time.
     command = (*dies_with_parent("KILL"), sys.executable, "-m", "local.catcher")
     return Program("catcher", command, CATCHER, settings.checkout, environment)
 
 
 def service_programs(settings: Settings, wiring: Wiring) -> list[Program]:
-    """The four processes of the product."""
-    # A killed supervisord must not leave a worker behind that drains for minutes: nothing is lost by dying (P8).
+    """The four processes of the services."""
+    # If supervisord is killed, no worker may drain for minutes: a kill loses nothing (P8).
     start = (*dies_with_parent("KILL"), sys.executable, "-m")
     return [
         Program(

@@ -16,16 +16,16 @@ STOPPED, FAILED, FORCED = 0, 1, 130
 
 
 async def run(settings: Settings, recipe: Recipe = RECIPE, use: Use | None = None) -> int:
-    """The exit status: what `use` makes of the running stack, or 0 when a signal ends it."""
+    """Returns the exit status: that of `use` on the running stack, or 0 when a signal ends it."""
     stack = Stack(settings, recipe)
     work = asyncio.ensure_future(_work(stack, use))
-    asked = 0
+    signals_received = 0
 
     def end() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            say("\nstopping; once more to force it")
+        nonlocal signals_received
+        signals_received += 1
+        if signals_received == 1:
+            say("\nstopping; press Ctrl-C again to force it")
             work.cancel()
         else:
             stack.force()
@@ -45,7 +45,7 @@ async def run(settings: Settings, recipe: Recipe = RECIPE, use: Use | None = Non
         await stack.stop()
         for number in SIGNALS:
             loop.remove_signal_handler(number)
-    return FORCED if asked > 1 else status
+    return FORCED if signals_received > 1 else status
 
 
 async def _work(stack: Stack, use: Use | None) -> int:
@@ -55,14 +55,14 @@ async def _work(stack: Stack, use: Use | None) -> int:
     seconds = time.monotonic() - began
     if use is None:
         say(summary(stack, seconds))
-        await stack.watch()
+        await stack.monitor()
         return FAILED
     say(f"ready in {seconds:.1f} s")
-    watching = asyncio.ensure_future(stack.watch())
+    monitoring = asyncio.ensure_future(stack.monitor())
     try:
         return await use(stack)
     finally:
-        watching.cancel()
+        monitoring.cancel()
 
 
 def summary(stack: Stack, seconds: float) -> str:
@@ -76,4 +76,4 @@ def summary(stack: Stack, seconds: float) -> str:
 Try:
   curl -i {facts["SIGNUP_URL"]}/v1/signups -H 'Content-Type: application/json' \\
     -d '{{"email": "ada@example.org", "name": "Ada Lovelace"}}'
-Ctrl-C stops everything; what was written stays."""
+Ctrl-C stops everything; all data stays."""

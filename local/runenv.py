@@ -1,4 +1,4 @@
-"""var/run.env: what a shell, a test or a person needs to know about the running stack. Its names are API.md's."""
+"""var/run.env: facts about the running stack for shells, tests and people. API.md defines the names."""
 
 import shlex
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ VARIABLES = (
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:
-    """Every variable is always there; a server that is not ours (no PID, no superuser) has an empty one."""
+    """Every variable is always present. It is empty for a server that is not ours (no PID, no superuser)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, "".join(f"{name}={shlex.quote(values.get(name, ''))}\n" for name in VARIABLES))
 
 
 def read(path: Path) -> dict[str, str]:
-    """Raises FileNotFoundError when nothing runs."""
+    """Raises FileNotFoundError when no stack runs."""
     pairs = (line.partition("=") for line in path.read_text(encoding="utf-8").splitlines())
     return {name: "".join(shlex.split(value)) for name, _, value in pairs}

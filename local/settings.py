@@ -1,4 +1,4 @@
-"""What the environment asks of `make run`. Read once, passed on as an argument, never looked up again."""
+"""Settings of `make run`: read once from the environment, then passed on as an argument."""
 
 import os
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-# The variable that changes each port, and its default: messages about a taken port name the variable.
+# The variable of each port, and its default. Messages about a taken port name the variable.
 PORT_DEFAULTS = {"SIGNUP_PORT": 8001, "MAIL_PORT": 8002, "CATCHER_SMTP_PORT": 1025, "CATCHER_HTTP_PORT": 8025}
 HIGHEST_PORT = 65535
 
 
 class LocalError(Exception):
-    """Something the person who typed `make run` can mend; its message is all they need."""
+    """An error that the user of `make run` can fix. Its message says how."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`environment` is the launching shell's: the processes inherit it."""
+    """`environment` is that of the launching shell. The processes inherit it."""
 
     environment: Mapping[str, str]
     ports: Mapping[str, int]
@@ -33,7 +33,7 @@ class Settings:
 
     @property
     def run_env(self) -> Path:
-        # Always below the checkout, whatever STATE_DIR is: whoever reads it knows where to look.
+        # Always below the checkout, whatever STATE_DIR is, so that readers know where to look.
         return self.checkout / "var" / "run.env"
 
     @property
@@ -50,15 +50,15 @@ def _port(environment: Mapping[str, str], variable: str, default: int | None) ->
     if not text:
         return default
     if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
-        raise LocalError(f"{variable}={text} is not a port number")
+        raise LocalError(f"{variable}={text} is not a port number from 1 to {HIGHEST_PORT}")
     return int(text)
 
 
 def read_settings(environment: Mapping[str, str] = os.environ, checkout: Path = CHECKOUT) -> Settings:
-    """Raises LocalError for values that make no sense."""
+    """Raises LocalError for invalid values."""
     ports = {name: _port(environment, name, default) or default for name, default in PORT_DEFAULTS.items()}
     if len(set(ports.values())) < len(ports):
-        raise LocalError("two of " + ", ".join(f"{name}={port}" for name, port in ports.items()) + " are equal")
+        raise LocalError("ports must differ: " + ", ".join(f"{name}={port}" for name, port in ports.items()))
     signup_url, mail_url = environment.get("SIGNUP_DATABASE_URL"), environment.get("MAIL_DATABASE_URL")
     if bool(signup_url) != bool(mail_url):
         raise LocalError("set both SIGNUP_DATABASE_URL and MAIL_DATABASE_URL, or neither")

@@ -1,4 +1,4 @@
-"""The order of things: servers, databases, migrations, keys, processes, run.env; then watching; then back again."""
+"""The order of a start: servers, databases, migrations, keys, processes, run.env. Then monitoring, then the stop."""
 
 import asyncio
 import contextlib
@@ -11,21 +11,21 @@ from . import commands, keys, lock, ports, runenv
 from .credentials import Vault
 from .postgres import Cluster, create_databases, prepare_cluster
 from .process import is_alive
+from .process_monitor import ProcessMonitor
 from .programs import CATCHER, GROUPS, SERVERS, SERVICES, catcher_program, server_programs, service_programs
 from .settings import LocalError, Settings
 from .supervisor import Program, Supervisor, SupervisorGoneError
 from .valkey import Store, prepare_store
-from .watch import AlertLoop
-from .wiring import Wiring, command_environment, http_url, inherited_environment, role_passwords, wire, without_our_own
+from .wiring import Wiring, command_environment, drop_own_urls, http_url, inherited_environment, role_passwords, wire
 
-POLL_SECONDS = 0.05  # while starting and stopping; asking takes away from what is starting
-WATCH_SECONDS = 0.25  # a killed process is back, and in run.env, within a second
+POLL_SECONDS = 0.05  # while starting and stopping; faster polling would slow the start down
+MONITOR_SECONDS = 0.25  # a killed process is restarted, and in run.env, within a second
 READY_SECONDS = 90
 GROUP_STOP_SECONDS = 22  # supervisord kills after 20
-# Starting is given up when a process has ended this often; afterwards there is no end to trying. PostgreSQL refuses
-# while children of a killed one still hold its memory; a service that refuses its settings will not change its mind.
-MOST_ENDS, MOST_ENDS_OF_SERVICES = 5, 2
-OVER = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
+# A start fails when a process has ended this often; a running stack restarts without limit. PostgreSQL does not start
+# while children of a killed server hold its memory. A service that rejects its settings does so every time.
+MAX_ENDS, MAX_ENDS_OF_SERVICES = 5, 2
+STOPPED_STATES = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 HTTP_OK = 200
 PROBES = (("CATCHER_HTTP_PORT", "/readyz"), ("SIGNUP_PORT", "/health/ready"), ("MAIL_PORT", "/health/ready"))
 
@@ -36,50 +36,50 @@ async def _migrate(settings: Settings, environment: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What makes it this product; tests put small stand-ins in its place."""
+    """The steps that tests replace with small stand-ins."""
 
     services: Callable[[Settings, Wiring], list[Program]] = service_programs
     migrate: Callable[[Settings, Mapping[str, str]], Awaitable[None]] = _migrate
-    mint: Callable[[Settings, Vault, Mapping[str, str]], Awaitable[None]] = keys.ensure_minted
-    introduce: Callable[[Settings, Vault, Mapping[str, str]], Awaitable[None]] = keys.ensure_known
+    mint_keys: Callable[[Settings, Vault, Mapping[str, str]], Awaitable[None]] = keys.ensure_minted
+    register_keys: Callable[[Settings, Vault, Mapping[str, str]], Awaitable[None]] = keys.ensure_known
 
 
 RECIPE = Recipe()
 
 
 def say(text: str) -> None:
-    """To the person at the terminal, who may have closed it."""
+    """Print to the terminal, which may be closed."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
 class Stack:
-    """Everything on one machine: `start`, then `watch` until something else ends it, then always `stop`."""
+    """Everything on one machine. Call `start`, then `monitor` until something else ends it, then always `stop`."""
 
     def __init__(self, settings: Settings, recipe: Recipe = RECIPE) -> None:
         self.settings = settings
-        self.facts: dict[str, str] = {}  # what run.env says
+        self.facts: dict[str, str] = {}  # the contents of run.env
         self._recipe = recipe
         self._supervisor = Supervisor(settings.state, inherited_environment(settings))
-        self._watch = AlertLoop(self._supervisor)
+        self._monitor = ProcessMonitor(self._supervisor)
         self._programs: list[Program] = []
         self._cluster: Cluster | None = None
         self._store: Store | None = None
         self._lock: int | None = None
 
     async def start(self) -> None:
-        """Raises LocalError; whatever had started by then is for `stop`."""
+        """Raises LocalError. `stop` ends what has started by then."""
         state = self.settings.state
-        # Root's servers run as another user, who has to walk through here; each file with a secret is 0600 itself.
+        # Root's servers run as another user, which must be able to enter here. Each file with a secret is 0600.
         state.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-        # It speaks of a run that is over, and whoever waits for the new one looks for this file: first of all away.
+        # Removed first: it describes an earlier run, and readers wait for the file of the new one.
         if not lock.launcher_is_alive(state):
             self.settings.run_env.unlink(missing_ok=True)
         self._lock = await lock.hold(state)
         self.settings.run_env.unlink(missing_ok=True)
         ports.require_free(self.settings.ports)
         vault = Vault(state / "secrets.json")
-        self.settings = without_our_own(self.settings, vault)
+        self.settings = drop_own_urls(self.settings, vault)
         await self._prepare_servers(vault)
         wiring = wire(self.settings, vault, self._cluster, self._store)
         await self._start_supervisor(wiring)
@@ -89,20 +89,20 @@ class Stack:
             await create_databases(self._cluster.url, role_passwords(vault))
         environment = command_environment(self.settings, wiring)
         await self._recipe.migrate(self.settings, environment)
-        await self._recipe.mint(self.settings, vault, environment)
-        # Now that signup's key for the mail service is known, its scripts can say it.
+        await self._recipe.mint_keys(self.settings, vault, environment)
+        # The scripts are written again, now with signup's key for the mail service.
         wiring = replace(wiring, mail_api_key=vault.get("MAIL_API_KEY") or "")
         for program in self._recipe.services(self.settings, wiring):
             self._supervisor.write_script(program)
         self._start_groups(SERVICES)
-        await self._until("the services to be ready", self._services_are_ready, MOST_ENDS_OF_SERVICES)
-        await self._recipe.introduce(self.settings, vault, environment)
-        self._watch.look()
+        await self._until("the services to be ready", self._services_are_ready, MAX_ENDS_OF_SERVICES)
+        await self._recipe.register_keys(self.settings, vault, environment)
+        self._monitor.poll()
         self._publish(vault, wiring)
 
     async def _prepare_servers(self, vault: Vault) -> None:
         settings = self.settings
-        # In threads, beside each other: initdb takes a third of a second.
+        # In threads: initdb takes a third of a second.
         cluster = store = None
         if settings.signup_database_url is None:
             port = _kept_port(vault, "POSTGRES_PORT", settings.postgres_port)
@@ -132,7 +132,7 @@ class Stack:
             if not self._supervisor.is_alive:
                 raise LocalError(f"supervisord does not start; see {self._supervisor.logs / 'supervisord.out'}")
             await asyncio.sleep(POLL_SECONDS)
-        self._watch.begin()
+        self._monitor.begin()
 
     @property
     def _groups(self) -> dict[str, list[str]]:
@@ -151,17 +151,17 @@ class Stack:
         for variable, path in PROBES:
             if await keys.http_status(self.settings.ports[variable], path) != HTTP_OK:
                 return False
-        return self._watch.all_are_steady()
+        return self._monitor.all_are_steady()
 
-    async def _until(self, what: str, condition: Callable[[], Awaitable[bool]], most_ends: int = MOST_ENDS) -> None:
+    async def _until(self, what: str, condition: Callable[[], Awaitable[bool]], most_ends: int = MAX_ENDS) -> None:
         give_up = time.monotonic() + READY_SECONDS
-        next_look = 0.0
+        next_poll = 0.0
         while not await condition():
             if (now := time.monotonic()) > give_up:
                 raise LocalError(f"waited {READY_SECONDS} s for {what}; see {self._supervisor.logs}")
-            if now > next_look:
-                self._watch.look(most_ends)
-                next_look = now + WATCH_SECONDS
+            if now > next_poll:
+                self._monitor.poll(most_ends)
+                next_poll = now + MONITOR_SECONDS
             await asyncio.sleep(POLL_SECONDS)
 
     def _publish(self, vault: Vault, wiring: Wiring) -> None:
@@ -180,16 +180,16 @@ class Stack:
 
     def _write_run_env(self) -> None:
         variables = {program.name: program.pid_variable for program in self._programs}
-        self.facts |= {variables[name]: str(pid) for name, pid in self._watch.pids.items()}
+        self.facts |= {variables[name]: str(pid) for name, pid in self._monitor.pids.items()}
         runenv.write(self.settings.run_env, self.facts)
 
-    async def watch(self) -> None:
-        """Keeps it all up, and run.env true, until cancelled."""
+    async def monitor(self) -> None:
+        """Restart processes that end and keep run.env current, until canceled."""
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(MONITOR_SECONDS)
             try:
-                for name in (changed := self._watch.look()):
-                    say(f"{name} was started again (process {self._watch.pids[name]})")
+                for name in (changed := self._monitor.poll()):
+                    say(f"{name} was restarted (process {self._monitor.pids[name]})")
                 if changed:
                     self._write_run_env()
             except SupervisorGoneError:
@@ -197,20 +197,20 @@ class Stack:
                     await self._revive()
 
     async def _revive(self) -> None:
-        """When supervisord was killed: its children end by themselves or are ended, then everything starts again."""
+        """After supervisord was killed: wait until its children end, or kill them, then start everything again."""
         say("supervisord has died; starting everything again")
         for _ in range(int(GROUP_STOP_SECONDS / POLL_SECONDS)):
-            if not any(map(is_alive, self._watch.pids.values())):
+            if not any(map(is_alive, self._monitor.pids.values())):
                 break
             await asyncio.sleep(POLL_SECONDS)
-        self._supervisor.kill_everything(filter(is_alive, self._watch.pids.values()))
+        self._supervisor.kill_everything(filter(is_alive, self._monitor.pids.values()))
         await self._run_supervisor()
         self._start_groups(SERVERS, CATCHER)
         await self._until("PostgreSQL and Valkey to be ready", self._servers_are_ready)
         self._start_groups(SERVICES)
 
     async def stop(self) -> None:
-        """Services first, servers last. Can be called whatever has been started."""
+        """Stop services first, servers last. May be called whatever has been started."""
         if self._lock is None:
             return
         with contextlib.suppress(SupervisorGoneError):
@@ -218,7 +218,7 @@ class Stack:
                 await self._stop_group(group)
         self._supervisor.shut_down()
         with contextlib.suppress(FileNotFoundError):
-            # Passwords, and process IDs that will soon be somebody else's. Another stack's file is left alone.
+            # It holds passwords, and process IDs that will be reused. The file of another stack stays.
             if self.facts and runenv.read(self.settings.run_env)["POSTGRES_URL"] == self.facts["POSTGRES_URL"]:
                 self.settings.run_env.unlink()
         os.close(self._lock)
@@ -228,18 +228,18 @@ class Stack:
         self._supervisor.stop_group(group)
         give_up = time.monotonic() + GROUP_STOP_SECONDS
         while time.monotonic() < give_up:
-            if all(p.state in OVER for p in self._supervisor.processes() if p.group == group):
+            if all(p.state in STOPPED_STATES for p in self._supervisor.processes() if p.group == group):
                 return
             await asyncio.sleep(POLL_SECONDS)
 
     def force(self) -> None:
-        """Ends everything at once. Nothing that was promised is lost by it."""
-        self._supervisor.kill_everything(filter(is_alive, self._watch.pids.values()))
+        """Kill everything at once. No promise is broken by that (P8)."""
+        self._supervisor.kill_everything(filter(is_alive, self._monitor.pids.values()))
 
 
-def _kept_port(vault: Vault, variable: str, asked: int | None) -> int:
-    if asked is not None:
-        ports.require_free({variable: asked})
-        return asked
+def _kept_port(vault: Vault, variable: str, requested: int | None) -> int:
+    if requested is not None:
+        ports.require_free({variable: requested})
+        return requested
     kept = int(vault.get(variable) or 0)
     return kept if kept and ports.is_free(kept) else int(vault.keep(variable, str(ports.pick_free())))

@@ -1,8 +1,8 @@
-"""supervisord: its configuration, its life, and what it is asked over its unix socket.
+"""supervisord: its configuration, its process, and calls over its unix socket.
 
 Each program is a small shell script that exports its environment and then becomes the program. So secrets, spaces and
-percent signs need only the shell's quoting, the process is the real one, and a script may be written (an API key
-minted) after supervisord has started. It runs nothing by itself: the stack says what starts when.
+percent signs need only shell quoting, the process is the real one, and a script may be written (an API key minted)
+after supervisord has started. supervisord starts nothing by itself: the stack says what starts when.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ SOCKET = "supervisor.sock"
 LONGEST_SOCKET_PATH = 90  # sockaddr_un holds 104 to 108 bytes; supervisord first binds a name with its pid appended
 ANSWER_SECONDS = 5.0
 STOP_WAIT_SECONDS = 20
-# PostgreSQL's fast shutdown; its SIGTERM waits until the last client has left by itself.
+# PostgreSQL's fast shutdown. On SIGTERM it would wait until the last client disconnects.
 STOP_SIGNALS = {"postgres": "INT"}
 
 
 @dataclass(frozen=True)
 class Program:
-    """One process. `group` names are stopped together; `stdin` is a file it reads."""
+    """One process. Programs of one `group` stop together; `stdin` is a file that it reads."""
 
     name: str
     command: Sequence[str]
@@ -65,13 +65,13 @@ class SupervisorGoneError(Exception):
 
 
 def configuration(groups: Mapping[str, Iterable[str]], logs: Path) -> str:
-    """The text of supervisord.conf: programs by group, in the order in which groups start.
+    """The text of supervisord.conf: programs by group, in start order.
 
-    Paths are relative to the folder supervisord runs in, so none needs quoting.
+    Paths are relative to supervisord's folder, so none needs quoting.
     """
     socket_path = SOCKET
     if len(str(logs.parent / "supervisor" / SOCKET)) > LONGEST_SOCKET_PATH and sys.platform == "linux":
-        socket_path = f"/proc/self/cwd/{SOCKET}"  # supervisord makes relative ones absolute, and then too long
+        socket_path = f"/proc/self/cwd/{SOCKET}"  # supervisord makes relative paths absolute: too long
     lines = [
         "[supervisord]",
         "nodaemon=true",
@@ -90,7 +90,7 @@ def configuration(groups: Mapping[str, Iterable[str]], logs: Path) -> str:
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
     for priority, (group, names) in enumerate(groups.items(), start=1):
-        # supervisord that has to stop by itself stops the highest priority first
+        # When supervisord stops by itself, it stops the highest priority first.
         lines += [f"[group:{group}]", f"priority={priority}", "programs=" + ",".join(names)]
         for name in names:
             lines += [
@@ -99,8 +99,8 @@ def configuration(groups: Mapping[str, Iterable[str]], logs: Path) -> str:
                 "autostart=false",
                 "autorestart=true",
                 "startsecs=1",
-                # Its own retries wait one second longer each time, without end. Here a quick death is FATAL at once,
-                # and the stack, which watches, starts it again at a pace with a ceiling.
+                # supervisord's own retries wait one second longer each time, without limit. Here a quick death is FATAL
+                # at once, and the process monitor restarts the program with a capped backoff.
                 "startretries=0",
                 f"stopsignal={STOP_SIGNALS.get(name, 'TERM')}",
                 f"stopwaitsecs={STOP_WAIT_SECONDS}",
@@ -121,7 +121,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(ANSWER_SECONDS)
         try:
-            with contextlib.chdir(self._folder):  # a path of any length fits, seen from there
+            with contextlib.chdir(self._folder):  # a relative path is never too long
                 self.sock.connect(SOCKET)
         except OSError:
             self.close()
@@ -135,7 +135,7 @@ class _Transport(xmlrpc.client.Transport):
 
     def make_connection(self, host: tuple[str, dict[str, str]] | str) -> http.client.HTTPConnection:
         connection = _Connection(self._folder)
-        self._connection = host, connection  # where `close` finds it
+        self._connection = host, connection  # `close` expects it here
         return connection
 
 
@@ -157,7 +157,7 @@ class Supervisor:
         write_private(self.folder / f"{program.name}.sh", program.script())
 
     def start(self, held: Sequence[int] = ()) -> None:
-        """Starts supervisord, which keeps the descriptors `held` open as long as it lives. Answers come later."""
+        """Start supervisord, which keeps the descriptors `held` open. Poll `answers` until it is ready."""
         (self.folder / SOCKET).unlink(missing_ok=True)
         command = (sys.executable, "-m", "supervisor.supervisord", "-c", "supervisord.conf")
         with (self.logs / "supervisord.out").open("ab") as output:
@@ -169,14 +169,14 @@ class Supervisor:
                 stdout=output,
                 stderr=output,
                 pass_fds=held,
-                start_new_session=True,  # Ctrl-C is for the launcher, which stops things in order
+                start_new_session=True,  # Ctrl-C must reach only the launcher, which stops groups in order
             )
 
     @property
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _ask(self, method: str, *arguments: object) -> object:
+    def _call(self, method: str, *arguments: object) -> object:
         proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_Transport(self.folder))
         try:
             with proxy:
@@ -186,24 +186,24 @@ class Supervisor:
 
     def answers(self) -> bool:
         try:
-            self._ask("getState")
+            self._call("getState")
         except SupervisorGoneError:
             return False
         return True
 
     def start_group(self, group: str) -> None:
-        self._ask("startProcessGroup", group, False)
+        self._call("startProcessGroup", group, False)
 
     def stop_group(self, group: str) -> None:
-        """Sends the stop signals; see `processes` for when they have worked."""
-        self._ask("stopProcessGroup", group, False)
+        """Send the stop signals. `processes` shows when they have worked."""
+        self._call("stopProcessGroup", group, False)
 
     def restart(self, group: str, name: str) -> None:
-        with contextlib.suppress(xmlrpc.client.Fault):  # it is running again already
-            self._ask("startProcess", f"{group}:{name}", False)
+        with contextlib.suppress(xmlrpc.client.Fault):  # it is running already
+            self._call("startProcess", f"{group}:{name}", False)
 
     def processes(self) -> list[ProcessState]:
-        answer = self._ask("getAllProcessInfo")
+        answer = self._call("getAllProcessInfo")
         assert isinstance(answer, list)
         return [
             ProcessState(info["group"], info["name"], info["statename"], info["pid"], info["now"] - info["start"])
@@ -211,37 +211,37 @@ class Supervisor:
         ]
 
     def log_size(self, name: str) -> int:
-        """What a program says from now on begins at this byte of its log."""
+        """The size of a program's log: later output begins at this byte."""
         try:
             return (self.logs / f"{name}.log").stat().st_size
         except FileNotFoundError:
             return 0
 
-    def last_words(self, name: str, *, since: int = 0, lines: int = 25) -> str:
-        """The end of a program's log, and nothing from before byte `since`."""
+    def log_tail(self, name: str, *, since: int = 0, lines: int = 25) -> str:
+        """The end of a program's log, without anything before byte `since`."""
         try:
-            said = (self.logs / f"{name}.log").read_bytes()
+            log = (self.logs / f"{name}.log").read_bytes()
         except FileNotFoundError:
             return ""
-        if since <= len(said):  # else the log has been rotated
-            said = said[since:]
-        return "\n".join(said.decode(errors="replace").splitlines()[-lines:])
+        if since <= len(log):  # else the log has been rotated
+            log = log[since:]
+        return "\n".join(log.decode(errors="replace").splitlines()[-lines:])
 
     def shut_down(self) -> None:
-        """Ends supervisord itself, and with it whatever still runs."""
+        """End supervisord itself and every program that still runs."""
         if self._process is None:
             return
         try:
-            self._ask("shutdown")
+            self._call("shutdown")
         except (SupervisorGoneError, xmlrpc.client.Fault):
-            self._process.terminate()  # a second slower: signals do not wake its loop
+            self._process.terminate()  # takes a second longer: signals do not wake its loop
         try:
             self._process.wait(STOP_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill_everything(())
 
     def kill_everything(self, pids: Iterable[int]) -> None:
-        """No order, no patience. supervisord goes first, so that it starts nothing again."""
+        """Kill all at once, in no order. supervisord goes first, so that it restarts nothing."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

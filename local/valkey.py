@@ -1,4 +1,4 @@
-"""An embedded Valkey: configured, started, asked whether it is there."""
+"""An embedded Valkey server: configuration, start and readiness."""
 
 import socket
 import subprocess
@@ -18,7 +18,7 @@ PING_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Store:
-    """A data folder that exists, and how to run a server on it."""
+    """An existing data folder, and how to run a server on it."""
 
     folder: Path
     program: Path
@@ -46,11 +46,11 @@ class Store:
                     answer += more
         except OSError:
             return False
-        return answer == b"+OK\r\n+PONG\r\n"  # while it still loads its data it says -LOADING
+        return answer == b"+OK\r\n+PONG\r\n"  # it answers -LOADING while it loads its data
 
 
 def prepare_store(directory: Path, password: str, port: int, *, durable: bool = True) -> Store:
-    """Makes the folder and the configuration file below `directory`."""
+    """Create the folder and the configuration file below `directory`."""
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     folder = directory / "valkey"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -67,7 +67,7 @@ def prepare_store(directory: Path, password: str, port: int, *, durable: bool = 
                 f'dir "{_quoted(folder)}"',
                 f"appendonly {'yes' if durable else 'no'}",
                 'save ""',  # the append-only file holds everything already
-                "maxmemory-policy noeviction",  # jobs are no cache entries
+                "maxmemory-policy noeviction",  # jobs must not be evicted
                 "daemonize no",
                 "",
             )
@@ -82,7 +82,7 @@ def _quoted(path: Path) -> str:
 
 
 def start_server(directory: Path, port: int | None = None, *, durable: bool = False) -> RunningServer:
-    """A server of one's own in `directory`, without supervision; ends with `stop()` or with this process."""
+    """Start a server in `directory` without supervision. It ends with `stop()` or with this process."""
     directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     password = Vault(directory / "secrets.json").get_or_make("VALKEY_PASSWORD")
     store = prepare_store(directory, password, port or pick_free(), durable=durable)

@@ -1,4 +1,4 @@
-"""What the processes are told about each other: URLs, roles, secrets."""
+"""What connects the processes: URLs, roles, secrets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from .settings import Settings
 from .valkey import Store
 
 ROLES = ("signup_owner", "signup_app", "mail_owner", "mail_app")
-# Not inherited: for migrations and operators only, or for one of the two services only, which is given its own.
+# Not inherited: only migrations and operators need these, or only one service, which gets its own value.
 WITHHELD = (
     *("SIGNUP_DATABASE_URL", "MAIL_DATABASE_URL", "POSTGRES_URL", "OPERATOR_KEY"),
     *("SIGNUP_RUNTIME_DATABASE_URL", "MAIL_RUNTIME_DATABASE_URL", "MAIL_API_KEY"),
@@ -21,7 +21,7 @@ CATCHER_NAME = "name=catcher&connections=8"
 
 @dataclass(frozen=True)
 class Wiring:
-    """URLs of databases are pairs: owner role, runtime role."""
+    """Database URLs are pairs: owner role, runtime role."""
 
     signup_database: tuple[str, str]
     mail_database: tuple[str, str]
@@ -39,24 +39,24 @@ def role_passwords(vault: Vault) -> dict[str, str]:
     return {role: vault.get_or_make(role) for role in ROLES}
 
 
-def without_our_own(settings: Settings, vault: Vault) -> Settings:
-    """A shell that has read var/run.env names *our* servers: those are not servers of one's own to be used instead."""
+def drop_own_urls(settings: Settings, vault: Vault) -> Settings:
+    """Drop the URLs of our own servers: a shell that has read var/run.env has them, but they must not replace ours."""
 
-    def foreign(url: str | None) -> str | None:
+    def unless_ours(url: str | None) -> str | None:
         return None if url and vault.occurs_in(url) else url
 
     gateways = settings.mail_gateways
     return dataclasses.replace(
         settings,
-        signup_database_url=foreign(settings.signup_database_url),
-        mail_database_url=foreign(settings.mail_database_url),
-        redis_url=foreign(settings.redis_url),
+        signup_database_url=unless_ours(settings.signup_database_url),
+        mail_database_url=unless_ours(settings.mail_database_url),
+        redis_url=unless_ours(settings.redis_url),
         mail_gateways=None if gateways and CATCHER_NAME in gateways and "," not in gateways else gateways,
     )
 
 
 def wire(settings: Settings, vault: Vault, cluster: Cluster | None, store: Store | None) -> Wiring:
-    """`cluster` and `store` are the embedded servers, None where the environment names others."""
+    """`cluster` and `store` are the embedded servers, or None if the environment names others."""
     redis_url = store.url if store else settings.redis_url
     assert redis_url is not None
     smtp_port = settings.ports["CATCHER_SMTP_PORT"]
@@ -77,18 +77,18 @@ def _database(name: str, settings: Settings, vault: Vault, cluster: Cluster | No
             database_url(cluster.url, name, owner, passwords[owner]),
             database_url(cluster.url, name, app, passwords[app]),
         )
-    given = settings.signup_database_url if name == "signup" else settings.mail_database_url
-    assert given is not None
-    return given, settings.environment.get(f"{name.upper()}_RUNTIME_DATABASE_URL") or given
+    url = settings.signup_database_url if name == "signup" else settings.mail_database_url
+    assert url is not None
+    return url, settings.environment.get(f"{name.upper()}_RUNTIME_DATABASE_URL") or url
 
 
 def inherited_environment(settings: Settings) -> dict[str, str]:
-    """What every process gets from the launching shell."""
+    """Variables that every process gets from the launching shell."""
     return {name: value for name, value in settings.environment.items() if name not in WITHHELD}
 
 
 def service_environment(service: str, settings: Settings, wiring: Wiring) -> dict[str, str]:
-    """What one service's processes get beside that."""
+    """Variables that one service's processes get in addition."""
     shell: Mapping[str, str] = settings.environment
     common = {
         "REDIS_URL": wiring.redis_url,
@@ -107,13 +107,13 @@ def service_environment(service: str, settings: Settings, wiring: Wiring) -> dic
         "MAIL_API_KEY": wiring.mail_api_key,
         "SIGNUP_PUBLIC_URL": shell.get("SIGNUP_PUBLIC_URL") or http_url(settings, "SIGNUP_PORT"),
         "SIGNUP_TOKEN_KEYS": wiring.signup_token_keys,
-        # One machine is one address: the limit would stop its only user.
+        # All local requests come from one address, so the limit would stop the only user.
         "SIGNUP_LIMIT_PER_IP": shell.get("SIGNUP_LIMIT_PER_IP") or "off",
     }
 
 
 def command_environment(settings: Settings, wiring: Wiring) -> dict[str, str]:
-    """What migrations and the `keys` commands get: the owner roles, and all that the processes have."""
+    """Variables of migrations and `keys` commands: the owner roles, and all that the processes get."""
     return {
         **inherited_environment(settings),
         **service_environment("signup", settings, wiring),

@@ -84,8 +84,8 @@ HEARTBEATS = (
 )
 
 
-# What the sanity checks found last, when they were last run, and the alerts that followed. One incident per name is
-# open at a time, whoever sees it; a mail to the operators is owed in the same statement that opens or closes it.
+# The last findings of the sanity checks, when they ran, and the alerts. One incident per name is open at a time; the
+# statement that opens or closes it also owes the mail to the operators.
 CHECKS = (
     """
     CREATE TABLE check_results (

@@ -1,1 +1,1 @@
-"""What both services really need, and nothing else. Every module here is used by both; none knows either service."""
+"""Code that both services use. No module here knows either service."""

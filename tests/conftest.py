@@ -1,4 +1,4 @@
-"""Fixtures for every kind of test: real PostgreSQL and Valkey, started once, a database of its own for each test."""
+"""Fixtures for every kind of test: PostgreSQL and Valkey started once, and a fresh database for each test."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from shared.db.pool import DatabaseOptions, open_database
 
 from .support.databases import Clone, Server, prepare
 
-# structlog's default draws tracebacks with all their variables, which takes seconds.
+# structlog's default renders tracebacks with all variables, which takes seconds.
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
@@ -57,7 +57,7 @@ async def mail_database(postgres_server: Server) -> AsyncIterator[Clone]:
 
 @pytest.fixture(params=["signup", "mail"])
 async def either_database(postgres_server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Clone]:
-    """For what must hold in both ledgers."""
+    """For rules that hold in both databases."""
     async with _clone(postgres_server, request.param) as clone:
         yield clone
 
@@ -73,7 +73,7 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def redis_url(valkey_url: str) -> str:
-    """The run's Valkey, emptied."""
+    """The test run's Valkey, emptied."""
     client = redis.asyncio.Redis.from_url(valkey_url)
     await client.flushall()
     await client.aclose()

@@ -1,5 +1,5 @@
--- For each service a database, its owner (migrations) and its runtime role (the processes), with the passwords that
--- stand in the environment. May run again at any time; a changed password is taken over.
+-- Creates a database for each service, its owner role (migrations) and its runtime role (processes), with passwords from
+-- the environment. Safe to run again at any time; it also changes passwords.
 \set ON_ERROR_STOP on
 \getenv signup_owner_password SIGNUP_OWNER_PASSWORD
 \getenv signup_app_password SIGNUP_APP_PASSWORD
@@ -21,7 +21,7 @@ FROM unnest(ARRAY['signup', 'mail']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name)
 \gexec
 
--- Nobody else may connect, and only the owner makes tables.
+-- No other role may connect, and only the owner creates tables.
 REVOKE ALL ON DATABASE signup, mail FROM PUBLIC;
 GRANT CONNECT ON DATABASE signup TO signup_app;
 GRANT CONNECT ON DATABASE mail TO mail_app;

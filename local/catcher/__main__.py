@@ -20,7 +20,7 @@ CLOSE_SECONDS = 2
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone: here they end the SMTP server first."""
+    """Captures no signals: `catch_mails` handles them for both servers."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What is read out of a mail, in Mailpit's words. Broken mails are shown as far as they can be read."""
+"""Parses a mail into Mailpit's format. Broken mails are shown as far as they can be parsed."""
 
 import contextlib
 import datetime as dt
@@ -12,7 +12,7 @@ from email.utils import getaddresses, parsedate_to_datetime
 
 SNIPPET_LENGTH = 250
 Json = dict[str, object]
-# The older policy parses three times as fast as the newer ones, and is content with broken headers.
+# The older policy parses three times as fast as the newer ones, and accepts broken headers.
 POLICY = email.policy.compat32
 
 
@@ -27,8 +27,8 @@ def parse(raw: bytes) -> "Message[str, str]":
 
 
 def _values(message: "Message[str, str]", header: str) -> list[str]:
-    # Not `message.get_all`, which puts question marks in the place of raw UTF-8 (SMTPUTF8). Held as surrogate escapes,
-    # it can still be decoded.
+    # Not `message.get_all`, which replaces raw UTF-8 (SMTPUTF8) with question marks. Surrogate escapes can still be
+    # decoded.
     wanted = header.casefold()
     return [str(value) for name, value in message.raw_items() if name.casefold() == wanted]
 
@@ -59,7 +59,7 @@ def message_id(message: "Message[str, str]") -> str:
 
 
 def _unnamed(message: "Message[str, str]", envelope: Envelope) -> list[Json]:
-    # As Mailpit does it: who got the mail and is named nowhere in it was a blind copy.
+    # As in Mailpit: a recipient that no header names was a blind copy.
     named = {
         str(address["Address"]).casefold() for header in ("To", "Cc", "Bcc") for address in addresses(message, header)
     }
@@ -85,13 +85,13 @@ def _is_attachment(part: "Message[str, str]") -> bool:
 
 
 def body(message: "Message[str, str]", subtype: str) -> str:
-    """All inline text of one kind, `plain` or `html`."""
+    """All inline text of one subtype, `plain` or `html`."""
     parts = (p for p in _leaves(message) if not _is_attachment(p) and p.get_content_subtype() == subtype)
     return "\n".join(_text(part) for part in parts).replace("\r\n", "\n")
 
 
 def common(raw: bytes, envelope: Envelope) -> tuple["Message[str, str]", Json]:
-    """The parsed mail, and what a list entry and a full answer have in common."""
+    """The parsed mail, and the fields that list entries and full answers share."""
     message = parse(raw)
     sender = addresses(message, "From")
     return message, {
@@ -108,7 +108,7 @@ def common(raw: bytes, envelope: Envelope) -> tuple["Message[str, str]", Json]:
 
 
 def summary(raw: bytes, envelope: Envelope) -> Json:
-    """A list entry, without what changes: ID, Read, Created."""
+    """A list entry, without the fields that change: ID, Read, Created."""
     message, entry = common(raw, envelope)
     snippet = " ".join(body(message, "plain").split())[:SNIPPET_LENGTH]
     attached = sum(_is_attachment(part) for part in _leaves(message))

@@ -1,4 +1,4 @@
-"""The SMTP conversation. 250 after the dot means that the mail is on disk; anything else, that it is not."""
+"""The SMTP conversation. 250 after the dot means that the mail is on disk; any other answer means that it is not."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from .message import Envelope
 from .store import Store
 
 LARGEST_MAIL = 25 * 1024 * 1024
-# RFC 5321 §4.5.3.1.6 lets a server refuse lines over 1,000 octets. One that is there to show mails does not.
+# RFC 5321 §4.5.3.1.6 lets a server refuse lines over 1,000 octets. The catcher shows such mails.
 LONGEST_LINE = 1024 * 1024
 IDLE_SECONDS = 300  # RFC 5321 §4.5.3.2.7
 
@@ -22,7 +22,7 @@ class CatcherSMTP(SMTP):
 
 
 class Handler:
-    """aiosmtpd calls these by name."""
+    """aiosmtpd calls these methods by name."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,8 +31,8 @@ class Handler:
         self, _server: SMTP, session: Session, _envelope: SmtpEnvelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        # Commands are read line by line from a buffer and answered in turn, and there is no STARTTLS after which what
-        # came before would have to be forgotten; so a client may send several at once (RFC 2920).
+        # Commands are read from a buffer line by line and answered in order, and no STARTTLS requires earlier input to
+        # be discarded. So a client may send several at once (RFC 2920).
         return [responses[0], "250-PIPELINING", *responses[1:]]
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: SmtpEnvelope) -> str:  # noqa: N802
@@ -41,8 +41,8 @@ class Handler:
         try:
             mail_id = await self._store.add(raw, Envelope(envelope.mail_from or "", tuple(envelope.rcpt_tos)))
         except Exception:
-            log.exception("cannot keep a mail")
-            return "451 4.3.0 Cannot write it down at the moment"
+            log.exception("cannot store a mail")
+            return "451 4.3.0 Cannot store the mail now; try again later"
         return f"250 2.0.0 Ok: queued as {mail_id}"
 
 

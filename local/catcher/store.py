@@ -1,8 +1,8 @@
-"""Where the mails are kept: one SQLite file, one thread that writes.
+"""Stores the mails: one SQLite file, one thread that writes.
 
-Whoever adds a mail waits for the commit; one commit serves everybody who waits at that moment, so a thousand mails
-cost a few dozen of them. List entries are worked out afterwards, when nobody waits, and at the latest before somebody
-reads: answering the sender comes first.
+A sender waits for the commit of its mail. One commit serves all senders that wait, so a thousand mails cost a few dozen
+commits. List entries are computed later, when no mail waits, and at the latest before a read: answering the sender
+comes first.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from typing import Any
 from .message import Envelope, Json, summary
 
 LARGEST_BATCH = 500  # mails for one commit
-IDLE_SECONDS = 0.05  # without a new mail; then list entries are worked out
-SUMMARIES_AT_A_TIME = 50  # short enough for a new mail not to wait for long
+IDLE_SECONDS = 0.05  # without a new mail; then list entries are computed
+SUMMARIES_AT_A_TIME = 50  # few enough that a new mail does not wait long
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS mails (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -42,10 +42,10 @@ CREATE INDEX IF NOT EXISTS mails_without_summary ON mails (number) WHERE summary
 CREATE TABLE IF NOT EXISTS contents (number INTEGER PRIMARY KEY, raw BLOB NOT NULL);
 """
 INSERT_MAIL = "INSERT INTO mails (id, created, sender, recipients) VALUES (?, ?, ?, ?) RETURNING number"
-NOT_SUMMARISED = """
+NOT_SUMMARIZED = """
 SELECT number, sender, recipients, raw FROM mails JOIN contents USING (number) WHERE summary IS NULL
 ORDER BY number LIMIT ?"""
-SUMMARISE = """
+SUMMARIZE = """
 UPDATE mails SET message_id = ?, search_to = ?, search_from = ?, subject = ?, summary = ? WHERE number = ?"""
 PAGE = "SELECT id, created, read, summary FROM mails WHERE {where} ORDER BY number DESC LIMIT ? OFFSET ?"
 OPEN = "SELECT id, raw, sender, recipients, created FROM mails JOIN contents USING (number) WHERE {where}"
@@ -56,8 +56,8 @@ Work = Callable[[sqlite3.Connection], Any]
 
 
 @dataclass(frozen=True)
-class PartitionRetention:
-    """A mail as it came. `created` is when."""
+class StoredMail:
+    """A mail as received, and when."""
 
     id: str
     raw: bytes
@@ -68,13 +68,13 @@ class PartitionRetention:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
-    # FULL: the commit is on disk when it returns; the sender's 250 means that.
+    # FULL: the commit is on disk when it returns, which the sender's 250 promises.
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
 class Store:
-    """Use `await add` from the event loop, everything else from threads."""
+    """Use `await add` in the event loop, and the other methods in threads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Store:
         self._writer.start()
 
     def close(self) -> None:
-        """What was added is on disk already."""
+        """Stop writing. Every added mail is on disk already."""
         self._jobs.put(None)
         self._writer.join()
         self._reader.close()
@@ -106,14 +106,14 @@ class Store:
 
     def _submit(self, work: Work) -> "Future[Any]":
         done: Future[Any] = Future()
-        # From here on it cannot be canceled: a client that is killed after its dot would end the writing thread with
-        # it, and every mail after that would wait for ever.
+        # From here on it cannot be canceled. Otherwise a client that dies after its dot would end the writing thread,
+        # and every later mail would wait for ever.
         done.set_running_or_notify_cancel()
         self._jobs.put((work, done))
         return done
 
     def _write(self, connection: sqlite3.Connection) -> None:
-        """The writing thread. New mails first; when none waits, some of the missing list entries."""
+        """The writing thread. New mails come first. When none waits, it adds some missing list entries."""
         behind = True
         with contextlib.closing(connection):
             while True:
@@ -124,7 +124,7 @@ class Store:
                     behind = True
                     _commit_together(connection, [job for job in batch if job])
                 else:
-                    behind = _summarise_some(connection)
+                    behind = _summarize_some(connection)
 
     def _take(self, seconds: float | None) -> "list[tuple[Work, Future[Any]] | None]":
         batch = []
@@ -135,18 +135,18 @@ class Store:
         return batch
 
     def settle(self) -> None:
-        """Returns when every mail added before has its list entry."""
+        """Returns when every mail that was added before has its list entry."""
         newest = self._fetch("SELECT max(number) FROM mails")[0][0]
-        # Piece by piece, so that new mails get their turn in between.
+        # In small pieces, so that new mails are written in between.
         while self._fetch("SELECT 1 FROM mails WHERE summary IS NULL AND number <= ? LIMIT 1", (newest,)):
-            self._submit(_summarise_some).result()
+            self._submit(_summarize_some).result()
 
     def _fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
         with self._reading:
             return self._reader.execute(statement, parameters).fetchall()
 
     def counts(self) -> tuple[int, int]:
-        """All, and those not read yet."""
+        """The number of all mails, and of unread ones."""
         total, unread = self._fetch(COUNTS)[0]
         return total, unread
 
@@ -161,8 +161,8 @@ class Store:
     def count(self, where: str, parameters: Sequence[object]) -> int:
         return int(self._fetch(f"SELECT count(*) FROM mails WHERE {where}", parameters)[0][0])
 
-    def open(self, mail_id: str, *, read: bool = False) -> PartitionRetention | None:
-        """The mail; marks it as read if asked. `latest` is the newest one."""
+    def open(self, mail_id: str, *, read: bool = False) -> StoredMail | None:
+        """The mail, marked as read if `read`. The ID `latest` means the newest one."""
         where = NEWEST if mail_id == "latest" else "id = ?"
         rows = self._fetch(OPEN.format(where=where), () if mail_id == "latest" else (mail_id,))
         if not rows:
@@ -172,10 +172,10 @@ class Store:
             self._submit(
                 lambda connection: connection.execute("UPDATE mails SET read = 1 WHERE id = ?", (found,))
             ).result()
-        return PartitionRetention(found, raw, Envelope(sender, tuple(json.loads(recipients))), created)
+        return StoredMail(found, raw, Envelope(sender, tuple(json.loads(recipients))), created)
 
     def delete(self, mail_ids: Iterable[str] | None) -> None:
-        """These, or all for None. Unknown ones do not matter."""
+        """Delete these mails, or all for None. Unknown IDs are ignored."""
 
         def remove(connection: sqlite3.Connection) -> None:
             if mail_ids is None:
@@ -196,7 +196,7 @@ def _commit_together(connection: sqlite3.Connection, jobs: "list[tuple[Work, Fut
         for work, _ in jobs:
             work(connection)
         connection.execute("COMMIT")
-    except Exception as error:  # noqa: BLE001 - a full disk, say: every sender is told, and tries again later
+    except Exception as error:  # noqa: BLE001 - for example a full disk: each sender gets a 451 and tries again
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         for _, done in jobs:
@@ -206,9 +206,9 @@ def _commit_together(connection: sqlite3.Connection, jobs: "list[tuple[Work, Fut
         done.set_result(None)
 
 
-def _summarise_some(connection: sqlite3.Connection) -> bool:
-    """Whether there was something to do."""
-    rows = connection.execute(NOT_SUMMARISED, (SUMMARIES_AT_A_TIME,)).fetchall()
+def _summarize_some(connection: sqlite3.Connection) -> bool:
+    """Add some missing list entries. Returns whether there were any."""
+    rows = connection.execute(NOT_SUMMARIZED, (SUMMARIES_AT_A_TIME,)).fetchall()
     within = connection.in_transaction
     if rows and not within:
         connection.execute("BEGIN IMMEDIATE")
@@ -218,7 +218,7 @@ def _summarise_some(connection: sqlite3.Connection) -> bool:
         to = json.dumps([entry["To"], entry["Cc"], entry["Bcc"], envelope.recipients], ensure_ascii=False).casefold()
         origin = json.dumps([entry["From"], sender], ensure_ascii=False).casefold()
         values = (entry["MessageID"], to, origin, str(entry["Subject"]).casefold(), json.dumps(entry), number)
-        connection.execute(SUMMARISE, values)
+        connection.execute(SUMMARIZE, values)
     if rows and not within:
         connection.execute("COMMIT")
     return bool(rows)

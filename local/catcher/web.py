@@ -1,4 +1,4 @@
-"""Mailpit's most used endpoints, and a page for people. Mails are other people's text: everything is escaped."""
+"""Mailpit's most used endpoints, and a page for people. Mails are untrusted text: everything is escaped."""
 
 import html
 import json
@@ -13,12 +13,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from . import message
-from .store import PartitionRetention, Store
+from .store import Store, StoredMail
 
 DEFAULT_LIMIT = 50  # Mailpit's
 LARGEST_LIMIT = 1_000_000
 EVERYTHING = "1 = 1"
-# No scripts, nothing from elsewhere: whatever a mail brings along, it only shows.
+# No scripts and no external content: a mail is only displayed.
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "Referrer-Policy": "no-referrer",
@@ -28,8 +28,8 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</t
 td,th{{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top}}
 pre{{white-space:pre-wrap}}</style>{body}</html>"""
 LINK = re.compile(r"https?://[^\s<>\"']+")
-TERM = re.compile(r'(?:(to|from|subject|message-id|addressed):)?("[^"]*"|\S+)', re.IGNORECASE)
-TERM_WHERE = {
+SEARCH_WORD = re.compile(r'(?:(to|from|subject|message-id|addressed):)?("[^"]*"|\S+)', re.IGNORECASE)
+WORD_CONDITIONS = {
     "to": "search_to LIKE ? ESCAPE '\\'",
     "from": "search_from LIKE ? ESCAPE '\\'",
     "subject": "subject LIKE ? ESCAPE '\\'",
@@ -43,26 +43,26 @@ def _whole_number(request: Request, name: str, default: int) -> int:
     try:
         return max(0, int(text)) if text else default
     except ValueError:
-        raise HTTPException(400, f"{name} is not a number") from None
+        raise HTTPException(400, f"{name} is not a whole number") from None
 
 
 def _query(text: str) -> tuple[str, list[str]]:
-    """Mailpit's search words, all of which must match, as a condition and its parameters."""
+    """A condition and its parameters for Mailpit's search words. All words must match."""
     conditions, parameters = [EVERYTHING], []
-    for field, quoted in TERM.findall(text):
+    for field, quoted in SEARCH_WORD.findall(text):
         word = quoted.strip('"').strip("<>") if field.lower() == "message-id" else quoted.strip('"')
         if field.lower() == "message-id":
             conditions.append("message_id = ?")
             parameters.append(word)
         else:
             escaped = re.sub(r"([\\%_])", r"\\\1", word.casefold())
-            conditions.append(TERM_WHERE[field.lower()])
+            conditions.append(WORD_CONDITIONS[field.lower()])
             parameters.append(f"%{escaped}%")
     return " AND ".join(conditions), parameters
 
 
 class Pages:
-    """One method for each address."""
+    """One method per route."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -102,28 +102,28 @@ class Pages:
         try:
             mail_ids = json.loads(text).get("IDs") if text.strip() else None
         except (ValueError, AttributeError):
-            raise HTTPException(400, 'the body is not like {"IDs": ["…"]}') from None
-        # Mailpit takes an empty list for "all", too.
+            raise HTTPException(400, 'the body must be like {"IDs": ["…"]}') from None
+        # As in Mailpit, an empty list means all.
         await run_in_threadpool(self._store.delete, mail_ids or None)
         return PlainTextResponse("ok")
 
-    async def _open(self, request: Request, *, read: bool = False) -> PartitionRetention:
+    async def _open(self, request: Request, *, read: bool = False) -> StoredMail:
         found = await run_in_threadpool(self._store.open, request.path_params["mail_id"], read=read)
         if found is None:
             raise HTTPException(404, "no such message")
         return found
 
     async def message(self, request: Request) -> Response:
-        kept = await self._open(request, read=True)
-        return JSONResponse({"ID": kept.id, **message.detail(kept.raw, kept.envelope, kept.created)})
+        mail = await self._open(request, read=True)
+        return JSONResponse({"ID": mail.id, **message.detail(mail.raw, mail.envelope, mail.created)})
 
     async def raw(self, request: Request) -> Response:
-        kept = await self._open(request)
-        return PlainTextResponse(kept.raw, headers={"X-Content-Type-Options": "nosniff"})
+        mail = await self._open(request)
+        return PlainTextResponse(mail.raw, headers={"X-Content-Type-Options": "nosniff"})
 
     async def headers(self, request: Request) -> Response:
-        kept = await self._open(request)
-        return JSONResponse(message.headers(kept.raw))
+        mail = await self._open(request)
+        return JSONResponse(message.headers(mail.raw))
 
     async def home(self, _request: Request) -> Response:
         await run_in_threadpool(self._store.settle)
@@ -138,14 +138,14 @@ class Pages:
         return HTMLResponse(PAGE.format(title="Mails", body=body), headers=PAGE_HEADERS)
 
     async def view(self, request: Request) -> Response:
-        kept = await self._open(request, read=True)
-        entry = message.detail(kept.raw, kept.envelope, kept.created)
+        mail = await self._open(request, read=True)
+        entry = message.detail(mail.raw, mail.envelope, mail.created)
         text = html.escape(str(entry["Text"] or entry["HTML"]), quote=False)
         linked = LINK.sub(lambda link: f'<a href="{link[0]}" rel="noreferrer">{link[0]}</a>', text)
         body = (
             f"<h1>{html.escape(str(entry['Subject']))}</h1>"
             f"<p>To {html.escape(_names(entry['To']))}, from {html.escape(_names([entry['From']]))},"
-            f' {kept.created[:19]} · <a href="/api/v1/message/{kept.id}/raw">raw</a> · <a href="/">all</a></p>'
+            f' {mail.created[:19]} · <a href="/api/v1/message/{mail.id}/raw">raw</a> · <a href="/">all</a></p>'
             f"<pre>{linked}</pre>"
         )
         return HTMLResponse(PAGE.format(title="Mail", body=body), headers=PAGE_HEADERS)

@@ -1,14 +1,14 @@
-"""The mail service: one mail per (client, request ID), for ever, and an honest answer to "what have you sent?".
+"""The mail service: one mail per (client, request ID), for ever, and an exact answer to "what have you sent?".
 
-The way of a mail, folder by folder:
+A mail passes through these rooms:
 
-- `http/` takes requests and answers questions, one file per resource;
-- `intake/` accepts once per request ID, renders and pins the content, in one commit with the queue and history;
-- `delivery/` claims from the queue, speaks SMTP to the gateways and records what became of each attempt;
-- `bounces/` takes in what comes back about mails that had left;
-- `interventions/` is what people do to mails: cancel, retry, resolve, restore, erase;
-- `ledger/` reads the ledger: mails, history, attempts; and keeps nothing for longer than it should. What must never be in
-  it (`sanity`), and what wakes the operators (`alerts`).
+- `http/` reads requests and writes answers, one file per resource;
+- `intake/` accepts a mail once per request ID, renders and pins its content, in one commit with queue and history;
+- `delivery/` claims from the queue, sends through `gateways/` (SMTP, rate limits, failover) and records each attempt;
+- `bounces/` parses and ingests notices about mails that were sent;
+- `operator_actions/` changes mails for operators: cancel, retry, resolve, restore, erase;
+- `ledger/` reads mails, history, attempts and the change feed, and holds suppressions and retention;
+- `audit/` holds sanity checks, alerts, and the SQL of health and stage metrics.
 
-`app.py` puts the API together, `worker.py` the delivery worker, `__main__.py` starts either.
+`app.py` builds the API and `worker.py` the delivery worker; `__main__.py` starts either.
 """

@@ -4,14 +4,15 @@ import argparse
 import asyncio
 import sys
 
+from fastapi import FastAPI
 from pydantic import ValidationError
 
-from shared.observability import logs
 from shared.process import keys_cli
-from shared.process.gc_freeze import freeze_startup_objects
+from shared.process.serving import run_api, run_worker
 from shared.process.settings import describe_errors
 
 from . import settings as settings_module
+from .names import WORKER
 from .settings import Settings
 
 SCOPES = ("mails:send", "mails:read", "mails:operate", "mails:all", "audit:read", "audit:operate")
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m services.mail", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="serve the HTTP API")
-    commands.add_parser("worker", help="deliver the queue")
+    commands.add_parser("worker", help="deliver queued mails")
     keys_cli.add_parser(commands, SCOPES)
     parsed = parser.parse_args(arguments)
     try:
@@ -37,46 +38,25 @@ def main(arguments: list[str] | None = None) -> int:
         case "keys":
             return asyncio.run(keys_cli.run(parsed, settings.mail_database_url or settings.process_database_url))
         case "api":
-            _serve(settings)
+            _run_api(settings)
         case "worker":
-            _work(settings)
+            _run_worker(settings)
     return 0
 
 
-def _serve(settings: Settings) -> None:
-    # Imported here: `keys` must not wait for a web framework.
-    import uvicorn  # noqa: PLC0415
+def _run_api(settings: Settings) -> None:
+    def make_app() -> FastAPI:
+        from .app import create_app  # noqa: PLC0415 - commands and the worker do not load it
 
-    from .app import create_app  # noqa: PLC0415
+        return create_app(settings)
 
-    logs.configure("mail-api", settings.log_level, personal_data=settings.log_personal_data)
-    app = create_app(settings)
-    freeze_startup_objects()
-    uvicorn.run(
-        app,
-        host=settings.mail_host,
-        port=settings.mail_port,
-        loop="uvloop",  # said explicitly: `auto` was measured at half of this
-        http="httptools",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        log_config=None,
-        # Clients let go of idle connections after 5 s (httpx), and uvicorn too unless told: a request must not meet one
-        # that is just being closed.
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-    )
+    run_api("mail-api", settings, make_app, host=settings.mail_host, port=settings.mail_port)
 
 
-def _work(settings: Settings) -> None:
-    import uvloop  # noqa: PLC0415 - as above
+def _run_worker(settings: Settings) -> None:
+    from .worker import run  # noqa: PLC0415 - as above
 
-    from .worker import run  # noqa: PLC0415
-
-    logs.configure("mail-worker", settings.log_level, personal_data=settings.log_personal_data)
-    freeze_startup_objects()
-    uvloop.run(run(settings))
+    run_worker(WORKER, settings, lambda: run(settings))
 
 
 if __name__ == "__main__":

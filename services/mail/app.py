@@ -1,4 +1,4 @@
-"""The mail API, put together: everything an endpoint works with is built here and nowhere else."""
+"""Builds the mail API. Every collaborator of an endpoint is created here."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ from shared.observability.tracing import tracing_of
 from shared.worker.wakeups import Pinger
 
 from .audit.alerts import alert_catalog, make_alert_loop
-from .audit.stage_metrics import BOOK
+from .audit.stage_metrics import STAGE_SOURCE
 from .bounces.ingest import OUTCOMES
 from .http import bounces, changes, erasures, gateways, health, ledger, mails, operations, suppressions, templates
 from .http.app_state import AppState
@@ -36,17 +36,17 @@ _LIMITS = {"/v1/mails/batch": 16 * _MEBIBYTE}
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API for these settings. It connects when first asked, so it starts while its database is down."""
+    """Build the API for these settings. It connects on first use, so it starts while its database is down."""
     metrics = HttpMetrics()
-    register = alert_catalog(settings)
+    catalog = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
-    stage_metrics = StageMetrics(metrics.registry, BOOK)
+    stage_metrics = StageMetrics(metrics.registry, STAGE_SOURCE)
     tracing = tracing_of(settings.traces_endpoint, "mail-api")
     bounces_ingested = Counter(
-        "mail_bounces", "Messages from the bounce mailbox, by what they came to", ["outcome"], registry=metrics.registry
+        "mail_bounces", "Messages from the bounce mailbox, by outcome", ["outcome"], registry=metrics.registry
     )
     for outcome in OUTCOMES:
-        bounces_ingested.labels(outcome)  # a rate needs the zero before the first one
+        bounces_ingested.labels(outcome)  # rate() needs a zero before the first increment
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
             kept=settings.kept,
             bounces=bounces_ingested,
         )
-        # Here too: a worker cannot tell that it is gone.
+        # The API runs it too, because a dead worker cannot report itself.
         alert_loop = make_alert_loop(settings, intake, runs_checks=False, metrics=alert_metrics)
         async with running_alert_loop(alert_loop, settings.alert_seconds):
             yield
@@ -83,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Counterfoil mail",
         version=VERSION,
-        description="One mail per request ID, for ever; and what has been sent.",
+        description="Sends one mail per request ID, for ever, and reports what was sent.",
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
@@ -100,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         gateways.router,
         erasures.router,
         bounces.router,
-        checks_router(register),
+        checks_router(catalog),
     ):
         app.include_router(router)
     app.include_router(

@@ -1,4 +1,4 @@
-"""The mail service's own errors, each a problem with its status and slug."""
+"""The mail service's own errors, each a problem with a status and a slug."""
 
 from collections.abc import Sequence
 
@@ -6,25 +6,25 @@ from shared.contract.problems import Problem, at
 
 
 class UnknownTemplate(Problem):
-    """There is no template of this name; GET /v1/templates lists those there are."""
+    """No template has this name. GET /v1/templates lists all templates."""
 
     status, slug, title = 422, "unknown-template", "There is no such template"
 
 
 class VariablesRejected(Problem):
-    """The template cannot be rendered with these variables; `errors` names each that is missing, unknown or unfit."""
+    """The template cannot be rendered with these variables. `errors` names each missing, unknown or invalid one."""
 
     status, slug, title = 422, "invalid-variables", "The template variables are not valid"
 
 
 class RequestIdRequired(Problem):
-    """Every mail needs a request ID, in `request_id` or in the Idempotency-Key header; it makes a retry safe."""
+    """Every mail needs a request ID, in `request_id` or in the Idempotency-Key header. It makes a retry safe."""
 
     status, slug, title = 400, "request-id-required", "A request ID is required"
 
     def __init__(self) -> None:
         super().__init__(
-            "Send a request ID of yours in `request_id` or in the Idempotency-Key header; the same ID again is safe.",
+            "Send a request ID of your choice in `request_id` or in the Idempotency-Key header. Repeating it is safe.",
             errors=[at("/request_id", "Required, here or in the Idempotency-Key header")],
         )
 
@@ -45,7 +45,7 @@ class RequestIdMismatch(Problem):
 
 
 class RequestIdReused(Problem):
-    """This request ID has been used for a mail with other content. One ID is one mail, for ever; use a new ID."""
+    """This request ID was used for a mail with other content. One ID names one mail, for ever. Use a new ID."""
 
     status, slug, title = 422, "request-id-reused", "The request ID was used for another mail"
 
@@ -57,38 +57,38 @@ class RequestIdReused(Problem):
 
 
 class CursorLost(Problem):
-    """The place where the reader stopped no longer exists: the mail ledger was restored to an earlier time, or the reader
-    was away for so long that the history of then is no longer kept (HISTORY_MONTHS).
-    Start again without `after`: reading a change twice does no harm, missing one does.
+    """The feed no longer has the change that this cursor names. The mail ledger was restored to an earlier time, or
+    retention dropped that part of history (HISTORY_MONTHS).
+    Start again without `after`: reading a change twice is harmless, missing one is not.
     """
 
-    status, slug, title = 410, "cursor-lost", "This place in the feed no longer exists"
+    status, slug, title = 410, "cursor-lost", "The cursor's change is no longer in the feed"
 
 
 class WrongState(Problem):
-    """The mail is in a state that does not allow this; the detail says which states do."""
+    """The mail's state does not allow this action. The detail names the states that do."""
 
     status, slug, title = 409, "wrong-state", "The mail's state does not allow this"
 
     def __init__(self, action: str, state: str, allowed: Sequence[str]) -> None:
         super().__init__(
-            f"This mail is {state}; {action} is for mails that are {' or '.join(allowed)}.",
+            f"This mail is {state}; {action} is allowed for mails that are {' or '.join(allowed)}.",
             state=state,
             allowed=list(allowed),
         )
 
 
 class ContentGone(Problem):
-    """The content of this mail was wiped, by age or because the person was erased; it cannot be sent again."""
+    """The mail's content was wiped, by retention or because the person was erased. The mail cannot be sent again."""
 
     status, slug, title = 409, "content-gone", "The mail's content is no longer kept"
 
 
 class StillSending(Problem):
-    """The notice is about a mail whose sending is not on record yet, so it has not been taken in: bring it again."""
+    """The notice is about a mail that is still being sent. It was not stored: post it again later."""
 
-    status, slug, title = 409, "still-sending", "The mail is being sent at this moment"
+    status, slug, title = 409, "still-sending", "The mail is still being sent"
 
     def __init__(self) -> None:
-        super().__init__("What became of this mail is about to be recorded. Bring the notice again.",
+        super().__init__("The result of the current attempt is not recorded yet. Post the notice again.",
                          headers={"Retry-After": "5"})  # fmt: skip

@@ -1,4 +1,4 @@
-"""What this service calls its processes, channels and queues."""
+"""Names of this service's processes, channels and queues."""
 
 WORKER = "mail-worker"
 QUEUE_CHANNEL = "mail_queue"

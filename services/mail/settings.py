@@ -1,4 +1,4 @@
-"""The mail service's settings, each an environment variable. Read by `load()` when a process starts."""
+"""The mail service's settings, each an environment variable. `load()` reads them when a process starts."""
 
 from email.utils import parseaddr
 from typing import Self
@@ -16,50 +16,50 @@ _DAY_SECONDS = 86_400
 
 class Settings(ServiceSettings):
     mail_database_url: str = Field(
-        "", description="The mail database, as the owner role: migrations and `keys`; processes too when alone"
+        "", description="Mail database, owner role: migrations and `keys`; processes too without the runtime URL"
     )
-    mail_runtime_database_url: str = Field("", description="The mail database, as the runtime role: the processes")
-    mail_host: str = Field("127.0.0.1", description="Where the API listens")
-    mail_port: int = Field(8002, ge=1, le=65535, description="Where the API listens")
+    mail_runtime_database_url: str = Field("", description="Mail database, runtime role: for the processes")
+    mail_host: str = Field("127.0.0.1", description="Address on which the API listens")
+    mail_port: int = Field(8002, ge=1, le=65535, description="Port on which the API listens")
     mail_gateways: str = Field(
         "smtp://127.0.0.1:1025", description="SMTP gateways in order of preference, comma-separated URLs (API.md)"
     )
     mail_from: str = Field(
-        "Counterfoil <no-reply@counterfoil.example>", description="Sender of mails that name none of their own"
+        "Counterfoil <no-reply@counterfoil.example>", description="Sender of mails that do not name one"
     )
-    mail_message_id_domain: str = Field(
-        "counterfoil.example", description="Right-hand side of Message-ID; a domain of yours"
-    )
+    mail_message_id_domain: str = Field("counterfoil.example", description="Domain in Message-IDs; use one of your own")
     mail_expire_seconds: int = Field(
-        172_800, ge=60, description="Give up on a mail this long after it may be sent, unless it says otherwise"
+        172_800, ge=60, description="Give up on a mail this long after it may be sent, unless it sets `expires_at`"
     )
-    mail_retry_base_seconds: float = Field(300, gt=0, description="Wait after a first temporary refusal; doubles")
+    mail_retry_base_seconds: float = Field(300, gt=0, description="Wait after the first temporary refusal; doubles")
     mail_retry_cap_seconds: float = Field(14_400, gt=0, description="Longest wait between attempts")
     mail_lease_seconds: float = Field(
-        15, gt=0, description="A worker that is silent for this long has lost the mails it holds; it renews in thirds"
+        15, gt=0, description="A worker that does not renew for this long loses its mails; it renews at a third of this"
     )
     mail_reply_timeout_seconds: float = Field(
-        600, gt=0, description="Wait for the answer after the dot (RFC 5321 section 4.5.3.2.6)"
+        600, gt=0, description="Wait for the reply to the final dot (RFC 5321 section 4.5.3.2.6)"
     )
     mail_command_timeout_seconds: float = Field(
-        60, gt=0, description="Wait for any other SMTP answer, and for connecting"
+        60, gt=0, description="Wait for any other SMTP reply, and for a connection"
     )
-    mail_ehlo_name: str = Field("", description="Name said in EHLO; the host's own when empty")
-    mail_poll_seconds: float = Field(1.0, gt=0, description="The queue is looked at this often, woken or not")
+    mail_ehlo_name: str = Field("", description="Name sent in EHLO; empty: the host's name")
+    mail_poll_seconds: float = Field(1.0, gt=0, description="Workers poll the queue this often, besides wake-ups")
     mail_bounce_domain: str = Field(
         "",
         pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$",
         description="Envelope senders become bounce+ID@ this domain, whose mailbox feeds POST /v1/bounces; empty: From",
     )
     mail_content_days: int = Field(
-        30, ge=1, description="Content and gateways' words of settled mails are wiped this long after accept"
+        30, ge=1, description="Wipe content and gateway replies of settled mails this many days after accept"
     )
     mail_address_days: int = Field(
-        0, ge=0, description="Addresses, names and metadata (but IDs) of settled mails too, after this long; 0: never"
+        0,
+        ge=0,
+        description="Wipe addresses, names, metadata (except IDs) of settled mails after this many days; 0: never",
     )
 
     mail_check_severity: str = Field(
-        "", description="`name=red|warning` for sanity checks and alerts of mail, comma-separated"
+        "", description="`name=red|warning` for the mail service's sanity checks and alerts, comma-separated"
     )
 
     @field_validator("mail_gateways")
@@ -78,12 +78,12 @@ class Settings(ServiceSettings):
     def _retention_outlives_retries(self) -> Self:
         if self.mail_content_days * _DAY_SECONDS <= self.mail_expire_seconds:
             raise ValueError(
-                f"MAIL_CONTENT_DAYS={self.mail_content_days} would wipe what MAIL_EXPIRE_SECONDS="
-                f"{self.mail_expire_seconds} may still have to send: keep content longer than mails are retried"
+                f"MAIL_CONTENT_DAYS={self.mail_content_days} must be longer than MAIL_EXPIRE_SECONDS="
+                f"{self.mail_expire_seconds}: retries need the content"
             )
         if 0 < self.mail_address_days < self.mail_content_days:
-            raise ValueError("MAIL_ADDRESS_DAYS must be 0 (never) or at least MAIL_CONTENT_DAYS: content names people")
-        # Content outlives retries, so history does too.
+            raise ValueError("MAIL_ADDRESS_DAYS must be 0 (never) or at least MAIL_CONTENT_DAYS: content has addresses")
+        # Content outlives retries, so history must too.
         refuse_if_short(
             "HISTORY_MONTHS",
             self.history_months,
@@ -94,12 +94,12 @@ class Settings(ServiceSettings):
 
     @property
     def kept(self) -> tuple[PartitionRetention, ...]:
-        """The tables in month partitions, and how much of them is kept."""
+        """The tables in month partitions, and how many months of each are kept."""
         return (PartitionRetention("history", self.history_months),)
 
     @property
     def process_database_url(self) -> str:
-        """What the API and the worker connect with."""
+        """The database URL of the API and the worker."""
         return self.mail_runtime_database_url or self.mail_database_url
 
 

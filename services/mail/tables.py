@@ -1,4 +1,4 @@
-"""The mail database as SQLAlchemy sees it. Constraints stand in the migrations; a test keeps the two alike."""
+"""The mail database as SQLAlchemy tables. The migrations hold the constraints; a test compares the two."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -12,7 +12,7 @@ _TIME = sa.TIMESTAMP(timezone=True)
 RARE_STATES = ("uncertain", "failed", "bounced", "expired", "canceled", "suppressed")
 _RARE_STATE = f"CASE WHEN state IN {RARE_STATES} THEN state END"
 
-# The ledger: one row for each mail that was ever asked for.
+# The ledger: one row for each mail that was ever requested.
 mails = sa.Table(
     "mails",
     metadata,
@@ -46,7 +46,7 @@ mails = sa.Table(
     sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("correlation_id", sa.Text),
     sa.Column("traceparent", sa.Text),
-    # What an operator asks for, on a column that ordinary mails leave NULL: see revision 0006.
+    # For operators' queries; NULL for ordinary mails: see the first revision.
     sa.Column("rare_state", sa.Text, sa.Computed(_RARE_STATE, persisted=True)),
     sa.UniqueConstraint("client", "request_id"),
     sa.Index("mails_client", "client", "id"),
@@ -62,7 +62,7 @@ mails = sa.Table(
     ),
 )
 
-# What was asked for and what goes out, pinned at accept.
+# The request and the content to send, pinned at accept.
 contents = sa.Table(
     "contents",
     metadata,
@@ -78,7 +78,7 @@ contents = sa.Table(
     sa.Column("headers", pg.JSONB, nullable=False, server_default="{}"),
 )
 
-# One row for each mail that still has to go out.
+# One row for each mail that still has to be sent.
 queue = sa.Table(
     "queue",
     metadata,
@@ -120,7 +120,7 @@ suppressions = sa.Table(
     sa.Index("suppressions_mail", "mail_id", postgresql_where=sa.text("mail_id IS NOT NULL")),
 )
 
-# What stays of a mail whose row somebody deleted; written by a trigger, see the migration.
+# What is kept of a mail whose row was deleted. A trigger writes it: see the migration.
 lost_mails = sa.Table(
     "lost_mails",
     metadata,
@@ -136,7 +136,7 @@ lost_mails = sa.Table(
     sa.Index("lost_mails_lost", "lost_at"),
 )
 
-# What came back about mails that had left.
+# Notices about mails that were sent.
 bounces = sa.Table(
     "bounces",
     metadata,
@@ -153,7 +153,7 @@ bounces = sa.Table(
     sa.Index("bounces_worded", "received_at", postgresql_where=sa.text("diagnostic IS NOT NULL")),
 )
 
-# The last time that what is too old was wiped.
+# The latest retention run.
 retention_runs = sa.Table(
     "retention_runs",
     metadata,
@@ -163,7 +163,7 @@ retention_runs = sa.Table(
     sa.Column("addresses_wiped", sa.BigInteger, nullable=False, server_default="0"),
 )
 
-# When the next mail may go through a gateway that takes only so many a second.
+# When a rate-limited gateway may take its next mail.
 gateway_rates = sa.Table(
     "gateway_rates",
     metadata,
@@ -181,6 +181,6 @@ feed_base = sa.Table(
 (history, api_keys, heartbeats, check_results, check_runs, alerts, alert_notices, partition_upkeep) = shared_tables(
     metadata
 )
-# Where a line stands in the feed of changes; see the migration.
+# The position of an entry in the change feed: see the migration.
 history.append_column(sa.Column("position", sa.BigInteger, nullable=False, server_default=sa.text("feed_position()")))
 sa.Index("history_position", history.c.position, history.c.id)

@@ -1,6 +1,6 @@
-"""The mail worker: what runs in it, how often, and what wakes it is the table in `serve`.
+"""The mail worker. The table in `serve` lists its loops, how often each runs, and what wakes it.
 
-Every loop goes on while Valkey is down, and waits while PostgreSQL is. SIGTERM drains; `kill -9` loses nothing.
+All loops continue while Valkey is down and wait while PostgreSQL is down. SIGTERM drains; `kill -9` loses nothing.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from shared.observability.spans import Tracing
 from shared.observability.tracing import tracing_of
 from shared.worker.arq_host import run_arq
 from shared.worker.heartbeats import Heartbeat
-from shared.worker.loops import FunctionLoop, run_until_signalled
+from shared.worker.loops import FunctionLoop, run_until_signaled
 from shared.worker.partitions import Partitions
 from shared.worker.schedule import CronWakeup, Scheduled, WakeupFanout, run_schedule
 from shared.worker.wakeups import Listener
@@ -37,18 +37,18 @@ from .settings import Settings
 
 _log = get_logger(__name__)
 
-_BEAT_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 5.0
 _EXPIRY_SECONDS = 30.0
-# Longer than most conversations, shorter than the time that supervisors give before they kill.
+# Longer than most SMTP conversations, shorter than supervisors wait before they kill.
 _DRAIN_SECONDS = 15.0
 _PARTITIONS_SECONDS = 3600.0
-# Retention counts in days.
+# Retention is set in days.
 _RETENTION_SECONDS = 6 * 3600.0
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a running worker is made of."""
+    """The parts of a running worker."""
 
     database: Database
     tracing: Tracing
@@ -62,11 +62,11 @@ class Parts:
     partitions: Partitions
     alert_loop: AlertLoop
     listener: Listener | None
-    # Mails may be due: a ping of the API, a free place, a mail that came back at once.
+    # Mails may be due: the API pinged, a slot is free, or a mail is due again at once.
     queue_ping: WakeupFanout
 
     def detail(self) -> dict[str, Any]:
-        """What a heartbeat says: the API shows it on /health, /metrics and /v1/gateways."""
+        """The detail of a heartbeat. The API shows it on /health, /metrics and /v1/gateways."""
         return {
             "gateways": [route.describe() for route in self.gateways.routes],
             "listening": self.listener.listening if self.listener else None,
@@ -85,15 +85,15 @@ async def run(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT, then drain. Returns when everything is closed.
 
     Raises:
-        ValueError: MAIL_GATEWAYS, or a setting of alerts, cannot be read.
+        ValueError: MAIL_GATEWAYS or an alert setting is invalid.
     """
     parts = await assemble(settings)
     _log.info("worker_started", gateways=[route.name for route in parts.gateways.routes])
-    await run_until_signalled(lambda stop: serve(parts, settings, stop))
+    await run_until_signaled(lambda stop: serve(parts, settings, stop))
 
 
 async def assemble(settings: Settings) -> Parts:
-    """Build everything; connects nowhere yet."""
+    """Build all parts without connecting."""
     options = DatabaseOptions(
         settings.process_database_url,
         WORKER,
@@ -102,11 +102,11 @@ async def assemble(settings: Settings) -> Parts:
     )
     policy = RetryPolicy(settings.mail_retry_base_seconds, settings.mail_retry_cap_seconds)
     lease_seconds = settings.mail_lease_seconds
-    described = parse_gateways(settings.mail_gateways)
+    gateway_settings = parse_gateways(settings.mail_gateways)
     queue_ping = WakeupFanout()
     database = await open_database(options)
     pool = database.pool
-    gateways = Gateways([Route(_gateway(gateway, settings, pool)) for gateway in described])
+    gateways = Gateways([Route(_gateway(gateway, settings, pool)) for gateway in gateway_settings])
     recorder = Recorder(pool)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
     tracing = tracing_of(settings.traces_endpoint, WORKER)
@@ -127,7 +127,7 @@ async def assemble(settings: Settings) -> Parts:
             bounce_domain=settings.mail_bounce_domain,
             tracing=tracing,
         ),
-        # A sixth of the lease, and never less than a renewal may take to be tried again after an outage (2 s).
+        # Grace: a sixth of the lease, but more than the 2 s until a renewal is retried after an outage.
         Rescue(
             pool,
             recorder,
@@ -147,15 +147,15 @@ async def assemble(settings: Settings) -> Parts:
 
 def _gateway(gateway: GatewaySettings, settings: Settings, pool: Pool) -> SmtpGateway:
     timeouts = Timeouts(settings.mail_command_timeout_seconds, settings.mail_reply_timeout_seconds)
-    pace = GatewayRateLimit(pool, gateway.name, gateway.per_second) if gateway.per_second else None
-    return SmtpGateway(gateway, timeouts, settings.mail_ehlo_name, pace=pace)
+    rate_limit = GatewayRateLimit(pool, gateway.name, gateway.per_second) if gateway.per_second else None
+    return SmtpGateway(gateway, timeouts, settings.mail_ehlo_name, rate_limit=rate_limit)
 
 
 async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
-    """Run all loops until `stop`, drain, close. Leases are renewed and hearts beat until the last mail is out."""
+    """Run all loops until `stop`, then drain and close. Lease renewals and heartbeats run until the drain ends."""
     lease_seconds = settings.mail_lease_seconds
     retention_due, partitions_due, alerts_due = WakeupFanout(), WakeupFanout(), WakeupFanout()
-    beat = Heartbeat(parts.database.pool, WORKER, parts.detail)
+    heartbeat = Heartbeat(parts.database.pool, WORKER, parts.detail)
     idle = FunctionLoop("idle-connections", parts.gateways.close_idle)
 
     table = [
@@ -165,16 +165,16 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         Scheduled(parts.retention, _RETENTION_SECONDS, retention_due),
         Scheduled(parts.partitions, _PARTITIONS_SECONDS, partitions_due),
         Scheduled(parts.alert_loop, settings.alert_seconds, alerts_due),
-        Scheduled(idle, _BEAT_SECONDS, until_drained=True),
+        Scheduled(idle, _HEARTBEAT_SECONDS, until_drained=True),
         Scheduled(parts.leases, lease_seconds / 3, until_drained=True),
-        Scheduled(beat, _BEAT_SECONDS, until_drained=True),
+        Scheduled(heartbeat, _HEARTBEAT_SECONDS, until_drained=True),
     ]
     cron = [
         CronWakeup("wake_delivery", parts.queue_ping, second=set(range(60))),
         CronWakeup("wake_partitions", partitions_due, minute=7),
-        # Once a night, when there is least to do.
+        # At night, when the load is lowest.
         CronWakeup("wake_retention", retention_due, hour=3, minute=17),
-        # Sanity checks are due every 5 minutes; which process runs them, the database decides.
+        # Sanity checks are due every 5 minutes. The database decides which process runs them.
         CronWakeup("wake_alerts", alerts_due, minute=set(range(0, 60, 5))),
     ]
     arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, cron=cron, stop=stop)

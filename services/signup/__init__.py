@@ -1,16 +1,16 @@
-"""The signup service: people exist, their addresses are verified, and every mail owed to them is on the ledgers.
+"""The signup service: it signs people up, verifies their addresses, and asks the mail service for every mail owed.
 
-The way of the data, in the order of the rooms:
+The rooms, in the order of the data:
 
-    http/       requests come in: one file per resource, their models in `schemas`, pages for browsers
-    accounts/   what a request does: `sign_up` is THE transaction, `verify` the other; `token` makes and checks links;
-                `import_users/` does the same for files of people
-    outbox/     what is owed: rows, their states and decisions (`entry`), who works them off (`relay`), and each kind
-                of effect (`effects` lists them; `mail` asks the mail service)
-    ledger/     the ledgers kept in order: heartbeats and partitions; what became of each mail (`follower`), and both
-                services' ledgers laid side by side (`reconcile`, which walks, compares and heals); what must never be
-                in the ledger (`sanity`), what wakes the operators (`alerts`), one person's `timeline`
+    http/            takes requests: one file per resource, `schemas` for bodies, `pages/` for browsers
+    cli/             operator commands, and the client that uploads an import
+    accounts/        use cases: `sign_up` and `verify` commit the user and every effect owed together
+    erasure/         use cases: `erase` a user, clean up users who never verified
+    imports/         files of users: upload, parse, classify, and the loop that signs the rows up
+    outbox/          effects owed: row states, retry policy and relay; `effects/` has one module per effect
+    reconciliation/  follows the mail service's change feed, compares both ledgers and repairs what is safe
+    audit/           sanity checks, alerts, stage metrics and the `timeline` of one user
 
-`app` and `worker` put these together; `__main__` runs them. `tables` is the schema as SQLAlchemy sees it, and the SQL
-with fixed text stands in each room's `queries`.
+`app` and `worker` are the composition roots; `__main__` runs them. `tables` is the schema as SQLAlchemy sees it.
+SQL with fixed text is in each room's `queries` modules.
 """

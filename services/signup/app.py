@@ -1,4 +1,4 @@
-"""The API's composition root: everything it is made of is put together here, and nowhere else."""
+"""The API's composition root: it builds every collaborator, and no other module does."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,33 +23,33 @@ from shared.worker.wakeups import Pinger
 
 from .accounts.effect_policy import EffectPolicy
 from .accounts.signup_batcher import SignupBatcher
-from .accounts.verification_token import TokenRing
 from .audit.alerts import alert_catalog, make_alert_loop
 from .audit.mail_service_view import MailServiceView
-from .audit.stage_metrics import BOOK
+from .audit.stage_metrics import STAGE_SOURCE
 from .http import audit, imports, operations, reconciliation, signups, statistics, users, verifications, webhooks
 from .http.app_state import AppState
 from .http.rate_limit import ClientAddress, RateLimit
 from .http.schemas import MAX_BODY_BYTES
 from .names import OUTBOX_CHANNEL
 from .settings import Settings
+from .verification_token import TokenRing
 from .worker import database_options
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Connects nowhere: that happens when it is first needed.
+    """Build the API. The lifespan opens the connections, not this function.
 
     Raises:
-        ConfigurationError: it cannot work with these settings.
+        ConfigurationError: a setting has a value that the API cannot work with.
     """
     ring = TokenRing.from_setting(settings.signup_token_keys)
     metrics = HttpMetrics()
     client_address = ClientAddress.from_setting(settings.signup_trusted_proxies)
     limit = RateLimit.from_setting(settings.signup_limit_per_ip, str(settings.redis_url), client_address)
     policy = EffectPolicy.of(settings, ring)
-    register = alert_catalog(settings)
+    catalog = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
-    stage_metrics = StageMetrics(metrics.registry, BOOK)
+    stage_metrics = StageMetrics(metrics.registry, STAGE_SOURCE)
     tracing = tracing_of(settings.traces_endpoint, "signup-api")
 
     @asynccontextmanager
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.authenticator = Authenticator(database.pool)
         batcher = SignupBatcher(database.pool, policy)
         mail_service_view = app.state.mail_service_view = MailServiceView.connect(settings)
-        # Here too: a worker cannot tell that it is gone.
+        # In the API as well: a dead worker cannot report itself.
         alert_loop = make_alert_loop(
             settings, database.pool, mail_service_view, runs_checks=False, metrics=alert_metrics
         )
@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
         reconciliation.router,
         webhooks.router,
         audit.router,
-        checks_router(register),
+        checks_router(catalog),
         operations.router(metrics.registry, stage_metrics.refresh),
     ):
         app.router.routes.extend(router.routes)

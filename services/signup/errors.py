@@ -1,4 +1,4 @@
-"""Every problem of its own that the signup service answers with.
+"""The problems that only the signup service answers with.
 
 Problem
 ├─ TokenUnknown      404
@@ -17,59 +17,59 @@ from shared.contract.problems import Problem
 
 
 class TokenUnknown(Problem):
-    """The verification link is not one that was sent from here, or the person it was sent to is gone."""
+    """This service did not issue the verification link, or its user was erased."""
 
-    status, slug, title = 404, "token-unknown", "The verification link is not known"
+    status, slug, title = 404, "token-unknown", "The verification link is unknown"
 
 
 class AlreadyVerified(Problem):
-    """The address belongs to a person who is signed up and verified already. Nothing was changed."""
+    """The address belongs to a user who is already verified. Nothing was changed."""
 
-    status, slug, title = 409, "already-verified", "The address is verified already"
+    status, slug, title = 409, "already-verified", "The address is already verified"
 
 
 class ImportTakenOver(Problem):
-    """Another request with the same idempotency key is sending this import now, or it was canceled while it came in."""
+    """Another request with the same idempotency key is uploading this import, or it was canceled during the upload."""
 
-    status, slug, title = 409, "import-taken-over", "Another request is sending this import"
+    status, slug, title = 409, "import-taken-over", "Another request is uploading this import"
 
 
 class WrongState(Problem):
-    """The resource is in a state that does not allow this; the detail says which states do."""
+    """The resource is in a state that does not allow this action. The detail lists the states that do."""
 
-    status, slug, title = 409, "wrong-state", "The state does not allow this"
+    status, slug, title = 409, "wrong-state", "The state does not allow this action"
 
     def __init__(self, what: str, action: str, state: str, allowed: Sequence[str]) -> None:
         super().__init__(
-            f"{what} that is {state} cannot be {action}; it can be while it is {' or '.join(allowed)}.",
+            f"{what} in state `{state}` cannot be {action}. Allowed states: {', '.join(allowed)}.",
             state=state,
             allowed=list(allowed),
         )
 
 
 class TokenExpired(Problem):
-    """The verification link is too old. Ask for another: POST /v1/verifications/resend."""
+    """The verification link has expired. POST /v1/verifications/resend mails another one."""
 
     status, slug, title = 410, "token-expired", "The verification link has expired"
 
 
 class UserErased(Problem):
-    """The person asked to be forgotten. What is left is not personal."""
+    """The user was erased. What remains is not personal data."""
 
     status, slug, title = 410, "user-erased", "The user has been erased"
 
 
 class RequestIdReused(Problem):
-    """The idempotency key was used before with another body. `errors` names what differs; nothing was changed."""
+    """The idempotency key was used before with another body. `errors` names what differs. Nothing was changed."""
 
     status, slug, title = 422, "request-id-reused", "The idempotency key was used for another request"
 
 
 class RateLimited(Problem):
-    """There were too many requests from this address. `Retry-After` says when to try again; nothing was changed."""
+    """Too many requests came from this address. `Retry-After` says when to try again. Nothing was changed."""
 
     status, slug, title = 429, "rate-limited", "Too many requests"
 
 
 class ConfigurationError(Exception):
-    """The process cannot start like this; the message says which setting, and what it needs."""
+    """The process cannot start. The message names the setting and the value it needs."""

@@ -1,6 +1,6 @@
-"""What signup asks the mail service about its ledger: reading it, and writing back what it has lost. Sending is not here.
+"""Calls to the mail service about its ledger: reading it, and restoring lost records. Sending is not here.
 
-Every call has one deadline, and either answers or raises: a half-read answer is no answer.
+Every call has one deadline and either returns a complete answer or raises.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ _OK, _GONE, _UNPROCESSABLE = 200, 410, 422
 
 
 class CursorLostError(Exception):
-    """The mail ledger went back in time: the line that the cursor stands on is gone."""
+    """The mail ledger was restored to an earlier time: the feed entry at the cursor is gone."""
 
 
 class RefusedError(Exception):
-    """The mail service will not take this, however often it is asked."""
+    """The mail service refuses this for good. Do not retry."""
 
 
 class _Read(BaseModel):
@@ -36,7 +36,7 @@ class _Read(BaseModel):
 
 
 class Change(_Read):
-    """A line of the feed: what became of a mail."""
+    """An entry of the change feed: one state change of a mail."""
 
     at: AwareDatetime
     mail_id: UUID
@@ -59,7 +59,7 @@ class _Person(_Read):
 
 
 class LedgerMail(_Read):
-    """A mail as it stands in the mail service's ledger."""
+    """A mail in the mail service's ledger, in its current state."""
 
     id: UUID
     request_id: str
@@ -73,7 +73,7 @@ class LedgerMail(_Read):
 
 
 class LostMail(_Read):
-    """What the mail service remembers of a mail whose row was deleted from its ledger."""
+    """What the mail service still knows of a mail whose row was deleted from its ledger."""
 
     request_id: str
     mail_id: UUID
@@ -90,7 +90,7 @@ class MailPage(_Read):
 
 
 class LookedUp(_Read):
-    """By request ID. What is in neither is not in that ledger, and never was."""
+    """By request ID. An ID in neither mapping was never in that ledger."""
 
     found: dict[str, LedgerMail]
     lost: dict[str, LostMail] = Field(default_factory=dict)
@@ -104,7 +104,7 @@ _Model = TypeVar("_Model", bound=_Read)
 
 
 class MailService:
-    """Raises PeerFaultError when there is no answer that can be used: ask again later."""
+    """Every call raises PeerFaultError when there is no usable answer: retry later."""
 
     def __init__(self, client: httpx.AsyncClient, *, timeout_seconds: float) -> None:
         self._client = client
@@ -119,49 +119,49 @@ class MailService:
         await self._client.aclose()
 
     async def changes(self, after: str | None, limit: int) -> Changes:
-        """What happened after a cursor, or from the beginning.
+        """State changes after a cursor, or from the beginning.
 
         Raises:
-            CursorLostError: start again from the beginning.
+            CursorLostError: restart from the beginning.
         """
         params = {"limit": str(limit)} | ({"after": after} if after else {})
-        response = await self._ask("GET", "/v1/changes", params=params)
+        response = await self._request("GET", "/v1/changes", params=params)
         if response.status_code == _GONE:
             raise CursorLostError
         return self._read(Changes, response)
 
     async def look_up(self, request_ids: Sequence[str]) -> LookedUp:
-        """What that ledger knows of up to 1,000 request IDs."""
-        response = await self._ask("POST", "/v1/mails/lookup", body={"request_ids": list(request_ids)})
+        """What the mail ledger knows of up to 1,000 request IDs."""
+        response = await self._request("POST", "/v1/mails/lookup", body={"request_ids": list(request_ids)})
         return self._read(LookedUp, response)
 
     async def list_accepted(self, after: datetime, before: datetime, cursor: str | None, limit: int) -> MailPage:
-        """A page of all mails of ours that were accepted in a window, newest first."""
+        """A page of signup's mails that were accepted in a window, newest first."""
         params = {
             "client": MAIL_CLIENT,
             "accepted_after": after.isoformat(),
             "accepted_before": before.isoformat(),
             "limit": str(limit),
         }
-        response = await self._ask("GET", "/v1/mails", params=params | ({"cursor": cursor} if cursor else {}))
+        response = await self._request("GET", "/v1/mails", params=params | ({"cursor": cursor} if cursor else {}))
         return self._read(MailPage, response)
 
     async def restore(self, mails: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Write mails that were sent into that ledger, as sent; the request IDs that were written.
+        """Write mails known to have been sent into the mail ledger. Returns the request IDs that were written.
 
         Raises:
-            RefusedError: one of them is not acceptable; nothing was written.
+            RefusedError: one mail is not acceptable; nothing was written.
         """
-        response = await self._ask("POST", "/v1/mails/restore", body={"mails": list(mails)})
+        response = await self._request("POST", "/v1/mails/restore", body={"mails": list(mails)})
         if response.status_code == _UNPROCESSABLE:
             raise RefusedError
         return self._read(_Restored, response).restored
 
-    async def _ask(
+    async def _request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
     ) -> httpx.Response:
         try:
-            # httpx' own timeout starts anew with every byte.
+            # httpx restarts its own timeout with every byte.
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._client.request(
                     method,
@@ -175,7 +175,7 @@ class MailService:
 
     @staticmethod
     def _read(model: type[_Model], response: httpx.Response) -> _Model:
-        # What it says is not repeated: it may name an address.
+        # The body stays out of the error: it may contain an address.
         if response.status_code != _OK:
             raise PeerFaultError(f"The mail service answered {response.status_code}")
         try:

@@ -1,7 +1,7 @@
-"""What this service calls its processes, channels and queues, and what the mail service calls it."""
+"""Names of signup's processes, channels and queues, and its client name at the mail service."""
 
 WORKER = "signup-worker"
 OUTBOX_CHANNEL = "signup_outbox"
 ARQ_QUEUE = "counterfoil:signup"
-# Signup's client name at the mail service: its key sees the mails of this client.
+# Signup's client name at the mail service: its key gives access to this client's mails only.
 MAIL_CLIENT = "signup"

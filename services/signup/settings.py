@@ -1,4 +1,4 @@
-"""The signup service's settings, each an environment variable. Read by `load()` when a process starts."""
+"""The signup service's settings, each an environment variable. `load()` reads them when a process starts."""
 
 from typing import Self
 
@@ -12,63 +12,61 @@ _DAY_SECONDS = 86_400
 
 class Settings(ServiceSettings):
     signup_database_url: str = Field(
-        "", description="The signup database, as the owner role: migrations and `keys`; processes too when alone"
+        "", description="Signup database, owner role: migrations and `keys`, and the processes when it is alone"
     )
-    signup_runtime_database_url: str = Field("", description="The signup database, as the runtime role: the processes")
-    signup_host: str = Field("127.0.0.1", description="Where the API listens")
-    signup_port: int = Field(8001, ge=1, le=65535, description="Where the API listens")
+    signup_runtime_database_url: str = Field("", description="Signup database, runtime role: for the processes")
+    signup_host: str = Field("127.0.0.1", description="Address the API listens on")
+    signup_port: int = Field(8001, ge=1, le=65535, description="Port the API listens on")
     signup_public_url: str = Field(
-        "http://127.0.0.1:8001", description="How people reach the API: the links in mails start with it"
+        "http://127.0.0.1:8001", description="Public base URL of the API: links in mails start with it"
     )
     signup_token_keys: str = Field(
         "", description="Secrets that sign verification links, comma-separated; the first signs, all verify"
     )
-    signup_token_ttl_seconds: int = Field(259_200, ge=1, description="How long a verification link lives")
+    signup_token_ttl_seconds: int = Field(259_200, ge=1, description="Lifetime of a verification link")
     signup_mail_cooldown_seconds: int = Field(
-        60, ge=0, description="At most one mail to an address in this time, when an anonymous caller can cause it"
+        60, ge=0, description="Anonymous callers cause at most one mail to an address in this time"
     )
-    mail_url: str = Field("http://127.0.0.1:8002", description="Where the mail service is")
-    mail_api_key: str = Field("", description="Signup's own key at the mail service, of its client `signup`")
-    mail_timeout_seconds: float = Field(10, gt=0, description="Longest wait for an answer of the mail service")
+    mail_url: str = Field("http://127.0.0.1:8002", description="Base URL of the mail service")
+    mail_api_key: str = Field("", description="Signup's key at the mail service, for its client `signup`")
+    mail_timeout_seconds: float = Field(10, gt=0, description="Longest wait for an answer from the mail service")
     signup_lease_seconds: float = Field(
-        15, gt=0, description="An outbox row claimed this long ago is free again; longer than MAIL_TIMEOUT_SECONDS"
+        15, gt=0, description="Lease of a claimed outbox row; must be longer than MAIL_TIMEOUT_SECONDS"
     )
     signup_relay_batch: int = Field(200, ge=1, le=500, description="Outbox rows in one request to the mail service")
-    signup_poll_seconds: float = Field(1.0, gt=0, description="The outbox is looked at this often, woken or not")
+    signup_poll_seconds: float = Field(1.0, gt=0, description="Interval between polls of the outbox, besides wake-ups")
     signup_give_up_seconds: int = Field(
-        604_800, ge=60, description="An effect that has been refused for this long is dead and waits for an operator"
+        604_800, ge=60, description="An effect that fails for this long becomes a dead letter and waits for an operator"
     )
     signup_settled_months: int = Field(
         13,
         ge=0,
         le=1200,
-        description="Whole months of settled outbox rows that are kept before this one, for links, timelines and "
-        "reconciliation; older ones are dropped; 0: for ever",
+        description="Whole months of settled outbox rows kept besides the current one, for links, timelines and "
+        "reconciliation; older ones are dropped; 0: kept forever",
     )
     signup_effects: str = Field(
-        "stats,cache", description="Effects owed beside mails and webhooks, comma-separated; `none` for none"
+        "stats,cache", description="Effects owed besides mails and webhooks, comma-separated; `none` for none"
     )
-    signup_cache_ttl_seconds: int = Field(86_400, ge=1, description="How long a profile stays in Valkey")
-    signup_webhook_timeout_seconds: float = Field(15, gt=0, le=60, description="Longest wait for a webhook subscriber")
+    signup_cache_ttl_seconds: int = Field(86_400, ge=1, description="Lifetime of a cached profile in Valkey")
+    signup_webhook_timeout_seconds: float = Field(15, gt=0, le=60, description="Longest wait for a subscriber's answer")
     signup_webhook_allow_private: bool = Field(
-        default=False, description="Webhooks may go to private and loopback addresses, and over plain http"
+        default=False, description="Allow webhooks to private and loopback addresses, and over plain http"
     )
     signup_pending_days: int = Field(
-        30, ge=0, le=3650, description="A pending account is removed after this many days of silence; 0: never"
+        30, ge=0, le=3650, description="Remove pending accounts after this many days without signup or mail; 0: never"
     )
     signup_limit_per_ip: str = Field(
-        "60/minute", description="Anonymous requests that write, per client address; `off` for no limit"
+        "60/minute", description="Limit for anonymous writes per client address; `off` for no limit"
     )
     signup_trusted_proxies: str = Field(
-        "", description="Networks of proxies whose X-Forwarded-For is believed, comma-separated CIDRs"
+        "", description="Networks of trusted proxies (X-Forwarded-For), comma-separated CIDRs"
     )
-    import_max_bytes: int = Field(1_073_741_824, ge=1, description="The longest body of an import")
+    import_max_bytes: int = Field(1_073_741_824, ge=1, description="Largest body of an import")
     reconcile_lag_seconds: float = Field(
-        60, ge=0, description="A reconciliation looks at what is at least this old: the rest is still on its way"
+        60, ge=0, description="Reconciliation compares records at least this old; younger ones may be in transit"
     )
-    reconcile_stuck_seconds: float = Field(
-        3600, gt=0, description="A mail that has waited for this long after its time is called stuck"
-    )
+    reconcile_stuck_seconds: float = Field(3600, gt=0, description="A mail overdue for this long counts as stuck")
 
     signup_check_severity: str = Field(
         "", description="`name=red|warning` for sanity checks and alerts of signup, comma-separated"
@@ -76,12 +74,12 @@ class Settings(ServiceSettings):
 
     @field_validator("signup_settled_months")
     @classmethod
-    def _settled_rows_are_not_cut_short(cls, months: int) -> int:
+    def _validate_settled_months(cls, months: int) -> int:
         return months_kept(months)
 
     @model_validator(mode="after")
-    def _retention_outlives_retries(self) -> Self:
-        # Reconciliation asks for a mail again for as long as an effect lives.
+    def _validate_retention(self) -> Self:
+        # Reconciliation may request a mail again until its effect is given up.
         needs = {
             f"SIGNUP_GIVE_UP_SECONDS={self.signup_give_up_seconds}": self.signup_give_up_seconds,
             f"RECONCILE_LAG_SECONDS={self.reconcile_lag_seconds:g}": self.reconcile_lag_seconds,
@@ -93,7 +91,7 @@ class Settings(ServiceSettings):
         ):
             for needed_by, seconds in needs.items():
                 refuse_if_short(setting, months, needed_by, seconds)
-        # A link is looked up in the settled rows, and a pending account is removed when they tell of no mail to it.
+        # Verification looks its link up in the settled rows; pending cleanup looks there for mails to the account.
         settled_needs = {
             f"SIGNUP_TOKEN_TTL_SECONDS={self.signup_token_ttl_seconds}": self.signup_token_ttl_seconds,
             f"SIGNUP_PENDING_DAYS={self.signup_pending_days}": self.signup_pending_days * _DAY_SECONDS,
@@ -104,7 +102,7 @@ class Settings(ServiceSettings):
 
     @property
     def kept(self) -> tuple[PartitionRetention, ...]:
-        """The tables in month partitions, and how much of each is kept."""
+        """The tables in month partitions, with the months kept of each."""
         return (
             PartitionRetention("history", self.history_months),
             PartitionRetention("outbox_settled", self.signup_settled_months),
@@ -112,10 +110,10 @@ class Settings(ServiceSettings):
 
     @property
     def process_database_url(self) -> str:
-        """What the API and the worker connect with."""
+        """The URL that the API and the worker connect with."""
         return self.signup_runtime_database_url or self.signup_database_url
 
 
 def load() -> Settings:
-    """Settings from the environment. Raises pydantic's ValidationError naming what is wrong."""
+    """Settings from the environment. Raises pydantic's ValidationError, which names each wrong setting."""
     return Settings()

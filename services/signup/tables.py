@@ -1,4 +1,4 @@
-"""The signup database as SQLAlchemy sees it. Constraints stand in the migrations; a test keeps the two alike."""
+"""The signup database as SQLAlchemy sees it. The migrations hold the constraints; a test keeps both equal."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -70,7 +70,7 @@ imports = sa.Table(
     sa.Column("mails_owed", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_mail_at", _TIME),
     sa.Column("failure", sa.Text),
-    sa.Column("swept_at", _TIME),
+    sa.Column("cleaned_at", _TIME),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("correlation_id", sa.Text),
     sa.Column("traceparent", sa.Text),
@@ -83,7 +83,7 @@ imports = sa.Table(
         "state",
         "id",
         postgresql_where=sa.text(
-            "state IN ('receiving', 'running', 'paused') OR (state IN ('failed', 'canceled') AND swept_at IS NULL)"
+            "state IN ('receiving', 'running', 'paused') OR (state IN ('failed', 'canceled') AND cleaned_at IS NULL)"
         ),
     ),
 )
@@ -136,7 +136,7 @@ outbox = sa.Table(
     sa.Index("outbox_import", "import_id", "due_at", postgresql_where=sa.text("import_id IS NOT NULL")),
 )
 
-# Partitioned by month on `settled_at`: where an outbox row goes in the statement that settles it.
+# Partitioned by month on `settled_at`. The statement that settles an outbox row moves it here.
 outbox_settled = sa.Table(
     "outbox_settled",
     metadata,
@@ -156,7 +156,7 @@ outbox_settled = sa.Table(
     postgresql_partition_by="RANGE (settled_at)",
 )
 
-# What became of each mail, as the mail service's feed told; and where its follower stands.
+# The mail outcomes that the change feed reported, and the feed follower's cursor.
 mail_outcomes = sa.Table(
     "mail_outcomes",
     metadata,
@@ -179,7 +179,7 @@ mail_feed = sa.Table(
     sa.Column("moved_at", _TIME, nullable=False, server_default=sa.func.now()),
 )
 
-# Both ledgers laid side by side: the runs, and each thing that one of them found.
+# Reconciliation of both ledgers: the runs and their findings.
 reconciliation_runs = sa.Table(
     "reconciliation_runs",
     metadata,

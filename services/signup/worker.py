@@ -1,7 +1,7 @@
-"""The worker process: what runs in it, how often, and what wakes it is the table in `build`.
+"""The worker process. The table in `_run_loops` lists its loops, their intervals and what wakes them.
 
-The loops live in this process, not in arq jobs: they go on while Valkey is away (DESIGN decision 1). Every loop polls;
-the listener and arq's cron only make it sooner.
+The loops run in this process, not in arq jobs, so they continue while Valkey is down (DESIGN decision 1). Every loop
+polls; the listener and arq's cron only wake it earlier.
 """
 
 import asyncio
@@ -16,60 +16,60 @@ from shared.observability.tracing import tracing_of
 from shared.worker.arq_host import run_arq
 from shared.worker.circuit_breaker import Breaker
 from shared.worker.heartbeats import Heartbeat
-from shared.worker.loops import run_until_signalled
+from shared.worker.loops import run_until_signaled
 from shared.worker.partitions import Partitions
 from shared.worker.schedule import CronWakeup, Scheduled, WakeupFanout, run_schedule
 from shared.worker.wakeups import Listener, Pinger
 
 from .accounts.effect_policy import EffectPolicy
-from .accounts.pending_cleanup import PendingCleanup
-from .accounts.verification_token import TokenRing
 from .audit.alerts import make_alert_loop
 from .audit.mail_service_view import MailServiceView
+from .erasure.pending_cleanup import PendingCleanup
 from .errors import ConfigurationError
 from .imports.cleanup import ImportCleanup
 from .imports.import_loop import ImportLoop
 from .mail_service import MailService
 from .names import ARQ_QUEUE, OUTBOX_CHANNEL, WORKER
-from .outbox.effect_registry import EFFECTS, Means
+from .outbox.effect_registry import EFFECTS, EffectContext
 from .outbox.relay import Relay
 from .reconciliation.feed_follower import FeedFollower
 from .reconciliation.reconciler import Reconciler, Schedule
 from .reconciliation.repair import Repairer
 from .reconciliation.scan import LedgerScan
 from .settings import Settings
+from .verification_token import TokenRing
 
 _log = get_logger(__name__)
 
 _HEARTBEAT_SECONDS = 5.0
 _UPKEEP_SECONDS = 3600.0
-# How far signup's ledger may lie behind the mail service's: what went out in this time, it could ask for again.
+# How far signup's ledger may lag behind the mail service's: it could request mails of this period again.
 _FOLLOW_SECONDS = 0.5
 _RECONCILE_SECONDS = 1.0
 _SCHEDULE_SECONDS = 60.0
-# Longer than one call of the mail service may take.
+# Longer than one call to the mail service may take.
 _DRAIN_SECONDS = 30.0
 
 
 async def run(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT, then finishes the batches under way. PostgreSQL and Valkey may come and go.
+    """Run until SIGTERM or SIGINT, then finish the batches under way. PostgreSQL and Valkey may go down meanwhile.
 
     Raises:
-        ConfigurationError: it cannot work with these settings.
+        ConfigurationError: a setting has a value that the worker cannot work with.
     """
     ring = TokenRing.from_setting(settings.signup_token_keys)
     if not settings.mail_api_key:
-        raise ConfigurationError("MAIL_API_KEY is empty: it must hold a key that the mail service knows signup by")
+        raise ConfigurationError("MAIL_API_KEY is empty: set it to signup's API key at the mail service")
     if settings.signup_lease_seconds <= settings.mail_timeout_seconds:
-        raise ConfigurationError("SIGNUP_LEASE_SECONDS must be longer than MAIL_TIMEOUT_SECONDS, or leases run out")
+        raise ConfigurationError("SIGNUP_LEASE_SECONDS must be longer than MAIL_TIMEOUT_SECONDS, or leases expire")
     options = database_options(settings, WORKER)
     async with AsyncExitStack() as closing:
         tracing = tracing_of(settings.traces_endpoint, WORKER)
         closing.push_async_callback(tracing.close)
         database = await open_database(options)
         closing.push_async_callback(database.close)
-        relays = _relays(settings, Means(settings, ring, database.pool, tracing), closing)
-        await _work(settings, options, database, relays, EffectPolicy.of(settings, ring), closing)
+        relays = _relays(settings, EffectContext(settings, ring, database.pool, tracing), closing)
+        await _run_loops(settings, options, database, relays, EffectPolicy.of(settings, ring), closing)
         _log.info("worker_stopped")
 
 
@@ -82,26 +82,26 @@ def database_options(settings: Settings, application_name: str) -> DatabaseOptio
     )
 
 
-def _relays(settings: Settings, means: Means, closing: AsyncExitStack) -> list[Relay]:
+def _relays(settings: Settings, context: EffectContext, closing: AsyncExitStack) -> list[Relay]:
     relays = []
     for kind in EFFECTS.values():
-        effect, breaker = kind.connect(means), Breaker(kind.name)
+        effect, breaker = kind.connect(context), Breaker(kind.name)
         closing.push_async_callback(effect.close)
         relays += [
             Relay(
-                means.pool,
+                context.pool,
                 effect,
                 breaker=breaker,
                 batch=settings.signup_relay_batch,
-                lease_seconds=max(settings.signup_lease_seconds, kind.least_lease_seconds(settings)),
-                tracing=means.tracing,
+                lease_seconds=max(settings.signup_lease_seconds, kind.min_lease_seconds(settings)),
+                tracing=context.tracing,
             )
             for _ in range(kind.relays)
         ]
     return relays
 
 
-async def _work(
+async def _run_loops(
     settings: Settings,
     options: DatabaseOptions,
     database: Database,
@@ -118,14 +118,14 @@ async def _work(
         closing.push_async_callback(collaborator.close)
     lag_seconds, poll_seconds = settings.reconcile_lag_seconds, settings.signup_poll_seconds
     follower = FeedFollower(pool, mail_service, Breaker("mail_feed"), lag_seconds=lag_seconds)
-    walk = LedgerScan(pool, mail_service, stuck_seconds=settings.reconcile_stuck_seconds)
+    scan = LedgerScan(pool, mail_service, stuck_seconds=settings.reconcile_stuck_seconds)
     repairer = Repairer(pool, mail_service, policy)
-    reconciler = Reconciler(pool, follower, walk, repairer, lease_seconds=settings.signup_lease_seconds)
+    reconciler = Reconciler(pool, follower, scan, repairer, lease_seconds=settings.signup_lease_seconds)
     alert_loop = make_alert_loop(settings, pool, mail_service_view, runs_checks=True)
 
     table = [
         *(Scheduled(relay, poll_seconds, outbox_ping) for relay in relays),
-        Scheduled(ImportLoop(pool, policy, owed=pinger.ping), poll_seconds),
+        Scheduled(ImportLoop(pool, policy, on_mails_owed=pinger.ping), poll_seconds),
         Scheduled(ImportCleanup(pool, policy), poll_seconds),
         Scheduled(follower, _FOLLOW_SECONDS),
         Scheduled(reconciler, _RECONCILE_SECONDS),
@@ -133,12 +133,12 @@ async def _work(
         Scheduled(PendingCleanup(pool, policy, days=settings.signup_pending_days), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(Partitions(pool, settings.kept), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(alert_loop, settings.alert_seconds, alerts_due),
-        Scheduled(Heartbeat(pool, WORKER, lambda: _detail(relays, listener)), _HEARTBEAT_SECONDS, until_drained=True),
+        Scheduled(Heartbeat(pool, WORKER, lambda: _report(relays, listener)), _HEARTBEAT_SECONDS, until_drained=True),
     ]
     cron = [
         CronWakeup("wake_relays", outbox_ping, second=set(range(60))),
         CronWakeup("wake_upkeep", upkeep_due, minute=0),
-        # Sanity checks are due every 5 minutes; which process runs them, the database decides.
+        # Sanity checks are due every 5 minutes. The database decides which process runs them.
         CronWakeup("wake_alerts", alerts_due, minute=set(range(0, 60, 5))),
     ]
 
@@ -148,18 +148,18 @@ async def _work(
         listening = [listener.run()] if listener else []
         await run_schedule(table, stop, beside=[arq, *listening], drain_seconds=_DRAIN_SECONDS)
 
-    await run_until_signalled(start)
+    await run_until_signaled(start)
 
 
-def _detail(relays: Sequence[Relay], listener: Listener | None) -> dict[str, Any]:
-    """What a heartbeat says: the API shows it on /health and /metrics."""
+def _report(relays: Sequence[Relay], listener: Listener | None) -> dict[str, Any]:
+    """The content of a heartbeat. The API shows it in /health and /metrics."""
     return {
         "listening": listener.listening if listener else None,
         "effects": {
             relay.breaker.name: {
                 "breaker": relay.breaker.state,
                 "last_fault": relay.breaker.last_fault,
-                "rows": dict(sum((one.counts for one in relays if one.breaker is relay.breaker), Counter())),
+                "rows": dict(sum((peer.counts for peer in relays if peer.breaker is relay.breaker), Counter())),
             }
             for relay in relays
         },

@@ -1,4 +1,4 @@
-"""Alerts and findings as Prometheus sees them: as the ledger stood when this process last looked."""
+"""Alerts and findings as metrics and health checks. Metrics show the last refresh of this process."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from .severity import Severity
 
 
 class AlertMetrics(Collector):
-    """Counts stand in the database, so they are the same whichever process is asked, and outlive it."""
+    """The counts come from the database, so every process reports the same ones and they survive restarts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._alerts: Mapping[tuple[str, str], tuple[int, int]] = {}
@@ -24,10 +24,10 @@ class AlertMetrics(Collector):
     async def refresh(
         self, pool: Pool, checks: Sequence[Mapping[str, Any]], severities: Mapping[str, Severity]
     ) -> None:
-        """`severities` are those of everything that can be found wrong: a series that is missing is no zero."""
-        nothing = dict.fromkeys(((name, str(severity)) for name, severity in severities.items()), (0, 0))
+        """`severities` lists everything that can be found wrong: a missing series would not read as zero."""
+        zeros = dict.fromkeys(((name, str(severity)) for name, severity in severities.items()), (0, 0))
         rows = await pool.fetch(COUNT_ALERTS)
-        self._alerts = nothing | {(row["name"], row["severity"]): (row["opened"], row["open"]) for row in rows}
+        self._alerts = zeros | {(row["name"], row["severity"]): (row["opened"], row["open"]) for row in rows}
         self._checks = checks
 
     def collect(self) -> Iterator[Metric]:
@@ -39,7 +39,7 @@ class AlertMetrics(Collector):
         found = GaugeMetricFamily(
             "check_violations", "Rows that the last run of a sanity check found", labels=("name", "severity")
         )
-        fixed = CounterMetricFamily("check_fixed", "Rows that a sanity check ever mended", labels=("name",))
+        fixed = CounterMetricFamily("check_fixed", "Rows that a sanity check ever repaired", labels=("name",))
         for check in self._checks:
             found.add_metric((check["name"], check["severity"]), check["violations"])
             fixed.add_metric((check["name"],), check["fixed_total"])
@@ -56,21 +56,21 @@ FROM check_results
 
 
 async def finding_checks(pool: Pool) -> dict[str, Check]:
-    """`sanity_checks` and `alerts`. They warn and never fail: whoever is to be woken is woken by the alert itself."""
+    """`sanity_checks` and `alerts`. They warn and never fail: the alert itself notifies the operators."""
     row = await pool.fetchrow(_LAST_CHECKS)
     assert row is not None
     age, bad = row["age_seconds"], row["bad"]
     if age is None:
-        # `worker` says why, and the alert `checks_late` when it lasts.
-        sanity = Check(Status.PASS, detail="They have not been run yet: a worker runs them when it starts")
+        # The check of the worker says why. The alert `checks_late` opens when it lasts.
+        sanity = Check(Status.PASS, detail="Not run yet: a worker runs them when it starts")
     else:
         status = Status.WARN if bad or age > _LATE_SECONDS else Status.PASS
-        detail = f"Since the last run, which found: {bad or 'nothing'}"
+        detail = f"Time since the last run. Checks with findings: {bad or 'none'}"
         sanity = Check(status, round(age, 1), "s", detail)
     alerts = await pool.fetch(OPEN_ALERTS)
     red = sum(alert["severity"] == Severity.RED for alert in alerts)
-    said = "; ".join(f"{alert['name']} ({alert['severity']}): {alert['subject']}" for alert in alerts)
+    listed = "; ".join(f"{alert['name']} ({alert['severity']}): {alert['subject']}" for alert in alerts)
     return {
         "sanity_checks": sanity,
-        "alerts": Check(Status.WARN if alerts else Status.PASS, len(alerts), "open", said and f"{red} red. {said}"),
+        "alerts": Check(Status.WARN if alerts else Status.PASS, len(alerts), "open", listed and f"{red} red. {listed}"),
     }

@@ -1,7 +1,7 @@
-"""The ledger of alerts: an incident is opened once, whoever sees it, and closed when nobody has seen it for a while.
+"""The ledger of alerts: an incident opens once, however many processes see it, and closes when none has for a while.
 
-Red ones owe the operators a mail when they open, daily while they last, and when they close; the mail is owed in the
-statement that changes the incident. Warnings stand in the same ledger and owe nothing.
+A red incident owes the operators a mail when it opens, daily while it lasts, and when it closes. The statement that
+changes the incident also writes the owed mail. Warnings are in the same ledger and owe nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +17,8 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Something that can be wrong. `hold_seconds`: it has to be seen for this long before it is an incident."""
+class AlertRule:
+    """Something that can be wrong. `hold_seconds`: how long it must be seen before it is an incident."""
 
     name: str
     severity: Severity = Severity.RED
@@ -27,7 +27,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Symptom:
-    """What is wrong now: `todo` is what somebody should do, `facts` the numbers and the commands."""
+    """What is wrong now: `todo` is what an operator should do, `facts` the numbers and the commands."""
 
     name: str
     todo: str
@@ -36,7 +36,7 @@ class Symptom:
 
 @dataclass(frozen=True)
 class Notice:
-    """A mail to the operators that is owed."""
+    """A mail owed to the operators."""
 
     alert_id: UUID
     phase: str
@@ -45,19 +45,19 @@ class Notice:
     attempts: int
 
 
-# One row per incident that is seen. The index lets one process open it; the others find it open. Whoever finds a day
-# gone since the last mail owes another: the row is locked, so only one does.
+# One row per incident that is seen. The unique index lets one process open it; the others find it open. A day after the
+# last mail another is owed: the row is locked, so only one process adds it.
 RECORD_SEEN = """
-WITH sign AS (
+WITH symptom AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::float8[], $4::text[], $5::text[])
-        AS sign (name, severity, hold_seconds, todo, facts)
+        AS symptom (name, severity, hold_seconds, todo, facts)
 ), seen AS (
     INSERT INTO alerts AS a (name, severity, subject, opened_at)
-    SELECT name, severity, todo, CASE WHEN hold_seconds = 0 THEN now() END FROM sign ORDER BY name
+    SELECT name, severity, todo, CASE WHEN hold_seconds = 0 THEN now() END FROM symptom ORDER BY name
     ON CONFLICT (name) WHERE closed_at IS NULL DO UPDATE SET
         severity = excluded.severity, subject = excluded.subject, seen_at = now(),
         opened_at = coalesce(a.opened_at, (
-            SELECT now() FROM sign WHERE sign.name = a.name AND a.since + make_interval(secs => hold_seconds) <= now()
+            SELECT now() FROM symptom s WHERE s.name = a.name AND a.since + make_interval(secs => hold_seconds) <= now()
         )),
         reminded_at = CASE
             WHEN coalesce(a.reminded_at, a.opened_at) + interval '1 day' <= now() THEN now() ELSE a.reminded_at
@@ -66,24 +66,24 @@ WITH sign AS (
         new.id, new.name, new.severity, new.opened_at, new.reminded_at,
         old.opened_at IS NULL AND new.opened_at IS NOT NULL AS opened,
         old.id IS NOT NULL AND old.reminded_at IS DISTINCT FROM new.reminded_at AS reminded
-), told AS (
+), recorded AS (
     INSERT INTO history (kind, subject, related, actor, detail)
     SELECT 'alert.opened', id::text, ARRAY[name], $7, jsonb_build_object('name', name, 'severity', severity)
     FROM seen WHERE opened
 ), owed AS (
     INSERT INTO alert_notices (alert_id, phase, subject, body)
-    SELECT id, 'opened', $8 || ': ' || todo, facts FROM seen JOIN sign USING (name)
+    SELECT id, 'opened', $8 || ': ' || todo, facts FROM seen JOIN symptom USING (name)
     WHERE $6 AND seen.severity = 'red' AND opened_at IS NOT NULL
     UNION ALL
     SELECT id, to_char(reminded_at AT TIME ZONE 'UTC', '"reminded-"YYYY-MM-DD"T"HH24:MI:SS.US'),
            $8 || ': still open: ' || todo, facts
-    FROM seen JOIN sign USING (name) WHERE $6 AND seen.severity = 'red' AND reminded
+    FROM seen JOIN symptom USING (name) WHERE $6 AND seen.severity = 'red' AND reminded
     ON CONFLICT DO NOTHING
 )
 SELECT name, severity FROM seen WHERE opened
 """
 
-# $1 what is seen now, $2 what cannot be seen now and so stays as it is, $3 how long nobody may have seen the others.
+# $1 seen now, $2 cannot be judged now and so stay as they are, $3 seconds for which the others have not been seen.
 CLOSE_UNSEEN = """
 WITH over AS MATERIALIZED (
     SELECT id FROM alerts
@@ -95,14 +95,14 @@ WITH over AS MATERIALIZED (
 ), closed AS (
     UPDATE alerts SET closed_at = now() WHERE id IN (SELECT id FROM over) AND opened_at IS NOT NULL
     RETURNING id, name, subject, opened_at, closed_at
-), told AS (
+), recorded AS (
     INSERT INTO history (kind, subject, related, actor, detail)
     SELECT 'alert.closed', id::text, ARRAY[name], $4, jsonb_build_object('name', name) FROM closed
 ), owed AS (
     INSERT INTO alert_notices (alert_id, phase, subject, body)
     SELECT id, 'closed', $5 || ': closed: ' || subject,
-           format('It is over: %s.%s%s', subject, E'\\n\\n',
-                  'It had been open for ' || date_trunc('second', closed_at - opened_at) || '.')
+           format('The incident is over: %s.%s%s', subject, E'\\n\\n',
+                  'It was open for ' || date_trunc('second', closed_at - opened_at) || '.')
     FROM closed WHERE EXISTS (SELECT FROM alert_notices n WHERE n.alert_id = closed.id)
     ON CONFLICT DO NOTHING
 )
@@ -128,7 +128,7 @@ INSERT INTO history (kind, subject, actor, detail)
 SELECT 'alert.mailed', alert_id::text, $5, jsonb_build_object('phase', $2::text, 'via', $4::text) FROM sent
 """
 
-# The newest first, open ones before those.
+# Open ones first, then the newest.
 LIST_ALERTS = """
 SELECT a.id, a.name, a.severity, a.subject, a.since, a.opened_at, a.seen_at, a.reminded_at, a.closed_at,
        (SELECT count(*) FROM alert_notices n WHERE n.alert_id = a.id AND n.sent_at IS NOT NULL) AS mails_sent,
@@ -158,34 +158,31 @@ class Incidents:
         self._prefix = prefix
 
     async def record(
-        self, signs: Sequence[Symptom], sources: Mapping[str, Source], unknown: Iterable[str], *, quiet_seconds: float
+        self, seen: Sequence[Symptom], sources: Mapping[str, AlertRule], unknown: Iterable[str], *, quiet_seconds: float
     ) -> None:
-        """Open what is new, keep what goes on, close what has not been seen for `quiet_seconds`.
+        """Open new incidents, update ongoing ones, close those not seen for `quiet_seconds`.
 
-        What is `unknown` now stays as it is. Mails are owed only where somebody is to be mailed.
+        `unknown` ones stay as they are. Mails are owed only when there are operators to mail.
         """
-        if signs:
-            columns = [
-                (sign.name, sources[sign.name].severity, sources[sign.name].hold_seconds, sign.todo, sign.facts)
-                for sign in signs
-            ]
+        if seen:
+            columns = [(s.name, sources[s.name].severity, sources[s.name].hold_seconds, s.todo, s.facts) for s in seen]
             opened = await self._pool.fetch(
                 RECORD_SEEN, *map(list, zip(*columns, strict=True)), self._mailed, self._actor, self._prefix
             )
             for row in opened:
                 _log.warning("alert_opened", alert=row["name"], severity=row["severity"])
         closed = await self._pool.fetch(
-            CLOSE_UNSEEN, [sign.name for sign in signs], list(unknown), quiet_seconds, self._actor, self._prefix
+            CLOSE_UNSEEN, [symptom.name for symptom in seen], list(unknown), quiet_seconds, self._actor, self._prefix
         )
         for row in closed:
             _log.warning("alert_closed", alert=row["name"])
 
     async def take_due(self, lease_seconds: float) -> list[Notice]:
-        """Notices to be sent now; nobody else takes them for `lease_seconds`."""
+        """Notices to send now; no other process takes them for `lease_seconds`."""
         return [Notice(**row) for row in await self._pool.fetch(TAKE_DUE_NOTICES, lease_seconds)]
 
     async def mark_sent(self, notice: Notice, via: str) -> None:
-        """Unless somebody else has taken it since."""
+        """Does nothing when another process has taken the notice since."""
         await self._pool.execute(MARK_SENT_IF_TAKEN, notice.alert_id, notice.phase, notice.attempts, via, self._actor)
 
 

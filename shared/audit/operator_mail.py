@@ -1,8 +1,7 @@
-"""Mails to the operators, past the mail service: plain SMTP, for when that service is what is broken."""
+"""Alert mails to the operators: by plain SMTP, bypassing the mail service, when that service is down."""
 
 import asyncio
 import hashlib
-import ipaddress
 import smtplib
 import ssl
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,8 @@ from email.message import EmailMessage
 from email.utils import parseaddr
 from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from ..contract.network import is_loopback
 
 _TIMEOUT_SECONDS = 10
 _SMTP_PORT, _SUBMISSION_PORT, _SMTPS_PORT = 25, 587, 465
@@ -22,7 +23,7 @@ class AlertNotSentError(Exception):
 
 @dataclass(frozen=True)
 class OperatorMail:
-    """One mail to one operator. The same `request_id` again is the same mail."""
+    """One mail to one operator. The same `request_id` names the same mail."""
 
     request_id: str
     to: str
@@ -30,18 +31,18 @@ class OperatorMail:
     text: str
 
 
-# Hands a letter to the mail service: `AlertNotSentError` when it was not taken.
+# Hands a mail to the mail service. Raises `AlertNotSentError` when it was not accepted.
 Post: TypeAlias = Callable[[OperatorMail], Awaitable[None]]
 
 
 def alert_request_id(alert_id: object, phase: str, to: str) -> str:
-    """Derived from the incident, so that however many processes send it, one mail arrives."""
+    """Derived from the incident, so that one mail arrives however many processes send it."""
     return f"alert/{alert_id}/{phase}/{hashlib.sha256(to.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
 class DirectGateway:
-    """An SMTP server that is spoken to without the mail service."""
+    """An SMTP server that is used without the mail service."""
 
     host: str
     port: int
@@ -53,10 +54,10 @@ class DirectGateway:
 
     @classmethod
     def of(cls, url: str, sender: str) -> "DirectGateway":
-        """From a URL as in MAIL_GATEWAYS; what does not matter here is passed over.
+        """Parse a URL in the format of MAIL_GATEWAYS; parameters that do not matter here are ignored.
 
         Raises:
-            ValueError: it is no such URL.
+            ValueError: the URL is malformed.
         """
         parts = urlsplit(url)
         if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
@@ -70,25 +71,25 @@ class DirectGateway:
             unquote(parts.username) if parts.username else None,
             unquote(parts.password or "") if parts.username else None,
             implicit,
-            not implicit and query.get("plain") != ["yes"] and not _is_loopback(parts.hostname),
+            not implicit and query.get("plain") != ["yes"] and not is_loopback(parts.hostname),
             query.get("from", [sender])[0],
         )
 
-    async def send(self, letter: OperatorMail) -> None:
-        """Raises AlertNotSentError when the server did not take it."""
+    async def send(self, mail: OperatorMail) -> None:
+        """Raises AlertNotSentError when the server did not accept the mail."""
         try:
-            await asyncio.to_thread(self._send, letter)
+            await asyncio.to_thread(self._send, mail)
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            raise AlertNotSentError(f"{self.host}:{self.port} did not take it: {type(error).__name__}") from error
+            raise AlertNotSentError(f"{self.host}:{self.port} refused the mail: {type(error).__name__}") from error
 
-    def _send(self, letter: OperatorMail) -> None:
+    def _send(self, mail: OperatorMail) -> None:
         message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self.sender, letter.to, letter.subject
-        # The same each time it is sent: a mailbox that gets it twice can tell.
-        digest = hashlib.sha256(letter.request_id.encode()).hexdigest()[:32]
+        message["From"], message["To"], message["Subject"] = self.sender, mail.to, mail.subject
+        # The same on every send, so that a mailbox can recognize a duplicate.
+        digest = hashlib.sha256(mail.request_id.encode()).hexdigest()[:32]
         domain = parseaddr(self.sender)[1].rpartition("@")[2] or "counterfoil.invalid"
         message["Message-ID"] = f"<alert.{digest}@{domain}>"
-        message.set_content(letter.text)
+        message.set_content(mail.text)
         tls = ssl.create_default_context() if self.implicit_tls or self.starttls else None
         server = (
             smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT_SECONDS, context=tls)
@@ -101,12 +102,3 @@ class DirectGateway:
             if self.username is not None:
                 server.login(self.username, self.password or "")
             server.send_message(message)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,7 @@
-"""Sanity checks: questions that constraints cannot ask, run every few minutes, with what they found kept beside them.
+"""Runs sanity checks: queries for what constraints cannot forbid, every few minutes, with stored findings.
 
-A check is one query that names the rows which must not be. Where mending is safe it carries a fix, which goes into
-history. Each service lists its own in `ledger/sanity.py`; here is what runs them.
+A check is one query for rows that must not exist. Where a repair is safe, the check has a fix, which is recorded in
+history. Each service lists its checks in `audit/sanity_checks.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,24 +17,24 @@ from .severity import Severity
 
 _log = get_logger(__name__)
 
-# A check that takes longer is itself a burden: it is stopped, and says so.
+# A slower check is itself a burden: it is stopped, and reports that.
 _TIMEOUT_MILLISECONDS = 10_000
 
-# Checks may have to read whole tables, which the pool's own statements never do (`shared.db.pool`).
-_LOOK_AT_EVERYTHING = f"SET LOCAL statement_timeout = {_TIMEOUT_MILLISECONDS}; SET LOCAL enable_seqscan = on"
+# Checks may have to scan whole tables, which the pool's own statements never do (`shared.db.pool`).
+_ALLOW_TABLE_SCANS = f"SET LOCAL statement_timeout = {_TIMEOUT_MILLISECONDS}; SET LOCAL enable_seqscan = on"
 
-# Counted up to here; more than that is not more wrong.
-_MOST = 1000
+# Counting more findings adds nothing.
+_MAX_FINDINGS = 1000
 
-_EXAMPLES = 20
+_MAX_EXAMPLES = 20
 
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """`query` answers rows (id, what) that must not be: text without anything personal.
+    """`query` returns rows (id, what) that must not exist; `what` holds nothing personal.
 
-    It is silent about rows that are under way, reads recent rows or an index, and is run read-only. `fix`, where there
-    is one, is a list of CTEs of which the last is `fixed (id)`; it asks again itself whether each row is wrong.
+    It leaves out rows in progress, reads recent rows or an index, and runs read-only. `fix`, if any, is a list of CTEs
+    of which the last is `fixed (id)`; it checks again itself whether each row is wrong.
     """
 
     name: str
@@ -44,12 +44,32 @@ class SanityCheck:
     fix: str | None = None
 
 
+def partition_missing(*tables: str) -> SanityCheck:
+    """The check of month partitions that both services have."""
+    names = ", ".join(f"'{table}'" for table in tables)
+    strays = "".join(
+        f" UNION ALL (SELECT '{table}_default', 'holds rows of no partition' FROM {table}_default LIMIT 1)"
+        for table in tables
+    )
+    return SanityCheck(
+        "partition_missing",
+        "Partitions of this month or the next that are missing, and rows that are in the default partition instead.",
+        f"""
+        SELECT t || to_char(month, '"_y"YYYY"m"MM') AS id, 'there is no such partition' AS what
+        FROM unnest(ARRAY[{names}]) AS t,
+             generate_series(date_trunc('month', now() AT TIME ZONE 'UTC'),
+                             date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month', '1 month') AS month
+        WHERE to_regclass('public.' || t || to_char(month, '"_y"YYYY"m"MM')) IS NULL{strays}
+        """,
+    )
+
+
 CLAIM_RUN_IF_DUE = """
 UPDATE check_runs SET claimed_at = now()
 WHERE claimed_at IS NULL OR claimed_at < now() - make_interval(secs => $1) RETURNING true
 """
 
-KEEP_RESULT = """
+RECORD_RESULT = """
 INSERT INTO check_results AS r (name, last_run_at, violations, fixed, fixed_total, examples)
 VALUES ($1, now(), $2::int, $3::int, $3::int, $4::jsonb)
 ON CONFLICT (name) DO UPDATE SET
@@ -57,8 +77,8 @@ ON CONFLICT (name) DO UPDATE SET
     fixed_total = r.fixed_total + excluded.fixed, examples = excluded.examples, error = NULL
 """
 
-# What it found before still stands, as far as anybody knows.
-KEEP_ERROR = """
+# Earlier findings stay: they may still hold.
+RECORD_ERROR = """
 INSERT INTO check_results AS r (name, last_run_at, violations, fixed, error) VALUES ($1, now(), 0, 0, $2)
 ON CONFLICT (name) DO UPDATE SET last_run_at = excluded.last_run_at, error = excluded.error
 """
@@ -69,7 +89,7 @@ SELECT name, last_run_at, violations, fixed, fixed_total, examples, error FROM c
 
 
 class Checks:
-    """A service's checks, with the severity that the settings give each."""
+    """The checks of a service, with their configured severities."""
 
     def __init__(
         self, pool: Pool, checks: Sequence[SanityCheck], severities: Mapping[str, Severity], *, actor: str
@@ -80,14 +100,14 @@ class Checks:
         self._actor = actor
 
     async def run_if_due(self, every_seconds: float) -> bool:
-        """Run them all, unless any process of the service did within `every_seconds`."""
+        """Run all checks, unless any process of the service did within `every_seconds`."""
         if not await self._pool.fetchval(CLAIM_RUN_IF_DUE, every_seconds):
             return False
         await self.run()
         return True
 
     async def run(self) -> None:
-        """Run each check, mend what is safe to mend, keep what was found. Each of these is a commit of its own."""
+        """Run each check, repair what is safe to repair, store the findings. Each step is a commit of its own."""
         for check in self._checks:
             await self._run_one(check)
 
@@ -97,43 +117,43 @@ class Checks:
             fixed = await self._fix(check) if found and check.fix else 0
         except asyncpg.QueryCanceledError:
             _log.warning("check_took_too_long", check=check.name)
-            await self._pool.execute(KEEP_ERROR, check.name, f"stopped after {_TIMEOUT_MILLISECONDS / 1000:.0f} s")
+            await self._pool.execute(RECORD_ERROR, check.name, f"stopped after {_TIMEOUT_MILLISECONDS / 1000:.0f} s")
             return
         except UNAVAILABLE:
             raise
         except asyncpg.PostgresError as error:
             _log.exception("check_failed", check=check.name)
-            await self._pool.execute(KEEP_ERROR, check.name, f"failed: {type(error).__name__}")
+            await self._pool.execute(RECORD_ERROR, check.name, f"failed: {type(error).__name__}")
             return
         if found:
-            _log.warning("check_found", check=check.name, violations=len(found), fixed=fixed)
-        examples = orjson.dumps([dict(row) for row in found[:_EXAMPLES]]).decode()
-        await self._pool.execute(KEEP_RESULT, check.name, len(found), fixed, examples)
+            _log.warning("check_found_violations", check=check.name, violations=len(found), fixed=fixed)
+        examples = orjson.dumps([dict(row) for row in found[:_MAX_EXAMPLES]]).decode()
+        await self._pool.execute(RECORD_RESULT, check.name, len(found), fixed, examples)
 
     async def _find(self, check: SanityCheck) -> list[Record]:
-        query = f"SELECT id, what FROM ({check.query}) AS found LIMIT {_MOST}"
+        query = f"SELECT id, what FROM ({check.query}) AS found LIMIT {_MAX_FINDINGS}"
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
-            await connection.execute(_LOOK_AT_EVERYTHING)
+            await connection.execute(_ALLOW_TABLE_SCANS)
             return await connection.fetch(query)
 
     async def _fix(self, check: SanityCheck) -> int:
         statement = f"""
-        WITH {check.fix}, told AS (
+        WITH {check.fix}, recorded AS (
             INSERT INTO history (kind, subject, actor, detail)
             SELECT 'check.fixed', id, $1, jsonb_build_object('check', $2::text) FROM fixed RETURNING id
         )
-        SELECT count(*) FROM told
+        SELECT count(*) FROM recorded
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_LOOK_AT_EVERYTHING)
+            await connection.execute(_ALLOW_TABLE_SCANS)
             fixed: int = await connection.fetchval(statement, self._actor, check.name)
         _log.warning("check_fixed", check=check.name, fixed=fixed)
         return fixed
 
     async def results(self) -> list[dict[str, Any]]:
-        """Every check with what its last run found, in the order of the list."""
-        kept = {row["name"]: row for row in await self._pool.fetch(RESULTS)}
-        return [self._result(check, kept.get(check.name)) for check in self._checks]
+        """Every check with the findings of its last run, in the order of the list."""
+        results = {row["name"]: row for row in await self._pool.fetch(RESULTS)}
+        return [self._result(check, results.get(check.name)) for check in self._checks]
 
     def _result(self, check: SanityCheck, row: Record | None) -> dict[str, Any]:
         result: dict[str, Any] = {

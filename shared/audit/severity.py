@@ -1,4 +1,4 @@
-"""How loud a finding is: red wakes somebody up, a warning is counted. One line of configuration changes it."""
+"""Severity of a finding: red mails the operators, a warning is counted. One line of configuration changes it."""
 
 import enum
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ class Severity(enum.StrEnum):
 
 
 def read_severities(text: str, defaults: Mapping[str, Severity]) -> dict[str, Severity]:
-    """`defaults` with what `text` says of them: `name=warning,other=red`.
+    """`defaults` with the overrides in `text`: `name=warning,other=red`.
 
     Raises:
-        ValueError: it names nothing there is, or no severity.
+        ValueError: unknown name or severity.
     """
     severities = dict(defaults)
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, severity = (word.strip() for word in part.partition("="))
         if name not in defaults:
-            raise ValueError(f"no check or alert is named {name!r}; there are {', '.join(sorted(defaults))}")
+            raise ValueError(f"no check or alert is named {name!r}; allowed: {', '.join(sorted(defaults))}")
         try:
             severities[name] = Severity(severity)
         except ValueError:

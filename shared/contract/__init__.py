@@ -1,5 +1,5 @@
-"""What crosses the wire between clients and both services: fields and their limits, mails, problems, correlation.
+"""What clients and both services exchange: fields and their limits, mails, problems, correlation.
 
-Pure: nothing here reads a database, a clock or the environment. What only one service says to its own clients must not
-come in; it belongs in that service's `http/schemas.py`.
+Pure: nothing here reads a database, a clock or the environment. Schemas of one service must not come
+in; they belong in its `http/schemas.py`.
 """

@@ -1,6 +1,6 @@
-"""E-mail addresses: one reading of them for both services, by a maintained library.
+"""E-mail addresses, parsed the same way in both services, by a maintained library.
 
-An address is kept as it is to be mailed (local part as given, domain in Unicode) and compared by its key (lower case,
+An address is stored as it is mailed (local part as given, domain in Unicode) and compared by its key (lower case,
 domain as A-labels), so that `Asa@BÜCHER.example` and `asa@xn--bcher-kva.example` are one person.
 """
 
@@ -13,17 +13,17 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 
 # The longest path of RFC 5321 section 4.5.3.1.3 is 256 with its angle brackets.
 MAX_LENGTH = 254
-# Octets (RFC 5321 section 4.5.3.1.1), also where they are UTF-8 (RFC 6531 section 3.3); the library counts characters.
+# Octets (RFC 5321 section 4.5.3.1.1), also for UTF-8 (RFC 6531 section 3.3); the library counts characters.
 _MAX_LOCAL_OCTETS = 64
-# What most addresses look like: a dot-atom (RFC 5322 section 3.2.3) at a plain host name. For these the library's
-# thorough reading, a quarter of what a signup costs, comes to the same; a test holds the two together. Labels with
-# hyphens in third and fourth place are its business, they may be A-labels.
+# Most addresses are a dot-atom (RFC 5322 section 3.2.3) at a plain host name. For these the library's thorough parsing,
+# a quarter of the cost of a signup, has the same result; a test compares the two. Labels with hyphens in third and
+# fourth place are left to the library, because they may be A-labels.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"(?!..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PLAIN = re.compile(rf"(?=[^@]{{1,64}}@)({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+([A-Za-z]{{2,63}}))")
 _SPECIAL_ENDINGS = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
 
-# Unicode's categories Cc, Zl, Zp and Cs, and the characters that turn the reading direction around.
+# Unicode categories Cc, Zl, Zp and Cs, and the characters that override the reading direction.
 _NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a\u202b\u202d\u202e\u2066-\u2068]")
 
 
@@ -31,15 +31,15 @@ _NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a\u202
 class Address:
     email: str
     key: str
-    # The same with the domain as A-labels: what a gateway without SMTPUTF8 is given. None when the local part needs it.
+    # With the domain as A-labels, for gateways without SMTPUTF8. None when the local part needs SMTPUTF8.
     ascii_email: str | None
 
 
 def parse_address(text: str) -> Address:
-    """Read one bare address.
+    """Parse one bare address.
 
     Raises:
-        ValueError: with a sentence that says what is wrong; it never repeats the address.
+        ValueError: the message says what is wrong and never repeats the address.
     """
     plain = _PLAIN.fullmatch(text) if len(text) <= MAX_LENGTH else None
     if plain and (domain := plain[2].lower()).rpartition(".")[2] not in _SPECIAL_ENDINGS:
@@ -50,14 +50,14 @@ def parse_address(text: str) -> Address:
 
 def _parse_thoroughly(text: str) -> Address:
     try:
-        # No DNS here: a signup must not wait for someone else's server (P2). RFC 6761 asks applications to treat
+        # No DNS here: a signup must not wait for another server (P2). RFC 6761 asks applications to treat
         # names below .test like any other.
         parsed = validate_email(text, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError as error:
-        # What the IDNA library says repeats the label, which may be a person's name.
+        # The message of the IDNA library repeats the label, which may be a person's name.
         is_domain = isinstance(error.__cause__, idna.IDNAError)
-        said = "The part after the @-sign is no domain name (RFC 5891)." if is_domain else error
-        raise ValueError(f"Not an e-mail address that can be mailed: {said}") from None
+        reason = "The part after the @-sign is no domain name (RFC 5891)." if is_domain else error
+        raise ValueError(f"Not an e-mail address that can be mailed: {reason}") from None
     if len(parsed.local_part.encode()) > _MAX_LOCAL_OCTETS:
         raise ValueError(
             f"Not an e-mail address that can be mailed: more than {_MAX_LOCAL_OCTETS} octets before the @-sign"
@@ -72,19 +72,19 @@ def address_key(text: str) -> str:
     """The comparison key of an address in a filter.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: not an address.
     """
     return parse_address(text).key
 
 
-def key_of(normalised: str) -> str:
-    """The comparison key of an address that `parse_address` has normalised: cheaper than reading it again."""
-    if normalised.isascii():
-        return normalised.lower()
-    local, _, domain = normalised.rpartition("@")
+def key_of(normalized: str) -> str:
+    """The comparison key of an address that `parse_address` has normalized: cheaper than parsing it again."""
+    if normalized.isascii():
+        return normalized.lower()
+    local, _, domain = normalized.rpartition("@")
     return unicodedata.normalize("NFC", f"{local}@{idna.encode(domain).decode()}".lower())
 
 
 def is_plain_text(text: str) -> bool:
-    """No control, line-breaking or bidirectional-override characters: nothing that could forge a header or a page."""
+    """No control, line-breaking or bidirectional-override characters, which could forge a header or a page."""
     return _NOT_PLAIN.search(text) is None

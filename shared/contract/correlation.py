@@ -1,4 +1,4 @@
-"""Who caused this: the request ID and W3C trace context that travel from the first request to the last SMTP attempt."""
+"""Correlation: the request ID and W3C trace context, passed on from the first request to the last SMTP attempt."""
 
 import re
 from contextvars import ContextVar
@@ -20,7 +20,7 @@ class Correlation:
     traceparent: str | None = None
 
     def headers(self) -> dict[str, str]:
-        """For passing on to the next service."""
+        """Headers for a request to the next service."""
         headers = {REQUEST_ID_HEADER: self.request_id}
         if self.traceparent:
             headers[TRACEPARENT_HEADER] = self.traceparent
@@ -39,7 +39,7 @@ def bind(correlation: Correlation | None) -> None:
 
 
 def accept(request_id: str | None, traceparent: str | None) -> Correlation:
-    """What the caller sent where it is well formed; a new request ID where it is not.
+    """The client's values where they are well formed; otherwise a new request ID and no traceparent.
 
     A malformed correlation is no reason to refuse work (W3C Trace Context, section 4.3, says to ignore it).
     """

@@ -1,4 +1,4 @@
-"""The fields that requests are made of, read the same way in both services."""
+"""Request fields, parsed the same way in both services."""
 
 import re
 from typing import Annotated, Literal
@@ -21,12 +21,12 @@ def storable_text(text: str) -> str:
     return text
 
 
-def normalised_email(text: str) -> str:
+def normalized_email(text: str) -> str:
     return parse_address(text).email
 
 
 def misplaced(field: str, sentence: str) -> PydanticCustomError:
-    """What the validator of a whole body raises, so that the problem points at a field (handlers.as_problem_error)."""
+    """Raised by validators of a whole body, so that the problem points at a field (error_handlers.as_problem_error)."""
     return PydanticCustomError("misplaced", sentence, {"field": field})
 
 
@@ -44,7 +44,7 @@ def _locale(text: str) -> str:
 
 RequestId = Annotated[str, AfterValidator(_request_id)]
 
-Email = Annotated[str, Field(max_length=320), AfterValidator(normalised_email)]
+Email = Annotated[str, Field(max_length=320), AfterValidator(normalized_email)]
 
 Line = Annotated[str, AfterValidator(plain_text)]
 

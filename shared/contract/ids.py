@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 (RFC 9562 section 5.7), so that new rows land side by side in an index."""
+"""Identifiers: UUIDv7 (RFC 9562 section 5.7), so that new rows are adjacent in an index."""
 
 from uuid import UUID
 

@@ -1,8 +1,8 @@
-"""Which headers a mail may bring along: names, values that programs read, and what is reserved."""
+"""Custom headers of a mail: allowed names, values that programs parse, and reserved names."""
 
 import re
 
-# What may stand in a header name (RFC 5322 section 2.2); `EmailMessage` would take CR and LF here.
+# Characters of a header name (RFC 5322 section 2.2); `EmailMessage` would accept CR and LF here.
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 
 # Headers that the mail service or the transport writes.
@@ -30,7 +30,7 @@ _RESERVED_HEADERS = frozenset(
     ]
 )
 
-# URLs in angle brackets (RFC 2369); programs read them, so they travel as they are.
+# URLs in angle brackets (RFC 2369); programs parse them, so they are sent unchanged.
 _HEADERS_OF_URLS = frozenset(
     ["list-help", "list-unsubscribe", "list-subscribe", "list-post", "list-owner", "list-archive"]
 )
@@ -52,12 +52,12 @@ def header_names(headers: dict[str, str]) -> dict[str, str]:
 
 
 def is_of_urls(header_name: str) -> bool:
-    """Whether a header holds URLs that programs read."""
+    """Whether a header holds URLs that programs parse."""
     return header_name.lower() in _HEADERS_OF_URLS
 
 
 def custom_headers(headers: dict[str, str]) -> dict[str, str]:
-    """Headers that a mail may bring along: `header_names`, and what mailbox providers read can be read."""
+    """Validate custom headers: `header_names`, and the values that mailbox providers parse."""
     header_names(headers)
     lower = {name.lower(): value for name, value in headers.items()}
     for name, value in lower.items():

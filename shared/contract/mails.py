@@ -1,6 +1,6 @@
-"""The wire between signup and mail, version 1: the models that one side writes and the other reads.
+"""The wire format between signup and mail, version 1: one side writes these models, the other reads them.
 
-Unknown fields are refused, so a misspelt one can never be dropped silently.
+Unknown fields are refused, so a misspelled one is never dropped silently.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -75,15 +75,15 @@ class MailRequest(Strict):
                 raise misplaced(missing, "Give either `template` (with `variables`), or `subject` and `text`")
             if self.variables is not None or self.locale is not None:
                 surplus = "variables" if self.variables is not None else "locale"
-                raise misplaced(surplus, "`variables` and `locale` go with `template`")
+                raise misplaced(surplus, "`variables` and `locale` need a `template`")
         elif self.subject is not None or self.text is not None or self.html is not None:
-            raise misplaced("template", "`template` and `subject`, `text` or `html` exclude each other")
+            raise misplaced("template", "`template` cannot be combined with `subject`, `text` or `html`")
         if self.send_at and self.expires_at and self.expires_at <= self.send_at:
             raise misplaced("expires_at", "`expires_at` must be later than `send_at`")
         return self
 
     def content(self) -> dict[str, Any]:
-        """What the request asks for, canonically: without who caused it, defaults as if they had been sent."""
+        """The canonical content of the request: without correlation, with defaults as if they had been sent."""
         content = self.model_dump(
             mode="json",
             by_alias=True,
@@ -95,7 +95,7 @@ class MailRequest(Strict):
 
 
 class MailProblem(BaseModel):
-    """The part of a problem that a relay decides by."""
+    """The part of a problem that the relay acts on."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -106,7 +106,7 @@ class MailProblem(BaseModel):
 
 
 class MailReceipt(BaseModel):
-    """The part of a mail resource that its client keeps in its own ledger."""
+    """The part of a mail that its client stores in its own ledger."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -116,7 +116,7 @@ class MailReceipt(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """One entry of a batch answer, in the order asked."""
+    """One entry of a batch answer, in request order."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -1,4 +1,4 @@
-"""Metadata: the JSON object that a client keeps beside a user or a mail, and its limits in size and depth."""
+"""Metadata: the JSON object that a client stores with a user or a mail, and its limits in size and depth."""
 
 import re
 from typing import Annotated, Any
@@ -8,16 +8,16 @@ from pydantic import AfterValidator, BeforeValidator, JsonValue
 
 _METADATA_MAX_BYTES = 4096
 
-# orjson writes 254 levels at most. What is taken must also fit into a list of users or a mail with its content,
-# or one person's metadata would turn every answer that shows it into a 500.
+# orjson writes at most 254 levels. Metadata must also fit into a list of users or a mail with its content, or one
+# person's metadata would turn every answer that shows it into a 500.
 _METADATA_MAX_LEVELS = 64
 
-# An escape counts if the backslashes before it are pairs: the text `\\u0000` is no NUL.
+# An escape counts if the backslashes before it are pairs: the text `\\u0000` is not a NUL.
 _NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def shallow_json(value: Any) -> Any:
-    """Runs before pydantic's own reading, whose limit is another and which points into nowhere then."""
+    """Runs before pydantic's own validation, whose limit differs and whose error would point nowhere."""
     if _is_deeper_than(_METADATA_MAX_LEVELS, value):
         raise ValueError(f"Must be nested at most {_METADATA_MAX_LEVELS} levels deep")
     return value
@@ -31,7 +31,7 @@ def _is_deeper_than(levels: int, value: Any) -> bool:
 
 
 def storable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """A JSON object that PostgreSQL's jsonb can hold, and that is small enough to keep beside a row."""
+    """A JSON object that PostgreSQL's jsonb can hold, and that is small enough to store with a row."""
     try:
         encoded = orjson.dumps(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: one base class, one renderer. Each service's `errors.py` grows its own tree from it."""
+"""Errors as RFC 9457 problems: one base class, one renderer. Each service's `errors.py` derives its own."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -11,9 +11,9 @@ from .correlation import current
 MEDIA_TYPE = "application/problem+json"
 
 
-# The docstring of each kind is what GET /problems/<slug> explains.
+# GET /problems/<slug> shows the docstring of each kind.
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
-    """Something went wrong here. It has been logged with the correlation ID; please report it with that."""
+    """An internal error. It was logged with the correlation ID; please include that ID when you report it."""
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal-error"
@@ -34,14 +34,14 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         self.members = members
 
     def as_dict(self) -> dict[str, Any]:
-        """The problem as it is answered, and as it stands in a batch result."""
-        here = current()
+        """The problem as a response body, and as part of a batch result."""
+        correlation = current()
         body: dict[str, Any] = {
             "type": f"/problems/{self.slug}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
-            "request_id": here.request_id if here else None,
+            "request_id": correlation.request_id if correlation else None,
             **self.members,
         }
         if self.errors:
@@ -97,7 +97,7 @@ class Forbidden(Problem):
 
 
 class NotFound(Problem):
-    """There is nothing here, or it belongs to another client."""
+    """The resource does not exist, or it belongs to another client."""
 
     status, slug, title = 404, "not-found", "Not found"
 
@@ -109,19 +109,19 @@ class MethodNotAllowed(Problem):
 
 
 class PayloadTooLarge(Problem):
-    """The body is larger than this call takes."""
+    """The body is larger than this call allows."""
 
     status, slug, title = 413, "payload-too-large", "The body is too large"
 
 
 class UnsupportedMediaType(Problem):
-    """The body is not of a media type that this call takes."""
+    """This call does not accept the media type of the body."""
 
     status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
 
 
 class Unavailable(Problem):
-    """The service's own database cannot be used right now. Nothing is lost: send the same request again."""
+    """The service's own database is unavailable. Nothing is lost: send the same request again."""
 
     status, slug, title = 503, "unavailable", "The service cannot answer now"
 

@@ -1,7 +1,7 @@
-"""API keys: how they look, how they are minted, and the table both services keep them in.
+"""API keys: their format, how they are minted, and the table that both services store them in.
 
-A key is `cf_<keyid>_<secret><crc>`: secret scanners know it by its prefix, a mistyped one is refused by its checksum
-without asking the database, and only the SHA-256 of it is stored (the secret has 256 random bits: nothing to stretch).
+A key is `cf_<keyid>_<secret><crc>`. Secret scanners recognize the prefix, and the checksum refuses a mistyped key
+without a query. Only the SHA-256 is stored (the secret has 256 random bits, so it needs no stretching).
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def mint() -> ApiKey:
 
 
 def parse(text: str) -> ApiKey | None:
-    """The key that `text` is, or None when its form or checksum is wrong."""
+    """The key in `text`, or None when its form or checksum is wrong."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     if prefix != "cf" or len(key_id) != _ID_LENGTH or len(secret) != _SECRET_LENGTH + _CRC_LENGTH:
@@ -67,7 +67,7 @@ FIND_KEY = """
 SELECT id, client, scopes, key_hash, expires_at, revoked_at FROM api_keys WHERE id = $1
 """
 
-# Writing the same key again changes nothing, unless its owner or scopes are to change.
+# Storing the same key again changes nothing, unless its client or scopes differ.
 UPSERT_KEY = """
 WITH kept AS (
     INSERT INTO api_keys (id, client, scopes, key_hash, expires_at) VALUES ($1, $2, $3, $4, $5)
@@ -101,6 +101,6 @@ WHERE client = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at >
 async def store(
     connection: Connection, key: ApiKey, *, client: str, scopes: Sequence[str], days: int | None, actor: str
 ) -> None:
-    """Keep the hash of `key`, and say so in history. Committed when this returns."""
+    """Store the hash of `key` and record it in history. Committed when this returns."""
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     await connection.execute(UPSERT_KEY, key.key_id, client, sorted(set(scopes)), key.hash, expires_at, actor)

@@ -1,6 +1,6 @@
-"""The append-only history that each service keeps: its shape, and how it is read. The same in both.
+"""Reads the append-only history of a service. The same in both services.
 
-Nothing personal may ever be written here: history stays when a person is erased. IDs and codes are enough.
+Never write anything personal into history: it stays when a person is erased. IDs and codes are enough.
 """
 
 from datetime import datetime
@@ -25,7 +25,7 @@ async def read_history(
     cursor: UUID | None,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Up to `limit + 1` entries, newest first. A subject matches what the entry is about or is related to."""
+    """Up to `limit + 1` entries, newest first. A subject matches entries about it or related to it."""
     columns = [table.c[name] for name in _SHOWN]
     query = sa.select(*columns).order_by(table.c.id.desc()).limit(limit + 1)
     if subjects:
@@ -38,5 +38,5 @@ async def read_history(
         query = query.where(table.c.at < before)
     if cursor:
         query = query.where(table.c.id < cursor)
-    # Plain strings for keys: SQLAlchemy's own are a subclass, which orjson refuses.
+    # Plain strings as keys: SQLAlchemy's own are a subclass, which orjson refuses.
     return [{name: row[name] for name in _SHOWN} for row in await database.fetch_all(query)]

@@ -1,8 +1,8 @@
-"""The ways to a service's own PostgreSQL: an asyncpg pool for fixed statements, a SQLAlchemy engine for lists.
+"""Access to a service's own PostgreSQL: an asyncpg pool for fixed statements, a SQLAlchemy engine for lists.
 
-Statements whose text is fixed are SQL in a `queries.py` and go straight through asyncpg (DESIGN decision 6 has the
-numbers); questions whose WHERE depends on the caller are put together with SQLAlchemy Core. Both connect when first
-used, so a process starts, and says why it is not ready, while its database is down.
+Fixed statements are SQL in a `queries.py` and go straight through asyncpg (DESIGN decision 6 has the numbers). Queries
+whose WHERE depends on the caller are built with SQLAlchemy Core. Both connect when first used, so a process starts
+while its database is down, and reports why it is not ready.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
-# What a lost, refused or overloaded server looks like. Everything else is a fault of ours and must be loud.
+# Errors of a lost, refused or overloaded server. Everything else is a bug and must be loud.
 UNAVAILABLE: tuple[type[BaseException], ...] = (
     OSError,  # refused, reset, and TimeoutError
     asyncpg.PostgresConnectionError,
@@ -38,9 +38,9 @@ class DatabaseOptions:
     url: str
     application_name: str
     pool_size: int = 10
-    # 0 behind PgBouncer in transaction mode before 1.21, which knows no prepared statements.
+    # 0 behind PgBouncer in transaction mode before 1.21, which does not support prepared statements.
     statement_cache_size: int = 500
-    # A statement that takes longer is broken; a hung server must not hang its callers.
+    # A slower statement is broken; a hung server must not hang its callers.
     statement_timeout_seconds: float = 30.0
     connect_timeout_seconds: float = 5.0
 
@@ -51,7 +51,7 @@ class Database:
     engine: AsyncEngine
 
     async def fetch_all(self, query: sa.Select[tuple[object, ...]]) -> Sequence[sa.RowMapping]:
-        """Rows of one SQLAlchemy Core query, in one round trip: nothing is left open."""
+        """Rows of one SQLAlchemy Core query, in one round trip. Leaves nothing open."""
         async with self.engine.connect() as connection:
             return (await connection.execute(query)).mappings().all()
 
@@ -61,7 +61,7 @@ class Database:
 
 
 async def connect(options: DatabaseOptions) -> "asyncpg.Connection[asyncpg.Record]":
-    """One connection of its own, for LISTEN and for the engine's pool."""
+    """One connection outside the pool, for LISTEN and for the engine's pool."""
     return await asyncpg.connect(
         options.url,
         timeout=options.connect_timeout_seconds,
@@ -72,16 +72,16 @@ async def connect(options: DatabaseOptions) -> "asyncpg.Connection[asyncpg.Recor
 
 
 async def open_database(options: DatabaseOptions) -> Database:
-    """Pools for one process. Commits nothing, connects nowhere yet."""
+    """Pools for one process. Commits nothing and does not connect yet."""
 
-    async def nothing_to_reset(_connection: Connection) -> None:
-        # Our statements leave no session state behind but what `keep_to_indexes` sets for all alike, so giving a
-        # connection back costs no round trip.
+    async def skip_reset(_connection: Connection) -> None:
+        # Our statements leave no session state but the setting of `avoid_table_scans`, which all share, so returning a
+        # connection costs no round trip.
         await asyncio.sleep(0)
 
-    async def keep_to_indexes(connection: Connection) -> None:
-        # Every statement of the pool goes by key. A plan made while a table was small, or before it was analysed, would
-        # scan it, and prepared statements keep their plans while it grows: up to a minute, at a tenth of the speed.
+    async def avoid_table_scans(connection: Connection) -> None:
+        # Every statement of the pool reads by key. A plan made while a table was small, or before it was analyzed,
+        # scans it, and prepared statements keep their plans while it grows: up to a minute, at a tenth of the speed.
         await connection.execute("SET enable_seqscan = off")
 
     pool = asyncpg.create_pool(
@@ -92,8 +92,8 @@ async def open_database(options: DatabaseOptions) -> Database:
         command_timeout=options.statement_timeout_seconds,
         statement_cache_size=options.statement_cache_size,
         server_settings={"application_name": options.application_name},
-        init=keep_to_indexes,
-        reset=nothing_to_reset,
+        init=avoid_table_scans,
+        reset=skip_reset,
     )
     await pool
     engine = create_async_engine(
@@ -105,7 +105,7 @@ async def open_database(options: DatabaseOptions) -> Database:
         pool_pre_ping=True,
         # Errors quote the statement; its parameters are people's addresses.
         hide_parameters=True,
-        # jsonb writes 1e300 as an integer of 301 digits. Python's reader makes an int of it that no answer can hold.
+        # jsonb writes 1e300 as an integer of 301 digits. Python's parser makes an int of it that no answer can hold.
         json_deserializer=orjson.loads,
     )
     return Database(pool, engine)

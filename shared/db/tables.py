@@ -1,4 +1,4 @@
-"""The tables that both databases have, as SQLAlchemy sees them. Constraints stand in `migrations/statements.py`."""
+"""The tables that both databases have, for SQLAlchemy. Constraints are in `migrations/statements.py`."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 
 class SharedTables(NamedTuple):
-    """What `shared_tables` adds to a service's metadata. Constraints stand in `migrations/statements.py`."""
+    """What `shared_tables` adds to a service's metadata."""
 
     history: sa.Table
     api_keys: sa.Table
@@ -66,7 +66,7 @@ def _api_keys_table(metadata: sa.MetaData) -> sa.Table:
 
 
 def _check_tables(metadata: sa.MetaData) -> tuple[sa.Table, sa.Table]:
-    """Where findings are kept, and when the last run was claimed."""
+    """Findings, and when the last run was claimed."""
     time = sa.TIMESTAMP(timezone=True)
     results = sa.Table(
         "check_results",
@@ -89,7 +89,7 @@ def _check_tables(metadata: sa.MetaData) -> tuple[sa.Table, sa.Table]:
 
 
 def _alert_tables(metadata: sa.MetaData) -> tuple[sa.Table, sa.Table]:
-    """Incidents, and the mails to the operators that they owe."""
+    """Incidents, and the mails that they owe the operators."""
     time = sa.TIMESTAMP(timezone=True)
     alerts = sa.Table(
         "alerts",
@@ -123,7 +123,7 @@ def _alert_tables(metadata: sa.MetaData) -> tuple[sa.Table, sa.Table]:
 
 
 def _upkeep_table(metadata: sa.MetaData) -> sa.Table:
-    """When each table was last looked after, and from when on it is whole (NULL: from its beginning)."""
+    """When each table was last maintained, and from when on it is complete (NULL: from its beginning)."""
     time = sa.TIMESTAMP(timezone=True)
     return sa.Table(
         "partition_upkeep",

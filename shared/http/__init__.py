@@ -1,4 +1,4 @@
-"""How both APIs read requests and write answers: middleware, routing, authentication, pagination, OpenAPI, operations.
+"""How both APIs handle requests: middleware, routing, authentication, pagination, OpenAPI, operator endpoints.
 
-A route of one service must not come in, nor any decision about users or mails.
+Routes of one service and decisions about users or mails must not come in.
 """

@@ -1,4 +1,4 @@
-"""What both services answer about their sanity checks and alerts: what was found, run them now, what is open."""
+"""Sanity checks and alerts of both services: list the findings, run the checks now, list the alerts."""
 
 from datetime import datetime
 from typing import Any
@@ -59,24 +59,24 @@ class Alerts(BaseModel):
     items: list[Alert]
 
 
-def checks_router(register: AlertCatalog) -> APIRouter:
-    """GET and run checks, GET alerts. The routes find `app.state.database`."""
+def checks_router(catalog: AlertCatalog) -> APIRouter:
+    """The routes use `app.state.database`."""
     router = APIRouter(prefix="/audit", route_class=StrictRoute, tags=["operators"])
     may_read = [Depends(Key("audit:read"))]
     may_operate = [Depends(Key("audit:operate"))]
 
     async def results(request: Request) -> dict[str, Any]:
-        return {"items": await register.checks_in(database_of(request).pool).results()}
+        return {"items": await catalog.checks_in(database_of(request).pool).results()}
 
     @router.get("/checks", response_model=CheckResults, responses=openapi.keyed(), dependencies=may_read)
     async def list_checks(request: Request) -> Response:
-        """Each sanity check with what its last run found, mended or not."""
+        """Each sanity check with the findings of its last run, repaired or not."""
         return JsonResponse(await results(request))
 
     @router.post("/checks/run", response_model=CheckResults, responses=openapi.keyed(), dependencies=may_operate)
     async def run_checks(request: Request) -> Response:
-        """Run every sanity check now; answers when they are through, with what they found."""
-        await register.checks_in(database_of(request).pool).run()
+        """Run every sanity check now. Answers with the findings when all have run."""
+        await catalog.checks_in(database_of(request).pool).run()
         return JsonResponse(await results(request))
 
     @router.get("/alerts", response_model=Alerts, responses=openapi.keyed(), dependencies=may_read)

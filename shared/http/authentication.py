@@ -1,4 +1,4 @@
-"""Who is calling: `Authorization: Bearer cf_…` to a principal with scopes; a key is looked up every few seconds."""
+"""Authentication: `Authorization: Bearer cf_…` to a principal with scopes. Keys are cached for a few seconds."""
 
 import hmac
 import time
@@ -13,9 +13,9 @@ from ..contract.problems import Forbidden, Unauthorized
 from ..db import api_keys
 from ..db.pool import Pool, Record
 
-# A revoked key works this much longer at most.
+# A revoked key works for at most this much longer.
 _CACHE_SECONDS = 5.0
-# Where a request carries whom it was found to come from.
+# Where the request scope holds the principal.
 _PRINCIPAL = "counterfoil.principal"
 
 
@@ -27,7 +27,7 @@ class Principal:
 
     @property
     def actor(self) -> str:
-        """Who did it, as history records it."""
+        """The actor, as history records it."""
         return f"key:{self.client}/{self.key_id}"
 
 
@@ -39,10 +39,10 @@ class Authenticator:
         self._cache: dict[str, tuple[float, Record | None]] = {}
 
     async def authenticate(self, header: str) -> Principal:
-        """The principal behind an Authorization header.
+        """The principal of an Authorization header.
 
         Raises:
-            Unauthorized: not a Bearer key, unknown, wrong, expired or revoked; the answer is the same for all.
+            Unauthorized: not a Bearer key, unknown, wrong, expired or revoked; the status is the same for all.
         """
         scheme, _, text = header.partition(" ")
         key = api_keys.parse(text.strip()) if scheme.lower() == "bearer" else None
@@ -51,9 +51,9 @@ class Authenticator:
         row = await self._find(key.key_id)
         expected = row["key_hash"] if row else bytes(32)
         if not hmac.compare_digest(key.hash, expected) or row is None:
-            raise Unauthorized("This key is not known here.")
+            raise Unauthorized("This service does not know the API key.")
         if row["revoked_at"] or (row["expires_at"] and row["expires_at"] <= datetime.now(UTC)):
-            raise Unauthorized("This key has ended.")
+            raise Unauthorized("The API key has expired or was revoked.")
         return Principal(row["client"], row["id"], frozenset(row["scopes"]))
 
     async def _find(self, key_id: str) -> Record | None:
@@ -62,15 +62,15 @@ class Authenticator:
         if cached and cached[0] > now:
             return cached[1]
         row = await self._pool.fetchrow(api_keys.FIND_KEY, key_id)
-        if row is not None:  # unknown IDs are not kept: whoever guesses must not fill memory
+        if row is not None:  # unknown IDs are not cached: guesses must not fill memory
             self._cache[key_id] = (now + _CACHE_SECONDS, row)
         return row
 
 
 class Key(SecurityBase):
-    """A dependency: the caller's key must have `scope`. Shown in OpenAPI as a bearer key.
+    """A dependency: the caller's key must have `scope`. OpenAPI shows it as a bearer key.
 
-    The authenticator is found at `app.state.authenticator`. `StrictRoute` asks first of all; again costs nothing.
+    Uses `app.state.authenticator`. `StrictRoute` checks the key first; checking again costs nothing.
     """
 
     def __init__(self, scope: str) -> None:
@@ -90,7 +90,7 @@ class Key(SecurityBase):
 
 
 class OptionalKey(Key):
-    """As `Key`, but without an Authorization header the caller is anonymous: None."""
+    """Like `Key`, but without an Authorization header the client is anonymous: None."""
 
     async def __call__(self, request: Request) -> Principal | None:  # type: ignore[override]
         if "authorization" not in request.headers:

@@ -1,6 +1,6 @@
-"""Bodies past a limit are refused with a 413 problem before they are read.
+"""Refuses bodies over a limit with a 413 problem, before they are read.
 
-FastAPI's own `max_body_size` answers `text/plain` whatever handlers say, so it cannot keep the contract.
+FastAPI's own `max_body_size` always answers `text/plain`, which breaks the contract.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from ..contract.problems import PayloadTooLarge
 
 
 class BodyLimit:
-    """ASGI middleware. `limit_of(path)` is the most bytes that a request to `path` may send; None: it looks itself."""
+    """ASGI middleware. `limit_of(path)` is the maximum body of a request in bytes; None: the call checks it itself."""
 
     def __init__(self, app: ASGIApp, *, limit_of: Callable[[str], int | None]) -> None:
         self._app = app
@@ -27,15 +27,15 @@ class BodyLimit:
         if declared is None:
             await self._app(scope, _counted(receive, limit), send)
         elif declared > limit:
-            # The connection is not kept: whatever follows on it is the rest of that body.
-            refusal = PayloadTooLarge(_sentence(limit), headers={"Connection": "close"})
+            # Close the connection: the rest of the body would follow on it.
+            refusal = PayloadTooLarge(_detail(limit), headers={"Connection": "close"})
             await refusal.response()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
 def _declared_length(scope: Scope) -> int | None:
-    """Bytes announced by Content-Length, 0 without a body, None for a chunked one. The server holds bodies to it."""
+    """Bytes announced by Content-Length, 0 without a body, None for a chunked one. The server enforces it."""
     length: int | None = 0
     for name, value in scope["headers"]:
         if name == b"transfer-encoding":
@@ -46,19 +46,19 @@ def _declared_length(scope: Scope) -> int | None:
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
-    seen = 0
+    received = 0
 
     async def receive_counted() -> Message:
-        nonlocal seen
+        nonlocal received
         message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            # FastAPI takes any other exception here for a body that cannot be parsed.
-            raise HTTPException(413, _sentence(limit))
+        received += len(message.get("body", b""))
+        if received > limit:
+            # FastAPI reports any other exception here as a body that cannot be parsed.
+            raise HTTPException(413, _detail(limit))
         return message
 
     return receive_counted
 
 
-def _sentence(limit: int) -> str:
-    return f"This call takes at most {limit} bytes."
+def _detail(limit: int) -> str:
+    return f"The body of this call may be at most {limit} bytes."

@@ -1,4 +1,4 @@
-"""Every error of the framework becomes a problem too: 404, 405, 413, 422 and what our own code raises."""
+"""Renders every error as a problem: 404, 405, 413 and 422 of the framework, and those of our own code."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from starlette.routing import Match
 
 from ..contract import problems
 
-_OF_STATUS: dict[int, type[problems.Problem]] = {
+_PROBLEM_BY_STATUS: dict[int, type[problems.Problem]] = {
     400: problems.MalformedRequest,
     404: problems.NotFound,
     405: problems.MethodNotAllowed,
@@ -22,20 +22,20 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def install(app: FastAPI) -> None:
-    """AlertCatalog the handlers on `app`."""
-    app.add_exception_handler(problems.Problem, _own)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    """Register the handlers on `app`."""
+    app.add_exception_handler(problems.Problem, _render_problem)
+    app.add_exception_handler(RequestValidationError, _render_invalid)
+    app.add_exception_handler(HTTPException, _render_http)
 
 
-async def _own(_request: Request, error: Exception) -> Response:
+async def _render_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, problems.Problem)
     return error.response()
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _render_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = _OF_STATUS.get(error.status_code, problems.Problem)
+    kind = _PROBLEM_BY_STATUS.get(error.status_code, problems.Problem)
     headers = error.headers
     if kind is problems.MethodNotAllowed:
         headers = {**(headers or {}), "Allow": ", ".join(_methods_at(request))}
@@ -43,13 +43,13 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Starlette names those of the first route at this path only; each of our routes has one."""
+    """All methods at this path. Starlette names only those of the first route; each of our routes has one."""
     routes = request.app.routes
     methods = [m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
     return ["GET", "HEAD", *methods[1:]] if "GET" in methods else methods  # see RequestMiddleware
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+async def _render_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [as_problem_error(entry, error.body) for entry in error.errors()]
     return problems.InvalidRequest("; ".join(_sentence(e) for e in errors[:3]), errors=errors).response()
@@ -61,9 +61,9 @@ def _sentence(error: dict[str, str]) -> str:
 
 
 def as_problem_error(entry: Any, body: Any) -> dict[str, str]:
-    """An entry of pydantic's `errors()` as an entry of a problem's `errors`; `body` is what was judged.
+    """An entry of pydantic's `errors()` as an entry of a problem's `errors`; `body` is the validated input.
 
-    The input is never repeated: it may be a secret, and it is the caller's to know.
+    The input is never repeated: it may be a secret, and the client knows it.
     """
     kind, *path = entry["loc"] or ("body",)
     detail = _detail(entry)
@@ -78,30 +78,30 @@ def as_problem_error(entry: Any, body: Any) -> dict[str, str]:
             "pointer": "",
             "detail": f"Not valid JSON: {entry.get('ctx', {}).get('error', 'syntax error')}",
         }
-    path = _written(path, body, missing=entry["type"] == "missing")
+    path = _client_path(path, body, missing=entry["type"] == "missing")
     if entry["type"] == "misplaced":
         path.append(entry["ctx"]["field"])
     return {"pointer": problems.pointer(path), "detail": detail}
 
 
-def _written(path: list[Any], body: Any, *, missing: bool) -> list[Any]:
-    """The part of pydantic's path that the caller wrote, and a field that is missing there.
+def _client_path(path: list[Any], body: Any, *, missing: bool) -> list[Any]:
+    """The part of pydantic's path that the client wrote, plus a field that is missing there.
 
-    The rest names what pydantic made of it: a member of a union, the field that a short form stands for.
+    The rest are pydantic's own names: a member of a union, the field behind a short form.
     """
-    written = []
+    client_path = []
     for place, part in enumerate(path):
         last = place == len(path) - 1
         if isinstance(body, dict) and (part in body or (missing and last)):
-            written.append(part)
+            client_path.append(part)
             body = body.get(part)
         elif isinstance(body, list) and isinstance(part, int) and part < len(body):
-            written.append(part)
+            client_path.append(part)
             body = body[part]
-    return written
+    return client_path
 
 
 def _detail(entry: Any) -> str:
     message = str(entry["msg"])
-    # pydantic puts "Value error, " before what our own validators say.
+    # pydantic adds these prefixes to the messages of our own validators.
     return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -1,6 +1,6 @@
-"""Liveness, readiness and health: is this process alive, can it do its work, and how does each part of it fare.
+"""Liveness, readiness and health: is the process alive, can it work, and what is the state of each part.
 
-The service's `http/health.py` says which checks make up its health. The routes find `app.state.database`.
+Each service's `http/health.py` lists its health checks. The routes use `app.state.database`.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from ..observability import health
 from . import openapi
 from .responses import JsonResponse
 
-# A ready check that waits longer than this is as good as a failed one for whoever asks.
+# A slower readiness check counts as failed.
 _READY_SECONDS = 2.0
 
 HealthChecks = Callable[[Request], Awaitable[Mapping[str, health.Check]]]
@@ -43,12 +43,12 @@ class HealthReport(BaseModel):
 def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
     @router.get("/health/live", response_model=Alive, responses=openapi.error_responses())
     async def live() -> Response:
-        """The process answers; nothing else is touched."""
+        """The process answers. Touches nothing else."""
         return JsonResponse({"status": "pass"})
 
     @router.get("/health/ready", response_model=Alive, responses=openapi.error_responses())
     async def ready(request: Request) -> Response:
-        """The service can do its work: its own PostgreSQL answers. Nothing else makes it unready."""
+        """The service can work: its own PostgreSQL answers. Nothing else makes it unready."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await database_of(request).pool.fetchval("SELECT 1")
@@ -62,7 +62,7 @@ def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
 
     @router.get("/health", response_model=HealthReport, responses=openapi.error_responses() | failing)
     async def report(request: Request) -> Response:
-        """Each check with what it saw; the worst one is the status of the whole."""
+        """Each check with its observed value. The worst one is the overall status."""
         status, body = health.report(dict(await checks(request)))
         return JsonResponse(body, status)
 

@@ -1,4 +1,4 @@
-"""The outermost ring of an API: correlation in and out, one log line a request, and no exception past this point."""
+"""The outermost middleware of an API: correlation in and out, one log line per request, no exception escapes."""
 
 import time
 from collections.abc import Callable
@@ -16,9 +16,9 @@ UNMATCHED = "unmatched"
 
 
 class RequestMiddleware:
-    """ASGI middleware. Answers 503 when the service's database cannot be used and 500, without internals, otherwise.
+    """ASGI middleware. Answers 503 when the service's database is unavailable; 500 without internals on other errors.
 
-    HEAD is answered as GET is, without the body (RFC 9110 section 9.3.2): routes and documents need not know of it.
+    HEAD is answered like GET without the body (RFC 9110 section 9.3.2), so no route has to handle it.
     """
 
     def __init__(self, app: ASGIApp, *, observe: Callable[[str, str, int, float], None]) -> None:
@@ -30,11 +30,11 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        here = _accept(scope)
-        correlation.bind(here)
+        accepted = _accept(scope)
+        correlation.bind(accepted)
         status = 0
         without_body = scope["method"] == "HEAD"
-        # A copy: the server reads the method of its own to know that no body follows.
+        # A copy: the server needs the original method to know that no body follows.
         inner = {**scope, "method": "GET"} if without_body else scope
 
         async def send_correlated(message: Message) -> None:
@@ -42,9 +42,9 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(raw=message["headers"])
-                headers[correlation.REQUEST_ID_HEADER] = here.request_id
-                if here.traceparent:
-                    headers[correlation.TRACEPARENT_HEADER] = here.traceparent
+                headers[correlation.REQUEST_ID_HEADER] = accepted.request_id
+                if accepted.traceparent:
+                    headers[correlation.TRACEPARENT_HEADER] = accepted.traceparent
             elif without_body:
                 message = {**message, "body": b""}
             await send(message)
@@ -54,23 +54,23 @@ class RequestMiddleware:
         except UNAVAILABLE as error:
             _log.warning("database_unavailable", error=str(error) or type(error).__name__)
             if not status:
-                sorry = problems.Unavailable("The service's database cannot be used right now. Send this again.")
-                await sorry.response()(scope, receive, send_correlated)
+                problem = problems.Unavailable("The service's database is unavailable. Send this request again.")
+                await problem.response()(scope, receive, send_correlated)
         except Exception:  # noqa: BLE001 - the last place that can still answer
             _log.exception("request_failed", method=scope["method"], route=route_of(inner))
             if not status:
-                await problems.Problem("Something went wrong here; it has been logged.").response()(
+                await problems.Problem("Internal error. It was logged with this request ID.").response()(
                     scope, receive, send_correlated
                 )
         seconds = time.perf_counter() - began
         route = route_of(inner)
-        scope["route"] = inner.get("route")  # for whoever stands outside
+        scope["route"] = inner.get("route")  # for outer middleware
         self._observe(scope["method"], route, status, seconds)
         _log.debug("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
 
 
 def route_of(scope: Scope) -> str:
-    """The pattern that matched: the path itself may hold an address or a token, which no log should."""
+    """The pattern that matched. The path itself may hold an address or a token, which must not be logged."""
     return getattr(scope.get("route"), "path", UNMATCHED)
 
 

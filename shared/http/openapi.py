@@ -1,4 +1,4 @@
-"""What `/openapi.json` says about the answers that every call can give: problems, documented in one place."""
+"""Documents the problems that calls can answer in `/openapi.json`."""
 
 from collections import defaultdict
 from typing import Any
@@ -14,7 +14,7 @@ from ..contract.problems import Problem
 from .responses import JsonResponse
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
-# Any call can meet these: a body past the limit, an unknown query parameter, a fault of ours, a database that is away.
+# Any call can answer these: body over the limit, unknown query parameter, internal error, database unavailable.
 _EVERYWHERE: tuple[type[Problem], ...] = (
     problems.MalformedRequest,
     problems.PayloadTooLarge,
@@ -25,7 +25,7 @@ _EVERYWHERE: tuple[type[Problem], ...] = (
 
 
 class ErrorPlace(BaseModel):
-    """One thing that is wrong: where (one of the first three), and why."""
+    """One error: where (one of the first three fields), and why."""
 
     pointer: str | None = Field(None, description="JSON pointer (RFC 6901) into the body")
     parameter: str | None = Field(None, description="Query or path parameter")
@@ -34,7 +34,7 @@ class ErrorPlace(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """An error (RFC 9457). `type` can be fetched and explains itself."""
+    """An error (RFC 9457). GET its `type` for an explanation."""
 
     model_config = ConfigDict(extra="allow", title="Problem")
 
@@ -47,7 +47,7 @@ class ProblemDocument(BaseModel):
 
 
 def error_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route that can answer `kinds`, and what any route can."""
+    """The `responses=` of a route that can answer `kinds`, besides what any route can."""
     of_status = defaultdict[int, list[type[Problem]]](list)
     for kind in dict.fromkeys((*kinds, *_EVERYWHERE)):
         of_status[kind.status].append(kind)
@@ -61,7 +61,7 @@ def error_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 
 def keyed(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """As `error_responses`, for a route that needs an API key."""
+    """Like `error_responses`, for a route that needs an API key."""
     return error_responses(problems.Unauthorized, problems.Forbidden, *kinds)
 
 
@@ -86,7 +86,7 @@ def install(app: FastAPI) -> None:
     async def document(_request: Request) -> Response:
         return JsonResponse(app.openapi())
 
-    # FastAPI's own answer lacks the newline at its end.
+    # FastAPI's own response lacks the final newline.
     for place, route in enumerate(app.router.routes):
         if isinstance(route, Route) and route.path == app.openapi_url:
             app.router.routes[place] = Route(route.path, document, include_in_schema=False)

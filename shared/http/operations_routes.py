@@ -1,7 +1,7 @@
-"""What operators ask, the same of both services: alive, ready, healthy, which build, metrics, history, problems.
+"""Operator endpoints of both services: health, version, metrics, history, problem types.
 
-The service's `health.py` says which checks make up its health; everything else is here. The routes find
-`app.state.database` and, for keys, `app.state.authenticator`.
+Each service's `http/health.py` lists its health checks; everything else is here. The routes use `app.state.database`
+and, for keys, `app.state.authenticator`.
 """
 
 import platform
@@ -23,7 +23,7 @@ from ..db.pool import Pool
 from . import openapi
 from .authentication import Key
 from .health_routes import HealthChecks, add_health_routes, database_of
-from .pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
+from .pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
 from .responses import JsonResponse
 from .routing import StrictRoute
 
@@ -64,9 +64,9 @@ class HistoryPage(BaseModel):
 def operations_router(
     *, service: str, history: sa.Table, registry: CollectorRegistry, checks: HealthChecks, collect: Collect
 ) -> APIRouter:
-    """Every operators' endpoint that both services have.
+    """All operator endpoints that both services have.
 
-    `checks`, and `collect` (which brings `registry` up to date), must answer within a few seconds and not raise.
+    `checks` and `collect` (which refreshes `registry`) must return within a few seconds and not raise.
     """
     router = APIRouter(route_class=StrictRoute, tags=["operators"])
     add_health_routes(router, checks)
@@ -80,7 +80,7 @@ def operations_router(
 def _add_build(router: APIRouter, service: str) -> None:
     @router.get("/version", response_model=Build, responses=openapi.error_responses())
     async def version() -> Response:
-        """Which build this is."""
+        """The build that is running."""
         return JsonResponse({"service": service, "version": VERSION, "python": platform.python_version()})
 
 
@@ -91,7 +91,7 @@ def _add_metrics(router: APIRouter, registry: CollectorRegistry, collect: Collec
 
     @router.get("/metrics", response_class=Response, responses=openapi.error_responses() | text)
     async def metrics(request: Request) -> Response:
-        """Numbers of this process and of every stage behind it, for Prometheus."""
+        """Metrics of this process and of every stage behind it, for Prometheus."""
         await collect(database_of(request).pool)
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -99,13 +99,13 @@ def _add_metrics(router: APIRouter, registry: CollectorRegistry, collect: Collec
 def _add_problems(router: APIRouter) -> None:
     @router.get("/problems/{slug}", response_model=ProblemKind, responses=openapi.error_responses(problems.NotFound))
     async def explain(slug: Annotated[str, Path(max_length=100)]) -> Response:
-        """What a kind of problem means: the address in every problem's `type`."""
+        """Explains one problem type. The `type` of every problem is a path to this call."""
         for kind in problems.kinds():
             if kind.slug == slug:
                 explanation = " ".join((kind.__doc__ or kind.title).split())
                 body = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
                 return JsonResponse(body | {"explanation": explanation})
-        raise problems.NotFound("There is no such kind of problem.")
+        raise problems.NotFound("No problem type has this name.")
 
 
 def _add_history(router: APIRouter, history: sa.Table) -> None:
@@ -117,14 +117,14 @@ def _add_history(router: APIRouter, history: sa.Table) -> None:
     )
     async def list_history(
         request: Request,
-        subject: Annotated[Words, Query(description="Any ID: matches what an entry is about or related to")] = (),
-        kind: Words = (),
+        subject: Annotated[FilterTexts, Query(description="Any ID: matches entries about it or related to it")] = (),
+        kind: FilterTexts = (),
         after: Timestamp | None = None,
         before: Timestamp | None = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """What happened, append-only, newest first."""
+        """The append-only history, newest first."""
         shown = clamp(limit)
         entries = await read_history(
             database_of(request),

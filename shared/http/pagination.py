@@ -1,4 +1,4 @@
-"""Lists: opaque keyset cursors, and a limit that is coerced down instead of refused."""
+"""Lists: opaque keyset cursors, and a limit that is capped instead of refused."""
 
 import base64
 import binascii
@@ -13,17 +13,17 @@ from ..contract.ids import UUID
 from ..contract.problems import InvalidRequest
 from ..contract.timestamps import Timestamp
 
-__all__ = ["Cursor", "Limit", "Timestamp", "Word", "Words", "after_id", "clamp", "cursor_of", "page"]
+__all__ = ["Cursor", "FilterText", "FilterTexts", "Limit", "Timestamp", "after_id", "clamp", "cursor_of", "page"]
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
 
-Limit = Annotated[int, Query(ge=1, description="At most this many items; more than 500 is taken as 500.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on: `next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, description="Maximum number of items; values above 500 count as 500.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on: `next_cursor` of the previous page.")]
 
-# What filters are made of: a time (Timestamp), and words of which any may match when the filter is repeated.
-Word = Annotated[str, AfterValidator(storable_text)]
-Words = Annotated[Sequence[Word], Query(max_length=100)]
+# Text filters. When a filter is repeated, any of its values may match.
+FilterText = Annotated[str, AfterValidator(storable_text)]
+FilterTexts = Annotated[Sequence[FilterText], Query(max_length=100)]
 
 
 def clamp(limit: int) -> int:
@@ -31,10 +31,10 @@ def clamp(limit: int) -> int:
 
 
 def after_id(cursor: str | None) -> UUID | None:
-    """The ID that a cursor stands for.
+    """The ID that a cursor encodes.
 
     Raises:
-        InvalidRequest: the cursor is none of ours.
+        InvalidRequest: the cursor was not issued by us.
     """
     if cursor is None:
         return None
@@ -42,7 +42,7 @@ def after_id(cursor: str | None) -> UUID | None:
         return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
     except (ValueError, binascii.Error):
         raise InvalidRequest(
-            "The cursor is not one that this list gave out.",
+            "The cursor was not issued by this list.",
             errors=[{"parameter": "cursor", "detail": "Not a cursor of this list"}],
         ) from None
 
@@ -52,7 +52,7 @@ def cursor_of(item_id: UUID) -> str:
 
 
 def page(items: Sequence[dict[str, Any]], limit: int, *, key: str = "id") -> dict[str, Any]:
-    """The answer for a list: `items` holds up to `limit + 1` rows, the last one only says that there are more."""
+    """One page of a list. `items` holds up to `limit + 1` rows; the extra one only shows that there are more."""
     more = len(items) > limit
     shown = list(items[:limit])
     return {"items": shown, "next_cursor": cursor_of(shown[-1][key]) if more else None}

@@ -1,4 +1,4 @@
-"""JSON answers, newline-terminated, the same in both services."""
+"""JSON responses, the same in both services."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 
 class JsonResponse(Response):
-    """JSON with a newline at its end, so that curl reads well. Times are written with `Z`."""
+    """JSON that ends in a newline, so that curl output reads well. Times are written with `Z`."""
 
     media_type = "application/json"
 

@@ -1,4 +1,4 @@
-"""How requests are read and answers written, the same in both services: strict in, newline-terminated JSON out."""
+"""Strict reading of requests, the same in both services."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeAlias, TypeVar
@@ -15,8 +15,8 @@ from ..contract import problems
 from ..contract.problems import at
 from .authentication import Key
 
-# More names than these explain nothing more.
-_MOST_ERRORS = 20
+# Naming more fields does not help the client.
+_MAX_ERRORS = 20
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
@@ -24,7 +24,7 @@ Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StrictRequest(Request):
-    """Reads JSON as RFC 8259 writes it: no NaN, no lone surrogates, UTF-8 only. Python's own reader takes all three."""
+    """Reads JSON by RFC 8259: UTF-8 only, no NaN, no lone surrogates. Python's own parser accepts all of these."""
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
@@ -33,11 +33,10 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that asks who is calling before it looks at anything they say, and then reads that strictly: no query
-    parameters that it does not know, JSON as RFC 8259 writes it, no body where it takes none.
+    """A route that authenticates the client before it reads the request, and then reads the request strictly.
 
-    Endpoints may be marked with `for_browsers` and `asking`, and may have `__query_prefixes__` for families of parameters
-    like `metadata.KEY`.
+    It refuses unknown query parameters, JSON outside RFC 8259, and a body where the call takes none. `for_browsers` and
+    `asks_for_key` mark endpoints; `__query_prefixes__` names families of parameters like `metadata.KEY`.
     """
 
     def get_route_handler(self) -> Handler:
@@ -48,8 +47,8 @@ class StrictRoute(APIRoute):
         may_be_empty = self.body_field is not None and not self.body_field.field_info.is_required()
         keys = [*_keys_of(self.dependant), *getattr(self.endpoint, "__keys__", ())]
         for_browsers: bool = getattr(self.endpoint, "__for_browsers__", False)
-        # What a GET says in a body has no meaning anywhere (RFC 9110 section 9.3.1), and caches drop it on the way.
-        takes_nothing = not takes_json and "requestBody" not in (self.openapi_extra or {}) and self.methods != {"GET"}
+        # A GET body has no meaning (RFC 9110 section 9.3.1), and caches drop it.
+        takes_no_body = not takes_json and "requestBody" not in (self.openapi_extra or {}) and self.methods != {"GET"}
 
         async def handle_strictly(request: Request) -> Response:
             for key in keys:
@@ -57,26 +56,26 @@ class StrictRoute(APIRoute):
             if for_browsers:
                 return await handle(request)
             if request.scope["query_string"]:
-                _refuse_unknown(request, known, prefixes)
+                _refuse_unknown_parameters(request, known, prefixes)
             if takes_json:
                 request = StrictRequest(request.scope, request.receive)
-                if not (may_be_empty and await _says_nothing(request)):
+                if not (may_be_empty and await _is_blank(request)):
                     _refuse_other_media(request)
-            elif takes_nothing and not _has_no_body(request):
-                _refuse_words(await request.body())
+            elif takes_no_body and not _has_no_body(request):
+                _refuse_body(await request.body())
             return await handle(request)
 
         return handle_strictly
 
 
 def for_browsers(endpoint: Endpoint) -> Endpoint:
-    """Mark a page: what mail programs and trackers add to its address is nobody's mistake."""
+    """Mark a page: mail programs and trackers add query parameters, so unknown ones are not refused."""
     endpoint.__for_browsers__ = True  # type: ignore[attr-defined] # read by StrictRoute
     return endpoint
 
 
 def asks_for_key(key: Key) -> Callable[[Endpoint], Endpoint]:
-    """Mark an endpoint that asks for `key` by hand, and not as a dependency."""
+    """Mark an endpoint that checks `key` itself, not as a dependency."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         endpoint.__keys__ = (key,)  # type: ignore[attr-defined] # read by StrictRoute
@@ -92,7 +91,7 @@ def _keys_of(dependant: Dependant) -> Iterator[Key]:
         yield from _keys_of(inner)
 
 
-def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]) -> None:
+def _refuse_unknown_parameters(request: Request, known: set[str], prefixes: tuple[str, ...]) -> None:
     unknown = [
         name
         for name in dict.fromkeys(name for name, _ in request.query_params.multi_items())
@@ -100,38 +99,38 @@ def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]
     ]
     if unknown:
         raise problems.InvalidRequest(
-            "Unknown query parameters are refused, so that a misspelt filter is never ignored.",
+            "Unknown query parameters are refused, so that a misspelled filter is never ignored.",
             errors=[{"parameter": name, "detail": "This call has no such parameter"} for name in unknown],
         )
 
 
 def _has_no_body(request: Request) -> bool:
-    """RFC 9112 section 6.3: neither header means that there is none."""
+    """RFC 9112 section 6.3: without either header there is no body."""
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
 
 
-async def _says_nothing(request: Request) -> bool:
-    """Whether there is no body, or a blank one: what comes in chunks may turn out to be nothing at all."""
+async def _is_blank(request: Request) -> bool:
+    """Whether the body is missing or blank. A chunked body may turn out to be empty."""
     if _has_no_body(request):
         return True
     if "transfer-encoding" not in request.headers or (await request.body()).strip():
         return False
-    request._body = b""  # noqa: SLF001 - where Starlette keeps what it has read: FastAPI takes a blank for broken JSON
+    request._body = b""  # noqa: SLF001 - where Starlette keeps the body: FastAPI reports a blank one as broken JSON
     return True
 
 
-def _refuse_words(body: bytes) -> None:
-    """A call that takes no body: nothing, or what some programs send for it. Whatever else it says would be ignored."""
+def _refuse_body(body: bytes) -> None:
+    """Accept an empty body, and the `null` or `{}` that some clients send instead. Anything else would be ignored."""
     try:
-        said = orjson.loads(body) if body.strip() else None
+        content = orjson.loads(body) if body.strip() else None
     except ValueError:
-        said = [body]
-    if said in (None, {}):
+        content = [body]
+    if content in (None, {}):
         return
-    places = list(said)[:_MOST_ERRORS] if isinstance(said, dict) else []
+    fields = list(content)[:_MAX_ERRORS] if isinstance(content, dict) else []
     raise problems.InvalidRequest(
         "This call takes no body.",
-        errors=[at(problems.pointer([place]), "This call has no such field") for place in places]
+        errors=[at(problems.pointer([field]), "This call has no such field") for field in fields]
         or [at("", "Must be empty, or an empty object")],
     )
 

@@ -1,6 +1,6 @@
-"""A span for each request to an API, around everything else: what the edge takes for the caller's context is this one.
+"""A span for each request to an API, outside all other middleware, which takes it for the caller's trace context.
 
-So what is logged, stored and passed on below it hangs on this span. It is put in only when tracing is on.
+So everything logged, stored and passed on belongs to this span. Installed only when tracing is on.
 """
 
 from typing import Final
@@ -13,18 +13,18 @@ from ..contract.correlation import TRACEPARENT_HEADER, is_traceparent
 from ..observability.spans import Kind, Span, Tracing
 from .middleware import UNMATCHED, route_of
 
-# FastAPI's own telemetry tells paths and queries, which hold tokens and addresses here, and the words of exceptions.
+# FastAPI's own telemetry exports paths and queries, which hold tokens and addresses here, and exception texts.
 NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-# A trace for each probe and scrape would only hide the others.
+# Traces of probes and scrapes would only hide the others.
 _UNTRACED = ("/health", "/metrics")
-# A span's name must not grow with what strangers send.
+# Span names must stay bounded, whatever clients send.
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _SERVER_ERRORS = 500
 _HEADER = TRACEPARENT_HEADER.encode()
 
 
 class RequestSpans:
-    """ASGI middleware, the outermost. The caller's own traceparent is what is echoed to them, if they sent one."""
+    """ASGI middleware, the outermost. The response echoes the client's own traceparent, if it sent one."""
 
     def __init__(self, app: ASGIApp, *, tracing: Tracing) -> None:
         self._app = app
@@ -34,18 +34,18 @@ class RequestSpans:
         if scope["type"] != "http" or scope["path"].startswith(_UNTRACED):
             await self._app(scope, receive, send)
             return
-        theirs = _traceparent(scope)
-        span = self._begin(scope, theirs)
-        others = [header for header in scope["headers"] if header[0] != _HEADER]
-        scope = {**scope, "headers": [*others, (_HEADER, (span.traceparent or "").encode())]}
+        client_traceparent = _traceparent(scope)
+        span = self._begin(scope, client_traceparent)
+        other_headers = [header for header in scope["headers"] if header[0] != _HEADER]
+        scope = {**scope, "headers": [*other_headers, (_HEADER, (span.traceparent or "").encode())]}
         status = 0
 
         async def send_echoing(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if theirs:
-                    MutableHeaders(raw=message["headers"])[TRACEPARENT_HEADER] = theirs
+                if client_traceparent:
+                    MutableHeaders(raw=message["headers"])[TRACEPARENT_HEADER] = client_traceparent
             await send(message)
 
         try:
@@ -63,9 +63,9 @@ class RequestSpans:
 
 
 def _end(span: Span, scope: Scope, status: int) -> None:
-    """By OpenTelemetry's conventions for HTTP servers: what the caller did wrong is no error of ours.
+    """Follow OpenTelemetry's conventions for HTTP servers: a 4xx is not an error of the server.
 
-    Without `url.path`, which they ask for: the route says where it went, and nothing of whom it was about.
+    Leave out `url.path`, which they ask for: the path may identify a person, the route does not.
     """
     attributes: dict[str, str | int] = {"http.response.status_code": status} if status else {}
     name, route = _method(scope), route_of(scope)

@@ -1,4 +1,4 @@
-"""What a process says about itself: logs and their masking, metrics, health, spans.
+"""What a process reports about itself: logs and their masking, metrics, health, spans.
 
-Nothing personal may leave through here. What is measured or checked of one service must not come in.
+No personal data may leave through here. Metrics and checks of one service must not come in.
 """

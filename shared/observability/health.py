@@ -1,4 +1,4 @@
-"""What `/health` answers: named checks, each pass, warn or fail; the worst one is the status of the whole."""
+"""The answer of `/health`: named checks, each pass, warn or fail. The worst one is the overall status."""
 
 import enum
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Check:
 
 
 def graded(value: float, unit: str, *, warn_at: float, fail_at: float | None = None, detail: str = "") -> Check:
-    """A check on a number that is better when smaller."""
+    """A check on a number where smaller is better."""
     status = Status.PASS
     if value >= warn_at:
         status = Status.WARN

@@ -1,6 +1,6 @@
-"""Structured logs: one JSON line per event on standard output, with the correlation ID of whoever caused it.
+"""Structured logs: one JSON line per event on standard output, with the correlation ID of its cause.
 
-What is personal or secret is masked (`masking`), also in tracebacks and in what libraries say.
+Personal and secret data is masked (`masking`), also in tracebacks and in lines of libraries.
 """
 
 import logging
@@ -13,24 +13,24 @@ import structlog
 from ..contract.correlation import current
 from .masking import Masker
 
-# These say on every request or job what our own events say better.
+# These log every request or job; our own events say more.
 _QUIET = ("uvicorn.access", "httpx", "httpcore", "arq.worker", "arq.jobs")
 _OURS = ("services", "shared")
 
 
 def _add_correlation(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    here = current()
-    if here is not None:
-        event.setdefault("correlation_id", here.request_id)
-        if here.traceparent:
-            event.setdefault("traceparent", here.traceparent)
+    correlation = current()
+    if correlation is not None:
+        event.setdefault("correlation_id", correlation.request_id)
+        if correlation.traceparent:
+            event.setdefault("traceparent", correlation.traceparent)
     return event
 
 
 def configure(service: str, level: str = "INFO", *, personal_data: bool = False, stream: TextIO | None = None) -> None:
-    """Send everything that this process says through one JSON renderer: structlog, the standard library's loggers,
-    warnings, and what it dies of. `personal_data` shows what is masked otherwise; without a `stream` it is standard
-    output.
+    """Send structlog, the standard library's loggers, warnings and fatal errors through one JSON renderer.
+
+    `personal_data` turns masking off. Without a `stream`, lines go to standard output.
     """
 
     def add_service(_l: object, _m: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -61,7 +61,7 @@ def configure(service: str, level: str = "INFO", *, personal_data: bool = False,
     root.handlers = [handler]
     for name in _OURS:
         logging.getLogger(name).setLevel(level)
-    # Libraries that debug show the very data they work on: rows, arguments, whole conversations.
+    # Debug lines of libraries show the data they work on: rows, arguments, whole conversations.
     root.setLevel(level if personal_data else max(logging.getLevelName(level), logging.INFO))
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -70,7 +70,7 @@ def configure(service: str, level: str = "INFO", *, personal_data: bool = False,
 
 
 def _log_fatal_error(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    if not issubclass(kind, Exception):  # Ctrl-C is no fault
+    if not issubclass(kind, Exception):  # Ctrl-C is not a fault
         sys.__excepthook__(kind, error, traceback)
         return
     get_logger(__name__).critical("process_died", exc_info=(kind, error, traceback))

@@ -1,7 +1,7 @@
-"""Tracing with OpenTelemetry's SDK, sent as OTLP over HTTP. Imported by `tracing` alone, and only when it is wanted.
+"""Tracing with OpenTelemetry's SDK, sent as OTLP over HTTP. Only `tracing` imports it, and only when tracing is on.
 
-Spans wait in a bounded queue that a thread empties. While the collector is away the oldest are dropped; nobody waits
-for it, and nothing fails for it. Sampler, queue, headers and whatever else the SDK reads from `OTEL_…` variables hold.
+Spans wait in a bounded queue that a thread empties. While the collector is down the oldest are dropped; nothing waits
+for it or fails because of it. The SDK reads sampler, queue, headers and more from `OTEL_…` variables.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from ..contract.correlation import is_traceparent
 from ..contract.mails import MAX_BATCH
 from .spans import NO_ATTRIBUTES, Attributes, Kind, Span, Tracing
 
-# What is left when a process ends; a collector that takes longer than this is as good as away.
+# Time to export the remaining spans when a process ends. A slower collector counts as down.
 _CLOSE_SECONDS = 3.0
-_SECONDS_BETWEEN_COMPLAINTS = 60.0
-_COMPLAINER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+_SECONDS_BETWEEN_WARNINGS = 60.0
+_EXPORTER_LOGGER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _KINDS = {
     Kind.SERVER: SpanKind.SERVER,
     Kind.CLIENT: SpanKind.CLIENT,
@@ -46,12 +46,12 @@ _KINDS = {
 
 
 class OtlpSpan(Span):
-    """One that is exported when it has ended, if it is sampled."""
+    """A span that is exported when it ends, if it is sampled."""
 
     __slots__ = ("_span",)
 
     def __init__(self, span: SdkSpan) -> None:
-        super().__init__(_written(span.get_span_context()))
+        super().__init__(_traceparent(span.get_span_context()))
         self._span = span
 
     def end(self, attributes: Attributes = NO_ATTRIBUTES, *, name: str | None = None, error: str | None = None) -> None:
@@ -65,7 +65,7 @@ class OtlpSpan(Span):
 
 
 class OtlpTracing(Tracing):
-    """Makes real spans. Global state of OpenTelemetry is left alone, so that two apps in one process do not meet."""
+    """Makes real spans. Leaves OpenTelemetry's global state alone, so that two apps in one process do not clash."""
 
     on: ClassVar[bool] = True
 
@@ -75,10 +75,10 @@ class OtlpTracing(Tracing):
 
     @classmethod
     def connect(cls, endpoint: str, process: str) -> "OtlpTracing":
-        """Spans of `process` go to `endpoint`. Starts a thread, which connects when there is something to send."""
-        complainer = logging.getLogger(_COMPLAINER)
-        if not complainer.filters:
-            complainer.addFilter(OncePerInterval(_SECONDS_BETWEEN_COMPLAINTS))
+        """Export spans of `process` to `endpoint`. Starts a thread, which connects when there is something to send."""
+        exporter_logger = logging.getLogger(_EXPORTER_LOGGER)
+        if not exporter_logger.filters:
+            exporter_logger.addFilter(OncePerInterval(_SECONDS_BETWEEN_WARNINGS))
         provider = provider_of(process)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
         return cls(provider)
@@ -93,30 +93,30 @@ class OtlpTracing(Tracing):
         attributes: Attributes = NO_ATTRIBUTES,
         seconds_ago: float = 0.0,
     ) -> Span:
-        # Said explicitly, even when empty: whatever else knows OpenTelemetry in this process is no parent of ours.
+        # Explicit even when empty: spans of other OpenTelemetry users in this process are no parents of ours.
         context = Context()
-        if (above := _read(parent)) is not None:
-            context = set_span_in_context(NonRecordingSpan(above), context)
+        if (parent_context := _span_context(parent)) is not None:
+            context = set_span_in_context(NonRecordingSpan(parent_context), context)
         return OtlpSpan(
             self._tracer.start_span(
                 name,
                 context,
                 _KINDS[kind],
                 attributes,
-                [Link(linked) for linked in map(_read, links) if linked is not None],
+                [Link(linked) for linked in map(_span_context, links) if linked is not None],
                 start_time=time.time_ns() - int(seconds_ago * 1e9),
             )
         )
 
     async def close(self) -> None:
-        # The SDK's own shutdown may take half a minute while the collector is away, and takes no bound.
-        ending = threading.Thread(target=self._provider.shutdown, name="tracing-end", daemon=True)
-        ending.start()
-        await asyncio.to_thread(ending.join, _CLOSE_SECONDS)
+        # The SDK's own shutdown may take half a minute while the collector is down, and accepts no timeout.
+        shutdown = threading.Thread(target=self._provider.shutdown, name="tracing-end", daemon=True)
+        shutdown.start()
+        await asyncio.to_thread(shutdown.join, _CLOSE_SECONDS)
 
 
 class OncePerInterval(logging.Filter):
-    """Lets a line through when there was none for a while: an outage of the collector is worth one line a minute."""
+    """Passes one record per interval: an outage of the collector is worth one line a minute."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -132,28 +132,28 @@ class OncePerInterval(logging.Filter):
 
 
 def provider_of(process: str) -> TracerProvider:
-    """What makes the spans of `process`, and sends them nowhere yet. Not shut down by itself: that may take long."""
+    """Makes the spans of `process`, without an exporter yet. Not shut down at exit by itself: that may take long."""
     return TracerProvider(resource=_resource(process), span_limits=_limits(), shutdown_on_exit=False)
 
 
 def _resource(process: str) -> Resource:
-    """Whose spans these are; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    """Names the process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     ours = Resource.create({"service.name": process, "service.namespace": "counterfoil"})
     return ours.merge(OTELResourceDetector().detect())
 
 
 def _limits() -> SpanLimits:
-    """The call that hands a batch of rows on links each of them; the SDK would keep 128 and drop the others."""
+    """The span of a batch call links each of its rows; the SDK would keep 128 links and drop the others."""
     return SpanLimits() if os.environ.get(OTEL_SPAN_LINK_COUNT_LIMIT) else SpanLimits(max_links=MAX_BATCH)
 
 
-def _read(traceparent: str | None) -> SpanContext | None:
-    """None for what is no traceparent: whatever a row holds, its work goes on."""
+def _span_context(traceparent: str | None) -> SpanContext | None:
+    """None for a malformed traceparent: the work of its row goes on."""
     if traceparent is None or not is_traceparent(traceparent):
         return None
     _, trace_id, span_id, flags = traceparent.split("-")
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
 
 
-def _written(context: SpanContext) -> str:
+def _traceparent(context: SpanContext) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"

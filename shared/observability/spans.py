@@ -1,8 +1,8 @@
 """Spans, as OpenTelemetry calls them: what a trace shows of a request, an outbox row, a mail and an attempt.
 
-Off unless configured: what knows the SDK is in `otlp`, and imported only when spans have somewhere to go (ADR 0012).
-A span holds IDs of ours, names from the code, counts and codes; never an address, a name, a subject, the path of a
-request as it was asked for, or anybody's words.
+Off unless configured. Only `otlp` knows the SDK, and it is imported only when spans are exported (ADR 0012). A span
+holds our own IDs, names from the code, counts and codes; never an address, a name, a subject, a request path as it was
+sent, or text from clients and peers.
 """
 
 import enum
@@ -23,22 +23,22 @@ class Kind(enum.Enum):
 
 
 class Span:
-    """One that nobody records: it hands on the context that it was begun below."""
+    """A span that is not recorded: it passes on the context of its parent."""
 
     __slots__ = ("traceparent",)
 
     def __init__(self, traceparent: str | None) -> None:
-        # What goes to whoever works on below this span (W3C Trace Context).
+        # Passed to the work below this span (W3C Trace Context).
         self.traceparent = traceparent
 
     def end(self, attributes: Attributes = NO_ATTRIBUTES, *, name: str | None = None, error: str | None = None) -> None:
-        """It took until now. `error` names what kind of fault it was, one of few: never what was said."""
+        """End the span now. `error` is one of a few kinds of fault, never the text of an error."""
 
 
 class Tracing:
     """Tracing that is off."""
 
-    # Whoever would make many spans asks first.
+    # Check before creating many spans.
     on: ClassVar[bool] = False
 
     def begin(
@@ -51,15 +51,15 @@ class Tracing:
         attributes: Attributes = NO_ATTRIBUTES,
         seconds_ago: float = 0.0,
     ) -> Span:
-        """A span below `parent`, or a trace of its own without one. `parent` and `links` are traceparents.
+        """Start a span below `parent`, or a new trace without one. `parent` and `links` are traceparents.
 
-        It is told to nobody before its `end`; one that is not ended leaves no trace.
+        A span is exported after its `end`; one that is never ended leaves no trace.
         """
         del name, kind, links, attributes, seconds_ago
         return Span(parent)
 
     async def close(self) -> None:
-        """Send what has ended, for a few seconds at most. Raises nothing."""
+        """Export ended spans, for a few seconds at most. Raises nothing."""
 
 
 OFF = Tracing()

@@ -1,6 +1,6 @@
-"""What Prometheus is told about the stages between the APIs: read from the service's own ledger when it asks.
+"""Metrics of the stages between the APIs, read from the service's own ledger on each scrape.
 
-The numbers stand in the database, so every process of an API tells the same ones: dashboards and rules take the `max`
+The numbers come from the database, so every process of an API reports the same: dashboards and rules take the `max`
 over instances, not the sum (docs/metrics.md).
 """
 
@@ -21,13 +21,13 @@ from .logs import get_logger
 
 _log = get_logger(__name__)
 
-# Prometheus gives up after 10 s, and the numbers of the process itself must reach it whatever the database does.
-_PATIENCE_SECONDS = 2.0
-# Nobody needs a key for /metrics: however often it is asked, the database is asked once in this time.
-_FRESH_SECONDS = 1.0
-# A worker beats every 5 s. What a dead one said last is no news.
-_HEARD_SECONDS = 60.0
-# Any fault of the database, even a ledger of another version than the code: the process still has numbers to show.
+# Prometheus gives up after 10 s, and must get the numbers of the process itself even when the database hangs.
+_QUERY_TIMEOUT_SECONDS = 2.0
+# /metrics needs no key: however often it is scraped, the database is queried at most once in this time.
+_CACHE_SECONDS = 1.0
+# A worker beats every 5 s. Numbers of a silent one are out of date.
+_SILENT_SECONDS = 60.0
+# Any database fault, even a schema of another version than the code: the process still has its own numbers to show.
 _QUERY_ERRORS: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
@@ -43,15 +43,15 @@ class Stage:
 
 Sample: TypeAlias = tuple[Stage, tuple[str, ...], float]
 
-DATABASE_UP = Stage("database_up", "1 when the ledger could be read for this answer; at 0 the other stages are missing")
-BEAT_AGE = Stage("worker_heartbeat_age_seconds", "Since any worker was last heard of; none when none ever was")
-WORKERS = Stage("workers", "Worker processes heard of in the last minute")
+DATABASE_UP = Stage("database_up", "1 when the ledger could be read for this scrape; at 0 the other stages are missing")
+BEAT_AGE = Stage("worker_heartbeat_age_seconds", "Time since the last heartbeat of any worker; missing when none")
+WORKERS = Stage("workers", "Worker processes with a heartbeat in the last minute")
 LISTENER_UP = Stage("listener_up", "1 when wake-ups reach the worker, 0 when it only polls", ("worker",))
 OLDEST_TRANSACTION = Stage(
-    "database_oldest_transaction_age_seconds", "The longest open transaction of the service's role; it holds up vacuum"
+    "database_oldest_transaction_age_seconds", "Age of the service's longest open transaction, which holds up vacuum"
 )
-LIVE_ROWS = Stage("database_live_rows", "Rows of a hot table, as PostgreSQL estimates", ("table",))
-DEAD_ROWS = Stage("database_dead_rows", "Rows of a hot table that wait for vacuum, as estimated", ("table",))
+LIVE_ROWS = Stage("database_live_rows", "Rows of a hot table, estimated by PostgreSQL", ("table",))
+DEAD_ROWS = Stage("database_dead_rows", "Rows waiting for vacuum in a hot table, estimated by PostgreSQL", ("table",))
 SHARED_STAGES = (DATABASE_UP, BEAT_AGE, WORKERS, LISTENER_UP, OLDEST_TRANSACTION, LIVE_ROWS, DEAD_ROWS)
 
 # Arguments of a `jsonb_build_object`. $1 is the kind of worker, $2 the hot tables.
@@ -75,7 +75,7 @@ SHARED_COLUMNS = """
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker process heard of in the last minute, and what it said."""
+    """A worker process with a heartbeat in the last minute, and the detail it reported."""
 
     name: str
     detail: dict[str, Any]
@@ -83,7 +83,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class StageSource:
-    """Where a service's metrics come from: one statement, answering with one JSON object that `read` understands."""
+    """Where a service's metrics come from: one statement that returns one JSON object, which `read` converts."""
 
     prefix: str
     stages: tuple[Stage, ...]
@@ -95,37 +95,37 @@ class StageSource:
 
 
 class StageMetrics(Collector):
-    """Shows what `refresh` last read; when that failed, only that it did."""
+    """Shows what the last `refresh` read; when it failed, only `database_up` at 0."""
 
     def __init__(
-        self, registry: CollectorRegistry, ledger: StageSource, *, clock: Callable[[], float] = time.monotonic
+        self, registry: CollectorRegistry, source: StageSource, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._ledger = ledger
+        self._source = source
         self._clock = clock
-        self._one_at_a_time = asyncio.Lock()
+        self._refresh_lock = asyncio.Lock()
         self._read_at: float | None = None
         self._samples: list[Sample] = []
         registry.register(self)
 
     async def refresh(self, pool: Pool) -> None:
-        """Asks the database, once a second at most. Never raises for its sake, and takes two seconds at most."""
-        async with self._one_at_a_time:
-            if self._read_at is not None and self._clock() - self._read_at < _FRESH_SECONDS:
+        """Query the database, at most once a second and for at most two seconds. A database fault raises nothing."""
+        async with self._refresh_lock:
+            if self._read_at is not None and self._clock() - self._read_at < _CACHE_SECONDS:
                 return
             try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    answer = await pool.fetchval(
-                        self._ledger.query, self._ledger.worker, list(self._ledger.tables), *self._ledger.arguments
+                async with asyncio.timeout(_QUERY_TIMEOUT_SECONDS):
+                    result = await pool.fetchval(
+                        self._source.query, self._source.worker, list(self._source.tables), *self._source.arguments
                     )
             except _QUERY_ERRORS as error:
-                _log.warning("stage_metrics_unread", error=type(error).__name__)
+                _log.warning("stage_metrics_not_read", error=type(error).__name__)
                 self._samples = [(DATABASE_UP, (), 0)]
             else:
-                self._samples = list(_samples(self._ledger, orjson.loads(answer)))
+                self._samples = list(_samples(self._source, orjson.loads(result)))
             self._read_at = self._clock()
 
     def collect(self) -> Iterator[Metric]:
-        families = {stage: _family(self._ledger.prefix, stage) for stage in (*SHARED_STAGES, *self._ledger.stages)}
+        families = {stage: _family(self._source.prefix, stage) for stage in (*SHARED_STAGES, *self._source.stages)}
         for stage, labels, value in self._samples:
             families[stage].add_metric(labels, value)
         yield from families.values()
@@ -136,22 +136,22 @@ def _family(prefix: str, stage: Stage) -> CounterMetricFamily | GaugeMetricFamil
     return kind(prefix + stage.name, stage.help, labels=stage.labels)
 
 
-def _samples(ledger: StageSource, seen: dict[str, Any]) -> Iterator[Sample]:
+def _samples(source: StageSource, values: dict[str, Any]) -> Iterator[Sample]:
     yield DATABASE_UP, (), 1
-    beats = seen["beats"]
-    if ledger.worker in beats:
-        yield BEAT_AGE, (), beats[ledger.worker]["age"]
+    beats = values["beats"]
+    if source.worker in beats:
+        yield BEAT_AGE, (), beats[source.worker]["age"]
     workers = [
-        Worker(process.removeprefix(f"{ledger.worker}/"), beat["detail"])
+        Worker(process.removeprefix(f"{source.worker}/"), beat["detail"])
         for process, beat in beats.items()
-        if process != ledger.worker and beat["age"] < _HEARD_SECONDS
+        if process != source.worker and beat["age"] < _SILENT_SECONDS
     ]
     yield WORKERS, (), len(workers)
     for worker in workers:
         if (listening := worker.detail.get("listening")) is not None:
             yield LISTENER_UP, (worker.name,), listening
-    yield OLDEST_TRANSACTION, (), seen["oldest_transaction"]
-    for table, live, dead in seen["tables"]:
+    yield OLDEST_TRANSACTION, (), values["oldest_transaction"]
+    for table, live, dead in values["tables"]:
         yield LIVE_ROWS, (table,), live
         yield DEAD_ROWS, (table,), dead
-    yield from ledger.read(seen, workers)
+    yield from source.read(values, workers)

@@ -1,12 +1,12 @@
-"""Tracing as a process's environment asks for it: off, or OpenTelemetry's (ADR 0012)."""
+"""Chooses the tracing of a process: off, or OpenTelemetry's (ADR 0012)."""
 
 from .spans import OFF, Tracing
 
 
 def tracing_of(endpoint: str, process: str) -> Tracing:
-    """Tracing as the environment wants it. `process` is the `service.name`, the word that logs know it by."""
+    """Tracing to `endpoint`, off when it is empty. `process` is the `service.name`, the same as in logs."""
     if not endpoint:
         return OFF
-    from .otlp import OtlpTracing  # noqa: PLC0415 - the SDK takes 0.15 s and 20 MB, which only who uses it should pay
+    from .otlp import OtlpTracing  # noqa: PLC0415 - the SDK takes 0.15 s and 20 MB: only when used
 
     return OtlpTracing.connect(endpoint, process)

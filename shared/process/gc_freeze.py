@@ -1,13 +1,13 @@
-"""Tells the garbage collector what lives as long as the process, so that it does not walk through it all day."""
+"""Keeps the garbage collector from scanning objects that live as long as the process."""
 
 import gc
 
 
 def freeze_startup_objects() -> None:
-    """Call when a process has been put together and begins to work.
+    """Call once, when startup is complete.
 
-    A full collection walks everything that was imported, again and again under load: a quarter of the time that the
-    signup API spent on a request was that.
+    Without it, full collections scan everything imported, again and again under load: a quarter of the signup API's
+    time for a request.
     """
     gc.collect()
     gc.freeze()

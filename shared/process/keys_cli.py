@@ -9,7 +9,7 @@ import asyncpg
 
 from ..db import api_keys
 
-# For rotation a client has an old and a new key; more than that are forgotten ones.
+# Rotation needs an old and a new key; more are forgotten ones.
 _LIVE_KEYS_FOR_ROTATION = 2
 
 
@@ -17,11 +17,11 @@ def add_parser(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = subcommands.add_parser("keys", help="mint, list and revoke API keys")
     actions = parser.add_subparsers(dest="action", required=True)
     for name, text in (
-        ("create", "mint a key and print it, once, on the last line"),
-        ("register", "accept the key on standard input, minted elsewhere, here too"),
+        ("create", "mint a key and print it once, on the last line"),
+        ("register", "store a key that was minted elsewhere, read from standard input"),
     ):
         action = actions.add_parser(name, help=text)
-        action.add_argument("--client", required=True, help="who the key is for")
+        action.add_argument("--client", required=True, help="name of the client that the key is for")
         action.add_argument(
             "--scope",
             action="append",
@@ -30,9 +30,9 @@ def add_parser(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]
             choices=list(scopes),
             help="may be repeated",
         )
-        action.add_argument("--expires-days", type=_positive, help="days until it ends; never unless said")
-    actions.add_parser("list", help="every key, without its secret")
-    actions.add_parser("revoke", help="end a key at once").add_argument("key_id")
+        action.add_argument("--expires-days", type=_positive, help="days until the key expires (default: never)")
+    actions.add_parser("list", help="list every key, without its secret")
+    actions.add_parser("revoke", help="revoke a key immediately").add_argument("key_id")
 
 
 def _positive(text: str) -> int:
@@ -43,7 +43,7 @@ def _positive(text: str) -> int:
 
 
 async def run(arguments: argparse.Namespace, database_url: str) -> int:
-    """Carry out a parsed `keys` command. Returns the exit status."""
+    """Run a parsed `keys` command. Returns the exit status."""
     connection = await asyncpg.connect(database_url)
     try:
         return await _act(arguments, connection, actor=f"cli:{getpass.getuser()}")
@@ -64,12 +64,12 @@ async def _act(arguments: argparse.Namespace, connection: "asyncpg.Connection[as
                 print(f"{arguments.client} now has {live} live keys; revoke the old ones", file=sys.stderr)
             print(key.text)
         case "register":
-            given = api_keys.parse(sys.stdin.readline().strip())
-            if given is None:
-                print("standard input holds no valid key", file=sys.stderr)
+            parsed = api_keys.parse(sys.stdin.readline().strip())
+            if parsed is None:
+                print("standard input must hold a valid key: cf_<keyid>_<secret><crc>", file=sys.stderr)
                 return 1
             await api_keys.store(
-                connection, given, client=arguments.client, scopes=arguments.scopes, days=arguments.expires_days,
+                connection, parsed, client=arguments.client, scopes=arguments.scopes, days=arguments.expires_days,
                 actor=actor,
             )  # fmt: skip
         case "list":
@@ -85,6 +85,6 @@ async def _act(arguments: argparse.Namespace, connection: "asyncpg.Connection[as
                 )
         case "revoke":
             if await connection.fetchval(api_keys.REVOKE_LIVE_KEY, arguments.key_id, actor) is None:
-                print("there is no live key with this ID", file=sys.stderr)
+                print(f"no live key has the ID {arguments.key_id}", file=sys.stderr)
                 return 1
     return 0

@@ -1,4 +1,4 @@
-"""What a worker process is made of: loops, arq beside them, wake-ups, heartbeats, the circuit breaker, backoff.
+"""Parts of a worker process: loops, arq beside them, wake-ups, heartbeats, the circuit breaker, backoff.
 
-What a loop does must not come in: that is the service's. Nothing here keeps state outside PostgreSQL.
+The work of a loop belongs to its service and must not come in. Nothing here keeps state outside PostgreSQL.
 """

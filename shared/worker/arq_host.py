@@ -1,6 +1,6 @@
 """Keeps an arq worker running beside the loops, for as long as the process lives.
 
-arq carries cron and run-now jobs; no state that matters is only there, and the loops go on while Valkey is away.
+arq carries cron and run-now jobs. It holds no state that matters, and the loops go on while Valkey is down.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 
 
 def redis_settings(url: str, *, patient: bool) -> RedisSettings:
-    """Connection settings for arq. `patient` ones ride out a restart of the server (measured: without, arq dies)."""
+    """Connection settings for arq. `patient` ones survive a restart of the server (measured: arq dies without)."""
     settings = RedisSettings.from_dsn(url)
     settings.conn_timeout = 1
     settings.conn_retries = 0
@@ -40,7 +40,7 @@ def redis_settings(url: str, *, patient: bool) -> RedisSettings:
 
 
 def dumps(job: dict[str, Any]) -> bytes:
-    """Jobs are JSON: pickle would run whatever someone wrote into Valkey."""
+    """Jobs are JSON: unpickling would run any code written into Valkey."""
     return orjson.dumps(job, default=str)
 
 
@@ -51,7 +51,7 @@ async def run_arq(
     cron: Sequence[CronWakeup],
     stop: asyncio.Event,
 ) -> None:
-    """Run an arq worker until `stop`; when it dies, because Valkey did, start another with backoff."""
+    """Run an arq worker until `stop`. When it dies with Valkey, start another with backoff."""
     failures = 0
     while not stop.is_set():
         worker = Worker(
@@ -76,11 +76,11 @@ async def run_arq(
             await running
         except asyncio.CancelledError:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever arq dies of, the loops beside it go on
-            failures = 1 if asyncio.get_running_loop().time() - started > 60 else failures + 1  # noqa: PLR2004 - a good minute
-            _log.warning("arq_lost_valkey", queue=queue_name, error=str(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the loops go on, whatever arq raised
+            failures = 1 if asyncio.get_running_loop().time() - started > 60 else failures + 1  # noqa: PLR2004 - a healthy minute
+            _log.warning("arq_worker_failed", queue=queue_name, error=str(error) or type(error).__name__)
         with contextlib.suppress(Exception):
-            # Valkey may be away, and arq says goodbye as patiently as it works.
+            # Valkey may be down, and arq retries its close as long as its work.
             async with asyncio.timeout(1):
                 await worker.close()
         with contextlib.suppress(TimeoutError):

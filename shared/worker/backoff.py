@@ -1,4 +1,4 @@
-"""How long to wait before trying again. Pure: the random source is an argument."""
+"""How long to wait before a retry. Pure: the random source is an argument."""
 
 import random
 from collections.abc import Callable
@@ -11,11 +11,11 @@ def full_jitter(
     cap_seconds: float,
     draw: Callable[[float, float], float] = random.uniform,
 ) -> float:
-    """Seconds to wait before retry number `attempt` (1 is the first): anywhere up to the doubling bound.
+    """Seconds to wait before retry number `attempt` (1 is the first): random, up to the doubling bound.
 
-    Full jitter spreads a crowd of failures best (AWS Architecture Blog, "Exponential Backoff And Jitter").
+    Full jitter spreads many failing clients best (AWS Architecture Blog, "Exponential Backoff And Jitter").
     """
-    # 2**30 bases are past every cap in use; the bound keeps the power small.
+    # 2**30 times the base exceeds every cap in use; the limit keeps the power small.
     bound = min(cap_seconds, base_seconds * 2 ** min(attempt - 1, 30))
     return draw(0.0, bound)
 
@@ -27,6 +27,6 @@ def equal_jitter(
     cap_seconds: float,
     draw: Callable[[float, float], float] = random.uniform,
 ) -> float:
-    """As `full_jitter`, but never less than half of the bound: for a peer that asked to be left alone a while."""
+    """Like `full_jitter`, but at least half of the bound: for a peer that asked for a pause."""
     bound = min(cap_seconds, base_seconds * 2 ** min(attempt - 1, 30))
     return draw(bound / 2, bound)

@@ -1,7 +1,7 @@
-"""A circuit breaker that never touches what it protects: callers ask `allowance()`, then report what they saw.
+"""A circuit breaker that wraps no call: callers ask `allowance()` first, then report the result.
 
 A library's breaker wraps one call and raises when open. Here the question comes before rows are claimed
-("how many may I take?"), so that an outage burns no attempt (DESIGN decision 12).
+("how many may I claim?"), so that an outage burns no attempt (DESIGN decision 12).
 """
 
 import enum
@@ -55,7 +55,7 @@ class Breaker:
     def allowance(self, wanted: int) -> int:
         """How many of `wanted` calls may start now: all when closed, one probe when it is due, else none.
 
-        Whoever takes the probe must report `succeeded`, `faulted` or `unused`.
+        A caller that gets the probe must report `succeeded`, `faulted` or `unused`.
         """
         if self.state is BreakerState.CLOSED:
             return wanted
@@ -65,29 +65,29 @@ class Breaker:
         return 0
 
     def seconds_to_probe(self) -> float:
-        """Seconds until `allowance` may say yes again; 0 when it may now."""
+        """Seconds until `allowance` may grant a call again; 0 when it may now."""
         if self.state is BreakerState.CLOSED:
             return 0.0
         return max(0.0, self._probe_at - self._clock())
 
     def unused(self) -> None:
-        """The probe found nothing to call for: hand it back."""
+        """Return the probe: there was nothing to call for."""
         self._probing = False
 
     def succeeded(self) -> None:
-        """The other side answered; a verdict on a message is an answer too."""
+        """The peer answered; a verdict on a message is an answer too."""
         self._faults = 0
         self._probe_seconds = 0.0
         self._probing = False
 
     def faulted(self, reason: str) -> None:
-        """The other side could not be reached or was out of order."""
+        """The peer could not be reached or was out of order."""
         self.last_fault = reason
         was_open = self.state is not BreakerState.CLOSED
         probe_failed, self._probing = self._probing, False
         self._faults += 1
         if self.state is BreakerState.CLOSED or (was_open and not probe_failed):
-            return  # still counting, or a straggler from before it opened
+            return  # still counting, or a late result from before it opened
         policy = self._policy
         self._probe_seconds = min(policy.max_probe_seconds, self._probe_seconds * 2 or policy.first_probe_seconds)
         self._probe_at = self._clock() + self._probe_seconds

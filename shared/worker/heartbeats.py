@@ -1,4 +1,4 @@
-"""How a worker, which has no port, says that it lives and how it fares: rows that the API of its service reads."""
+"""Heartbeats of workers, which have no port: rows that the API of their service reads."""
 
 import os
 import socket
@@ -9,9 +9,9 @@ import orjson
 
 from ..db.pool import Pool
 
-# $1 the kind of worker, $2 this process, $3 what it says. One row for the kind, which tells whether any of them lives,
-# and one for each process, so that the counters of several are not mixed. A process that has been silent for an hour is
-# removed; rows that another worker holds are skipped, or the two could lock each other out.
+# $1 the kind of worker, $2 this process, $3 its detail. One row for the kind shows whether any worker lives; one
+# for each process keeps their counters apart. A process that has been silent for an hour is removed. Rows that another
+# worker has locked are skipped, because waiting for each other could deadlock.
 BEAT = """
 WITH gone AS (
     DELETE FROM heartbeats WHERE process IN (
@@ -28,12 +28,12 @@ ON CONFLICT (process) DO UPDATE SET at = excluded.at, detail = excluded.detail
 
 
 def process_name() -> str:
-    """Tells workers of one kind apart. A container that starts again keeps its name: its counters begin anew."""
+    """Tells workers of one kind apart. A restarted container keeps its name: its counters start anew."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Heartbeat:
-    """A loop: each run commits one beat of `worker` with what `detail` says about it."""
+    """A loop: each run commits one heartbeat of `worker` with its current `detail`."""
 
     name = "heartbeat"
 

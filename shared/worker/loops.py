@@ -1,4 +1,4 @@
-"""What a worker process is made of: loops with `run_once()` as their unit, run side by side until told to stop."""
+"""The loops of a worker process: `run_once()` is the unit, and all run side by side until stopped."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ _log = get_logger(__name__)
 
 
 class Loop(Protocol):
-    """One kind of work. `run_once` does a batch and says whether there may be more to do at once."""
+    """One kind of work. `run_once` does a batch and returns whether there may be more to do at once."""
 
     name: str
 
@@ -22,9 +22,9 @@ class Loop(Protocol):
 
 
 async def keep_running(loop: Loop, *, wake: asyncio.Event, stop: asyncio.Event, poll_seconds: float) -> None:
-    """Run `loop` whenever woken, at the latest every `poll_seconds`, until `stop`; a failure is logged and retried.
+    """Run `loop` when woken, and at least every `poll_seconds`, until `stop`. A failure is logged and retried.
 
-    On `stop` the batch under way is finished, not cut: that is what drains a worker on SIGTERM.
+    On `stop` the current batch is finished, not cut: that drains a worker on SIGTERM.
     """
     failures = 0
     while not stop.is_set():
@@ -40,7 +40,7 @@ async def keep_running(loop: Loop, *, wake: asyncio.Event, stop: asyncio.Event, 
             failures += 1
             _log.exception("loop_failed", loop=loop.name)
         if failures:
-            # A broken batch must not spin; 2 s keeps recovery well inside the minute that is promised.
+            # A broken batch must not spin; 2 s keeps recovery well inside the promised minute.
             await _wait(stop, full_jitter(failures, base_seconds=0.1, cap_seconds=2.0))
         elif not more:
             await _wait(wake, poll_seconds)
@@ -64,7 +64,7 @@ class FunctionLoop:
         return False
 
 
-async def run_until_signalled(start: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+async def run_until_signaled(start: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Await `start(stop)`; SIGTERM or SIGINT sets `stop`."""
     stop = asyncio.Event()
 

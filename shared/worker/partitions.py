@@ -1,6 +1,6 @@
-"""Month partitions, the same in both services: made ahead, dropped behind, and what `/health` says of them.
+"""Month partitions of both services: creates future months, drops old ones, and checks them for `/health`.
 
-The runtime role makes and drops no tables: the owner's functions do, and refuse what must not be (ADR 0013).
+The runtime role creates and drops no tables. Functions of the owner do, and refuse what is unsafe (ADR 0013).
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from ..observability.logs import get_logger
 
 _log = get_logger(__name__)
 
-# A quarter ahead: the worker may be down for weeks, and rows still find their month.
+# A quarter ahead: rows still find their month when the worker is down for weeks.
 _MONTHS_AHEAD = 3
 
-# A month that is dropped is counted first, however large it is.
+# The rows of a month are counted before it is dropped, however many they are.
 _COUNTING_SECONDS = 600.0
 
-# The worker looks every hour.
+# The loop runs every hour.
 _LATE_SECONDS = 7200
 
-# More rows than this without a month are not more wrong.
-_MOST_STRAYS = 1000
+# Counting more stray rows adds nothing.
+_MAX_STRAYS = 1000
 
 ENSURE_PARTITIONS = "SELECT ensure_partitions($1)"
 
 DROP_OLDEST_UNLESS_KEPT_OR_IN_USE = "SELECT partition, outcome, rows FROM drop_oldest_partition($1, $2)"
 
-KEEP_RUN = "UPDATE partition_upkeep SET ran_at = now()"
+RECORD_RUN = "UPDATE partition_upkeep SET ran_at = now()"
 
-# $1 the tables, $2 how many months of each are kept. A month is overdue a day after its time: the worker may be late.
+# $1 tables, $2 months of each to keep. A month is overdue a day after its retention ends: the worker may be late.
 PARTITION_STATUS = """
 SELECT k.parent, k.months, u.kept_from, m.*, extract(epoch FROM now() - u.ran_at)::float8 AS ran_seconds,
        extract(epoch FROM now() - u.blocked_since)::float8 AS blocked_seconds
@@ -51,7 +51,7 @@ CROSS JOIN LATERAL (
 
 @dataclass(frozen=True)
 class PartitionRetention:
-    """A table in month partitions. `months`: so many whole ones are kept before this one; 0: for ever."""
+    """A table in month partitions. `months`: whole months to keep before the current one; 0: keep all."""
 
     table: str
     months: int
@@ -62,50 +62,50 @@ class Partitions:
 
     name = "partitions"
 
-    def __init__(self, pool: Pool, kept: Sequence[PartitionRetention]) -> None:
+    def __init__(self, pool: Pool, retentions: Sequence[PartitionRetention]) -> None:
         self._pool = pool
-        self._kept = kept
+        self._retentions = retentions
 
     async def run_once(self) -> bool:
-        """Make months ahead and drop one of each table behind, each a commit; says whether there may be more to drop.
+        """Create future months and drop one old month per table, each in a commit. Returns whether more may be due.
 
-        A table that somebody has in use is left for the next time. A pass without a fault goes on record.
+        A table in use is left for the next run. A run without a fault is recorded.
         """
-        made = await self._make_ahead()
-        dropped = [await self._drop_oldest(kept) for kept in self._kept if kept.months]
-        if None in dropped or not made:
+        created = await self._create_ahead()
+        dropped = [await self._drop_oldest(retention) for retention in self._retentions if retention.months]
+        if None in dropped or not created:
             return False
-        await self._pool.execute(KEEP_RUN)
+        await self._pool.execute(RECORD_RUN)
         return any(dropped)
 
-    async def _make_ahead(self) -> bool:
+    async def _create_ahead(self) -> bool:
         try:
             await self._pool.execute(ENSURE_PARTITIONS, _MONTHS_AHEAD)
         except UNAVAILABLE:
             raise
         except asyncpg.LockNotAvailableError:
-            # There are months to spare.
-            _log.info("no_month_made_in_a_table_in_use")
+            # A later run creates it: there are months to spare.
+            _log.info("partitions_not_made_table_in_use")
         except asyncpg.PostgresError:
-            # Such as rows of that month in the default partition: no better in a second, so it is not tried again now.
+            # For example, rows of that month are in the default partition. Retrying in a second would not help.
             _log.exception("partitions_not_made")
             return False
         return True
 
-    async def _drop_oldest(self, kept: PartitionRetention) -> bool | None:
-        """Whether a month was dropped; None when it could not be, for another reason than its being in use."""
+    async def _drop_oldest(self, retention: PartitionRetention) -> bool | None:
+        """Whether a month was dropped; None when it failed for another reason than being in use."""
         try:
             row = await self._pool.fetchrow(
-                DROP_OLDEST_UNLESS_KEPT_OR_IN_USE, kept.table, kept.months, timeout=_COUNTING_SECONDS
+                DROP_OLDEST_UNLESS_KEPT_OR_IN_USE, retention.table, retention.months, timeout=_COUNTING_SECONDS
             )
         except TimeoutError:
-            # Not at once again: it would count for as long again.
-            _log.warning("partition_not_counted", table=kept.table, seconds=_COUNTING_SECONDS)
+            # No immediate retry: counting would take as long again.
+            _log.warning("partition_not_counted", table=retention.table, seconds=_COUNTING_SECONDS)
             return None
         except UNAVAILABLE:
             raise
         except asyncpg.PostgresError:
-            _log.exception("partition_not_dropped", table=kept.table)
+            _log.exception("partition_not_dropped", table=retention.table)
             return None
         if row is None:
             return False
@@ -116,33 +116,33 @@ class Partitions:
         return False
 
 
-async def partition_checks(pool: Pool, kept: Sequence[PartitionRetention]) -> dict[str, Check]:
-    """`partitions_TABLE` for each. They warn and never fail: rows find a place whatever is missing."""
-    rows = await pool.fetch(PARTITION_STATUS, [one.table for one in kept], [one.months for one in kept])
-    return {f"partitions_{row['parent']}": _check(row, await _strays(pool, row["parent"])) for row in rows}
+async def partition_checks(pool: Pool, retentions: Sequence[PartitionRetention]) -> dict[str, Check]:
+    """`partitions_TABLE` for each table. They warn and never fail: every row finds a partition."""
+    rows = await pool.fetch(PARTITION_STATUS, [r.table for r in retentions], [r.months for r in retentions])
+    return {f"partitions_{row['parent']}": _check(row, await _count_strays(pool, row["parent"])) for row in rows}
 
 
-async def _strays(pool: Pool, table: str) -> int:
-    few = f"SELECT count(*) FROM (SELECT FROM {table}_default LIMIT {_MOST_STRAYS}) AS few"
-    strays: int = await pool.fetchval(few)
+async def _count_strays(pool: Pool, table: str) -> int:
+    query = f"SELECT count(*) FROM (SELECT FROM {table}_default LIMIT {_MAX_STRAYS}) AS strays"
+    strays: int = await pool.fetchval(query)
     return strays
 
 
 def _check(row: Record, strays: int) -> Check:
     wrong = []
-    # One that never came is the business of the check of workers.
+    # The worker check reports a worker that never ran.
     if (row["ran_seconds"] or 0) > _LATE_SECONDS:
-        wrong.append(f"No worker has looked after it for {row['ran_seconds']:.0f} s")
+        wrong.append(f"No worker has maintained the partitions for {row['ran_seconds']:.0f} s")
     if row["ahead"] < _MONTHS_AHEAD - 1:
-        wrong.append("Months ahead are missing")
+        wrong.append("Future months are missing")
     if row["overdue"]:
-        wrong.append(f"{row['overdue']} months are past their time and still there")
+        wrong.append(f"{row['overdue']} months are past their retention and not dropped")
     if strays:
-        wrong.append(f"{strays} rows lie in the default partition")
-    months = f"{row['months']} whole months are kept" if row["months"] else "PartitionRetention for ever"
-    said = [*wrong, months, f"{row['ahead']} months are made ahead"]
+        wrong.append(f"{strays} rows are in the default partition")
+    months = f"{row['months']} whole months are kept" if row["months"] else "All months are kept"
+    details = [*wrong, months, f"{row['ahead']} future months exist"]
     if row["blocked_seconds"] is not None:
-        said.append(f"the oldest was in use whenever it was to be dropped, for {row['blocked_seconds']:.0f} s now")
+        details.append(f"the oldest was in use at every attempt to drop it, for {row['blocked_seconds']:.0f} s")
     if row["kept_from"]:
-        said.append(f"what is older than {row['kept_from']:%Y-%m-%d} was dropped")
-    return Check(Status.WARN if wrong else Status.PASS, row["oldest"], "oldest month", "; ".join(said))
+        details.append(f"months before {row['kept_from']:%Y-%m-%d} were dropped")
+    return Check(Status.WARN if wrong else Status.PASS, row["oldest"], "oldest month", "; ".join(details))

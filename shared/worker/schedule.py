@@ -1,4 +1,4 @@
-"""A worker process as a table: which loop runs, how often it looks, what wakes it sooner, and when it ends."""
+"""A worker process as a table: which loops run, how often, what wakes them sooner, and when they end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -12,7 +12,7 @@ from .loops import Loop, keep_running
 
 _log = get_logger(__name__)
 
-# After the drain, loops that wait for a database that is away are canceled; the others end by themselves.
+# After the drain, loops that wait for an unavailable database are canceled; the others end by themselves.
 _END_SECONDS = 3.0
 
 
@@ -39,13 +39,13 @@ class Scheduled:
     loop: Loop
     every_seconds: float
     woken_by: WakeupFanout | None = None
-    # Ends after the drain, not at its beginning: leases are renewed until the last mail has left.
+    # Ends after the drain, not before it: leases are renewed until the last mail has left.
     until_drained: bool = False
 
 
 @dataclass(frozen=True)
 class CronWakeup:
-    """arq wakes the loops of `wakeup` at these times, in every process: what they wait for lives in each."""
+    """arq wakes the loops of `wakeup` at these times, in every process: each has its own events."""
 
     name: str
     wakeup: WakeupFanout
@@ -71,7 +71,7 @@ async def run_schedule(
     drain: Callable[[], Awaitable[None]] | None = None,
     drain_seconds: float,
 ) -> None:
-    """Run every loop of `table` until `stop`, then finish the batches under way, await `drain`, and end the rest.
+    """Run every loop of `table` until `stop`, then finish the current batches, await `drain`, and end the rest.
 
     `beside` are coroutines that run as long as the loops. A task that ends before `stop` has failed, and its exception
     is raised: the process must not go on without it.

@@ -1,6 +1,6 @@
-"""Wake-ups between processes over PostgreSQL's NOTIFY. A wake-up is a hint: whoever waits polls as well.
+"""Wake-ups between processes over PostgreSQL's NOTIFY. A wake-up is a hint: every loop polls as well.
 
-The API pings after its commit, coalesced: NOTIFY inside a writing transaction would serialise all commits (DESIGN
+The API pings after its commit, coalesced: NOTIFY inside a writing transaction would serialize all commits (DESIGN
 decision 7). The worker's listener probes its connection, because a dead peer looks like silence.
 """
 
@@ -26,7 +26,7 @@ class Pinger:
         self._again = False
 
     def ping(self) -> None:
-        """Say that rows were committed. Never waits and never fails: the poll is there when this is lost."""
+        """Announce committed rows. Never waits and never fails: polling covers a lost wake-up."""
         if not self._enabled:
             return
         if self._task is not None and not self._task.done():
@@ -39,7 +39,7 @@ class Pinger:
             self._again = False
             with contextlib.suppress(*UNAVAILABLE):
                 await self._pool.execute("SELECT pg_notify($1, '')", self._channel)
-            # Whoever commits during this pause shares the next one.
+            # Commits during this pause share the next NOTIFY.
             await asyncio.sleep(self._gap_seconds)
             if not self._again:
                 return
@@ -58,7 +58,7 @@ class Settable(Protocol):
 
 
 class Listener:
-    """Sets `wake` whenever someone pings `channel`; reconnects for ever; `listening` says whether hints arrive."""
+    """Sets `wake` on every NOTIFY on `channel`; always reconnects. `listening` says whether wake-ups arrive."""
 
     def __init__(self, options: DatabaseOptions, channel: str, wake: Settable, *, probe_seconds: float = 10.0) -> None:
         self._options = options
@@ -68,30 +68,30 @@ class Listener:
         self.listening = False
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Run until canceled."""
         while True:
             try:
                 await self._listen()
             except UNAVAILABLE as error:
                 _log.warning("listener_lost", channel=self._channel, error=str(error) or type(error).__name__)
             self.listening = False
-            await asyncio.sleep(1.0)  # the poll is just as fast meanwhile
+            await asyncio.sleep(1.0)  # polling is just as fast meanwhile
 
     async def _listen(self) -> None:
         connection = await connect(self._options)
         lost = asyncio.Event()
 
-        def heard(*_: Any) -> None:
+        def on_notify(*_: Any) -> None:
             self._wake.set()
 
-        def ended(*_: Any) -> None:
+        def on_termination(*_: Any) -> None:
             lost.set()
 
         try:
-            connection.add_termination_listener(ended)
-            await connection.add_listener(self._channel, heard)
+            connection.add_termination_listener(on_termination)
+            await connection.add_listener(self._channel, on_notify)
             self.listening = True
-            self._wake.set()  # rows may have been committed before we listened
+            self._wake.set()  # rows may have been committed before the LISTEN
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._probe_seconds):

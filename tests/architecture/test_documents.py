@@ -1,4 +1,4 @@
-"""What is written about the code is what the code says."""
+"""The documents agree with the code."""
 
 import importlib.util
 from types import ModuleType
@@ -15,24 +15,28 @@ def _render() -> ModuleType:
     return module
 
 
-def test_the_drawn_states_are_those_of_the_code() -> None:
+def test_the_state_diagrams_match_the_code() -> None:
     assert (ROOT / "docs" / "states.md").read_text() == _render().states(), "run `make docs`"
 
 
-def test_the_table_of_smtp_outcomes_is_the_one_that_is_tested() -> None:
+def test_the_table_of_smtp_outcomes_is_the_tested_one() -> None:
     assert (ROOT / "docs" / "smtp-outcomes.md").read_text() == _render().smtp_outcomes(), "run `make docs`"
 
 
-def test_the_settings_in_the_readme_are_those_of_the_code() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert readme == _render().readme(readme), "run `make docs`"
+def test_the_settings_page_matches_the_code() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == _render().settings(), "run `make docs`"
 
 
-def test_every_make_target_is_explained_by_make_help() -> None:
+def test_the_architecture_diagram_matches_the_imports() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert page == _render().architecture(page), "run `make docs`"
+
+
+def test_make_help_explains_every_target() -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
     targets = {line.split(":")[0] for line in lines if line[:1].islower() and ":" in line and ":=" not in line}
-    explained = {line.split(":")[0] for line in lines if ":" in line and "## " in line}
-    assert targets - explained == set()
+    documented = {line.split(":")[0] for line in lines if ":" in line and "## " in line}
+    assert targets - documented == set()
 
 
 def test_every_file_that_the_documents_name_exists() -> None:

@@ -1,4 +1,4 @@
-"""The shape of the tree, beside the import contracts in pyproject.toml."""
+"""Rules of the source tree that the import contracts in pyproject.toml cannot express."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ from tests.support.databases import ROOT
 
 
 def _imports(module: str) -> set[str]:
-    """The modules that a module imports, as dotted names; a name taken from a module counts as that module too."""
+    """The modules that `module` imports, as dotted names. `from a import b` counts as both `a` and `a.b`."""
     file = ROOT / (module.replace(".", "/") + ".py")
     file = file if file.exists() else ROOT / module.replace(".", "/") / "__init__.py"
     if not file.exists():
@@ -19,8 +19,8 @@ def _imports(module: str) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            source = ".".join([*above, *([node.module] if node.module else [])])
+            parent = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*parent, *([node.module] if node.module else [])])
             names |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
@@ -33,14 +33,14 @@ def _modules(folder: str) -> set[str]:
 
 
 def _used_by(service: str) -> set[str]:
-    """Modules of shared/ that a service imports, by itself or through another one of shared/."""
+    """Modules of shared/ that a service imports, directly or through shared/."""
     used: set[str] = set()
-    waiting = {name for module in _modules(f"services/{service}") for name in _imports(module)}
-    while waiting:
-        name = waiting.pop()
+    pending = {name for module in _modules(f"services/{service}") for name in _imports(module)}
+    while pending:
+        name = pending.pop()
         if name.startswith("shared") and name not in used:
             used.add(name)
-            waiting |= _imports(name)
+            pending |= _imports(name)
     return used
 
 
@@ -54,8 +54,8 @@ def test_every_module_of_shared_is_used_by_both_services() -> None:
 def test_every_wing_of_shared_says_what_lives_there() -> None:
     wings = [folder for folder in (ROOT / "shared").iterdir() if folder.is_dir() and folder.name != "__pycache__"]
     for wing in wings:
-        said = ast.get_docstring(ast.parse((wing / "__init__.py").read_text())) or ""
-        assert "must not" in said, f"{wing.name}/__init__.py must say what lives there and what must not"
+        docstring = ast.get_docstring(ast.parse((wing / "__init__.py").read_text())) or ""
+        assert "must not" in docstring, f"{wing.name}/__init__.py must say what lives there and what must not"
 
 
 @pytest.mark.parametrize("service", ["signup", "mail"])

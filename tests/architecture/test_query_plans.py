@@ -1,4 +1,4 @@
-"""The claims walk the index on due time, however long the queue and however stale its statistics."""
+"""Claims scan the index on due time, however long the queue and however stale its statistics."""
 
 from uuid import uuid4
 
@@ -33,7 +33,7 @@ SELECT n::text, 'c', uuidv7(), sha256(''), 'sent', '<m>', now() FROM generate_se
 
 
 async def _plan(clone: Clone, query: str, *arguments: object) -> str:
-    """With sequential scans allowed, which the pool forbids: the statement itself must need none."""
+    """Sequential scans are allowed here, which the pool forbids: the statement itself must need none."""
     async with clone.database.pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = on")
         return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *arguments))
@@ -88,15 +88,15 @@ async def test_a_plan_made_while_the_tables_were_small_does_not_scan_them_when_t
         assert f"Seq Scan on {table}" not in plan, plan
 
 
-async def test_accepting_reads_no_more_of_the_mails_that_were_lost_than_it_is_asked_for(mail_database: Clone) -> None:
+async def test_accepting_reads_lost_mails_by_primary_key(mail_database: Clone) -> None:
     await plant(mail_database, FILL_LOST, "ANALYZE lost_mails")
     plan = await _plan(mail_database, ACCEPT_NEW, "c", "[]", 60, "key")
     assert "lost_mails_pkey" in plan
     assert "Seq Scan on lost_mails" not in plan
 
 
-async def test_no_index_of_mails_stands_on_what_delivery_changes(mail_database: Clone) -> None:
-    # Otherwise each update of a mail would write all its indexes: see revision 0006.
+async def test_no_index_of_mails_covers_a_column_that_delivery_changes(mail_database: Clone) -> None:
+    # Such an index would make each update of a mail write all its indexes: see the first revision.
     rows = await mail_database.database.pool.fetch(
         """
         SELECT DISTINCT a.attname FROM pg_index i

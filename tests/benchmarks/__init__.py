@@ -1,1 +1,1 @@
-"""How fast it is, always beside a yardstick in the same run: `python -m tests.benchmarks` (docs/benchmarks.md)."""
+"""Speed, always as a ratio to a yardstick in the same run: `python -m tests.benchmarks` (docs/benchmarks.md)."""

@@ -26,26 +26,26 @@ RESULTS = ROOT / "var" / "bench.json"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"some of: {', '.join(BENCHMARKS)}; all unless said")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: for trying it out")
-    asked = parser.parse_args()
-    if unknown := set(asked.names) - BENCHMARKS.keys():
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"some of: {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, to try it out")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - BENCHMARKS.keys():
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     print(f"{machine()['processors']} processors; load from {generator()}, mails into {sink_generator()}", flush=True)
     rows: list[Row] = []
-    broken = False
-    for name in asked.names or BENCHMARKS:
+    failed = False
+    for name in arguments.names or BENCHMARKS:
         before = os.getloadavg()[0]
         print(f"{name} … (load average {before:.1f})", file=sys.stderr, flush=True)
         try:
-            found = BENCHMARKS[name](quick=asked.quick)
-        except Exception:  # noqa: BLE001 - the others are measured all the same
+            found = BENCHMARKS[name](quick=arguments.quick)
+        except Exception:  # noqa: BLE001 - the other benchmarks still run
             traceback.print_exc()
-            broken = True
+            failed = True
             continue
         print(table(found), file=sys.stderr, flush=True)
         circumstances = {
-            "quick": asked.quick,
+            "quick": arguments.quick,
             "load_average": {"before": round(before, 2), "after": round(os.getloadavg()[0], 2)},
             "load_generator": generator(),
             "sink": sink_generator(),
@@ -54,7 +54,7 @@ def main() -> int:
         rows += found
     print(table(rows))
     print(f"\nKept in {RESULTS.relative_to(ROOT)}. A number alone says little: compare ratios.")
-    return int(broken)
+    return int(failed)
 
 
 if __name__ == "__main__":

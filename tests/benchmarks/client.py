@@ -1,7 +1,7 @@
-"""A client that speaks HTTP itself, for where `wrk` is not installed, and for a steady pace.
+"""An HTTP load client, for a steady rate and for machines without `wrk`.
 
-`python -m tests.benchmarks.client URL TAG SECONDS --connections N` keeps N connections busy; with `--rate` it sends so
-many a second, whatever the answers take, and writes down when each answer came.
+`python -m tests.benchmarks.client URL TAG SECONDS --connections N` keeps N connections busy. `--rate` sends that many
+requests a second, however long answers take. `--record` writes the time of each answer.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from .report import percentile
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _END_OF_HEAD = b"\r\n\r\n"
 _SUCCESS = b"2"
-# An answer that takes longer is none.
+# A longer wait for an answer is a failure.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -35,7 +35,7 @@ def request_bytes(host: str, email: str) -> bytes:
 
 
 def take_answer(buffer: bytearray) -> bytes | None:
-    """The status of the answer at the front of `buffer`, which is taken off; None while it is not complete."""
+    """Remove the first complete answer from `buffer` and return its status; None while it is incomplete."""
     end = buffer.find(_END_OF_HEAD)
     length = _LENGTH.search(buffer, 0, end + 2) if end >= 0 else None
     if length is None:
@@ -49,7 +49,7 @@ def take_answer(buffer: bytearray) -> bytes | None:
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time; `answered(connection, ok)` when its answer is complete or never will be."""
+    """One request at a time. Calls `answered(connection, ok)` on a complete answer or a lost connection."""
 
     def __init__(self, answered: Callable[["Connection", bool], None]) -> None:
         self._answered = answered
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
 
 @dataclass
 class Answers:
-    """What came back: when each was sent and answered, by this machine's monotonic clock."""
+    """The answers: email, time sent and time answered, by the monotonic clock."""
 
     times: list[tuple[str, float, float]]
     errors: int = 0
@@ -100,14 +100,14 @@ class Answers:
         return Load(len(self.times), seconds, self.errors, percentile(waits, 50), percentile(waits, 99))
 
 
-def _place(url: str) -> tuple[str, int]:
+def _host_and_port(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or 80
 
 
 async def keep_busy(url: str, tag: str, seconds: float, connections: int) -> tuple[Answers, float]:
-    """As wrk does: the next request as soon as there is an answer."""
-    host, port = _place(url)
+    """Send the next request after each answer, as wrk does."""
+    host, port = _host_and_port(url)
     answers, numbers, running = Answers([]), iter(range(1_000_000_000)), connections
     done, deadline = asyncio.Event(), time.monotonic() + seconds
 
@@ -132,8 +132,8 @@ async def keep_busy(url: str, tag: str, seconds: float, connections: int) -> tup
 
 
 async def keep_pace(url: str, tag: str, seconds: float, connections: int, rate: float) -> tuple[Answers, float]:
-    """`rate` a second by the clock. A request that finds every connection busy waits, and its wait counts."""
-    host, port = _place(url)
+    """Send `rate` requests a second. A request that waits for a free connection counts its wait."""
+    host, port = _host_and_port(url)
     answers, idle = Answers([]), asyncio.Queue[Connection]()
 
     def answered(connection: Connection, ok: bool) -> None:
@@ -169,15 +169,15 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rate", type=float)
-    parser.add_argument("--record", type=Path, help="where to write the time of each answer, as JSON")
-    asked = parser.parse_args()
-    if asked.rate:
-        work = keep_pace(asked.url, asked.tag, asked.seconds, asked.connections, asked.rate)
+    parser.add_argument("--record", type=Path, help="write the time of each answer to this file, as JSON")
+    arguments = parser.parse_args()
+    if arguments.rate:
+        work = keep_pace(arguments.url, arguments.tag, arguments.seconds, arguments.connections, arguments.rate)
     else:
-        work = keep_busy(asked.url, asked.tag, asked.seconds, asked.connections)
+        work = keep_busy(arguments.url, arguments.tag, arguments.seconds, arguments.connections)
     answers, seconds = uvloop.run(work)
-    if asked.record:
-        asked.record.write_text(json.dumps({email: answered for email, _, answered in answers.times}))
+    if arguments.record:
+        arguments.record.write_text(json.dumps({email: answered for email, _, answered in answers.times}))
     sys.stdout.write("JSON " + json.dumps(asdict(answers.load(seconds))) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""How many mails a second the worker delivers into a sink, beside bare aiosmtplib on as many connections."""
+"""Mails a second that the worker delivers into a sink, beside bare aiosmtplib on as many connections."""
 
 import sys
 
@@ -12,20 +12,20 @@ _SENT = "SELECT count(*) FROM mails WHERE state = 'sent'"
 
 def run(*, quick: bool) -> list[Row]:
     rounds, count = (2, 2_000) if quick else (5, 10_000)
-    ours: list[float] = []
-    bare: list[float] = []
+    product_rates: list[float] = []
+    bare_rates: list[float] = []
     with running_product("delivery") as product:
         product.run_only("mail-worker")
         delivered_per_second(product, 200)
         for _ in range(rounds):
-            bare.append(bare_aiosmtplib(product.sink_port, count))
-            ours.append(delivered_per_second(product, count))
+            bare_rates.append(bare_aiosmtplib(product.sink_port, count))
+            product_rates.append(delivered_per_second(product, count))
     measured = f"{count:,} mails, {SMTP_CONNECTIONS} connections, {generator()}"
-    return [compare("delivery", measured, ours, "bare aiosmtplib", bare, "mails/s", at_least=0.4)]
+    return [compare("delivery", measured, product_rates, "bare aiosmtplib", bare_rates, "mails/s", at_least=0.4)]
 
 
 def delivered_per_second(product: Product, count: int) -> float:
-    """From the commit that queues them to the commit of the last outcome.
+    """Measured from the commit that queues the mails to the commit of the last outcome.
 
     Raises:
         RuntimeError: some mails were not sent.

@@ -1,7 +1,7 @@
-"""Whether the time of an anonymous answer tells if an address is new, pending or verified.
+"""Whether the response time of an anonymous signup reveals that an address is new, pending or verified.
 
-Addresses of the three kinds are asked for in shuffled turns, one request at a time on one connection, of one real API
-process; each address once. Nothing here fails: a difference is told with its size.
+Requests for addresses of the three kinds go to one API process in shuffled order, one at a time on one connection, each
+address once. The benchmark reports the size of a difference and never fails because of it.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from .product import Product, running_product
 from .report import Row, percentile
 
 KINDS = ("new", "pending", "verified")
-# The order of the requests and the resamples are the same in every run.
+# Requests have the same order, and resamples are the same, in every run.
 SEED = 20261123
 _WARM_UP = 200
 _RESAMPLES = 2000
 _PATIENCE_SECONDS = 30
 _CHUNK = 65_536
-# Within the cooldown only a new address is owed a mail; after it, each of the three is.
+# Within the cooldown only a new address is owed a mail; after it, all three kinds are.
 _CIRCUMSTANCES = {"cooldown over": timedelta(hours=1), "mailed just now": timedelta()}
 
 _PEOPLE = """
@@ -60,33 +60,35 @@ async def _insert(product: Product, tag: str, since_last_mail: timedelta, count:
 
 
 def _measure(url: str, tag: str, each: int) -> dict[str, list[float]]:
-    """Milliseconds from the request's last byte out to the answer's last byte in, by kind.
+    """Milliseconds from the start of a request to the last byte of its answer, by kind.
 
     Raises:
-        RuntimeError: something else than a 2xx was answered.
+        RuntimeError: an answer was not a 2xx.
     """
-    turns = [kind for kind in KINDS for _ in range(each)]
-    random.Random(SEED).shuffle(turns)
+    kinds = [kind for kind in KINDS for _ in range(each)]
+    random.Random(SEED).shuffle(kinds)
     numbers = {kind: itertools.count() for kind in KINDS}
     waits: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    place = urlsplit(url)
-    with socket.create_connection((str(place.hostname), place.port), timeout=_PATIENCE_SECONDS) as connection:
+    target = urlsplit(url)
+    with socket.create_connection((str(target.hostname), target.port), timeout=_PATIENCE_SECONDS) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for number in range(_WARM_UP):
-            _ask(connection, place.netloc, f"{tag}-warm-{number}@bench.example")
-        for kind in turns:
-            waits[kind].append(_ask(connection, place.netloc, f"{tag}-{kind}-{next(numbers[kind])}@bench.example"))
+            _time_request(connection, target.netloc, f"{tag}-warm-{number}@bench.example")
+        for kind in kinds:
+            waits[kind].append(
+                _time_request(connection, target.netloc, f"{tag}-{kind}-{next(numbers[kind])}@bench.example")
+            )
     return waits
 
 
-def _ask(connection: socket.socket, host: str, email: str) -> float:
+def _time_request(connection: socket.socket, host: str, email: str) -> float:
     request, buffer, status = request_bytes(host, email), bytearray(), None
     began = time.perf_counter()
     connection.sendall(request)
     while status is None:
         received = connection.recv(_CHUNK)
         if not received:
-            raise RuntimeError("The API has closed the connection")
+            raise RuntimeError("The API closed the connection")
         buffer += received
         status = take_answer(buffer)
     waited = time.perf_counter() - began
@@ -100,15 +102,16 @@ def _rows(circumstances: str, waits: Mapping[str, Sequence[float]]) -> list[Row]
         Row("enumeration", f"{circumstances}: {kind}, median", statistics.median(times), "ms", note=_spread(times))
         for kind, times in waits.items()
     ]
-    for one, other in itertools.combinations(KINDS, 2):
-        low, high = interval_of_difference(waits[one], waits[other])
+    for first, second in itertools.combinations(KINDS, 2):
+        low, high = interval_of_difference(waits[first], waits[second])
+        delta = cliffs_delta(waits[first], waits[second])
         rows.append(
             Row(
                 "enumeration",
-                f"{circumstances}: {one} - {other}, of medians",
-                (statistics.median(waits[one]) - statistics.median(waits[other])) * 1000,
+                f"{circumstances}: {first} - {second}, of medians",
+                (statistics.median(waits[first]) - statistics.median(waits[second])) * 1000,
                 "µs",
-                note=f"95 %: {low:+.3f} to {high:+.3f} ms; Cliff's delta {cliffs_delta(waits[one], waits[other]):+.3f}",
+                note=f"95 %: {low:+.3f} to {high:+.3f} ms; Cliff's delta {delta:+.3f}",
             )
         )
     return rows
@@ -119,19 +122,19 @@ def _spread(times: Sequence[float]) -> str:
     return f"{exact:.3f} ms, quartiles {quartiles[0]:.3f} to {quartiles[1]:.3f}; n = {len(times)}"
 
 
-def cliffs_delta(ones: Sequence[float], others: Sequence[float]) -> float:
-    """How much likelier one of `ones` is the larger than the smaller of a pair: -1 to 1, and 0 tells nothing."""
-    ordered = sorted(others)
-    larger = sum(bisect_left(ordered, one) for one in ones)
-    smaller = sum(len(ordered) - bisect_right(ordered, one) for one in ones)
-    return (larger - smaller) / (len(ones) * len(ordered))
+def cliffs_delta(first: Sequence[float], second: Sequence[float]) -> float:
+    """Probability that a value of `first` is the larger minus that it is the smaller: -1 to 1, 0 for no difference."""
+    ordered = sorted(second)
+    larger = sum(bisect_left(ordered, value) for value in first)
+    smaller = sum(len(ordered) - bisect_right(ordered, value) for value in first)
+    return (larger - smaller) / (len(first) * len(ordered))
 
 
-def interval_of_difference(ones: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+def interval_of_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
     """The 95 % bootstrap interval of the difference of medians."""
-    dice = random.Random(SEED)
+    draw = random.Random(SEED)
     differences = [
-        statistics.median(dice.choices(ones, k=len(ones))) - statistics.median(dice.choices(others, k=len(others)))
+        statistics.median(draw.choices(first, k=len(first))) - statistics.median(draw.choices(second, k=len(second)))
         for _ in range(_RESAMPLES)
     ]
     return percentile(differences, 2.5), percentile(differences, 97.5)

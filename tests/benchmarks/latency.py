@@ -1,4 +1,4 @@
-"""From the answer to a signup to the gateway's 250 for its mail, at a steady pace through the whole product."""
+"""Time from a signup's answer to the gateway's 250 for its mail, at a steady rate through the whole product."""
 
 import json
 import sys
@@ -23,15 +23,15 @@ def run(*, quick: bool) -> list[Row]:
             product.run_only(*PROCESSES)
             command = [sys.executable, "-m", "tests.benchmarks.client", product.stack.signup_url]
             output_of([*command, "warm", "3", "--rate", str(RATE)])
-            said = output_of([*command, "steady", str(seconds), "--rate", str(RATE), "--record", str(answered_file)])
+            output = output_of([*command, "steady", str(seconds), "--rate", str(RATE), "--record", str(answered_file)])
             product.await_value("signup", "SELECT count(*) FROM outbox WHERE effect = 'mail'", 0)
             product.await_value("mail", "SELECT count(*) FROM queue", 0)
         product.run_only()
-    load = json.loads(said.partition("JSON ")[2])
+    load = json.loads(output.partition("JSON ")[2])
     answered: dict[str, float] = json.loads(answered_file.read_text())
     accepted: dict[str, float] = json.loads(accepted_file.read_text())
     if load["errors"] or len(answered) != seconds * RATE:
-        raise RuntimeError(f"{len(answered)} of {seconds * RATE} signups were answered, {load['errors']} badly")
+        raise RuntimeError(f"{len(answered)} of {seconds * RATE} signups were answered, {load['errors']} with errors")
     waits = [(accepted[email] - at) * 1000 for email, at in answered.items()]
     answered_file.unlink()
     accepted_file.unlink()

@@ -1,4 +1,4 @@
-"""Signups against an address, from a process of their own: `wrk` where it is installed, else `client.py`."""
+"""Drives signups from a separate process: `wrk` where it is installed, else `client.py`."""
 
 import json
 import shutil
@@ -28,10 +28,10 @@ def generator() -> str:
 
 
 def drive(url: str, tag: str, seconds: float, connections: int = 16) -> Load:
-    """Keep `connections` busy for `seconds`, each request another person.
+    """Keep `connections` busy for `seconds`; each request signs up another person.
 
     Raises:
-        RuntimeError: not every request was answered with a 2xx.
+        RuntimeError: some answer was not a 2xx.
     """
     if wrk := shutil.which("wrk"):
         command = [wrk, "-t1", f"-c{connections}", f"-d{round(seconds)}s", "-s", str(HERE / "signup.lua")]

@@ -1,15 +1,15 @@
-"""A past: people who signed up and were mailed this month, written straight into both ledgers, which agree about it."""
+"""Writes old rows straight into both ledgers: people who signed up and were mailed this month."""
 
 from services.mail.ledger.change_feed import cursor_of
 from shared.contract.ids import UUID
 
 from .product import Product
 
-# Each transaction has its own place in the feed of changes, as in life.
+# Several transactions, so that the rows have several positions in the change feed.
 CHUNK = 10_000
 
-# $1 how many were written before, $2 up to which, $3 how many in all, $4 now: spread over the month, in order. The
-# outbox row's ID is the request ID in the other ledger; both are made from the number and its time, as a UUIDv7.
+# $1 rows written before, $2 last row, $3 total, $4 now: spread over the month, in order. The outbox row's ID is the
+# request ID in the mail ledger; both are a UUIDv7 made from the row number and its time.
 _MADE = """
 WITH n AS (
     SELECT n, 'past-' || n || '@bench.example' AS address,
@@ -68,12 +68,12 @@ SELECT at, kind, id::text, ARRAY[id::text, 'signup'], 'mail-worker'
 FROM made CROSS JOIN (VALUES ('mail.accepted'), ('mail.sent')) AS kinds (kind)
 """
 
-# The feed of it was read long ago.
+# The feed follower's cursor goes behind these rows, as if it had read them.
 _NEWEST = "SELECT ARRAY[position::text, id::text] FROM history ORDER BY position DESC, id DESC LIMIT 1"
 
 
 def write_past(product: Product, count: int) -> None:
-    """`count` people, each with one settled row, one mail that was sent, and the history of both."""
+    """Write `count` people, each with one settled row, one sent mail, and the history of both."""
     now = product.fetchval("postgres", "SELECT now()")
     for database, query in (("signup", _SIGNUP), ("mail", _MAIL)):
         for before in range(0, count, CHUNK):

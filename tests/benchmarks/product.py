@@ -1,4 +1,4 @@
-"""The product for a benchmark: real servers and processes, of which only those that are measured run."""
+"""The product for a benchmark: real servers, and only the processes that are measured."""
 
 import asyncio
 import shutil
@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from local.ports import pick_free
 from services.mail.intake.template_engine import Rendered, Templates
-from services.signup.accounts.verification_token import TokenRing
+from services.signup.verification_token import TokenRing
 from shared.db.pool import DatabaseOptions, open_database
 from tests.support.databases import ROOT
 from tests.support.mails import insert_mails
@@ -24,17 +24,17 @@ from tests.support.stack import PROCESSES, Stack
 
 from .sink import running_sink
 
-# On the disk that holds the project: a temporary directory may be in memory, where a flush costs nothing.
+# On the project's disk: a temporary directory may be in memory, where a flush costs nothing.
 STATE = ROOT / "var" / "bench-state"
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 600.0
 _START_SECONDS = 40.0
 SMTP_CONNECTIONS = 8
 
-# The worker's LISTEN is up: from here on it is woken, and does not only poll.
+# True once the worker listens for wake-ups and does not only poll.
 _LISTENS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1 AND query ILIKE 'LISTEN%')"
 
-# What `sign_up` would have left for so many people. The clock is read just before the commit that shows the rows.
+# The rows of `sign_up` for many people. The clock is read just before the commit.
 _OWE_MAILS = """
 WITH people AS (
     INSERT INTO users (email, email_key, name, source, last_mail_at)
@@ -51,7 +51,7 @@ FROM people
 """
 
 
-def letter() -> Rendered:
+def rendered_mail() -> Rendered:
     """A verification mail, as the mail service renders it."""
     variables: dict[str, JsonValue] = {
         "name": "Åsa Öberg",
@@ -62,7 +62,7 @@ def letter() -> Rendered:
 
 
 class Product:
-    """Its own PostgreSQL (durable), Valkey and processes. Everything here blocks: nothing else is to be done."""
+    """Its own durable PostgreSQL, Valkey and processes. All methods block."""
 
     def __init__(self, directory: Path, sink_port: int) -> None:
         self.sink_port = sink_port
@@ -70,7 +70,7 @@ class Product:
             directory,
             {
                 "MAIL_GATEWAYS": f"smtp://127.0.0.1:{sink_port}?name=sink&connections={SMTP_CONNECTIONS}",
-                # As the services have them by default; the stack's own are for impatient tests.
+                # The services' defaults; the stack's own values are shorter for tests.
                 "SIGNUP_LEASE_SECONDS": "30",
                 "MAIL_TIMEOUT_SECONDS": "10",
                 "MAIL_LEASE_SECONDS": "30",
@@ -84,7 +84,7 @@ class Product:
         self.run_only()
 
     def run_only(self, *names: str) -> None:
-        """Stop what is not named, start what is, and wait until that works."""
+        """Stop all other processes, start the named ones, and wait until they are ready."""
         for name in PROCESSES:
             if name not in names and self.stack.is_running(name):
                 self.stack.terminate(name)
@@ -103,11 +103,11 @@ class Product:
         deadline = time.monotonic() + _START_SECONDS
         while not _is_ready(url):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{name} does not start:\n{self.stack.log_of(name)[-2000:]}")
+                raise TimeoutError(f"{name} did not become ready:\n{self.stack.log_of(name)[-2000:]}")
             time.sleep(_POLL_SECONDS)
 
     def url(self, database: str) -> str:
-        """`signup` and `mail` as their owners, `postgres` as the superuser."""
+        """The URL of `signup` or `mail` as its owner, or of `postgres` as the superuser."""
         return self.superuser_url if database == "postgres" else self.stack.owner_url(database)
 
     @property
@@ -124,21 +124,21 @@ class Product:
     def await_value(
         self, database: str, query: str, wanted: Any, *arguments: Any, seconds: float = _PATIENCE_SECONDS
     ) -> None:
-        """Until the query answers `wanted`. Polled seldom: what is timed is read from the rows, not from here."""
+        """Wait until the query returns `wanted`. Polls slowly: times come from the rows, not from this loop."""
         deadline = time.monotonic() + seconds
         while (seen := self.fetchval(database, query, *arguments)) != wanted:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{query}: still {seen}, not {wanted}")
+                raise TimeoutError(f"{query}: got {seen}, expected {wanted}")
             time.sleep(_POLL_SECONDS)
 
     def owe_mails(self, tag: str, count: int) -> float:
-        """People with a mail owed to each, in one commit, and a wake-up. Says when, by the database's clock."""
+        """Commit `count` people with an owed mail each, and wake the worker. Returns the database's time."""
         ring = TokenRing.from_setting(self.environment["SIGNUP_TOKEN_KEYS"])
         link = {"base": self.stack.signup_url, "key_id": ring.signing_key_id, "ttl_seconds": 259_200}
         return asyncio.run(_owe_mails(self.url("signup"), tag, count, orjson.dumps(link).decode()))
 
     def queue_mails(self, count: int) -> float:
-        """Rendered mails, due now, in one commit, and a wake-up. Says when, by the database's clock."""
+        """Commit `count` rendered mails, due now, and wake the worker. Returns the database's time."""
         return asyncio.run(_queue_mails(self.url("mail"), count))
 
     def stop(self) -> None:
@@ -173,7 +173,7 @@ async def _owe_mails(url: str, tag: str, count: int, link: str) -> float:
 
 
 async def _queue_mails(url: str, count: int) -> float:
-    rendered = letter()
+    rendered = rendered_mail()
     database = await open_database(DatabaseOptions(url, "benchmark"))
     try:
         await insert_mails(database.pool, count, text=rendered.text, html=rendered.html)
@@ -186,7 +186,7 @@ async def _queue_mails(url: str, count: int) -> float:
 
 @contextmanager
 def running_product(name: str, *, record: Path | None = None, sink_port: int | None = None) -> Iterator[Product]:
-    """A product with a sink before it, of which nothing runs yet but the servers. `sink_port`: one that is there."""
+    """A product with a mail sink; only the servers run. `sink_port`: the port of an existing sink."""
     directory = STATE / name
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o711, parents=True)
@@ -198,14 +198,14 @@ def running_product(name: str, *, record: Path | None = None, sink_port: int | N
         else:
             with running_sink(product.sink_port, record):
                 yield product
-                product.run_only()  # before the sink leaves
+                product.run_only()  # before the sink stops
     finally:
         product.stop()
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def output_of(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """What a yardstick prints. Raises RuntimeError with its last words when it fails."""
+    """The output of a command. Raises RuntimeError with the end of stderr when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])} … failed:\n{done.stderr[-2000:]}")

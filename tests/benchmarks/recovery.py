@@ -1,4 +1,4 @@
-"""After kill -9: how long until what was under way is done. Nothing to reach; what must hold is tested elsewhere."""
+"""Time from kill -9 until all mails are settled. There is no target; tests/faults asserts what must hold."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ def run(*, quick: bool) -> list[Row]:
     victims = PROCESSES if quick else (*PROCESSES, *SERVERS)
     with running_product("recovery") as product:
         product.run_only(*PROCESSES)
-        undisturbed = drained_seconds(product, "nobody", count, lambda: None)
+        undisturbed = drained_seconds(product, "none", count, lambda: None)
         rows = [Row("recovery", f"{count:,} mails, nothing killed", undisturbed[0], "s", note=undisturbed[1])]
         for victim in victims:
             seconds, note = drained_seconds(product, victim, count, lambda victim=victim: _kill(product, victim))  # type: ignore[misc]
@@ -29,7 +29,7 @@ def run(*, quick: bool) -> list[Row]:
 
 
 def drained_seconds(product: Product, tag: str, count: int, fault: Callable[[], None]) -> tuple[float, str]:
-    """From the fault, in the middle of the work, to the last outcome; and what became of the mails."""
+    """Seconds from the fault, in the middle of the work, to the last outcome; and the mails' final states."""
     product.owe_mails(tag, count)
     deadline = time.monotonic() + 60
     while product.fetchval("mail", _STATES, f"{tag}-%", "sent") < count // 10 and time.monotonic() < deadline:
@@ -48,7 +48,7 @@ def _kill(product: Product, victim: str) -> None:
     if victim in SERVERS:
         stack.kill_server(victim)
         deadline = time.monotonic() + 60
-        while not asyncio.run(stack._start_again(victim)) and time.monotonic() < deadline:
+        while not asyncio.run(stack._restart_server(victim)) and time.monotonic() < deadline:
             time.sleep(0.05)
     else:
         stack.kill(victim)

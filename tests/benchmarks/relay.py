@@ -1,4 +1,4 @@
-"""How many outbox rows a second reach the real mail API, beside two outbox libraries that POST them one by one."""
+"""Outbox rows a second into the real mail API, beside two outbox libraries that POST them one by one."""
 
 import json
 import os
@@ -12,40 +12,41 @@ from .product import STATE, Product, output_of, running_product
 from .report import Row, compare
 from .signup import YARDSTICKS
 
-# The versions that the numbers in docs/benchmarks.md are of.
+# The versions behind the numbers in docs/benchmarks.md.
 OTHERS = {"txoutbox": "txoutbox[postgres]==0.2.2", "faststream-outbox": "faststream-outbox[asyncpg]==0.19.0"}
 CLIENT = ("httpx==0.28.1", "uvloop")
 VENV = ROOT / "var" / "bench-venv"
-# Each row is one POST there, and the mail API under it is the same: a thousand show the rate.
 _LAST_SETTLED = "SELECT extract(epoch FROM max(settled_at))::float8 FROM outbox_settled"
 _ACCEPTED = "SELECT count(*) FROM mails WHERE request_id LIKE $1"
 
 
 def run(*, quick: bool) -> list[Row]:
-    rounds, count, few = (1, 5_000, 300) if quick else (4, 20_000, 1_000)
-    ours: list[float] = []
-    theirs: dict[str, list[float]] = {name: [] for name in OTHERS if installed(name)}
+    # The libraries make one POST a row: a thousand rows show their rate.
+    rounds, count, library_count = (1, 5_000, 300) if quick else (4, 20_000, 1_000)
+    product_rates: list[float] = []
+    library_rates: dict[str, list[float]] = {name: [] for name in OTHERS if installed(name)}
     with running_product("relay") as product:
         product.run_only("signup-worker", "mail-api")
         relayed_per_second(product, "warm", 500)
         _make_scratch_database(product)
         for number in range(rounds):
-            ours.append(relayed_per_second(product, f"round{number}", count))
-            for name, rates in theirs.items():
-                rates.append(relayed_by(name, product, f"{name}-{number}", few))
+            product_rates.append(relayed_per_second(product, f"round{number}", count))
+            for name, rates in library_rates.items():
+                rates.append(relayed_by(name, product, f"{name}-{number}", library_count))
     rows = [
-        compare("relay", f"{count:,} rows into the mail API", ours, name, rates, "rows/s", at_least=10)
-        for name, rates in theirs.items()
+        compare("relay", f"{count:,} rows into the mail API", product_rates, name, rates, "rows/s", at_least=10)
+        for name, rates in library_rates.items()
     ]
-    skipped = ", ".join(sorted(OTHERS.keys() - theirs.keys()))
+    skipped = ", ".join(sorted(OTHERS.keys() - library_rates.keys()))
     if skipped:
-        note = f"skipped, cannot be installed here: {skipped}"
-        rows.append(Row("relay", f"{count:,} rows into the mail API", sum(ours) / len(ours), "rows/s", note=note))
+        note = f"skipped, cannot be installed: {skipped}"
+        mean = sum(product_rates) / len(product_rates)
+        rows.append(Row("relay", f"{count:,} rows into the mail API", mean, "rows/s", note=note))
     return rows
 
 
 def relayed_per_second(product: Product, tag: str, count: int) -> float:
-    """From the commit that shows the rows to the commit that settles the last; waking up is part of it."""
+    """Measured from the commit of the rows to the commit that settles the last; includes the wake-up."""
     began = product.owe_mails(tag, count)
     product.await_value("signup", "SELECT count(*) FROM outbox", 0)
     ended: float = product.fetchval("signup", _LAST_SETTLED)
@@ -57,16 +58,16 @@ def _make_scratch_database(product: Product) -> None:
 
 
 def relayed_by(name: str, product: Product, tag: str, count: int) -> float:
-    """The same mails, from the library's own table in the same server, to the same API with the same key.
+    """The rate of a library: its own table in the same server, the same mails, the same API and key.
 
     Raises:
-        RuntimeError: not all of them arrived.
+        RuntimeError: some mails did not arrive.
     """
     requests = STATE / f"{tag}.ndjson"
     requests.write_text("".join(json.dumps(_mail(f"{tag}-{number}")) + "\n" for number in range(count)))
     script = YARDSTICKS / f"with_{name.replace('-', '_')}.py"
     database = product.superuser_url.rpartition("/")[0] + "/yardsticks"
-    said = output_of(
+    output = output_of(
         [str(VENV / "bin" / "python"), str(script), str(requests)],
         {
             **os.environ,
@@ -77,13 +78,13 @@ def relayed_by(name: str, product: Product, tag: str, count: int) -> float:
     )
     arrived = product.fetchval("mail", _ACCEPTED, f"{tag}-%")
     if arrived != count:
-        raise RuntimeError(f"{name} relayed {arrived} of {count} rows:\n{said[-1000:]}")
+        raise RuntimeError(f"{name} relayed {arrived} of {count} rows:\n{output[-1000:]}")
     requests.unlink()
-    return count / float(said.split()[-1])
+    return count / float(output.split()[-1])
 
 
 def _mail(request_id: str) -> dict[str, object]:
-    """As signup's own relay asks for it."""
+    """The request that signup's relay sends."""
     return {
         "request_id": request_id,
         "to": {"email": f"{request_id}@bench.example", "name": "Åsa Öberg"},
@@ -96,7 +97,7 @@ def _mail(request_id: str) -> dict[str, object]:
 
 
 def installed(name: str) -> bool:
-    """Whether the library is in the benchmarks' own environment; it is put there when it can be."""
+    """Install the library into the benchmarks' own virtual environment; False when that fails."""
     python = VENV / "bin" / "python"
     mark = VENV / f".{name}"
     if mark.exists():
@@ -111,5 +112,5 @@ def installed(name: str) -> bool:
         if subprocess.run([*installer, *wanted], check=False, capture_output=True).returncode == 0:
             mark.touch()
             return True
-    sys.stderr.write(f"{name} cannot be installed here: it is not measured\n")
+    sys.stderr.write(f"{name} cannot be installed: it is not measured\n")
     return False

@@ -1,4 +1,4 @@
-"""What was measured, as ratios: the arithmetic, the table, `var/bench.json`."""
+"""Results as ratios: the arithmetic, the table, `var/bench.json`."""
 
 import json
 import math
@@ -15,7 +15,7 @@ HEADINGS = ("benchmark", "measured", "value", "beside", "its value", "ratio", "r
 
 @dataclass(frozen=True)
 class Row:
-    """One number. `ratio` is to the yardstick; `met` is None where there is nothing to reach."""
+    """One result. `ratio` is to the yardstick; `met` is None without a target."""
 
     benchmark: str
     measured: str
@@ -49,23 +49,23 @@ def shown(value: float) -> str:
 def compare(
     benchmark: str,
     measured: str,
-    ours: Sequence[float],
+    measured_rates: Sequence[float],
     yardstick: str,
-    theirs: Sequence[float],
+    yardstick_rates: Sequence[float],
     unit: str,
     *,
     at_least: float | None = None,
 ) -> Row:
-    """Rounds in the order they were run. The ratio is the median of the rounds' ratios: noise hits both of a round."""
-    ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
+    """Compare rounds in run order. The ratio is the median of the rounds' ratios: noise hits both sides of a round."""
+    ratios = [rate / other for rate, other in zip(measured_rates, yardstick_rates, strict=True)]
     ratio = statistics.median(ratios)
     return Row(
         benchmark,
         measured,
-        statistics.median(ours),
+        statistics.median(measured_rates),
         unit,
         yardstick,
-        statistics.median(theirs),
+        statistics.median(yardstick_rates),
         ratio,
         "" if at_least is None else f"≥ {at_least:g}",
         None if at_least is None else ratio >= at_least,
@@ -74,7 +74,7 @@ def compare(
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """Nearest rank: a value that really occurred."""
+    """Nearest rank: always a measured value."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
@@ -91,7 +91,7 @@ def machine() -> dict[str, Any]:
 
 
 def keep(file: Path, benchmark: str, rows: Sequence[Row], circumstances: dict[str, Any]) -> None:
-    """Put one benchmark's result into `file`; those of the others stay, each with its own circumstances."""
+    """Write one benchmark's result into `file` and keep the results of the others."""
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     kept[benchmark] = {"machine": machine(), **circumstances, "rows": [asdict(row) for row in rows]}
     file.parent.mkdir(parents=True, exist_ok=True)

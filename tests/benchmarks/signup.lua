@@ -1,4 +1,4 @@
--- Distinct people; the tag keeps one round's apart from another's.
+-- Each request signs up a distinct person; the tag separates rounds.
 local tag, count = "none", 0
 
 function init(arguments)

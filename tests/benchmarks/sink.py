@@ -1,6 +1,6 @@
-"""An SMTP server that takes everything and keeps nothing: `smtp-sink` of postfix where it is installed, else ours.
+"""An SMTP server that accepts and discards all mails: postfix's `smtp-sink` where it is installed, else this one.
 
-`python -m tests.benchmarks.sink PORT --record FILE` is ours; on SIGTERM it writes when it said 250 to each recipient.
+`python -m tests.benchmarks.sink PORT --record FILE` writes on SIGTERM when each recipient's mail got its 250.
 """
 
 import argparse
@@ -50,12 +50,12 @@ class Sink(asyncio.Protocol):
         assert self._transport is not None
         self._buffer += data
         while True:
-            mark = _END_OF_MAIL if self._in_body else b"\r\n"
-            end = self._buffer.find(mark)
+            delimiter = _END_OF_MAIL if self._in_body else b"\r\n"
+            end = self._buffer.find(delimiter)
             if end < 0:
                 return
             line = bytes(self._buffer[:end])
-            del self._buffer[: end + len(mark)]
+            del self._buffer[: end + len(delimiter)]
             if self._in_body:
                 self._in_body = False
                 self._accepted[self._recipient] = time.monotonic()
@@ -74,7 +74,7 @@ class Sink(asyncio.Protocol):
 
 
 async def serve(port: int) -> dict[str, float]:
-    """Until SIGTERM. Says when each recipient's mail was taken, by this machine's monotonic clock."""
+    """Serve until SIGTERM; return when each recipient's mail was accepted, by the monotonic clock."""
     accepted: dict[str, float] = {}
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -91,10 +91,10 @@ def generator(record: Path | None = None) -> str:
 
 @contextmanager
 def running_sink(port: int, record: Path | None = None) -> Iterator[None]:
-    """A sink on `port`. With `record` it is ours, and the times are in that file afterwards."""
+    """Run a sink on `port`. With `record` it is our own, which writes its times to that file."""
     if generator(record) == "smtp-sink":
-        as_whom = ["-u", "nobody"] if os.geteuid() == 0 else []
-        command = ["smtp-sink", *as_whom, f"127.0.0.1:{port}", "128"]
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        command = ["smtp-sink", *user, f"127.0.0.1:{port}", "128"]
     else:
         command = [sys.executable, "-m", "tests.benchmarks.sink", str(port)]
         command += ["--record", str(record)] if record else []
@@ -110,7 +110,7 @@ def running_sink(port: int, record: Path | None = None) -> Iterator[None]:
 
 
 def await_port(port: int, process: "subprocess.Popen[bytes]") -> None:
-    """Raises RuntimeError when `process` ends, or does not listen in time."""
+    """Wait until the port answers. Raises RuntimeError when `process` ends or does not listen in time."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
@@ -127,10 +127,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("--record", type=Path)
-    asked = parser.parse_args()
-    accepted = uvloop.run(serve(asked.port))
-    if asked.record:
-        asked.record.write_text(json.dumps(accepted))
+    arguments = parser.parse_args()
+    accepted = uvloop.run(serve(arguments.port))
+    if arguments.record:
+        arguments.record.write_text(json.dumps(accepted))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks compute; what they measure is nobody's test."""
+"""The benchmarks' arithmetic; their measurements are not tested."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_a_miss_is_called_a_miss() -> None:
     assert "MISSED" in report.table([report.compare("b", "m", [1], "y", [10], "/s", at_least=0.4)])
 
 
-def test_a_percentile_is_a_value_that_occurred() -> None:
+def test_a_percentile_is_a_measured_value() -> None:
     hundred = [float(n) for n in range(100, 0, -1)]
     assert report.percentile(hundred, 50) == 50
     assert report.percentile(hundred, 99) == 99
@@ -36,7 +36,7 @@ def test_measuring_one_benchmark_keeps_the_results_of_the_others(tmp_path: Path)
     assert kept["a"]["rows"][0]["value"] == 1
 
 
-def test_answers_are_taken_one_by_one_however_they_are_cut() -> None:
+def test_answers_are_taken_one_by_one_however_they_are_split() -> None:
     answer = b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\nok"
     buffer = bytearray()
     for byte in answer[:-1]:
@@ -46,13 +46,13 @@ def test_answers_are_taken_one_by_one_however_they_are_cut() -> None:
     assert [take_answer(buffer), take_answer(buffer), take_answer(buffer)] == [b"202", b"202", None]
 
 
-def test_cliffs_delta_is_one_for_all_larger_and_nothing_for_the_same() -> None:
+def test_cliffs_delta_is_one_if_all_are_larger_and_zero_for_equal_samples() -> None:
     assert enumeration.cliffs_delta([3, 4], [1, 2]) == 1
     assert enumeration.cliffs_delta([1, 2], [3, 4]) == -1
     assert enumeration.cliffs_delta([1, 2, 2], [1, 2, 2]) == 0
     assert enumeration.cliffs_delta([1, 3], [2, 2]) == 0
 
 
-def test_the_interval_holds_the_difference_and_not_zero_where_all_are_larger() -> None:
+def test_the_interval_contains_the_difference_and_excludes_zero_if_all_are_larger() -> None:
     low, high = enumeration.interval_of_difference([float(n) for n in range(10, 30)], [float(n) for n in range(20)])
     assert 0 < low <= 10 <= high < 20

@@ -1,4 +1,4 @@
-"""Chromium over the DevTools protocol on a pair of pipes: what the tests of pages need of it, without a driver.
+"""Controls Chromium over the DevTools protocol on a pair of pipes, without a driver.
 
 The protocol: https://chromedevtools.github.io/devtools-protocol/. On pipes (`--remote-debugging-pipe`, file descriptors
 3 and 4) its messages are JSON that ends in a zero byte, so no WebSocket and no package is needed.
@@ -22,7 +22,7 @@ from .page import Page
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
     "--headless",
-    "--no-sandbox",  # or it does not start as root, as in most containers
+    "--no-sandbox",  # required as root, as in most containers
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-quic",
@@ -31,20 +31,20 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing but the product is there
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # only the product is reachable
     "--remote-debugging-pipe",
 )
-# Only a test that has failed waits for so long.
+# Only a failing test waits this long.
 PATIENCE_SECONDS = 30.0
 _ABOVE_THE_PIPES = 10
 
 
 class BrowserError(Exception):
-    """Chromium is not there, has died, is silent, or does not like a command."""
+    """Chromium is missing, died, does not answer, or refused a command."""
 
 
 def find() -> str:
-    """Chromium's path: CHROMIUM, or the first on PATH. Raises BrowserError when there is none."""
+    """Chromium's path: CHROMIUM, or the first of NAMES on PATH. Raises BrowserError when none is found."""
     wanted = os.environ.get("CHROMIUM")
     for name in (wanted,) if wanted else NAMES:
         if path := shutil.which(name):
@@ -56,24 +56,23 @@ def find() -> str:
 
 
 class Chromium:
-    """A browser with an empty profile in `directory`. It ends with `close()`, or with this process."""
+    """A browser with an empty profile in `directory`. It ends with `close()` or with this process."""
 
     def __init__(self, executable: str, directory: Path) -> None:
-        theirs_in, ours_out = _pipe()
-        ours_in, theirs_out = _pipe()
+        child_in, self._out = _pipe()
+        self._in, child_out = _pipe()
         with (directory / "chromium.log").open("wb") as log:
-            plumbing = ("bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash")
+            plumbing = ("bash", "-c", f'exec "$@" 3<&{child_in} 4>&{child_out}', "bash")
             browser = (executable, *FLAGS, f"--user-data-dir={directory / 'profile'}", "about:blank")
             self._process = subprocess.Popen(
                 [*dies_with_parent("KILL"), *plumbing, *browser],
-                pass_fds=(theirs_in, theirs_out),
+                pass_fds=(child_in, child_out),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self._in, self._out = ours_in, ours_out
+        os.close(child_in)
+        os.close(child_out)
         self._unread = b""
         self._last_id = 0
         self._events: list[dict[str, Any]] = []
@@ -85,7 +84,7 @@ class Chromium:
         self.close()
 
     def close(self) -> None:
-        os.close(self._out)  # the end of the commands is the end of the browser
+        os.close(self._out)  # Chromium exits when its command pipe closes
         try:
             self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -94,14 +93,14 @@ class Chromium:
         os.close(self._in)
 
     def page(self, *, width: int = 800, height: int = 520) -> Page:
-        """A page in a profile of its own. Sizes are in CSS pixels."""
+        """A page in a new profile. Sizes are in CSS pixels."""
         profile = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=profile)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         return Page(self, session, width, height)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """The result of a command. Events that come meanwhile are kept. Raises BrowserError."""
+        """The result of a command. Keeps the events that arrive meanwhile. Raises BrowserError."""
         self._last_id += 1
         message = {"id": self._last_id, "method": method, "params": parameters}
         if session:
@@ -119,7 +118,7 @@ class Chromium:
             return result
 
     def wait_for(self, event: str, session: str) -> None:
-        """Until `event` comes, or has come and was not taken. Raises BrowserError."""
+        """Wait for `event`, which may already be among the kept ones. Raises BrowserError."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         seen = 0
         while True:
@@ -131,18 +130,18 @@ class Chromium:
             self._events.append(self._read(deadline, event))
 
     def take(self, event: str, session: str) -> list[dict[str, Any]]:
-        """What each `event` of a page says, so far; they are told once."""
-        taken = [it for it in self._events if it.get("method") == event and it.get("sessionId") == session]
-        self._events = [it for it in self._events if it not in taken]
-        return [it["params"] for it in taken]
+        """Remove the kept `event`s of a page and return their parameters."""
+        taken = [kept for kept in self._events if kept.get("method") == event and kept.get("sessionId") == session]
+        self._events = [kept for kept in self._events if kept not in taken]
+        return [kept["params"] for kept in taken]
 
     def _read(self, deadline: float, what: str) -> dict[str, Any]:
         while b"\0" not in self._unread:
             if not select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise BrowserError(f"Chromium was silent for {PATIENCE_SECONDS} s, asked for {what}")
+                raise BrowserError(f"Chromium did not answer {what} within {PATIENCE_SECONDS} s")
             more = os.read(self._in, 1 << 16)
             if not more:
-                raise BrowserError("Chromium has ended; chromium.log in its directory says why")
+                raise BrowserError("Chromium exited; see chromium.log in its directory")
             self._unread += more
         message, _, self._unread = self._unread.partition(b"\0")
         decoded: dict[str, Any] = orjson.loads(message)
@@ -150,7 +149,7 @@ class Chromium:
 
 
 def _pipe() -> tuple[int, int]:
-    """Both ends above 3 and 4, which are the child's."""
+    """A pipe whose ends are above file descriptors 3 and 4, which the child uses."""
     ends = os.pipe()
     moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _ABOVE_THE_PIPES) for end in ends]
     for end in ends:

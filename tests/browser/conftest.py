@@ -1,4 +1,4 @@
-"""The product, a browser, and where the pictures go."""
+"""Fixtures: the product, a browser, and the folder for screenshots."""
 
 import os
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from tests.support.running import ledgers, running_stack
 
 from .chromium import BrowserError, Chromium, find
 
-__all__ = ["ledgers", "browser", "running_stack", "screenshots"]
+__all__ = ["browser", "ledgers", "running_stack", "screenshots"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """The run ends here, and has failed, when there is no Chromium."""
+    """Fail the run when Chromium is not installed."""
     try:
         executable = find()
     except BrowserError as error:
@@ -27,7 +27,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture(scope="session")
 def screenshots() -> Path:
-    """SCREENSHOTS, or a folder that git ignores: a look at the pages is no change to the documents."""
+    """SCREENSHOTS, or a folder that git ignores, so that a test run changes no document."""
     folder = ROOT / os.environ.get("SCREENSHOTS", "var/pages")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

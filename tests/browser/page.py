@@ -1,4 +1,4 @@
-"""One page in Chromium: what a person does with it, and what can be seen of it."""
+"""One page in Chromium: a person's actions, and what the page shows."""
 
 import base64
 from typing import TYPE_CHECKING, Any
@@ -10,21 +10,21 @@ _KEYS = {
     "Tab": {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9},
     "Enter": {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
 }
-# WCAG 2.2 contrast of each text with the first background that is painted behind it, and the text.
+# Each text with its WCAG 2.2 contrast to the first opaque background behind it.
 _CONTRASTS = """
 (() => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = colour => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+  const rgba = color => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
     return [...canvas.getImageData(0, 0, 1, 1).data];
   };
-  const light = colour => rgba(colour).slice(0, 3).map(c => c / 255)
+  const light = color => rgba(color).slice(0, 3).map(c => c / 255)
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = node => {
     for (let at = node; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if (rgba(colour)[3] === 255) return colour;
+      const color = getComputedStyle(at).backgroundColor;
+      if (rgba(color)[3] === 255) return color;
     }
     return matchMedia('(prefers-color-scheme: dark)').matches ? '#121212' : '#ffffff';
   };
@@ -37,7 +37,7 @@ _CONTRASTS = """
 
 
 class Page:
-    """Made by `Chromium.page()`. Every navigation is over, and loaded, when its method returns."""
+    """Made by `Chromium.page()`. A method that navigates returns when the page has loaded."""
 
     def __init__(self, browser: "Chromium", session: str, width: int, height: int) -> None:
         self._browser = browser
@@ -75,7 +75,7 @@ class Page:
         self._loaded()
 
     def press_button(self) -> None:
-        """With the mouse, in its middle."""
+        """Click the middle of the button with the mouse."""
         x, y, width, height = self.box("button")
         for kind in ("mousePressed", "mouseReleased"):
             self._call(
@@ -93,13 +93,13 @@ class Page:
         self._loaded()
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression of the tests' own is worth in the page."""
+        """The value of a JavaScript expression in the page."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def box(self, selector: str) -> tuple[float, float, float, float]:
-        """Left, top, width, height in CSS pixels, from the layout: it needs no script."""
+        """Left, top, width, height in CSS pixels, from the layout; needs no script."""
         root = self._call("DOM.getDocument")["root"]["nodeId"]
         node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         assert node, f"the page has no {selector}"
@@ -107,7 +107,7 @@ class Page:
         return left, top, right - left, bottom - top
 
     def roles(self) -> list[tuple[str, str]]:
-        """Role and name of whatever a screen reader would say, in its order."""
+        """Role and name of everything that a screen reader announces, in its order."""
         nodes = self._call("Accessibility.getFullAXTree")["nodes"]
         return [
             (node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")
@@ -120,13 +120,13 @@ class Page:
         return [name for role, name in self.roles() if role == "button"]
 
     def answer(self) -> tuple[int, dict[str, str]]:
-        """Status and headers, by their lower-case names, of the newest document."""
-        seen = self._browser.take("Network.responseReceived", self._session)
-        response = [event for event in seen if event["type"] == "Document"][-1]["response"]
+        """Status and headers (lower-case names) of the newest document."""
+        responses = self._browser.take("Network.responseReceived", self._session)
+        response = [event for event in responses if event["type"] == "Document"][-1]["response"]
         return response["status"], {name.lower(): value for name, value in response["headers"].items()}
 
-    def complaints(self) -> list[str]:
-        """What the browser wrote on its console, like breaches of the content security policy."""
+    def console_messages(self) -> list[str]:
+        """What the browser wrote to its console, such as violations of the content security policy."""
         return [event["entry"]["text"] for event in self._browser.take("Log.entryAdded", self._session)]
 
     def contrasts(self) -> list[tuple[str, float]]:

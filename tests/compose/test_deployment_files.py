@@ -1,6 +1,6 @@
-"""What can be said about docker-compose.yml, .env.example and deploy/make-env without a Docker engine.
+"""Tests of docker-compose.yml, .env.example and deploy/make-env that need no Docker engine.
 
-`make compose-test` tries them with one.
+`make compose-test` runs them with one.
 """
 
 import re
@@ -34,14 +34,14 @@ def make_env(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def test_env_example_names_everything_that_compose_reads() -> None:
-    demanded = set(re.findall(r"\$\{(\w+):\?", COMPOSE_TEXT))
+def test_env_example_names_every_variable_that_compose_reads() -> None:
+    required = set(re.findall(r"\$\{(\w+):\?", COMPOSE_TEXT))
     optional = set(re.findall(r"\$\{(\w+):-", COMPOSE_TEXT))
-    assert set(re.findall(r"^(\w+)=$", EXAMPLE, re.MULTILINE)) == demanded
+    assert set(re.findall(r"^(\w+)=$", EXAMPLE, re.MULTILINE)) == required
     assert set(re.findall(r"^#(\w+)=", EXAMPLE, re.MULTILINE)) == optional
 
 
-def test_make_env_fills_in_every_secret_differently_for_its_owner_only(tmp_path: Path) -> None:
+def test_make_env_fills_in_distinct_secrets_readable_by_the_owner_only(tmp_path: Path) -> None:
     made = make_env(tmp_path / "env")
     assert all(len(value) >= 48 for value in made.values())
     assert len(set(made.values())) == len(made)
@@ -50,7 +50,7 @@ def test_make_env_fills_in_every_secret_differently_for_its_owner_only(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["env"]
 
 
-def test_the_services_take_the_keys_that_make_env_makes(tmp_path: Path) -> None:
+def test_the_services_accept_the_keys_that_make_env_creates(tmp_path: Path) -> None:
     made = make_env(tmp_path / "env")
     assert api_keys.parse(made["MAIL_API_KEY"]) is not None
     assert api_keys.parse(made["OPERATOR_KEY"]) is not None
@@ -85,7 +85,7 @@ def test_processes_hold_runtime_roles_only() -> None:
 
 
 def test_some_process_waits_for_each_job() -> None:
-    """`docker compose up --wait` calls a job that has ended a failure, unless somebody waits for its end."""
+    """`docker compose up --wait` fails on a job that has ended, unless a service depends on its end."""
     awaited = {
         dependency
         for service in SERVICES.values()
@@ -105,7 +105,7 @@ def test_no_process_waits_for_valkey_or_for_the_other_service() -> None:
         assert not seen & ({"valkey", "mailpit", *PROCESSES} - {name})
 
 
-def test_every_container_of_ours_is_confined() -> None:
+def test_every_container_of_our_images_is_confined() -> None:
     for name in {*PROCESSES, *JOBS} - {"databases"}:
         service = SERVICES[name]
         assert service["read_only"] is True

@@ -1,4 +1,4 @@
-"""The contracts are checked on the whole product."""
+"""The contract tests run against the whole product."""
 
 from tests.support.running import ledgers, running_stack
 

@@ -1,4 +1,4 @@
-"""Both OpenAPI documents are true: schemathesis finds no 500, no undocumented answer and no false schema."""
+"""Both OpenAPI documents are correct: schemathesis finds no 500, no undocumented answer and no wrong schema."""
 
 import subprocess
 import sys

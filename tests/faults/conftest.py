@@ -1,4 +1,4 @@
-"""The faults are injected into the whole product."""
+"""Fixtures for faults in the whole product."""
 
 from tests.support.running import ledgers, running_stack
 

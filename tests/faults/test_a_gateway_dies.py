@@ -8,7 +8,7 @@ from tests.support.stack import Ledgers, eventually
 MAILS = 600
 UNFINISHED = "SELECT count(*) FROM mails WHERE request_id LIKE 'failover-%' AND state NOT IN ('sent', 'uncertain')"
 SENT = "SELECT count(*) FROM mails WHERE request_id LIKE 'failover-%' AND state = 'sent'"
-CHARGED = "SELECT count(*) FROM mails WHERE request_id LIKE 'failover-%' AND attempts <> 1"
+NOT_ONE_ATTEMPT = "SELECT count(*) FROM mails WHERE request_id LIKE 'failover-%' AND attempts <> 1"
 
 
 async def test_the_first_of_two_gateways_dies_and_comes_back_under_load(ledgers: Ledgers) -> None:
@@ -29,25 +29,25 @@ async def test_the_first_of_two_gateways_dies_and_comes_back_under_load(ledgers:
                 lambda: ledgers.fetchval("mail", SENT), lambda count: bool(count > 50), what="delivery under way"
             )
             port = first.port
-        # Gone: its port refuses from here on.
+        # The first gateway is gone: its port refuses connections.
         assert (await ledgers.mail.post("/v1/mails/batch", json={"mails": mails[300:500]})).status_code == 200
         await eventually(
             lambda: ledgers.fetchval("mail", SENT), lambda count: bool(count > 400), what="delivery by the second"
         )
-        async with scripted_smtp({}, port=port) as back:
+        async with scripted_smtp({}, port=port) as restarted:
             assert (await ledgers.mail.post("/v1/mails/batch", json={"mails": mails[500:]})).status_code == 200
             await eventually(lambda: ledgers.fetchval("mail", UNFINISHED), lambda count: count == 0, what="the rest")
             ledgers.stack.kill("mail-worker")
-            taken = Counter(
-                mail.recipient for gateway in (first, second, back) for mail in gateway.received if mail.accepted
+            accepted = Counter(
+                mail.recipient for gateway in (first, second, restarted) for mail in gateway.received if mail.accepted
             )
-    assert set(taken.values()) == {1}
+    assert set(accepted.values()) == {1}
     assert second.accepted
     sent = {mail["to"]["email"] for mail in await ledgers.mails(client="operator", state="sent")}
     uncertain = {mail["to"]["email"] for mail in await ledgers.mails(client="operator", state="uncertain")}
-    mine = {f"failover-{n}@x.example" for n in range(MAILS)}
-    assert mine <= sent | uncertain
-    assert mine & sent <= taken.keys()
-    # At most the mails whose bodies were on the way when it died, one a connection; they are called what they are.
-    assert len(mine & uncertain) <= 4
-    assert await ledgers.fetchval("mail", CHARGED) == 0
+    recipients = {f"failover-{n}@x.example" for n in range(MAILS)}
+    assert recipients <= sent | uncertain
+    assert recipients & sent <= accepted.keys()
+    # At most one mail per connection was in its body when the gateway died; those are uncertain.
+    assert len(recipients & uncertain) <= 4
+    assert await ledgers.fetchval("mail", NOT_ONE_ATTEMPT) == 0

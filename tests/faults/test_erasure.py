@@ -1,4 +1,4 @@
-"""A person is erased while everything that has to forget them is down."""
+"""A user is erased while the mail API and Valkey are down."""
 
 from redis.asyncio import Redis
 
@@ -7,7 +7,7 @@ from tests.support.stack import Ledgers, eventually
 OWED = "SELECT count(*) FROM outbox WHERE user_id = $1::uuid"
 
 
-async def test_whoever_is_erased_during_an_outage_is_forgotten_everywhere_after_it(ledgers: Ledgers) -> None:
+async def test_a_user_erased_during_an_outage_is_erased_everywhere_after_it(ledgers: Ledgers) -> None:
     email = "erased@x.example"
     await ledgers.sign_up(email)
     user = await ledgers.user(email)
@@ -34,4 +34,4 @@ async def test_whoever_is_erased_during_an_outage_is_forgotten_everywhere_after_
         assert await valkey.get(f"counterfoil:profile:{user['id']}") is None
     answer = await ledgers.sign_up(email)
     assert answer.status_code == 202
-    await eventually(lambda: ledgers.caught(email), lambda mails: len(mails) == 2, what="a mail to who came back")
+    await eventually(lambda: ledgers.caught(email), lambda mails: len(mails) == 2, what="a mail to the new user")

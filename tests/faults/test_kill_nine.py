@@ -11,7 +11,7 @@ import pytest
 from tests.support.stack import Ledgers, eventually
 
 PEOPLE = 2000
-# More of them on a patient machine: FAULT_SEEDS=20 make test
+# `FAULT_SEEDS=20 make test` runs more of them.
 SEEDS = int(os.environ.get("FAULT_SEEDS", "2"))
 UNSETTLED = "SELECT count(*) FROM outbox WHERE effect = 'mail'"
 
@@ -27,7 +27,7 @@ async def _sign_up_many(ledgers: Ledgers, prefix: str) -> None:
     await asyncio.gather(*(sign_up() for _ in range(16)))
 
 
-async def _everybody_has_exactly_one_mail(ledgers: Ledgers, prefix: str) -> None:
+async def _everyone_has_exactly_one_mail(ledgers: Ledgers, prefix: str) -> None:
     await eventually(lambda: ledgers.fetchval("signup", UNSETTLED), lambda count: count == 0, what="an empty outbox")
     still = "SELECT count(*) FROM mails WHERE to_key LIKE $1 AND state NOT IN ('sent', 'uncertain')"
     await eventually(
@@ -41,12 +41,12 @@ async def _everybody_has_exactly_one_mail(ledgers: Ledgers, prefix: str) -> None
     )
     assert len(caught) == PEOPLE
     doubles = [address for address, copies in caught.items() if copies != 1]
-    assert not doubles, f"{len(doubles)} were mailed twice; the first one's way: {await _way(ledgers, doubles[0])}"
+    assert not doubles, f"{len(doubles)} were mailed twice; the first: {await _explain(ledgers, doubles[0])}"
     assert await ledgers.fetchval("signup", "SELECT count(*) FROM outbox WHERE state = 'dead'") == 0
 
 
-async def _way(ledgers: Ledgers, address: str) -> str:
-    """What a failure is understood by: the attempts at a mail, and what the worker said around it."""
+async def _explain(ledgers: Ledgers, address: str) -> str:
+    """For a failed test: the attempts at a mail and the end of the worker's log."""
     (mail,) = await ledgers.mails(to=address)
     attempts = (await ledgers.mail.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
     return f"{attempts}\n{ledgers.stack.log_of('mail-worker')[-6000:]}"
@@ -81,7 +81,7 @@ async def test_in_the_middle_of_relaying_two_thousand_rows(
     )
     await fault(ledgers)
     await ledgers.stack.bring_back()
-    await _everybody_has_exactly_one_mail(ledgers, prefix)
+    await _everyone_has_exactly_one_mail(ledgers, prefix)
 
 
 async def _until_more_are_sent(ledgers: Ledgers, like: str, more: int) -> None:
@@ -98,13 +98,13 @@ async def _nothing_is_left(ledgers: Ledgers, like: str) -> None:
         await eventually(lambda: ledgers.fetchval("mail", unfinished, like), lambda count: count == 0)
     except TimeoutError:
         rest = "SELECT state || coalesce(failure_reason, '') FROM mails WHERE request_id LIKE $1 AND state <> 'sent'"
-        one = await ledgers.fetchval("mail", rest, like)
-        pytest.fail(f"still there, one of them {one}\n{ledgers.stack.log_of('mail-worker')[-5000:]}")
+        example = await ledgers.fetchval("mail", rest, like)
+        pytest.fail(f"unfinished mails, for example {example}\n{ledgers.stack.log_of('mail-worker')[-5000:]}")
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_killing_the_mail_worker_leaves_nothing_sending_and_no_copy_untold(ledgers: Ledgers, seed: int) -> None:
-    """The ledger agrees with what the gateway holds: two copies only where the policy says so and the record too."""
+async def test_killing_the_mail_worker_leaves_none_sending_and_records_every_copy(ledgers: Ledgers, seed: int) -> None:
+    """The ledger agrees with the gateway: two copies only with policy `resend` and an unknown attempt on record."""
     draw = random.Random(seed)
     name = f"killed{seed}"
     mails = [
@@ -129,13 +129,13 @@ async def test_killing_the_mail_worker_leaves_nothing_sending_and_no_copy_untold
     copies = Counter(message["To"][0]["Address"] for message in page["messages"])
     ledger = {mail["to"]["email"]: mail for mail in await ledgers.mails(client="operator")}
     for mail in (ledger[f"{name}-{n}@x.example"] for n in range(len(mails))):
-        held = copies[mail["to"]["email"]]
-        if held == 1 and mail["state"] == "sent":
+        received = copies[mail["to"]["email"]]
+        if received == 1 and mail["state"] == "sent":
             continue
         attempts = (await ledgers.mail.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
         unknown = sum(attempt["outcome"] == "unknown" for attempt in attempts)
         if mail["state"] == "uncertain":
-            assert (mail["on_uncertain"], held <= unknown) == ("hold", True), (mail, attempts)
+            assert (mail["on_uncertain"], received <= unknown) == ("hold", True), (mail, attempts)
         else:
-            assert mail["on_uncertain"] == "resend", (held, mail, attempts)
-            assert 1 < held <= 1 + unknown, (held, mail, attempts)
+            assert mail["on_uncertain"] == "resend", (received, mail, attempts)
+            assert 1 < received <= 1 + unknown, (received, mail, attempts)

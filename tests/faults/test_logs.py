@@ -1,4 +1,4 @@
-"""Whatever happens to people and their mails, and whatever breaks meanwhile, the logs say nothing of them."""
+"""Logs hold no personal data, whatever users do and whatever fails."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.running import open_ledgers
 from tests.support.scripted_smtp import Script, scripted_smtp
 from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
 
-# Words that stand nowhere but in what is personal here. Åsa's local part, name, domain of her own and note.
+# Words that occur only in personal data: Åsa's local part, name and note, and a mail's text.
 PERSONAL = ("asa.oeberg", "åsa", "öberg", "s3cret-note", "s3cret-body", "s3cret-subject")
 REFUSAL = "550 5.7.1 Åsa Öberg <{}> is not welcome here"
 TOKEN = re.compile(r"/verify/([\w-]{70})")
@@ -23,23 +23,23 @@ def _person(n: int) -> dict[str, Any]:
     return {"email": f"Asa.Oeberg{n}@bücher.example", "name": "Åsa Öberg", "metadata": {"note": "s3cret-note"}}
 
 
-async def _break(ledgers: Ledgers, service: str, table: str, check: str) -> None:
+async def _add_failing_constraint(ledgers: Ledgers, service: str, table: str, check: str) -> None:
     await ledgers.execute(service, f"ALTER TABLE {table} ADD CONSTRAINT broken CHECK ({check}) NOT VALID")
 
 
-async def _mend(ledgers: Ledgers, service: str, table: str) -> None:
+async def _drop_constraint(ledgers: Ledgers, service: str, table: str) -> None:
     await ledgers.execute(service, f"ALTER TABLE {table} DROP CONSTRAINT broken")
 
 
-async def _says(ledgers: Ledgers, process: str, word: str) -> None:
+async def _await_in_log(ledgers: Ledgers, process: str, word: str) -> None:
     async def log() -> str:
         return ledgers.stack.log_of(process)
 
-    await eventually(log, lambda text: word in text, what=f"{word} of {process}")
+    await eventually(log, lambda text: word in text, what=f"{word} in the log of {process}")
 
 
-async def _people_come_and_verify(ledgers: Ledgers) -> list[str]:
-    """Signups good and bad, by everybody; the tokens of their mails."""
+async def _users_sign_up_and_verify(ledgers: Ledgers) -> list[str]:
+    """Valid and invalid signups, anonymous and keyed; returns the verification tokens."""
     for n in range(2):
         assert (await ledgers.anonymous.post("/v1/signups", json=_person(n))).status_code == 202
     assert (await ledgers.signup.post("/v1/signups", json=_person(2))).status_code == 201
@@ -97,44 +97,44 @@ async def _gateways_quote_the_address(ledgers: Ledgers) -> None:
         assert (await ledgers.mail.post("/v1/mails/batch", json={"mails": mails})).status_code == 200
         still = "SELECT count(*) FROM mails WHERE request_id LIKE 'quoted-%' AND state IN ('queued', 'sending')"
         await eventually(lambda: ledgers.fetchval("mail", still), lambda count: count == 0, what="all tried")
-        await _the_worker_chokes_on_a_mail(ledgers)
+        await _recording_a_sent_mail_fails(ledgers)
 
 
-async def _the_worker_chokes_on_a_mail(ledgers: Ledgers) -> None:
-    await _break(ledgers, "mail", "mails", "to_name IS NULL OR state <> 'sent'")
+async def _recording_a_sent_mail_fails(ledgers: Ledgers) -> None:
+    await _add_failing_constraint(ledgers, "mail", "mails", "to_name IS NULL OR state <> 'sent'")
     await ledgers.mail.post(
         "/v1/mails",
         json={
-            "request_id": "choke",
-            "to": {"email": "asa.oeberg-choke@x.example", "name": "Åsa Öberg"},
+            "request_id": "unrecordable",
+            "to": {"email": "asa.oeberg-unrecordable@x.example", "name": "Åsa Öberg"},
             "subject": "s3cret-subject",
             "text": "s3cret-body",
         },
     )
-    await _says(ledgers, "mail-worker", "violates check constraint")
-    await _mend(ledgers, "mail", "mails")
+    await _await_in_log(ledgers, "mail-worker", "violates check constraint")
+    await _drop_constraint(ledgers, "mail", "mails")
 
 
-async def _the_apis_choke(ledgers: Ledgers) -> None:
-    await _break(ledgers, "signup", "users", "name <> 'Åsa Öberg'")
+async def _the_apis_fail(ledgers: Ledgers) -> None:
+    await _add_failing_constraint(ledgers, "signup", "users", "name <> 'Åsa Öberg'")
     assert (await ledgers.anonymous.post("/v1/signups", json=_person(7))).status_code == 500
-    await _mend(ledgers, "signup", "users")
-    await _break(ledgers, "mail", "mails", "to_name IS NULL")
+    await _drop_constraint(ledgers, "signup", "users")
+    await _add_failing_constraint(ledgers, "mail", "mails", "to_name IS NULL")
     mail = {"request_id": "x", "to": {"email": _person(7)["email"], "name": "Åsa Öberg"}, "subject": "S", "text": "T"}
     assert (await ledgers.mail.post("/v1/mails", json=mail)).status_code == 500
-    await _mend(ledgers, "mail", "mails")
+    await _drop_constraint(ledgers, "mail", "mails")
 
 
-async def _the_outbox_chokes(ledgers: Ledgers) -> None:
-    await _break(ledgers, "signup", "outbox_settled", "payload ->> 'template' <> 'already-registered'")
+async def _settling_the_outbox_fails(ledgers: Ledgers) -> None:
+    await _add_failing_constraint(ledgers, "signup", "outbox_settled", "payload ->> 'template' <> 'already-registered'")
     await ledgers.execute("signup", "UPDATE users SET last_mail_at = NULL")
     assert (await ledgers.anonymous.post("/v1/signups", json=_person(0))).status_code == 202
-    await _says(ledgers, "signup-worker", "loop_failed")
-    await _mend(ledgers, "signup", "outbox_settled")
+    await _await_in_log(ledgers, "signup-worker", "loop_failed")
+    await _drop_constraint(ledgers, "signup", "outbox_settled")
 
 
 @pytest.fixture
-def talkative_stack(tmp_path: Path) -> Iterator[Stack]:
+def debug_stack(tmp_path: Path) -> Iterator[Stack]:
     stack = Stack(tmp_path, settings={"LOG_LEVEL": "DEBUG"})
     try:
         stack.start_all()
@@ -143,14 +143,14 @@ def talkative_stack(tmp_path: Path) -> Iterator[Stack]:
         stack.stop_all()
 
 
-async def test_no_line_of_any_process_holds_an_address_a_name_a_token_or_a_key(talkative_stack: Stack) -> None:
-    stack = talkative_stack
+async def test_no_line_of_any_process_holds_an_address_a_name_a_token_or_a_key(debug_stack: Stack) -> None:
+    stack = debug_stack
     async with open_ledgers(stack) as ledgers:
-        tokens = await _people_come_and_verify(ledgers)
+        tokens = await _users_sign_up_and_verify(ledgers)
         await ledgers.signup.get("/v1/users", headers={"Authorization": f"Bearer {stack.operator_key}x"})
         await _a_mail_bounces(ledgers)
-        await _the_apis_choke(ledgers)
-        await _the_outbox_chokes(ledgers)
+        await _the_apis_fail(ledgers)
+        await _settling_the_outbox_fails(ledgers)
         await _gateways_quote_the_address(ledgers)
         for name in PROCESSES:
             stack.terminate(name)
@@ -161,11 +161,11 @@ async def test_no_line_of_any_process_holds_an_address_a_name_a_token_or_a_key(t
     for name in PROCESSES:
         text = stack.log_of(name)
         lines = [orjson.loads(line) for line in text.splitlines()]
-        assert {line["service"] for line in lines} == {name}, "one line for each event, in one form"
+        assert {line["service"] for line in lines} == {name}, "every line is a JSON event of this process"
         # JSON may escape what is not ASCII.
-        said = "\n".join(str(line) for line in lines).lower()
-        assert [word for word in PERSONAL if word in said] == [], name
-        assert [secret for secret in secrets if secret.lower() in said] == [], name
-        # What was to be masked did come by.
+        logged = "\n".join(str(line) for line in lines).lower()
+        assert [word for word in PERSONAL if word in logged] == [], name
+        assert [secret for secret in secrets if secret.lower() in logged] == [], name
+        # Personal data did reach the log and was masked.
         assert "DETAIL: ***" in text, name
     assert '"route": "/verify/{token}"' in stack.log_of("signup-api")

@@ -1,4 +1,4 @@
-"""P6: whatever a ledger has lost is named and mended, and nobody gets a second copy, whoever is killed meanwhile."""
+"""P6: reconciliation finds and repairs what a ledger lost and sends no second copy, even if processes die meanwhile."""
 
 import random
 from collections import Counter
@@ -6,13 +6,13 @@ from typing import Any
 
 import httpx
 
-from tests.support.reconciliation_lab import FORGET, NOBODY_ASKED
+from tests.support.reconciliation_lab import DELETE_MAILS, INSERT_UNREQUESTED_MAILS
 from tests.support.stack import Ledgers, eventually
 
 PEOPLE, LOST, FOREIGN, CHANGED = 60, 25, 5, 3
 PREFIX = "reconciled"
 SENT = "SELECT count(*) FROM mails WHERE to_key LIKE $1 AND state = 'sent'"
-HEARD_OF = "SELECT count(*) FROM mail_outcomes WHERE sent_at IS NOT NULL AND request_id = ANY ($1)"
+REPORTED = "SELECT count(*) FROM mail_outcomes WHERE sent_at IS NOT NULL AND request_id = ANY ($1)"
 CHANGE = "UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example' WHERE id = ANY ($1)"
 
 
@@ -25,14 +25,14 @@ async def _reconcile(ledgers: Ledgers, since: str, *, kill: bool) -> dict[str, A
         await ledgers.stack.bring_back()
     ended: httpx.Response = await eventually(
         lambda: ledgers.signup.get(answer.headers["Location"]),
-        lambda told: told.json()["state"] != "running",
+        lambda answer: answer.json()["state"] != "running",
         what="the end of the run",
     )
     run: dict[str, Any] = ended.json()
     return run
 
 
-async def test_what_the_mail_ledger_lost_gained_and_changed_is_named_and_mended_and_nobody_is_mailed_twice(
+async def test_mails_deleted_planted_and_changed_are_found_and_repaired_without_a_second_copy(
     ledgers: Ledgers,
 ) -> None:
     since = str(await ledgers.fetchval("signup", """SELECT to_json(now())#>>'{}'"""))
@@ -44,15 +44,17 @@ async def test_what_the_mail_ledger_lost_gained_and_changed_is_named_and_mended_
     mails = [mail for mail in await ledgers.mails(state="sent") if (mail["to"]["email"] or "").startswith(PREFIX)]
     request_ids = [mail["request_id"] for mail in mails]
     await eventually(
-        lambda: ledgers.fetchval("signup", HEARD_OF, request_ids), lambda count: count == PEOPLE, what="signup knows"
+        lambda: ledgers.fetchval("signup", REPORTED, request_ids),
+        lambda count: count == PEOPLE,
+        what="signup knows",
     )
     random.Random(7).shuffle(mails)
     lost, changed = mails[:LOST], mails[LOST : LOST + CHANGED]
-    for statement in FORGET:
+    for statement in DELETE_MAILS:
         await ledgers.execute("mail", statement, [mail["id"] for mail in lost])
     await ledgers.execute("mail", CHANGE, [mail["id"] for mail in changed])
     foreign = [f"{PREFIX}-foreign-{n}" for n in range(FOREIGN)]
-    await ledgers.execute("mail", NOBODY_ASKED, foreign)
+    await ledgers.execute("mail", INSERT_UNREQUESTED_MAILS, foreign)
 
     first = await _reconcile(ledgers, since, kill=True)
     assert (first["state"], first["verdict"]) == ("done", "out_of_balance"), first

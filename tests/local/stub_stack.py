@@ -1,4 +1,4 @@
-"""The stack with small stand-ins for the services. As a program: `python stub_stack.py CHECKOUT`, like `make run`."""
+"""The stack with small stand-ins for the services. `python stub_stack.py CHECKOUT` runs it like `make run`."""
 
 import asyncio
 import sys
@@ -15,8 +15,8 @@ from local.stack import Recipe
 from local.supervisor import Program
 from local.wiring import Wiring
 
-# Dies at once as long as the file is there, as a process with a broken setting would. What is in the file is for how
-# long it lives before: past a second supervisord takes it for running.
+# Dies as long as the file exists, like a process with a broken setting. The file may hold how many seconds it lives
+# first: after a second, supervisord takes it for running.
 BREAKABLE = """
 import http.server, pathlib, sys, time
 broken = pathlib.Path(sys.argv[1])
@@ -52,7 +52,7 @@ def services(settings: Settings, wiring: Wiring) -> list[Program]:
 
 
 async def nothing(*_: object) -> None:
-    """No migrations, no keys to make known."""
+    """No migrations, no keys to register."""
 
 
 async def mint(_settings: Settings, vault: Vault, _environment: Mapping[str, str]) -> None:

@@ -83,7 +83,7 @@ def make_mail(number: int = 1, subject: str = "Grüße") -> EmailMessage:
     return mail
 
 
-def test_a_mail_is_answered_in_mailpits_words(catcher: Catcher) -> None:
+def test_a_mail_is_shown_in_mailpits_format(catcher: Catcher) -> None:
     with catcher.smtp() as smtp:
         smtp.send_message(make_mail(), "bounce@example.org", ["juergen@example.org", "blind@example.org"])
     page = catcher.messages()
@@ -141,7 +141,7 @@ def test_many_connections_at_once_lose_and_double_nothing(catcher: Catcher) -> N
     assert (second_page["start"], second_page["count"], second_page["messages_count"]) == (50, 50, 200)
 
 
-def test_it_takes_addresses_beyond_ascii_and_eight_bit_text(catcher: Catcher) -> None:
+def test_addresses_beyond_ascii_and_eight_bit_text_are_accepted(catcher: Catcher) -> None:
     raw = "From: ä@bücher.example\r\nTo: Jürgen <jürgen@bücher.example>\r\nSubject: Grüße\r\n\r\nGrüß Gott\r\n".encode()
     with catcher.smtp() as smtp:
         smtp.ehlo()
@@ -153,10 +153,10 @@ def test_it_takes_addresses_beyond_ascii_and_eight_bit_text(catcher: Catcher) ->
     assert entry["Bcc"] == []
 
 
-def test_commands_sent_all_at_once_are_answered_in_turn(catcher: Catcher) -> None:
+def test_pipelined_commands_are_answered_in_order(catcher: Catcher) -> None:
     with socket.create_connection(("127.0.0.1", int(catcher.ports["CATCHER_SMTP_PORT"]))) as link:
-        one = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\n"
-        link.sendall(b"EHLO me\r\n" + one + one + b"QUIT\r\n")
+        mail = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\n"
+        link.sendall(b"EHLO me\r\n" + mail + mail + b"QUIT\r\n")
         with link.makefile("rb") as answers:
             codes = [line[:3] for line in answers if line[3:4] == b" "]
     assert codes == [b"220", b"250", *[b"250", b"250", b"354", b"250"] * 2, b"221"]
@@ -174,7 +174,7 @@ def test_commands_sent_all_at_once_are_answered_in_turn(catcher: Catcher) -> Non
         ("message-id:<1@example.org>", 1),
         ('"second letter" to:juergen', 1),
         ("100%", 0),
-        ("nobody", 0),
+        ("absent", 0),
     ],
 )
 def test_search_finds_what_matches_every_word(catcher: Catcher, query: str, found: int) -> None:
@@ -197,7 +197,7 @@ def test_delete_removes_the_named_mails_or_all(catcher: Catcher) -> None:
     assert catcher.messages()["total"] == 0
 
 
-def test_what_mails_say_is_escaped_on_the_pages_for_people(catcher: Catcher) -> None:
+def test_mail_content_is_escaped_on_the_html_pages(catcher: Catcher) -> None:
     mail = make_mail(1, "<script>alert(1)</script>")
     with catcher.smtp() as smtp:
         smtp.send_message(mail)

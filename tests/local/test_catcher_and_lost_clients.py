@@ -1,4 +1,4 @@
-"""A client that is killed between its dot and the answer takes nothing else with it."""
+"""A client that is killed between its dot and the answer affects no other mail."""
 
 import asyncio
 import contextlib
@@ -10,12 +10,12 @@ from local.catcher.store import Store
 ENVELOPE = Envelope("a@x.example", ("b@x.example",))
 
 
-async def test_the_next_mail_is_kept_although_the_sender_of_one_before_vanished(tmp_path: Path) -> None:
+async def test_the_next_mail_is_kept_although_an_earlier_sender_vanished(tmp_path: Path) -> None:
     store = Store(tmp_path / "mails.sqlite3")
     try:
         for _ in range(20):
             waiting = asyncio.ensure_future(store.add(b"Subject: lost\r\n\r\n", ENVELOPE))
-            await asyncio.sleep(0)  # it is with the writing thread now
+            await asyncio.sleep(0)  # now the writing thread has it
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await waiting

@@ -1,4 +1,4 @@
-"""Secrets: made once, kept, and for their owner only."""
+"""Secrets are created once, kept, and readable only by their owner."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from local.credentials import Vault
 from local.settings import CHECKOUT, LocalError, read_settings
 
 
-def test_a_secret_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+def test_a_secret_is_created_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
-    made = Vault(path).get_or_make("password")
-    assert Vault(path).get_or_make("password") == made
+    created = Vault(path).get_or_make("password")
+    assert Vault(path).get_or_make("password") == created
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["secrets.json"]
 
 
-def test_a_vault_that_was_opened_to_others_is_closed_again(tmp_path: Path) -> None:
+def test_a_vault_that_others_can_read_is_made_private_again(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
     path.write_text("{}")
     path.chmod(0o644)
@@ -33,6 +33,6 @@ def test_state_dir_is_relative_to_the_checkout() -> None:
     "environment",
     [{"SIGNUP_PORT": "x"}, {"MAIL_PORT": "70000"}, {"MAIL_PORT": "8001"}, {"SIGNUP_DATABASE_URL": "postgresql://x/y"}],
 )
-def test_settings_that_make_no_sense_are_refused(environment: dict[str, str]) -> None:
+def test_invalid_settings_are_refused(environment: dict[str, str]) -> None:
     with pytest.raises(LocalError):
         read_settings(environment)

@@ -34,13 +34,13 @@ async def test_postgres_asks_for_its_password(server: RunningServer) -> None:
         await asyncpg.connect(server.url.replace("postgres:", "postgres:x", 2))
 
 
-async def test_postgres_keeps_its_promise_of_durability_unless_told_otherwise(tmp_path: Path) -> None:
+async def test_postgres_is_durable_by_default(tmp_path: Path) -> None:
     with postgres.start_server(tmp_path) as durable:
         assert await value(durable.url, "SHOW fsync") == "on"
         assert await value(durable.url, "SHOW synchronous_commit") == "on"
 
 
-async def test_each_role_gets_into_its_own_database_only(server: RunningServer) -> None:
+async def test_each_role_can_connect_to_its_own_database_only(server: RunningServer) -> None:
     await postgres.create_databases(server.url, PASSWORDS)
     await postgres.create_databases(server.url, PASSWORDS)  # changes nothing
     signup_app = postgres.database_url(server.url, "signup", "signup_app", PASSWORDS["signup_app"])
@@ -62,7 +62,7 @@ async def test_postgres_starts_again_after_it_was_killed(tmp_path: Path) -> None
         assert await value(second.url, "SELECT count(*) FROM kept") == 0
 
 
-async def test_a_pid_file_that_names_another_program_is_no_obstacle(tmp_path: Path) -> None:
+async def test_a_pid_file_that_names_another_program_is_removed(tmp_path: Path) -> None:
     postgres.start_server(tmp_path).stop()
     stale = tmp_path / "postgres" / "data" / "postmaster.pid"
     stale.write_text(f"{os.getpid()}\n")
@@ -71,7 +71,7 @@ async def test_a_pid_file_that_names_another_program_is_no_obstacle(tmp_path: Pa
     assert not stale.exists()
 
 
-def test_valkey_asks_for_its_password_and_keeps_what_it_was_told(tmp_path: Path) -> None:
+def test_valkey_asks_for_its_password_and_keeps_its_data(tmp_path: Path) -> None:
     with valkey.start_server(tmp_path, durable=True) as first:
         with redis.Redis.from_url(first.url) as client:
             client.set("kept", "yes")

@@ -1,4 +1,4 @@
-"""Supervision, with stand-ins for the services and everything else real."""
+"""Supervision, with stand-ins for the services. Everything else is real."""
 
 import os
 import re
@@ -44,7 +44,7 @@ class Launcher:
         )
 
     def facts(self) -> Facts:
-        """Of the stack that is ready, soon if not now."""
+        """The facts of the stack, once it is ready."""
         until(self.run_env.exists)
         return runenv.read(self.run_env)
 
@@ -59,7 +59,7 @@ class Launcher:
 def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
@@ -69,8 +69,8 @@ def living(facts: Facts) -> list[str]:
 
 def finish(process: subprocess.Popen[str], number: signal.Signals) -> str:
     process.send_signal(number)
-    said, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    return said
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_killed_process_comes_back_and_run_env_names_the_new_one(running: Laun
     assert is_alive(running.new_pid(variable, before))
 
 
-def test_a_process_that_dies_at_once_is_tried_again_for_ever(running: Launcher) -> None:
+def test_a_process_that_dies_at_once_is_restarted_for_ever(running: Launcher) -> None:
     broken = running.state / "broken"
     log = running.state / "log" / "signup-worker.log"
     broken.touch()
@@ -100,7 +100,7 @@ def test_a_process_that_dies_at_once_is_tried_again_for_ever(running: Launcher) 
     until(lambda: is_alive(running.pid("PID_SIGNUP_WORKER")))
 
 
-def test_processes_get_exactly_the_values_they_were_meant_to_get(running: Launcher) -> None:
+def test_processes_get_exactly_their_own_values(running: Launcher) -> None:
     environment = Path(f"/proc/{running.pid('PID_MAIL_WORKER')}/environ")
     if not environment.exists():
         pytest.skip("no /proc here")
@@ -110,17 +110,17 @@ def test_processes_get_exactly_the_values_they_were_meant_to_get(running: Launch
     assert not {"SIGNUP_DATABASE_URL", "MAIL_DATABASE_URL", "POSTGRES_URL", "OPERATOR_KEY"} & set(pairs)
 
 
-def test_run_env_has_every_variable_and_is_for_its_owner_only(running: Launcher) -> None:
+def test_run_env_has_every_variable_and_only_its_owner_can_read_it(running: Launcher) -> None:
     assert list(running.facts()) == list(runenv.VARIABLES)
     assert all(running.facts().values())
     assert running.run_env.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_second_stack_in_the_same_place_is_refused(running: Launcher) -> None:
+def test_a_second_stack_in_the_same_state_directory_is_refused(running: Launcher) -> None:
     second = running.start()
-    said, _ = second.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = second.communicate(timeout=PATIENCE_SECONDS)
     assert second.returncode == 1
-    assert "already running" in said
+    assert "already running" in output
     assert running.run_env.exists()
 
 
@@ -154,23 +154,23 @@ def test_state_survives_ctrl_c_and_a_shell_that_has_read_run_env(tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "lives_for_seconds", "name"), [("broken", "", "signup-worker"), ("broken-api", "1.1", "mail-api")]
 )
-def test_a_start_is_given_up_with_the_last_words_of_whoever_never_stays_up(
+def test_a_start_fails_with_the_log_of_the_program_that_keeps_ending(
     tmp_path: Path, file: str, lives_for_seconds: str, name: str
 ) -> None:
     launcher = Launcher(tmp_path)
     log = launcher.state / "log" / f"{name}.log"
     log.parent.mkdir(parents=True)
-    log.write_text("words of another day\n")
+    log.write_text("output of an earlier run\n")
     (launcher.state / file).write_text(lives_for_seconds)
     process = launcher.start()
-    said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
-    assert said.strip().splitlines()[-2:] == [f"error: {name} does not stay up. Its last words:", "broken"]
+    assert output.strip().splitlines()[-2:] == [f"error: {name} keeps ending. The end of its log:", "broken"]
     assert not launcher.run_env.exists()
     assert not lock.is_held(launcher.state)
 
 
-def test_a_killed_launcher_takes_everything_with_it_and_the_next_one_starts(tmp_path: Path) -> None:
+def test_all_processes_end_with_a_killed_launcher_and_the_next_one_starts(tmp_path: Path) -> None:
     if not has_setpriv():
         pytest.skip("without setpriv, children outlive their parent")
     launcher = Launcher(tmp_path)
@@ -188,7 +188,7 @@ def test_a_taken_port_is_named_with_its_variable_and_nothing_is_left_running(tmp
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         process = launcher.start(MAIL_PORT=port)
-        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
-    assert re.search(rf"{port} is taken.*MAIL_PORT", said)
+    assert re.search(rf"{port} is taken.*MAIL_PORT", output)
     assert not lock.is_held(launcher.state)

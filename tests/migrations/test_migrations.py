@@ -1,4 +1,4 @@
-"""The migrations, and what the databases themselves refuse."""
+"""The migrations, and the changes that the databases refuse."""
 
 import asyncpg
 import pytest
@@ -21,14 +21,14 @@ async def test_a_migrated_database_goes_down_and_up_again_and_equals_the_tables(
 async def test_migrating_without_the_runtime_role_says_so(
     postgres_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MAIL_RUNTIME_ROLE", "nobody_made_this")
+    monkeypatch.setenv("MAIL_RUNTIME_ROLE", "missing_role")
     done = alembic("mail", postgres_server.url("mail", "mail_owner"), "upgrade", "head")
     assert done.returncode != 0
-    assert "nobody_made_this" in done.stderr
+    assert "missing_role" in done.stderr
 
 
 @pytest.mark.parametrize("statement", ["UPDATE history SET actor = 'x'", "DELETE FROM history", "TRUNCATE history"])
-async def test_history_refuses_every_change_even_by_its_owner(either_database: Clone, statement: str) -> None:
+async def test_history_refuses_every_change_even_from_its_owner(either_database: Clone, statement: str) -> None:
     owner = await asyncpg.connect(either_database.owner_url)
     await owner.execute("INSERT INTO history (kind, subject, actor) VALUES ('test.written', 's', 'a')")
     with pytest.raises(asyncpg.RestrictViolationError):
@@ -45,7 +45,7 @@ async def test_the_runtime_role_has_no_right_to_change_history(either_database: 
         await either_database.database.pool.execute(statement)
 
 
-async def test_no_function_with_its_owners_rights_can_be_given_temporary_tables(either_database: Clone) -> None:
+async def test_security_definer_functions_search_temporary_tables_last(either_database: Clone) -> None:
     rows = await either_database.database.pool.fetch(
         "SELECT oid::regprocedure::text AS name, proconfig FROM pg_proc"
         " WHERE prosecdef AND pronamespace = 'public'::regnamespace"

@@ -1,4 +1,4 @@
-"""The product, and a Prometheus that scrapes it."""
+"""Fixtures: the product, and a Prometheus that scrapes it."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ __all__ = ["ledgers"]
 
 @pytest.fixture(scope="session", autouse=True)
 def _installed() -> None:
-    """The run ends here, and has failed, when there is no Prometheus."""
+    """Fail the run when Prometheus is not installed."""
     try:
         find("prometheus")
         find("promtool")
@@ -23,7 +23,7 @@ def _installed() -> None:
 
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """What is open is told once somebody has looked, which would be after a minute."""
+    """A stack with ALERT_SECONDS=1: alert metrics appear after the first run of the alert loop."""
     stack = Stack(tmp_path_factory.mktemp("stack"), {"ALERT_SECONDS": "1"})
     try:
         stack.start_all()

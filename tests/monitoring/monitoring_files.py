@@ -1,7 +1,7 @@
-"""The dashboard's queries and the alert rules, asked of a real Prometheus that scrapes the real product under load.
+"""The dashboard's queries and the alert rules, run by a real Prometheus that scrapes the product under load.
 
-Not named test_*: `make test` must not find it, because it needs Prometheus. Grafana itself is not here: what it would
-ask is asked, what it would draw is not.
+Not named test_*: `make test` must not collect it, because it needs Prometheus. Grafana is not used: the tests run its
+queries and do not render panels.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ QUERIES = {
     for panel in DASHBOARD["panels"]
     for target in panel.get("targets", ())
 }
-# Where there is nothing to see in a product that is well: these have no value below their threshold either.
-EMPTY_WHEN_WELL = {"CounterfoilNothingIsScraped", "CounterfoilRequestsFail"}
+# These have no value at all in a healthy product, not even below the threshold.
+EMPTY_WHEN_HEALTHY = {"CounterfoilNothingIsScraped", "CounterfoilRequestsFail"}
 SILENT_FOR_LONG = "UPDATE heartbeats SET at = at - interval '2 minutes'"
 
 
@@ -35,13 +35,13 @@ def without_threshold(expression: str) -> str:
     return re.sub(r"\s*(>|==)\s*[\d.]+$", "", expression.strip())
 
 
-async def until_seen(prometheus: Prometheus, alert: str, *jobs: str) -> None:
-    """The rule's expression is true of these jobs; how long it has to be is for `promtool test rules`."""
+async def await_alert(prometheus: Prometheus, alert: str, *jobs: str) -> None:
+    """Wait until the rule's expression is true for these jobs. `promtool test rules` covers its duration."""
 
-    async def seen() -> set[str]:
+    async def jobs_seen() -> set[str]:
         return {series["metric"].get("job", "") for series in await prometheus.query(RULES[alert])}
 
-    await eventually(seen, lambda found: found >= set(jobs), what=alert)
+    await eventually(jobs_seen, lambda found: found >= set(jobs), what=alert)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_a_busy_product_has_data_for_every_query_of_the_dashboard_and_ever
     ledgers: Ledgers, prometheus: Prometheus
 ) -> None:
     expected = QUERIES | {
-        alert: without_threshold(expression) for alert, expression in RULES.items() if alert not in EMPTY_WHEN_WELL
+        alert: without_threshold(expression) for alert, expression in RULES.items() if alert not in EMPTY_WHEN_HEALTHY
     }
     round_ = 0
 
@@ -79,37 +79,35 @@ async def test_a_busy_product_has_data_for_every_query_of_the_dashboard_and_ever
 
 
 @pytest.mark.usefixtures("ledgers")
-async def test_prometheus_evaluates_every_rule_without_an_error_and_a_well_product_fires_none(
+async def test_prometheus_evaluates_every_rule_without_an_error_and_a_healthy_product_fires_none(
     prometheus: Prometheus,
 ) -> None:
     async def rules() -> list[dict[str, Any]]:
         return [rule for group in (await prometheus.ask("rules"))["groups"] for rule in group["rules"]]
 
     found = await eventually(
-        rules, lambda rules: all(rule["health"] != "unknown" for rule in rules), what="a first look"
+        rules, lambda rules: all(rule["health"] != "unknown" for rule in rules), what="a first evaluation"
     )
     assert {rule["name"] for rule in found} == RULES.keys()
     assert {(rule["health"], rule.get("lastError", "")) for rule in found} == {("ok", "")}
     assert {rule["name"] for rule in found if rule["state"] == "firing"} == set()
 
 
-async def test_what_goes_wrong_in_the_real_product_is_what_the_rules_look_for(
-    ledgers: Ledgers, prometheus: Prometheus
-) -> None:
+async def test_faults_of_the_real_product_match_the_rules(ledgers: Ledgers, prometheus: Prometheus) -> None:
     stack, both = ledgers.stack, ("counterfoil-signup", "counterfoil-mail")
     for worker in ("signup-worker", "mail-worker"):
         stack.kill(worker)
     for service in ("signup", "mail"):
         await ledgers.execute(service, SILENT_FOR_LONG)
-    await until_seen(prometheus, "CounterfoilWorkerSilent", *both)
+    await await_alert(prometheus, "CounterfoilWorkerSilent", *both)
     stack.stop_server("postgres")
-    await until_seen(prometheus, "CounterfoilDatabaseUnread", *both)
+    await await_alert(prometheus, "CounterfoilDatabaseUnread", *both)
 
-    async def refuse() -> bool:
-        await ledgers.sign_up("nobody@example.com")
+    async def requests_fail() -> bool:
+        await ledgers.sign_up("refused@example.com")
         return bool(await prometheus.query(RULES["CounterfoilRequestsFail"]))
 
-    await eventually(refuse, bool, what="CounterfoilRequestsFail")
+    await eventually(requests_fail, bool, what="CounterfoilRequestsFail")
     for api in ("signup-api", "mail-api"):
         stack.kill(api)
-    await until_seen(prometheus, "CounterfoilApiDown", *both)
+    await await_alert(prometheus, "CounterfoilApiDown", *both)

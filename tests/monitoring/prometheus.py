@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes a real product by the rules and under the names of deploy/monitoring."""
+"""A real Prometheus with the configuration and rules of deploy/monitoring."""
 
 import shutil
 import subprocess
@@ -15,16 +15,16 @@ from local.process import dies_with_parent
 from tests.support.databases import ROOT
 
 FOLDER = ROOT / "deploy" / "monitoring"
-# So that a rate has its two samples within a test; the windows of queries shrink with it.
+# Short, so that a rate has two samples within a test; query windows shrink with it.
 SCRAPE_SECONDS = 1
 WINDOW = "20s"
 
 
 def find(program: str) -> str:
-    """Raises FileNotFoundError when it is not installed."""
+    """The program's path. Raises FileNotFoundError when it is not installed."""
     found = shutil.which(program)
     if found is None:
-        raise FileNotFoundError(f"{program} is not here: install Prometheus (on Debian: apt-get install prometheus)")
+        raise FileNotFoundError(f"{program} is not on PATH: install Prometheus (on Debian: apt-get install prometheus)")
     return found
 
 
@@ -34,7 +34,7 @@ def promtool(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @dataclass
 class Prometheus:
-    """Runs as long as the block; `targets` are addresses by the name of their job."""
+    """Runs for the length of the block; `targets` maps a job name to its address."""
 
     folder: Path
     targets: dict[str, str]
@@ -77,14 +77,14 @@ class Prometheus:
         return f"http://127.0.0.1:{self.port}"
 
     async def ask(self, path: str, **parameters: str) -> Any:
-        """`data` of the answer. Raises AssertionError with Prometheus' own words when a query is wrong."""
+        """`data` of the answer. Raises AssertionError with Prometheus' error when the query is wrong."""
         async with httpx.AsyncClient(base_url=self.url, timeout=30) as http:
             answer = (await http.get(f"/api/v1/{path}", params=parameters)).json()
         assert answer["status"] == "success", answer.get("error")
         return answer["data"]
 
     async def query(self, expression: str) -> list[dict[str, Any]]:
-        """Series with their values now, as Grafana would ask with a short interval."""
+        """The current series of a query, as Grafana requests them with a short interval."""
         expression = expression.replace("$__rate_interval", WINDOW).replace("[5m]", f"[{WINDOW}]")
         found: list[dict[str, Any]] = (await self.ask("query", query=expression))["result"]
         return found

@@ -1,5 +1,5 @@
-"""The runbook as a list of commands: of docs/operating.md the lines of its ```sh blocks, whole ```sql blocks, and what
-stands in its text; of docs/restoring.md, which shows files too, the lines after a `$`, and what stands in its text.
+"""Reads the runbook's commands: from docs/operating.md the lines of ```sh blocks, whole ```sql blocks and inline code;
+from docs/restoring.md, whose blocks also show files, the lines after a `$` and inline code.
 """
 
 import re
@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "operating.md"
 RESTORING = ROOT / "docs" / "restoring.md"
 _BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _WITHIN_TEXT = re.compile(r"`((?:signup|mail|pages|python -m|psql|pg_\w+|curl|tail|docker compose) [^`]+)`")
-# What is set up before any command, by hand once a shell.
+# Marks the block that sets up the shell.
 _PREAMBLE = "signup() {"
 
 
@@ -20,17 +20,17 @@ def blocks(language: str) -> list[str]:
 
 
 def preamble() -> str:
-    """The first block, which makes a shell that knows `signup` and `mail`."""
+    """The block that defines `signup` and `mail` in the shell."""
     (found,) = [block for block in blocks("sh") if _PREAMBLE in block]
     return found
 
 
 def commands() -> list[str]:
-    """Each one once, without its comment, in the order of the page. A block of SQL is one command."""
+    """Each command once, without its comment, in page order. An SQL block is one command."""
     lines = [line for block in blocks("sh") if _PREAMBLE not in block for line in _lines(block)]
     restoring = RESTORING.read_text(encoding="utf-8")
-    shown = [line[2:] for _, block in _BLOCK.findall(restoring) for line in _lines(block) if line.startswith("$ ")]
-    found = [*lines, *_within_text(PAGE.read_text(encoding="utf-8")), *shown, *_within_text(restoring)]
+    prompts = [line[2:] for _, block in _BLOCK.findall(restoring) for line in _lines(block) if line.startswith("$ ")]
+    found = [*lines, *_within_text(PAGE.read_text(encoding="utf-8")), *prompts, *_within_text(restoring)]
     return list(dict.fromkeys([*found, *(block.strip() for block in blocks("sql"))]))
 
 
@@ -46,6 +46,6 @@ def _within_text(text: str) -> Iterator[str]:
 
 
 def sections() -> dict[str, str]:
-    """The text below each `###` heading."""
+    """The text below each `###` heading, by heading."""
     parts = re.split(r"^(#{2,3}) (.+)\n", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {name: text for mark, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True) if mark == "###"}

@@ -1,6 +1,6 @@
-"""A product in which much has gone wrong, so that every command of the runbook has something to do.
+"""A product with many faults, so that every command of the runbook has something to act on.
 
-Both workers are dead, so what a command sets in motion can be seen before it goes on.
+Both workers are dead, so the test sees a command's result before a worker goes on with it.
 """
 
 import asyncio
@@ -18,39 +18,39 @@ from shared.contract.ids import uuid7
 from tests.runbook.page import preamble
 from tests.support.databases import PASSWORDS, ROOT
 from tests.support.imports import NDJSON, ndjson
-from tests.support.reconciliation_lab import NOBODY_ASKED
-from tests.support.running import look_at
-from tests.support.scripted_smtp import Deed, Script, scripted_smtp
+from tests.support.reconciliation_lab import INSERT_UNREQUESTED_MAILS
+from tests.support.running import open_clients
+from tests.support.scripted_smtp import Misbehavior, Script, scripted_smtp
 from tests.support.stack import Ledgers, Stack, eventually
 
-ASA = "asa@example.com"  # as on the page
+ASA = "asa@example.com"  # the address in docs/operating.md
 _DEAD = """
 UPDATE outbox SET state = 'dead', due_at = NULL, lease = NULL, dead_at = now(), expires_at = now(),
-    last_error = '503: the part of last_error that the page speaks of'
+    last_error = '503: the part of last_error that operating.md names'
 WHERE id = $1
 """
 _DEAD_WEBHOOK = """
 INSERT INTO outbox (effect, payload, state, due_at, dead_at, last_error, expires_at)
-VALUES ('webhook', '{}', 'dead', NULL, now(), 'the subscriber said 410', now()) RETURNING id::text
+VALUES ('webhook', '{}', 'dead', NULL, now(), 'the subscriber answered 410', now()) RETURNING id::text
 """
 _ERASED_BY_HAND = """
 UPDATE users SET status = 'erased', email = NULL, email_key = NULL, name = NULL, erased_at = now() WHERE id = $1
 """
-_HEARD_OF = """
+_KNOWN_AS_SENT = """
 INSERT INTO mail_outcomes (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
 VALUES ($1, uuidv7(), 'sent', '<x@x.example>', repeat('a', 64), now(), now())
 """
-# One act for each conversation: a refusal, a "later", and then so many lost connections.
+# One act per mail: a refusal, a "try later", then lost connections.
 _UNCERTAIN = 6
 _GATEWAY: Script = {
     "RCPT": ["550 5.1.1 No such person here", "450 4.2.1 Mailbox busy, come back", *[None] * _UNCERTAIN],
-    "dot": [Deed.DROP] * _UNCERTAIN,
+    "dot": [Misbehavior.DROP] * _UNCERTAIN,
 }
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command printed, and its exit status."""
+class CommandResult:
+    """A command's output and exit status."""
 
     status: int
     output: str
@@ -59,15 +59,15 @@ class Said:
 
 @dataclass
 class Situation:
-    """`ledgers` are of the test that looks; what has been arranged stays from test to test."""
+    """`ledgers` belong to the current test; the arranged faults stay from test to test."""
 
     ledgers: Ledgers
     checkout: Path
     mails: dict[str, list[str]] = field(default_factory=lambda: {"failed": [], "deferred": [], "uncertain": []})
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
-    def run(self, command: str, *, stdin: str = "") -> Said:
-        """In a bash, in the checkout, with the page's own preamble."""
+    def run(self, command: str, *, stdin: str = "") -> CommandResult:
+        """Run in bash in the checkout, after the page's preamble."""
         done = subprocess.run(
             ["bash", "-c", f"{preamble()}\n{command}"],
             cwd=self.checkout,
@@ -77,10 +77,10 @@ class Situation:
             text=True,
             check=False,
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     async def user(self) -> str:
-        """Somebody who has just signed up; their mail is owed."""
+        """A user who has just signed up; the mail is still owed."""
         email = f"person-{next(self._numbers)}@example.com"
         assert (await self.ledgers.sign_up(email)).status_code == 202
         return str((await self.ledgers.user(email))["id"])
@@ -107,7 +107,7 @@ class Situation:
         return str(await self.ledgers.fetchval("signup", _DEAD_WEBHOOK))
 
     async def open_incident(self) -> str:
-        """Somebody has looked, and seen a dead row."""
+        """An open `outbox_dead` incident, from a new dead row."""
         await self.dead_row()
         path = "/audit/alerts"
 
@@ -122,7 +122,7 @@ class Situation:
         return "outbox_dead"
 
     async def delivered_row(self) -> str:
-        """The one that owed Åsa her mail, which was sent."""
+        """The settled row of Åsa's sent mail."""
         query = "SELECT id::text FROM outbox_settled WHERE effect = 'mail' AND user_id = $1 AND outcome = 'delivered'"
         return str(await self.ledgers.fetchval("signup", query, (await self.ledgers.user(ASA))["id"]))
 
@@ -130,7 +130,7 @@ class Situation:
         return str((await self.ledgers.user(ASA))["id"])
 
     async def remembered_user(self) -> str:
-        """Erased by hand: their address still stands in a row that has been canceled since."""
+        """A user erased by hand, whose address is still in a canceled row."""
         row_id = await self.waiting_row()
         user_id = str(await self.ledgers.fetchval("signup", "SELECT user_id FROM outbox WHERE id = $1", row_id))
         await self.ledgers.execute("signup", _ERASED_BY_HAND, user_id)
@@ -138,7 +138,7 @@ class Situation:
         return user_id
 
     async def user_with_a_mail(self) -> str:
-        """The mail service has a mail for them."""
+        """A user for whom the mail service has a mail."""
         user_id = await self.user()
         to = {"email": f"{user_id}@example.com"}
         mail = {"request_id": f"of-{user_id}", "to": to, "subject": "S", "text": "T", "metadata": {"user_id": user_id}}
@@ -156,7 +156,7 @@ class Situation:
         return user_id
 
     async def empty_database(self) -> str:
-        """The mail service's owner role owns it, too."""
+        """An empty database that belongs to the mail service's owner role."""
         server = self.ledgers.stack.server_url("postgres")
         connection = await asyncpg.connect(server)
         try:
@@ -174,11 +174,11 @@ class Situation:
         return self.mails["failed"][0]
 
     async def uncertain_mail(self) -> str:
-        """One that nobody has resolved yet."""
+        """An uncertain mail that no test has resolved yet."""
         return self.mails["uncertain"].pop()
 
     async def running_import(self) -> str:
-        """Nobody works on it, and its one person has had a mail from somewhere else."""
+        """An import that no worker processes; its one person is listed in the file `mailed`."""
         person = f"person-{next(self._numbers)}@example.com"
         rows = [{"external_id": person, "email": person, "name": "Bo"}]
         headers = {"Content-Type": NDJSON, "Idempotency-Key": person}
@@ -191,22 +191,22 @@ class Situation:
         assert (await self.ledgers.signup.post(f"/v1/imports/{import_id}/pause")).status_code == 200
         return import_id
 
-    async def sent_and_not_heard_of(self) -> str:
-        """A mail of signup's: it is being restored, so to speak, before its half second is over."""
+    async def sent_and_unknown_to_signup(self) -> str:
+        """A sent mail of signup that the feed follower has not read."""
         request_id = str(uuid7())
-        await self.ledgers.execute("mail", NOBODY_ASKED, [request_id])
+        await self.ledgers.execute("mail", INSERT_UNREQUESTED_MAILS, [request_id])
         return request_id
 
-    async def sent_and_heard_of(self) -> str:
-        request_id = await self.sent_and_not_heard_of()
-        await self.ledgers.execute("signup", _HEARD_OF, request_id)
+    async def sent_and_known_to_signup(self) -> str:
+        request_id = await self.sent_and_unknown_to_signup()
+        await self.ledgers.execute("signup", _KNOWN_AS_SENT, request_id)
         return request_id
 
-    async def run_of_the_ledgers(self) -> str:
+    async def reconciliation_run(self) -> str:
         return str((await self.ledgers.signup.post("/audit/reconciliation/run", json={})).json()["id"])
 
 
-async def _arrange(situation: Situation) -> None:
+async def _cause_faults(situation: Situation) -> None:
     ledgers = situation.ledgers
     await ledgers.sign_up(ASA)
     await eventually(lambda: ledgers.caught(ASA), bool, what="the mail to her")
@@ -230,14 +230,14 @@ async def _arrange(situation: Situation) -> None:
         ledgers.stack.kill("mail-worker")
 
 
-def _check_out(stack: Stack, folder: Path) -> None:
-    """What `make run` leaves for a shell to find: the code, the virtual environment, the logs, and var/run.env."""
+def _make_checkout(stack: Stack, folder: Path) -> None:
+    """Create what a shell finds under `make run`: code, virtual environment, logs and var/run.env."""
     for name in ("services", "shared", "docs"):
         (folder / name).symlink_to(ROOT / name)
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "var").mkdir()
     (folder / "var" / "log").symlink_to(stack.directory)
-    facts: Mapping[str, str] = {
+    variables: Mapping[str, str] = {
         "SIGNUP_URL": stack.signup_url,
         "MAIL_URL": stack.mail_url,
         "CATCHER_URL": stack.catcher_url,
@@ -245,18 +245,18 @@ def _check_out(stack: Stack, folder: Path) -> None:
         "SIGNUP_DATABASE_URL": stack.owner_url("signup"),
         "MAIL_DATABASE_URL": stack.owner_url("mail"),
     }
-    runenv.write(folder / "var" / "run.env", facts)
+    runenv.write(folder / "var" / "run.env", variables)
 
 
-def begin(stack: Stack, folder: Path) -> Situation:
-    """Everything goes wrong, once."""
-    _check_out(stack, folder)
+def arrange(stack: Stack, folder: Path) -> Situation:
+    """Start the stack and cause the faults, once."""
+    _make_checkout(stack, folder)
 
     async def go() -> Situation:
         await stack.bring_back()
-        async with look_at(stack) as ledgers:
+        async with open_clients(stack) as ledgers:
             situation = Situation(ledgers, folder)
-            await _arrange(situation)
+            await _cause_faults(situation)
         return situation
 
     return asyncio.run(go())

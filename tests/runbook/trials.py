@@ -1,4 +1,4 @@
-"""What each command of the page is tried on, and what it must have brought about."""
+"""For each command of the runbook: what it acts on, and what it must achieve."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ from typing import Any, TypeAlias
 import asyncpg
 import orjson
 
-from tests.runbook.situation import ASA, Said, Situation
+from tests.runbook.situation import ASA, CommandResult, Situation
 
-# What stands for a word in capitals.
+# Returns the value of a placeholder in capitals.
 Fill: TypeAlias = Callable[[Situation], Awaitable[str]]
-# Whether the command did what the page promises. `answers` are the lines that are JSON.
+# Whether the command did what the page promises.
 Holds: TypeAlias = Callable[["Tried"], Awaitable[bool] | bool]
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A command that was carried out."""
+    """A command that was run, with the values of its placeholders."""
 
     situation: Situation
     values: Mapping[str, str]
-    said: Said
+    result: CommandResult
 
     @property
     def answers(self) -> list[Any]:
-        """What was printed, where it is one JSON value a line."""
-        return [orjson.loads(line) for line in self.said.output.splitlines()]
+        """The output as one JSON value per line."""
+        return [orjson.loads(line) for line in self.result.output.splitlines()]
 
     @property
     def only(self) -> Any:
@@ -35,14 +35,14 @@ class Tried:
 
     @property
     def lines(self) -> list[str]:
-        return self.said.output.splitlines()
+        return self.result.output.splitlines()
 
     def file(self, name: str) -> list[str]:
-        """The lines of a file that was written into the checkout."""
+        """The lines of a file in the checkout."""
         return (self.situation.checkout / name).read_text(encoding="utf-8").splitlines()
 
     def shows(self, name: str, key: str = "id") -> bool:
-        """Whether the item that `name` stands for is in every list that was answered."""
+        """Whether every listed answer contains the item of placeholder `name`."""
         return all(self.values[name] in [item[key] for item in answer["items"]] for answer in self.answers)
 
 
@@ -51,7 +51,7 @@ class Trial:
     holds: Holds
     fills: Mapping[str, Fill]
     status: int = 0
-    # What has to be typed in that shell before.
+    # Typed into the same shell before the command.
     first: str = ""
 
 
@@ -77,24 +77,24 @@ def _is(state: str) -> Holds:
 
 
 async def _is_pending_again(tried: Tried) -> bool:
-    """The dead row that was there, after one command for many."""
+    """The dead row is pending after a command that retries many."""
     row = (await tried.situation.ledgers.signup.get(f"/audit/outbox/{tried.values['DEAD']}")).json()
-    retried = tried.only["retried"] if tried.said.output.startswith("{") else int(tried.said.output.split()[1])
+    retried = tried.only["retried"] if tried.result.output.startswith("{") else int(tried.result.output.split()[1])
     return bool(row["state"] == "pending" and retried >= 1)
 
 
-async def _is_gone(tried: Tried) -> bool:
+async def _is_erased(tried: Tried) -> bool:
     answer = await tried.situation.ledgers.signup.get(f"/v1/users/{tried.values['USER_ID']}")
-    return tried.said.output == "" and answer.status_code == 410
+    return tried.result.output == "" and answer.status_code == 410
 
 
 async def _opens_the_mail_service(tried: Tried) -> bool:
-    key = tried.said.output.splitlines()[-1]
+    key = tried.result.output.splitlines()[-1]
     answer = await tried.situation.ledgers.mail.get("/v1/mails", headers={"Authorization": f"Bearer {key}"})
     return answer.status_code == 200
 
 
-async def _is_named_once_it_is_open(tried: Tried) -> bool:
+async def _lists_open_incidents_first(tried: Tried) -> bool:
     return all(answer["items"][0]["closed_at"] is None for answer in tried.answers[:1]) and all(
         {"subject", "mails_sent", "mails_owed"} <= item.keys() for answer in tried.answers for item in answer["items"]
     )
@@ -105,8 +105,8 @@ def _pauses(tried: Tried) -> bool:
     return paused[tried.values["IMPORT_ID"]] == "paused" and set(paused.values()) == {"paused"}
 
 
-async def _brings_every_mail_back(tried: Tried) -> bool:
-    """A request ID that is not in the ledger again is a mail that could be sent twice."""
+async def _restores_every_mail(tried: Tried) -> bool:
+    """All mails are restored. A missing request ID could be sent twice."""
     count = "SELECT count(*) FROM mails"
     connection = await asyncpg.connect(tried.values["NEW_DATABASE_URL"])
     try:
@@ -125,18 +125,18 @@ def _every_check(tried: Tried) -> bool:
 
 
 def _log(tried: Tried) -> bool:
-    return '"event"' in tried.said.output
+    return '"event"' in tried.result.output
 
 
 def _rows(*words: str) -> Holds:
-    """A table of psql's with these words in it."""
-    return lambda tried: all(word in tried.said.output for word in (*words, "row"))
+    """A psql table that contains these words."""
+    return lambda tried: all(word in tried.result.output for word in (*words, "row"))
 
 
 _RESOLVE = 'mail /v1/mails/MAIL_ID/resolve -d \'{"as": "%s", "reason": "%s"}\''
 
 _SINCE = "2026-03-01T12:00:00Z"
-_NOT_HEARD_OF = (
+_SENT_UNKNOWN_TO_SIGNUP = (
     'comm -23 <(psql "$MAIL_DATABASE_URL" -Atc '
     "\"SELECT request_id FROM mails WHERE client = 'signup' AND sent_at > now() - interval '1 hour'\" | sort) "
     '<(psql "$SIGNUP_DATABASE_URL" -Atc '
@@ -144,17 +144,17 @@ _NOT_HEARD_OF = (
 )
 
 TRIALS: dict[str, Trial] = {
-    # A first look.
+    # First look.
     "signup /health": trial(_has_checks("worker")),
     "mail /health": trial(_has_checks("worker_heartbeat")),
     "signup /health; mail /health": trial(_has_checks("outbox_oldest_due", "oldest_due_mail")),
-    "signup /audit/alerts": trial(_is_named_once_it_is_open, OPEN=Situation.open_incident),
+    "signup /audit/alerts": trial(_lists_open_incidents_first, OPEN=Situation.open_incident),
     "mail /audit/alerts": trial(lambda tried: isinstance(tried.only["items"], list)),
-    "signup /audit/alerts; mail /audit/alerts": trial(_is_named_once_it_is_open, OPEN=Situation.open_incident),
+    "signup /audit/alerts; mail /audit/alerts": trial(_lists_open_incidents_first, OPEN=Situation.open_incident),
     "signup /audit/checks": trial(_every_check),
     "mail /audit/checks": trial(_every_check),
     "signup /audit/checks; mail /audit/checks": trial(_every_check),
-    # What happened to whom.
+    # People, mails, rows.
     'signup "/v1/users?email=asa@example.com"': trial(lambda tried: tried.shows("USER_ID"), USER_ID=_asa),
     "signup /v1/users/USER_ID": trial(lambda tried: bool(tried.only["email"] == ASA), USER_ID=_asa),
     "signup /audit/users/USER_ID": trial(
@@ -176,7 +176,9 @@ TRIALS: dict[str, Trial] = {
         lambda tried: tried.shows("ROW_ID", "request_id"), ROW_ID=Situation.delivered_row
     ),
     "mail /v1/mails/MAIL_ID": trial(lambda tried: bool(tried.only["id"] == tried.values["MAIL_ID"]), MAIL_ID=_queued),
-    "mail /v1/mails/MAIL_ID/attempts": trial(lambda tried: "No such person here" in tried.said.output, MAIL_ID=_failed),
+    "mail /v1/mails/MAIL_ID/attempts": trial(
+        lambda tried: "No such person here" in tried.result.output, MAIL_ID=_failed
+    ),
     "mail /v1/mails/MAIL_ID/history": trial(lambda tried: bool(tried.only["items"]), MAIL_ID=_failed),
     "mail /v1/mails/MAIL_ID/history; mail /v1/mails/MAIL_ID/attempts": trial(
         lambda tried: all(answer["items"] for answer in tried.answers), MAIL_ID=_failed
@@ -229,23 +231,23 @@ TRIALS: dict[str, Trial] = {
         lambda tried: [answer["items"] for answer in tried.answers] == [[], []]
     ),
     # The ledgers.
-    "signup /audit/reconciliation": trial(lambda tried: bool(tried.only["id"]), RUN_ID=Situation.run_of_the_ledgers),
+    "signup /audit/reconciliation": trial(lambda tried: bool(tried.only["id"]), RUN_ID=Situation.reconciliation_run),
     'signup "/audit/reconciliation/findings?healed=false"': trial(lambda tried: tried.only["items"] == []),
     "signup /audit/reconciliation/run -d '{\"heal\": true}'": trial(_is("running")),
     "signup /audit/reconciliation/RUN_ID": trial(
-        lambda tried: bool(tried.only["id"] == tried.values["RUN_ID"]), RUN_ID=Situation.run_of_the_ledgers
+        lambda tried: bool(tried.only["id"] == tried.values["RUN_ID"]), RUN_ID=Situation.reconciliation_run
     ),
     # People.
     'signup /v1/verifications/resend -d \'{"email": "asa@example.com"}\'': trial(
         lambda tried: bool(tried.only["status"] == "accepted")
     ),
-    "signup /v1/users/USER_ID -X DELETE": trial(_is_gone, USER_ID=_user),
+    "signup /v1/users/USER_ID -X DELETE": trial(_is_erased, USER_ID=_user),
     # Keys.
-    "python -m services.mail keys list": trial(lambda tried: "\tsignup\tlive\t" in tried.said.output),
+    "python -m services.mail keys list": trial(lambda tried: "\tsignup\tlive\t" in tried.result.output),
     "python -m services.mail keys create --client signup --scope mails:send --scope mails:read --scope mails:operate": (
         trial(_opens_the_mail_service)
     ),
-    # The machine.
+    # Health, logs, databases.
     'curl -sS "$MAIL_URL/health/ready"': trial(lambda tried: bool(tried.only["status"] == "pass")),
     "tail -n 50 var/log/signup-worker.log": trial(_log),
     "tail -n 50 var/log/mail-worker.log": trial(_log),
@@ -264,14 +266,14 @@ TRIALS: dict[str, Trial] = {
         _rows("xact_start")
     ),
     'psql "$SIGNUP_DATABASE_URL" -c "SELECT erase_user_payloads(ARRAY[\'USER_ID\']::uuid[])"': trial(
-        lambda tried: tried.said.output.split()[2] == "1", USER_ID=Situation.remembered_user
+        lambda tried: tried.result.output.split()[2] == "1", USER_ID=Situation.remembered_user
     ),
     # Restoring.
     'pg_dump --format=custom --file=signup.dump "$SIGNUP_DATABASE_URL"': trial(
         lambda tried: (tried.situation.checkout / "signup.dump").stat().st_size > 0
     ),
     'pg_restore --exit-on-error --dbname="$MAIL_DATABASE_URL" mail.dump': trial(
-        _brings_every_mail_back,
+        _restores_every_mail,
         first='pg_dump --format=custom --file=mail.dump "$MAIL_DATABASE_URL"; MAIL_DATABASE_URL=NEW_DATABASE_URL',
         NEW_DATABASE_URL=Situation.empty_database,
     ),
@@ -293,21 +295,22 @@ TRIALS: dict[str, Trial] = {
         USER_ID=Situation.user_erased_in_the_mail_service,
     ),
     'while read -r id; do signup "/v1/users/$id" -X DELETE; done < erased': trial(
-        _is_gone, first="echo USER_ID > erased", USER_ID=_user
+        _is_erased, first="echo USER_ID > erased", USER_ID=_user
     ),
-    f'pages signup "/audit/history?kind=user.erased&kind=user.pending_removed&after={_SINCE}" | jq -r .subject > erased': trial(
+    'pages signup "/audit/history?kind=user.erased&kind=user.pending_removed&after='
+    f'{_SINCE}" | jq -r .subject > erased': trial(
         lambda tried: tried.values["USER_ID"] in tried.file("erased"), USER_ID=Situation.erased_user
     ),
     """while read -r id; do mail /v1/erasures -d '{"metadata": {"user_id": "'"$id"'"}}'; done < erased""": trial(
         lambda tried: bool(tried.only["erased"] == 1), first="echo USER_ID > erased", USER_ID=Situation.user_with_a_mail
     ),
-    _NOT_HEARD_OF: trial(
-        lambda tried: tried.values["UNHEARD"] in tried.lines and tried.values["HEARD"] not in tried.lines,
-        UNHEARD=Situation.sent_and_not_heard_of,
-        HEARD=Situation.sent_and_heard_of,
+    _SENT_UNKNOWN_TO_SIGNUP: trial(
+        lambda tried: tried.values["UNKNOWN"] in tried.lines and tried.values["KNOWN"] not in tried.lines,
+        UNKNOWN=Situation.sent_and_unknown_to_signup,
+        KNOWN=Situation.sent_and_known_to_signup,
     ),
     "signup /audit/reconciliation/run -X POST": trial(_is("running")),
-    # No run has come to its end here: the worker is dead.
+    # No run ends here: the worker is dead.
     'pages signup "/audit/reconciliation/findings?kind=unexpected"': trial(lambda tried: tried.answers == []),
     'pages signup "/audit/reconciliation/findings?healed=false"': trial(lambda tried: tried.answers == []),
     "signup /audit/reconciliation/run -X POST; signup /audit/reconciliation": trial(
@@ -319,5 +322,5 @@ TRIALS: dict[str, Trial] = {
     'mail "/v1/mails?request_id=REQUEST_ID"': trial(
         lambda tried: tried.shows("REQUEST_ID", "request_id"), REQUEST_ID=Situation.delivered_row
     ),
-    "python -m services.signup keys list": trial(lambda tried: "\toperator\tlive\t" in tried.said.output),
+    "python -m services.signup keys list": trial(lambda tried: "\toperator\tlive\t" in tried.result.output),
 }

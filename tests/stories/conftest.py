@@ -1,4 +1,4 @@
-"""The stories run against the whole product."""
+"""Fixtures for stories: the whole product."""
 
 from tests.support.running import ledgers, running_stack
 

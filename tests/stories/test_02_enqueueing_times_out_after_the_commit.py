@@ -1,4 +1,4 @@
-"""Incident 2: enqueueing times out after the user row is committed: the person exists and can never be validated."""
+"""Incident 2: enqueueing times out after the user row is committed; the user exists and can never be validated."""
 
 from tests.support.stack import Ledgers, eventually
 

@@ -27,7 +27,7 @@ async def test_a_worker_sees_nothing_of_a_signup_before_its_commit_and_mails_aft
     settled = "SELECT count(*) FROM outbox_settled WHERE id = $1::uuid"
     await eventually(lambda: ledgers.fetchval("signup", settled, first["request_id"]), lambda count: count == 1)
     await connection.execute(NEW_USER, first["request_id"])
-    # The relay passes over the uncommitted row: someone who signs up later is mailed first.
+    # The relay skips the uncommitted row: a later signup is mailed first.
     await ledgers.sign_up("story3-quick@x.example")
     await eventually(lambda: ledgers.caught("story3-quick@x.example"), lambda found: len(found) == 1)
     assert await ledgers.mails(to="story3-slow@x.example") == []

@@ -14,12 +14,12 @@ from tests.support.databases import ROOT
 from tests.support.imports import NDJSON, ndjson, people
 from tests.support.stack import Ledgers, eventually
 
-# `STORY_4_ROWS=20000 STORY_4_KILLS=10` is the story as it is told; this is the same, in the time of a test run.
+# `STORY_4_ROWS=20000 STORY_4_KILLS=10` is the full size; the defaults fit a test run.
 ROWS = int(os.environ.get("STORY_4_ROWS", "1000"))
 KILLS = int(os.environ.get("STORY_4_KILLS", "3"))
 PATIENCE_SECONDS = 60 + ROWS / 20
 UNSETTLED = "SELECT count(*) FROM outbox WHERE import_id = $1::uuid"
-# Lines that have their outcome, and mails that were handed over.
+# Lines with an outcome plus mails that were relayed.
 PROGRESS = """
 SELECT created + (mails_owed - (SELECT count(*) FROM outbox WHERE import_id = imports.id))
 FROM imports WHERE source = $1
@@ -31,7 +31,7 @@ def _emails(prefix: str) -> list[str]:
 
 
 async def _import(ledgers: Ledgers, file: Path, *options: str) -> asyncio.subprocess.Process:
-    """As an operator types it."""
+    """Run the import command as an operator does."""
     stack = ledgers.stack
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.signup", "import", str(file), *options),
@@ -42,7 +42,7 @@ async def _import(ledgers: Ledgers, file: Path, *options: str) -> asyncio.subpro
     )
 
 
-async def _everybody_was_mailed_once(ledgers: Ledgers, prefix: str) -> None:
+async def _everyone_was_mailed_once(ledgers: Ledgers, prefix: str) -> None:
     await eventually(
         lambda: ledgers.fetchval(
             "mail", "SELECT count(*) FROM mails WHERE to_key LIKE $1 AND state = 'sent'", f"{prefix}-%"
@@ -58,7 +58,7 @@ async def _everybody_was_mailed_once(ledgers: Ledgers, prefix: str) -> None:
 
 
 @pytest.mark.timeout(60 + PATIENCE_SECONDS * 3)
-async def test_an_import_whose_worker_is_killed_again_and_again_makes_and_mails_everybody_once(
+async def test_an_import_whose_worker_is_killed_repeatedly_creates_and_mails_every_user_once(
     ledgers: Ledgers, tmp_path: Path
 ) -> None:
     prefix = "story4"
@@ -75,7 +75,7 @@ async def test_an_import_whose_worker_is_killed_again_and_again_makes_and_mails_
             lambda: ledgers.fetchval("signup", PROGRESS, prefix),
             lambda seen, enough=enough: bool(seen is not None and seen >= enough),  # type: ignore[misc]
             seconds=PATIENCE_SECONDS,
-            what=f"{enough} steps",
+            what=f"{enough} lines and mails",
         )
         ledgers.stack.kill("signup-worker")
         ledgers.stack.start("signup-worker")
@@ -86,13 +86,13 @@ async def test_an_import_whose_worker_is_killed_again_and_again_makes_and_mails_
     assert (done["state"], done["outcomes"]["created"], done["mails_owed"]) == ("done", ROWS, ROWS)
     users = "SELECT count(*), count(DISTINCT email_key), count(DISTINCT external_id) FROM users WHERE source = 'story4'"
     assert tuple(await _fetchrow(ledgers, users)) == (ROWS, ROWS, ROWS)
-    await _everybody_was_mailed_once(ledgers, prefix)
+    await _everyone_was_mailed_once(ledgers, prefix)
     templates = Counter(mail["template"] for mail in await ledgers.mails(to=_emails(prefix)[0]))
     assert templates == {"welcome": 1}
     by_template = "SELECT count(*) FROM mails WHERE to_key LIKE 'story4-%' AND template = $1"
     for template in ("welcome", "verification"):
         assert await ledgers.fetchval("mail", by_template, template) == ROWS // 2
-    # The same command again looks at the same import.
+    # The same command again finds the same import.
     again = await _import(ledgers, file, "--source", prefix, "--mails-per-minute", "0")
     out, err = await again.communicate()
     assert (again.returncode, done["id"] in out.decode()) == (0, True), err.decode()
@@ -105,21 +105,21 @@ async def _fetchrow(ledgers: Ledgers, query: str) -> list[int]:
     ]
 
 
-async def test_an_upload_that_the_api_dies_under_is_sent_again_and_counts_once(ledgers: Ledgers) -> None:
+async def test_an_upload_interrupted_by_the_death_of_the_api_is_sent_again_and_counts_once(ledgers: Ledgers) -> None:
     rows = [person | {"email": f"story4-upload-{n}@x.example"} for n, person in enumerate(people(4000))]
     body = ndjson(rows)
     headers = {"Content-Type": NDJSON, "Idempotency-Key": "story4-upload"}
     params = {"source": "story4-upload", "dry_run": "true"}
     staged = "SELECT count(*) FROM import_rows JOIN imports ON imports.id = import_id WHERE source = 'story4-upload'"
 
-    async def dying() -> AsyncIterator[bytes]:
+    async def body_that_kills_the_api() -> AsyncIterator[bytes]:
         yield body[: len(body) // 2]
         await eventually(lambda: ledgers.fetchval("signup", staged), lambda count: count > 0, what="staged rows")
         ledgers.stack.kill("signup-api")
         yield body[len(body) // 2 :]
 
     with pytest.raises(httpx.TransportError):
-        await ledgers.signup.post("/v1/imports", content=dying(), headers=headers, params=params)
+        await ledgers.signup.post("/v1/imports", content=body_that_kills_the_api(), headers=headers, params=params)
     await ledgers.stack.bring_back()
     answer = await ledgers.signup.post("/v1/imports", content=body, headers=headers, params=params)
     assert answer.status_code == 202
@@ -129,11 +129,11 @@ async def test_an_upload_that_the_api_dies_under_is_sent_again_and_counts_once(l
     assert done.json()["rows"] == done.json()["outcomes"]["created"] == len(rows)
 
 
-async def test_the_command_names_the_rows_that_were_no_good_and_says_so_by_its_status(
+async def test_the_command_lists_invalid_rows_and_reports_them_in_its_exit_status(
     ledgers: Ledgers, tmp_path: Path
 ) -> None:
     file = tmp_path / "users.csv"
-    file.write_text("external_id,email,name\n1,story4-cli@x.example,Cleo\n2,nobody,Nobody\n")
+    file.write_text("external_id,email,name\n1,story4-cli@x.example,Cleo\n2,invalid,Invalid\n")
     command = await _import(ledgers, file, "--dry-run", "--source", "story4-cli")
     out, err = await command.communicate()
     assert command.returncode == 3, err.decode()

@@ -1,4 +1,4 @@
-"""Incident 5: stats, a cache and a pet project join the job; the third line fails, and the first ones run N times."""
+"""Incident 5: stats, a cache and a pet project join the job; the third line fails and the first two run N times."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ SETTLED = "SELECT array_agg(effect ORDER BY effect) FROM outbox_settled WHERE us
 
 @pytest.fixture
 async def pet_project(ledgers: Ledgers) -> AsyncIterator[SubscriberStandIn]:
-    """A subscriber to signups that breaks at first."""
+    """A webhook subscriber that fails at first."""
     async with subscriber_stand_in() as stand_in:
         stand_in.answer_with = 500
         created = (
@@ -28,30 +28,30 @@ async def pet_project(ledgers: Ledgers) -> AsyncIterator[SubscriberStandIn]:
         await ledgers.signup.delete(f"/v1/webhooks/{created['id']}")
 
 
-async def counted(ledgers: Ledgers) -> int:
+async def signups_counted(ledgers: Ledgers) -> int:
     items = (await ledgers.signup.get("/v1/stats/signups")).json()["items"]
     return sum(item["signups"] for item in items)
 
 
-async def all_counted(ledgers: Ledgers) -> int:
-    """What the statistics say when nothing waits to be counted."""
+async def signups_counted_to_the_end(ledgers: Ledgers) -> int:
+    """The number of signups in the statistics once no row waits to be counted."""
     waiting = "SELECT count(*) FROM outbox WHERE effect = 'stats'"
     await eventually(lambda: ledgers.fetchval("signup", waiting), lambda count: count == 0, what="the statistics")
-    return await counted(ledgers)
+    return await signups_counted(ledgers)
 
 
 async def test_a_failing_third_effect_is_tried_again_alone(ledgers: Ledgers, pet_project: SubscriberStandIn) -> None:
-    before = await all_counted(ledgers)
+    before = await signups_counted_to_the_end(ledgers)
     await ledgers.sign_up("story5@x.example")
     user = await ledgers.user("story5@x.example")
     await eventually(lambda: ledgers.fetchval("signup", TRIES, user["id"]), lambda tries: tries >= 2, what="a retry")
     await eventually(
         lambda: ledgers.fetchval("signup", SETTLED, user["id"]),
         lambda effects: effects == ["cache", "mail", "stats"],
-        what="the neighbours",
+        what="the other effects",
     )
     assert await ledgers.fetchval("signup", OWED, user["id"]) == ["webhook"]
-    assert await all_counted(ledgers) == before + 1
+    assert await signups_counted_to_the_end(ledgers) == before + 1
     pet_project.answer_with = 200
     await eventually(
         lambda: ledgers.fetchval("signup", OWED, user["id"]), lambda effects: effects is None, what="the pet project"
@@ -62,13 +62,13 @@ async def test_a_failing_third_effect_is_tried_again_alone(ledgers: Ledgers, pet
     await eventually(lambda: ledgers.caught("story5@x.example"), lambda mails: len(mails) > 0, what="the mail")
     assert len(await ledgers.caught("story5@x.example")) == 1
     assert await ledgers.fetchval("signup", SETTLED, user["id"]) == ["cache", "mail", "stats", "webhook"]
-    assert await all_counted(ledgers) == before + 1
+    assert await signups_counted_to_the_end(ledgers) == before + 1
 
 
 async def test_a_worker_killed_among_its_effects_repeats_none_of_them(
     ledgers: Ledgers, pet_project: SubscriberStandIn
 ) -> None:
-    before = await all_counted(ledgers)
+    before = await signups_counted_to_the_end(ledgers)
     people = [f"story5-killed-{n}@x.example" for n in range(20)]
     await asyncio.gather(*(ledgers.sign_up(email) for email in people))
     ledgers.stack.kill("signup-worker")
@@ -81,18 +81,18 @@ async def test_a_worker_killed_among_its_effects_repeats_none_of_them(
             what=f"the mail to {email}",
         )
         assert len(await ledgers.caught(email)) == 1
-    assert await all_counted(ledgers) == before + 20
+    assert await signups_counted_to_the_end(ledgers) == before + 20
 
 
-async def test_a_cache_that_is_away_holds_up_nobody_and_is_filled_when_it_returns(ledgers: Ledgers) -> None:
-    before = await all_counted(ledgers)
+async def test_a_cache_outage_blocks_no_other_effect_and_the_cache_is_filled_afterwards(ledgers: Ledgers) -> None:
+    before = await signups_counted_to_the_end(ledgers)
     ledgers.stack.kill_server("valkey")
     await ledgers.sign_up("story5-cache@x.example")
     user = await ledgers.user("story5-cache@x.example")
     await eventually(
         lambda: ledgers.fetchval("signup", SETTLED, user["id"]),
         lambda effects: effects == ["mail", "stats"],
-        what="the neighbours",
+        what="the other effects",
     )
     assert await ledgers.fetchval("signup", OWED, user["id"]) == ["cache"]
     assert (
@@ -105,4 +105,4 @@ async def test_a_cache_that_is_away_holds_up_nobody_and_is_filled_when_it_return
     async with Redis.from_url(ledgers.stack._environment["REDIS_URL"]) as valkey:
         assert await valkey.get(f"counterfoil:profile:{user['id']}")
     assert len(await ledgers.caught("story5-cache@x.example")) == 1
-    assert await all_counted(ledgers) == before + 1
+    assert await signups_counted_to_the_end(ledgers) == before + 1

@@ -4,7 +4,7 @@ import asyncio
 
 from tests.support.stack import Ledgers, eventually
 
-# What somebody does who "just replays the job": the settled row is put back as if it had never been relayed.
+# "Just replay the job": put the settled row back as if it had never been relayed.
 REPLAY = """
 INSERT INTO outbox (id, effect, user_id, payload, created_at, expires_at, correlation_id)
 SELECT id, effect, user_id, payload, created_at, now() + interval '1 day', correlation_id
@@ -37,14 +37,14 @@ async def test_a_relayed_effect_put_back_into_the_outbox_sends_nothing_again(led
     (mail,) = await eventually(lambda: ledgers.mails(to=email), lambda mails: [m["state"] for m in mails] == ["sent"])
     settled = "SELECT count(*) FROM outbox_settled WHERE id = $1::uuid"
 
-    async def settled_times(times: int) -> None:
+    async def await_settled(times: int) -> None:
         await eventually(
             lambda: ledgers.fetchval("signup", settled, mail["request_id"]), lambda count: bool(count == times)
         )
 
     for times in (1, 2, 3):
-        await settled_times(times)
+        await await_settled(times)
         await ledgers.execute("signup", REPLAY, mail["request_id"])
-    await settled_times(4)
+    await await_settled(4)
     assert [m["id"] for m in await ledgers.mails(to=email)] == [mail["id"]]
     assert len(await ledgers.caught(email)) == 1

@@ -1,8 +1,8 @@
-"""Incident 7: nobody knows what was sent."""
+"""Incident 7: neither the client nor the operators know what was sent."""
 
 from tests.support.stack import Ledgers, eventually
 
-# The client loses its own record, as after a restore: the row is owed again, and nothing says that it was sent.
+# The client loses its record, as after a restore: the row is owed again without its result.
 FORGET = """
 WITH lost AS (DELETE FROM outbox_settled WHERE id = $1 RETURNING *)
 INSERT INTO outbox (id, effect, user_id, payload, created_at, expires_at, correlation_id)
@@ -33,7 +33,7 @@ async def test_the_mail_service_says_what_it_has_sent_one_by_one_in_bulk_and_as_
     assert {mail["id"] for mail in mails} <= {mail["id"] for mail in listed}
 
 
-async def test_a_client_that_lost_its_record_heals_itself_from_the_answer(ledgers: Ledgers) -> None:
+async def test_a_client_that_lost_its_record_restores_it_from_the_answer(ledgers: Ledgers) -> None:
     email = "story7-lost@x.example"
     await ledgers.sign_up(email)
     (mail,) = await eventually(lambda: ledgers.mails(to=email), lambda found: [m["state"] for m in found] == ["sent"])

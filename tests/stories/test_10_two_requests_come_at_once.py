@@ -11,14 +11,14 @@ async def test_requests_at_the_same_instant_make_one_row_one_mail_and_equal_answ
             "request_id": f"story10-{round_number}",
             "to": {"email": f"story10-{round_number}@x.example"},
             "subject": "At once",
-            "text": "Twice asked, once sent.",
+            "text": "Requested twice, sent once.",
         }
         answers = await asyncio.gather(*(ledgers.mail.post("/v1/mails", json=request) for _ in range(8)))
         assert {answer.status_code for answer in answers} == {202}
         assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
-        told = [answer.json() for answer in answers]
-        # What never changes is equal; the state may have moved on between two answers.
-        assert len({(mail["id"], mail["fingerprint"], mail["message_id"], mail["accepted_at"]) for mail in told}) == 1
+        mails = [answer.json() for answer in answers]
+        # Fields that never change are equal; the state may change between two answers.
+        assert len({(mail["id"], mail["fingerprint"], mail["message_id"], mail["accepted_at"]) for mail in mails}) == 1
     for round_number in range(10):
         email = f"story10-{round_number}@x.example"
         await eventually(

@@ -20,11 +20,11 @@ async def _another_client(ledgers: Ledgers) -> httpx.AsyncClient:
 async def test_the_same_id_of_two_clients_is_two_mails(ledgers: Ledgers) -> None:
     request = {"request_id": "story11", "to": {"email": "story11@x.example"}, "subject": "S", "text": "T"}
     async with await _another_client(ledgers) as billing:
-        ours = (await ledgers.mail.post("/v1/mails", json=request)).json()
-        theirs = (await billing.post("/v1/mails", json=request | {"subject": "Invoice"})).json()
-        assert ours["id"] != theirs["id"]
+        first = (await ledgers.mail.post("/v1/mails", json=request)).json()
+        second = (await billing.post("/v1/mails", json=request | {"subject": "Invoice"})).json()
+        assert first["id"] != second["id"]
         await eventually(lambda: ledgers.caught("story11@x.example"), lambda found: len(found) == 2)
-        assert (await billing.get(f"/v1/mails/{ours['id']}")).status_code == 404
+        assert (await billing.get(f"/v1/mails/{first['id']}")).status_code == 404
 
 
 async def test_another_payload_under_a_known_id_is_refused_naming_what_differs(ledgers: Ledgers) -> None:

@@ -1,4 +1,4 @@
-"""Incident 12: bad data creeps in. Constraints refuse what they can; checks find the rest, and it is mended."""
+"""Incident 12: bad data creeps in. Constraints refuse what they can; sanity checks find and repair the rest."""
 
 import asyncpg
 import pytest
@@ -11,8 +11,8 @@ REFUSED = {
         "signup",
         "INSERT INTO users (email, email_key, name, source) SELECT email, email_key, name, 'web' FROM users LIMIT 1",
     ),
-    "a mail that is sent and was never": ("mail", "UPDATE mails SET sent_at = NULL WHERE state = 'sent'"),
-    "another past": ("mail", "UPDATE history SET actor = 'nobody'"),
+    "a sent mail without a time": ("mail", "UPDATE mails SET sent_at = NULL WHERE state = 'sent'"),
+    "changed history": ("mail", "UPDATE history SET actor = 'changed'"),
 }
 
 
@@ -27,8 +27,8 @@ async def test_constraints_refuse_bad_data_even_from_the_owner(ledgers: Ledgers)
             await ledgers.execute(service, statement)
 
 
-async def test_what_constraints_cannot_see_is_found_mended_and_on_record(ledgers: Ledgers) -> None:
-    """Somebody makes a mail wait by hand and forgets the queue: nothing would ever send it."""
+async def test_what_constraints_cannot_see_is_found_repaired_and_recorded(ledgers: Ledgers) -> None:
+    """A queued mail loses its queue row by hand: the worker would never send it."""
     stack, email = ledgers.stack, "story12-lost@x.example"
     stack.kill("mail-worker")
     await ledgers.sign_up(email)
@@ -37,11 +37,11 @@ async def test_what_constraints_cannot_see_is_found_mended_and_on_record(ledgers
     stack.start("mail-worker")
     checks = (await ledgers.mail.post("/audit/checks/run")).json()["items"]
     (check,) = [check for check in checks if check["name"] == "missing_in_queue"]
-    # The worker runs the checks too when it starts: one of the two has mended it.
+    # The worker also runs the checks when it starts: one of the two runs repaired it.
     assert check["fixed_total"] >= 1
     await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 1, what="the mail that was lost")
-    told = (await ledgers.mail.get("/audit/history", params={"subject": mail["id"]})).json()["items"]
-    (mended,) = [entry for entry in told if entry["kind"] == "check.fixed"]
-    assert mended["detail"] == {"check": "missing_in_queue"}
+    history = (await ledgers.mail.get("/audit/history", params={"subject": mail["id"]})).json()["items"]
+    (repaired,) = [entry for entry in history if entry["kind"] == "check.fixed"]
+    assert repaired["detail"] == {"check": "missing_in_queue"}
     again = (await ledgers.mail.post("/audit/checks/run")).json()["items"]
     assert [check["violations"] for check in again if check["name"] == "missing_in_queue"] == [0]

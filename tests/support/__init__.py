@@ -1,1 +1,1 @@
-"""What several kinds of tests need: databases, scripted peers, real processes."""
+"""Support code for several kinds of tests: databases, scripted peers, real processes."""

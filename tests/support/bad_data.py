@@ -1,4 +1,4 @@
-"""Bad data put where no process could put it: by the owner, past constraints and triggers."""
+"""Bad data that no process could write: inserted by the owner role."""
 
 import asyncpg
 
@@ -15,7 +15,7 @@ async def plant(clone: Clone, *statements: str) -> None:
 
 
 async def findings(clone: Clone) -> dict[str, tuple[int, int]]:
-    """What the last run of each check found and mended, where it found anything or broke."""
+    """Violations and repairs of each check's last run; checks without violations are left out."""
     rows = await clone.database.pool.fetch(
         "SELECT name, violations, fixed, error FROM check_results WHERE violations > 0 OR error IS NOT NULL"
     )

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector, as far as tests need one: a real HTTP server that takes OTLP and keeps the spans."""
+"""A minimal OpenTelemetry collector: a real HTTP server that accepts OTLP and keeps the spans."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 @dataclass(frozen=True)
 class SeenSpan:
-    """`trace_id`, `span_id` and `parent_id` as a traceparent writes them; `kind` without its prefix."""
+    """IDs are hexadecimal, as in a traceparent; `kind` has no SPAN_KIND_ prefix."""
 
     service: str
     name: str
@@ -38,7 +38,7 @@ class Collector:
 
     @property
     def spans(self) -> list[SeenSpan]:
-        """What it was sent so far, in the order of their ends."""
+        """All spans received so far, in the order they ended."""
         return [span for body in list(self.bodies) for span in _read(body)]
 
     def named(self, name: str) -> list[SeenSpan]:
@@ -47,7 +47,7 @@ class Collector:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A collector on a port of its own."""
+    """A collector on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -61,7 +61,7 @@ def collecting() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector = Collector(f"http://127.0.0.1:{server.server_address[1]}")

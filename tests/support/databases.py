@@ -1,4 +1,4 @@
-"""Real databases for tests: built once by the real migrations, then cloned for each test."""
+"""Real databases for tests: migrated once as templates, then cloned for each test."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ from shared.db.pool import Database
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORDS = {
     role: f"test-{role}" for role in ("signup_owner", "signup_app", "mail_owner", "mail_app")
-}  # of a server on loopback that lives as long as the test run
+}  # of a loopback server that lives only for the test run
 
 
 @dataclass(frozen=True)
 class Clone:
-    """A database of a test's own."""
+    """A database that belongs to one test."""
 
     owner_url: str
     runtime_url: str
@@ -40,7 +40,7 @@ class Server:
         return postgres.database_url(self.superuser_url, database, role, PASSWORDS[role])
 
     async def clone(self, service: str) -> str:
-        """The name of a fresh copy of the service's migrated database."""
+        """Copy the service's migrated database; return the name of the copy."""
         name = f"{service}_{uuid4().hex[:12]}"
         connection = await asyncpg.connect(self.superuser_url)
         try:
@@ -70,7 +70,7 @@ def alembic(service: str, owner_url: str, *arguments: str) -> "subprocess.Comple
 
 
 def prepare(superuser_url: str, pid: int, services: Sequence[str] = ("signup", "mail")) -> Server:
-    """Roles, and the template databases, migrated."""
+    """Create the roles and the migrated template databases."""
     asyncio.run(postgres.create_databases(superuser_url, PASSWORDS, services))
     server = Server(superuser_url, pid)
     for service in services:

@@ -1,4 +1,4 @@
-"""Delivery put together for a test: the real parts, without the process around them."""
+"""The delivery loop with its real parts, without the worker process around it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from services.mail.delivery.rescue import Rescue
 from services.mail.delivery.retry_policy import RetryPolicy
 from shared.db.pool import Pool
 
-# A gateway that says nothing is given this long in tests.
+# Short timeouts for tests with a silent gateway.
 IMPATIENT = Timeouts(command_seconds=0.15, reply_seconds=0.15)
 PATIENT = Timeouts(command_seconds=20, reply_seconds=20)
 
 
 @dataclass(frozen=True)
 class Rig:
-    """One worker."""
+    """The parts of one mail worker."""
 
     gateways: Gateways
     recorder: Recorder
@@ -33,7 +33,7 @@ class Rig:
     wake: asyncio.Event
 
     async def deliver(self) -> None:
-        """Claim until there is nothing due that may be tried, and wait for what is in flight."""
+        """Claim until nothing more can be claimed, and wait for the mails in flight."""
         while await self.delivery.run_once() or self.delivery.in_flight:
             await self.finish()
 

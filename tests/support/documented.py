@@ -1,4 +1,4 @@
-"""docs/metrics.md, read back."""
+"""Reads docs/metrics.md."""
 
 import re
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Documented:
 
 
 def documented(service: str) -> dict[str, Documented]:
-    """The metrics of one service, by the name under which they are scraped."""
+    """The metrics of one service, by the name that Prometheus scrapes."""
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     rows = (row for title in _SECTIONS[service] for row in _ROW.findall(sections[title]))
     return {
-        name: Documented(kind, frozenset(re.findall(r"`(\w+)`", labels)), told.strip())
-        for name, kind, labels, told in rows
+        name: Documented(kind, frozenset(re.findall(r"`(\w+)`", labels)), description.strip())
+        for name, kind, labels, description in rows
     }

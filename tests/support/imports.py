@@ -1,4 +1,4 @@
-"""Imports as a client sends them, and the worker's loops over them, one turn at a time."""
+"""Imports as a client sends them, with the worker's loops stepped by the test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def ndjson(rows: Sequence[Mapping[str, Any]]) -> bytes:
 class Imports:
     http: httpx.AsyncClient
     importer: ImportLoop
-    sweep: ImportCleanup
+    cleanup: ImportCleanup
 
     async def post(
         self, body: bytes | Sequence[Mapping[str, Any]], *, key: str | None = None, media: str = NDJSON, **params: Any
@@ -38,16 +38,16 @@ class Imports:
         content = body if isinstance(body, bytes) else ndjson(body)
         return await self.http.post("/v1/imports", content=content, headers=headers, params=params)
 
-    async def start(self, body: bytes | Sequence[Mapping[str, Any]], **asked: Any) -> str:
-        """The ID of an import that was accepted; unpaced unless said."""
-        answer = await self.post(body, **({"mails_per_minute": 0} | asked))
+    async def start(self, body: bytes | Sequence[Mapping[str, Any]], **params: Any) -> str:
+        """Start an import and return its ID; unpaced by default."""
+        answer = await self.post(body, **({"mails_per_minute": 0} | params))
         assert answer.status_code == 202, answer.text
         import_id: str = answer.json()["id"]
         return import_id
 
-    async def run(self, body: bytes | Sequence[Mapping[str, Any]], **asked: Any) -> dict[str, Any]:
-        """An import, worked off."""
-        import_id = await self.start(body, **asked)
+    async def run(self, body: bytes | Sequence[Mapping[str, Any]], **params: Any) -> dict[str, Any]:
+        """Start an import, process it to the end, and return it."""
+        import_id = await self.start(body, **params)
         await self.work()
         return await self.get(import_id)
 

@@ -1,4 +1,4 @@
-"""A mail API that goes wrong on command. It speaks raw HTTP, so that it can also hang up in the middle."""
+"""A fake mail API that fails on command. It speaks raw HTTP, so it can also hang up in the middle of an answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-# What it does with one mail: an entry of the batch answer, or None to leave the mail out.
-Fate = Callable[[dict[str, Any]], dict[str, Any] | None]
+# Returns the batch entry for one mail, or None to leave the mail out of the answer.
+AnswerForMail = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 def accepts(mail: dict[str, Any], outcome: str = "accepted") -> dict[str, Any]:
@@ -18,7 +18,7 @@ def accepts(mail: dict[str, Any], outcome: str = "accepted") -> dict[str, Any]:
     return {"request_id": request_id, "outcome": outcome, "mail": receipt}
 
 
-def rejects(status: int) -> Fate:
+def rejects(status: int) -> AnswerForMail:
     def reject(mail: dict[str, Any]) -> dict[str, Any]:
         problem = {"type": "/problems/x", "title": "No", "status": status, "detail": "because"}
         return {"request_id": mail["request_id"], "outcome": "rejected", "problem": problem}
@@ -28,10 +28,10 @@ def rejects(status: int) -> Fate:
 
 @dataclass
 class MailStandIn:
-    """`known_state` decides on each mail; `answer_with` on the whole: a status, "hang_up", "lose_answer" or "hang"."""
+    """`answer_for` answers each mail; `answer_with` is a status, "hang_up", "lose_answer" or "hang"."""
 
     url: str = ""
-    known_state: Fate = accepts
+    answer_for: AnswerForMail = accepts
     answer_with: int | str = 200
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class MailStandIn:
         if self.answer_with == "hang":
             await reader.read()
             return False
-        results = [result for mail in request["mails"] if (result := self.known_state(mail))]
+        results = [result for mail in request["mails"] if (result := self.answer_for(mail))]
         self.accepted += [result["request_id"] for result in results if "mail" in result]
         if self.answer_with == "lose_answer":
             return False

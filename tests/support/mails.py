@@ -1,4 +1,4 @@
-"""Mails put straight into the ledger, as intake would have left them, and what became of them."""
+"""Inserts mails straight into the ledger, as intake leaves them, and reads their rows."""
 
 from typing import Any
 from uuid import UUID
@@ -36,7 +36,7 @@ async def insert_mails(
     text: str = "Hello,\n.a line that begins with a dot\n",
     html: str | None = None,
 ) -> list[UUID]:
-    """Queue `count` mails, due now; to `to`, or each to its own address. Commits."""
+    """Queue and commit `count` mails, due now, all to `to` or each to its own address."""
     ids = [uuid7() for _ in range(count)]
     addresses = [to or f"{mail_id.hex}@example.test" for mail_id in ids]
     details = orjson.dumps(metadata or {}).decode()
@@ -60,7 +60,7 @@ async def queue_row(pool: Pool, mail_id: UUID) -> dict[str, Any] | None:
 
 
 async def make_due(pool: Pool, mail_id: UUID) -> None:
-    """As if the wait were over; for a leased row, as if its worker had been silent for long."""
+    """Make a waiting row due, or let the lease of a claimed row expire."""
     await pool.execute("UPDATE queue SET due_at = now() - interval '1 second' WHERE mail_id = $1", mail_id)
 
 
@@ -70,6 +70,6 @@ async def history_kinds(pool: Pool, mail_id: UUID) -> list[str]:
 
 
 async def states(database: Database) -> dict[str, int]:
-    """How many mails stand in each state."""
+    """The number of mails in each state."""
     rows = await database.pool.fetch("SELECT state, count(*) AS n FROM mails GROUP BY state")
     return {row["state"]: row["n"] for row in rows}

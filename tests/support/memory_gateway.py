@@ -1,4 +1,4 @@
-"""A gateway that keeps what it is given: for tests, and for trying things out without a mail server."""
+"""A gateway that keeps mails in memory, for tests without a mail server."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def _accept(_envelope: Envelope) -> Answer:
 
 
 class MemoryGateway:
-    """`Gateway` without a network. `answer` says at which step it speaks its last word; code 0 breaks off there."""
+    """`Gateway` without a network. `answer` is the final step and reply; code 0 drops the connection at that step."""
 
     def __init__(
         self, name: str = "memory", *, connections: int = 8, answer: Callable[[Envelope], Answer] = _accept
@@ -38,7 +38,7 @@ class MemoryGateway:
         return verdict
 
     async def close_idle(self) -> None:
-        """Nothing is ever idle here."""
+        """No connection is ever idle."""
 
     async def close(self) -> None:
-        """What was kept stays readable."""
+        """Kept mails stay readable."""

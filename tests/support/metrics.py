@@ -1,4 +1,4 @@
-"""What `/metrics` says, read as Prometheus would."""
+"""Reads `/metrics` as Prometheus does."""
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -7,7 +7,7 @@ Labels = frozenset[tuple[str, str]]
 
 
 async def scrape(http: httpx.AsyncClient) -> dict[str, dict[Labels, float]]:
-    """Each series of a fresh answer, by its name and then by its labels."""
+    """Scrape once; values by series name, then by labels."""
     answer = await http.get("/metrics")
     assert answer.status_code == 200, answer.text
     found: dict[str, dict[Labels, float]] = {}

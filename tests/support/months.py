@@ -1,4 +1,4 @@
-"""Months that have gone by: their partitions, made by the owner, and what lies in them."""
+"""Past months: creates their partitions as the owner role, fills them, and reads what is left."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,9 +12,9 @@ from shared.worker.partitions import PartitionRetention, Partitions
 
 from .databases import Clone
 
-# A row that finds no month.
+# A row that matches no month partition.
 STRAY = "INSERT INTO history (at, kind, subject, actor) VALUES (now() - interval '9 years', 'test.stray', 's', 'test')"
-# An instant in the month that lies $1 months before this one.
+# A timestamp in the month $1 months ago.
 _WITHIN = "date_trunc('month', now(), 'UTC') - make_interval(months => $1::int) + interval '10 days'"
 _BOUNDS = """
 SELECT to_char(first, '"_y"YYYY"m"MM') AS name, (first AT TIME ZONE 'UTC')::text AS from_at,
@@ -39,7 +39,7 @@ SELECT name FROM month_partitions($1) WHERE to_at <= date_trunc('month', now(), 
 
 
 async def plant_months(clone: Clone, table: str, months: Sequence[int], *, rows: int = 0) -> dict[int, str]:
-    """Partitions of so many months ago, with rows in each; their names."""
+    """Create a partition for each of `months` (months ago) with `rows` rows; return the names."""
     owner = await asyncpg.connect(clone.owner_url)
     names = {}
     for month in months:
@@ -55,26 +55,26 @@ async def plant_months(clone: Clone, table: str, months: Sequence[int], *, rows:
 
 
 async def past_partitions(pool: Pool, table: str) -> list[str]:
-    """Those of months that are over."""
+    """Partitions of months that are over."""
     return [row["name"] for row in await pool.fetch(_PARTITIONS, table)]
 
 
-async def look_after(pool: Pool, *kept: PartitionRetention) -> int:
-    """The loop until it has nothing to do at once; how many passes that took."""
+async def maintain_partitions(pool: Pool, *kept: PartitionRetention) -> int:
+    """Run the loop until it has no immediate work; return the number of passes."""
     loop, passes = Partitions(pool, kept), 1
     while await loop.run_once():
         passes += 1
     return passes
 
 
-async def told(pool: Pool) -> list[dict[str, Any]]:
-    """What history says was dropped."""
+async def dropped_partitions(pool: Pool) -> list[dict[str, Any]]:
+    """The drops that history records."""
     rows = await pool.fetch("SELECT subject, actor, detail FROM history WHERE kind = 'partition.dropped' ORDER BY id")
     return [{**row, "detail": orjson.loads(row["detail"])} for row in rows]
 
 
 async def upkeep(pool: Pool, table: str) -> dict[str, Any]:
-    """What the database keeps about the upkeep of a table."""
+    """The `partition_upkeep` row of a table."""
     row = await pool.fetchrow(_UPKEEP, table)
     assert row is not None
     return dict(row)
@@ -82,7 +82,7 @@ async def upkeep(pool: Pool, table: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def reading(clone: Clone, table: str) -> AsyncIterator[None]:
-    """A transaction that has read the table and stays open, as a dump does for hours."""
+    """Hold a transaction open that has read the table, as a dump does for hours."""
     reader = await asyncpg.connect(clone.owner_url)
     try:
         async with reader.transaction():

@@ -1,15 +1,15 @@
-"""Names, addresses and bodies that have broken other signups, and what ours does with each, on purpose."""
+"""Names, addresses and bodies that have broken other signups, with the intended result for each."""
 
 from typing import Any
 
 _LABEL = "d" * 63
-# With 64 characters and an @ before it, 254 in all.
+# 254 characters together with a local part of 64 and the @.
 _LONG_DOMAIN = f"{_LABEL}.{_LABEL}.{'d' * 57}.org"
 _DEEP: list[Any] = []
 for _ in range(62):
     _DEEP = [_DEEP]
 
-# What is typed: how it is mailed, and the key that makes it one person with other spellings.
+# Input: the address that is mailed, and the key that other spellings share.
 ADDRESSES_TAKEN = {
     "BO@Example.ORG": ("BO@example.org", "bo@example.org"),
     "o'brien+tag%x!y@example.org": ("o'brien+tag%x!y@example.org", "o'brien+tag%x!y@example.org"),
@@ -19,9 +19,9 @@ ADDRESSES_TAKEN = {
     "bo@bu\u0308cher.example": ("bo@b\u00fccher.example", "bo@xn--bcher-kva.example"),
     "bo@XN--BCHER-KVA.Example": ("bo@b\u00fccher.example", "bo@xn--bcher-kva.example"),
     "bo@fa\u00df.example": ("bo@fa\u00df.example", "bo@xn--fa-hia.example"),  # IDNA 2008: not fass.example
-    "bo@\uff45xample\u3002org": ("bo@example.org", "bo@example.org"),  # as an input method for Chinese types it
+    "bo@\uff45xample\u3002org": ("bo@example.org", "bo@example.org"),  # as typed by a Chinese input method
     "bo@ex\u0430mple.org": ("bo@ex\u0430mple.org", "bo@xn--exmple-4nf.org"),  # Cyrillic: another domain
-    "\u0430sa@example.org": ("\u0430sa@example.org", "\u0430sa@example.org"),  # its server knows whose mailbox it is
+    "\u0430sa@example.org": ("\u0430sa@example.org", "\u0430sa@example.org"),  # Cyrillic: its own server decides
     "bo@\u05d0\u05d1.example": ("bo@\u05d0\u05d1.example", "bo@xn--4dbc.example"),
     "\U0001f600@example.org": ("\U0001f600@example.org", "\U0001f600@example.org"),  # RFC 6531 allows it
     f"{'a' * 64}@example.org": (f"{'a' * 64}@example.org", f"{'a' * 64}@example.org"),
@@ -38,7 +38,7 @@ ADDRESSES_REFUSED = {
     "bo@example.org, al@example.org": "','",
     "Bo <bo@example.org>": "angle brackets",
     "mailto:bo@example.org": "':'",
-    # Never trimmed: an address with something around it has been cut out of something wrongly.
+    # Never trimmed: surrounding characters mean that the address was extracted wrongly.
     " bo@example.org": "SPACE",
     "bo@example.org ": "SPACE",
     "\tbo@example.org": "U+0009",
@@ -50,7 +50,7 @@ ADDRESSES_REFUSED = {
     "bo\u00a0@example.org": "NO-BREAK SPACE",
     "bo\u2028@example.org": "LINE SEPARATOR",
     "bo@example\u2029.org": "PARAGRAPH SEPARATOR",
-    # What nobody sees would make two people of one address.
+    # Invisible characters would make two users of one address.
     "\u200fbo@example.org": "RIGHT-TO-LEFT MARK",
     "b\u202eo@example.org": "RIGHT-TO-LEFT OVERRIDE",
     "bo@exa\u202emple.org": "RIGHT-TO-LEFT OVERRIDE",
@@ -62,7 +62,7 @@ ADDRESSES_REFUSED = {
     "bo@ex\u00adample.org": "SOFT HYPHEN",
     "\u0301bo@example.org": "COMBINING ACUTE ACCENT",
     "\ue000bo@example.org": "U+E000",
-    # RFC 5321 allows some of these; no mailbox of a person is written so.
+    # RFC 5321 allows some of these; people's mailboxes do not use them.
     '"bo bo"@example.org': "Quoting",
     '"bo"@example.org': "Quoting",
     "bo(comment)@example.org": "'('",
@@ -89,13 +89,13 @@ ADDRESSES_REFUSED = {
     f"{'a' * 64}@{_LONG_DOMAIN.replace('.org', 'd.org')}": "too long",
     f"bo@{'d.' * 200}org": "at most 320",
 }
-# What is typed: what the mail calls the person. Spelling, also its normal form, is the person's own.
+# Input: the name in the mail. Spelling and Unicode normal form stay as typed.
 NAMES_TAKEN = {
     "  Bo\u00a0": "Bo",
     "\nBo\u2028": "Bo",
     "\u00c5sa": "\u00c5sa",
     "A\u030asa": "A\u030asa",
-    "\u200f\u05d1\u05d5": "\u200f\u05d1\u05d5",  # marks belong to Hebrew typing; they reach no further than themselves
+    "\u200f\u05d1\u05d5": "\u200f\u05d1\u05d5",  # Hebrew keyboards insert marks; a mark affects nothing after it
     "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc": "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",  # Persian needs it
     "\U0001f468\u200d\U0001f469\u200d\U0001f467": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
     "Z\u0351\u036b\u0343": "Z\u0351\u036b\u0343",
@@ -116,7 +116,7 @@ NAMES_REFUSED = {
     "\u3164": "blank",  # Hangul filler: a letter that shows nothing
     "\u2800": "blank",  # Braille's empty cell
     "\u0301": "blank",  # a mark on nothing
-    "\ue000": "blank",  # private use: nobody's character
+    "\ue000": "blank",  # private use
     "Bo\r\nBcc: x@example.org": "line breaks",
     "Bo\tBo": "control characters",
     "Bo\0": "control characters",
@@ -126,7 +126,7 @@ NAMES_REFUSED = {
     "Bo\u2028Bo": "line breaks",
     "Bo\u2029Bo": "line breaks",
     "\u202eoB": "control characters",
-    "Bo\u2066": "control characters",  # never closed: it would turn the rest of the sentence around
+    "Bo\u2066": "control characters",  # never closed: it would reverse the rest of the sentence
     "n" * 201: "at most 200",
     "\U0001f600" * 201: "at most 200",
 }
@@ -142,7 +142,7 @@ METADATA_TAKEN: dict[str, Any] = {
     "64 bits": {"a": 2**64 - 1, "b": -(2**63)},
     "floats": {"a": 0.1, "b": 1e300, "c": 5e-324},
 }
-# Raw bodies, because some of them are nothing that Python would write: where, and why.
+# Raw bodies, as Python's encoder cannot produce some of them: pointer and part of the detail.
 WRONG_SHAPES: dict[bytes, tuple[str, str]] = {
     b"": ("", "required"),
     b"{": ("", "JSON"),

@@ -1,4 +1,4 @@
-"""Notices as bounce mailboxes get them, about a mail of ours."""
+"""Bounce notices and complaints about a mail, as a bounce mailbox receives them."""
 
 from uuid import UUID
 
@@ -41,7 +41,7 @@ Content-Type: {quoted_type}
 def recipient_fields(
     action: str = "failed", status: str = "5.1.1", diagnostic: str = "smtp; 550 5.1.1 <b@x.example>: User unknown"
 ) -> str:
-    """The fields about one recipient, with those about the message before them."""
+    """The per-message fields, then those of one recipient (RFC 3464)."""
     fields = {"Final-Recipient": "rfc822; b@x.example", "Action": action, "Status": status}
     if diagnostic:
         fields["Diagnostic-Code"] = diagnostic
@@ -50,7 +50,7 @@ def recipient_fields(
 
 
 def quoted_header(mail_id: UUID | str, message_id: str | None = None) -> str:
-    """The header of our mail, as it is quoted."""
+    """The mail's header as a notice quotes it."""
     lines = [
         "Date: Mon, 23 Nov 2026 09:59:58 +0000",
         "From: Counterfoil <no-reply@counterfoil.example>",
@@ -71,7 +71,7 @@ def report(
     status_type: str = "message/delivery-status",
     quoted_type: str = "message/rfc822",
 ) -> bytes:
-    """A whole multipart/report message, with CRLF line ends."""
+    """A complete multipart/report message with CRLF line ends."""
     text = _REPORT.format(
         to=to,
         report_type=report_type,
@@ -84,5 +84,5 @@ def report(
 
 
 def complaint(quoted: str, feedback: str = "Feedback-Type: abuse\nUser-Agent: Loop/1.0\nVersion: 1\n") -> bytes:
-    """A whole abuse report (RFC 5965)."""
+    """A complete abuse report (RFC 5965)."""
     return report(quoted, feedback, report_type="feedback-report", status_type="message/feedback-report")

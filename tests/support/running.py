@@ -1,4 +1,4 @@
-"""One running product for all stories; whatever a story killed is started again before the next."""
+"""One running product for all stories; what a story killed is started again before the next."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -28,18 +28,18 @@ async def ledgers(running_stack: Stack) -> AsyncIterator[Ledgers]:
 
 @asynccontextmanager
 async def open_ledgers(stack: Stack) -> AsyncIterator[Ledgers]:
-    """All of `stack` runs, before and after."""
+    """Clients of `stack`; everything of it runs before and after."""
     await stack.bring_back()
-    async with look_at(stack) as ledgers:
+    async with open_clients(stack) as ledgers:
         yield ledgers
     await stack.bring_back()
 
 
 @asynccontextmanager
-async def look_at(stack: Stack) -> AsyncIterator[Ledgers]:
-    """`stack` as it is: what is dead stays dead."""
+async def open_clients(stack: Stack) -> AsyncIterator[Ledgers]:
+    """Clients of `stack` as it is: killed processes stay dead."""
     headers = {"Authorization": f"Bearer {stack.operator_key}"}
-    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # of nobody: all is plain here, and reading certificates takes long
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # empty: all is plain HTTP, and loading certificates is slow
     async with (
         httpx.AsyncClient(base_url=stack.signup_url, headers=headers, timeout=30, verify=trust) as signup,
         httpx.AsyncClient(base_url=stack.mail_url, headers=headers, timeout=30, verify=trust) as mail,

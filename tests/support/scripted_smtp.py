@@ -1,4 +1,4 @@
-"""An SMTP server that does what a script says at each step of the conversation, good or bad."""
+"""An SMTP server that follows a script at each step of the conversation."""
 
 import asyncio
 import contextlib
@@ -9,24 +9,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 
-class Deed(enum.Enum):
+class Misbehavior(enum.Enum):
     DROP = "closes the connection"
-    HANG = "says nothing"
-    GARBAGE = "says what is no SMTP reply"
+    HANG = "does not reply"
+    GARBAGE = "sends an invalid reply"
 
 
 @dataclass(frozen=True)
 class Slowly:
-    """The reply in pieces of one byte, each in a segment of its own."""
+    """A reply sent byte by byte, each in its own segment."""
 
     reply: str
 
 
-# A reply such as "450 4.2.1 later", lines separated by \n; None: what a good server does.
-Act = str | Deed | Slowly | None
+# A reply such as "450 4.2.1 later", lines separated by \n. None: the reply of a good server.
+Act = str | Misbehavior | Slowly | None
 
 # `banner`, `EHLO`, `AUTH`, `STARTTLS`, `MAIL`, `RCPT`, `DATA`, `body` (its first bytes), `dot`, `RSET`, `NOOP`, `QUIT`.
-# A sequence is used up act by act, then the server is good.
+# A sequence is used one act per occurrence of the step; after its end the server behaves well.
 Script = Mapping[str, Act | Sequence[Act]]
 
 _GOOD = {"banner": "220 scripted ESMTP", "QUIT": "221 bye", "dot": "250 2.0.0 taken"}
@@ -35,7 +35,7 @@ _GO_AHEAD = "354 go ahead"
 
 @dataclass
 class Received:
-    """A mail whose final dot arrived; `accepted` when that was answered with 250."""
+    """A mail whose final dot arrived; `accepted` when the reply was 250."""
 
     sender: str
     recipient: str
@@ -53,10 +53,10 @@ class ScriptedSmtp:
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
-    # Commands that had come before the one ahead of them was answered.
+    # The most commands that waited behind an unanswered one.
     most_waiting: int = 0
     port: int = 0
-    # Set when the final dot has been read: for tests that then take something away.
+    # Set when the final dot has been read.
     dot_seen: asyncio.Event = field(default_factory=asyncio.Event)
     # Awaited between reading the final dot and answering it.
     before_dot_reply: Callable[[], Awaitable[object]] | None = None
@@ -66,9 +66,9 @@ class ScriptedSmtp:
     def act(self, step: str) -> Act:
         acts = self.script.get(step)
         if isinstance(acts, Sequence) and not isinstance(acts, str):
-            place = self._used.get(step, 0)
-            self._used[step] = place + 1
-            return acts[place] if place < len(acts) else None
+            index = self._used.get(step, 0)
+            self._used[step] = index + 1
+            return acts[index] if index < len(acts) else None
         return acts
 
     @property
@@ -89,8 +89,8 @@ class ScriptedSmtp:
             writer.close()
 
 
-class _Over(Exception):  # noqa: N818 - no error: the script ends the conversation here
-    """The connection is to be closed."""
+class _Over(Exception):  # noqa: N818 - not an error: the script ends the conversation
+    """Close the connection."""
 
 
 class _Conversation:
@@ -141,7 +141,7 @@ class _Conversation:
         while (line := await self.reader.readline()) != b".\r\n":
             if not line:
                 raise _Over
-            if not lines and self.server.act("body") is Deed.DROP:
+            if not lines and self.server.act("body") is Misbehavior.DROP:
                 raise _Over
             lines.append(line.removeprefix(b"."))
         received = Received(self.sender, self.recipient, b"".join(lines))
@@ -153,15 +153,15 @@ class _Conversation:
             received.accepted = True
 
     async def _do(self, step: str, good: str = "250 ok") -> str:
-        """Act as the script says, and return the reply that was given."""
+        """Follow the script and return the reply that was sent."""
         act = self.server.act(step)
         match act:
-            case Deed.DROP:
+            case Misbehavior.DROP:
                 raise _Over
-            case Deed.HANG:
-                await self.reader.read()  # until the other side has had enough
+            case Misbehavior.HANG:
+                await self.reader.read()  # until the client hangs up
                 raise _Over
-            case Deed.GARBAGE:
+            case Misbehavior.GARBAGE:
                 self.writer.write(b"\x16\x03 what?\r\n")
                 return ""
             case Slowly(reply):
@@ -191,7 +191,7 @@ async def scripted_smtp(
     implicit_tls: bool = False,
     port: int = 0,
 ) -> AsyncIterator[ScriptedSmtp]:
-    """A server on loopback, on a free port unless told, for as long as the block lasts; then it is dead at once."""
+    """A server on loopback for the length of the block; then it dies at once. Port 0 picks a free one."""
     scripted = ScriptedSmtp(script or {}, extensions, tls)
     server = await asyncio.start_server(scripted.serve, "127.0.0.1", port, ssl=tls if implicit_tls else None)
     scripted.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""The signup ledger, as tests look into it and change it behind the service's back."""
+"""The signup ledger: tests read it and change it without the service."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +7,13 @@ import orjson
 
 from services.signup.accounts.effect_policy import EffectPolicy
 from services.signup.accounts.sign_up import Caller, Details, SignedUp, SignupCommand, write
-from services.signup.accounts.verification_token import TokenRing
+from services.signup.verification_token import TokenRing
 from shared.contract.addresses import parse_address
 from shared.contract.correlation import Correlation
 from shared.contract.ids import UUID
 from shared.db.pool import Pool
 
-ANYONE = Caller(None, "anonymous", "anonymous:test")
+ANONYMOUS = Caller(None, "anonymous", "anonymous:test")
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class SignupLedger:
     policy: EffectPolicy
 
     async def sign_up(self, *emails: str) -> list[SignedUp]:
-        """People with a verification mail owed, without an API."""
-        asks = [
+        """Sign people up without the API; each is owed a verification mail."""
+        commands = [
             SignupCommand(
-                Details(parse_address(email), email.partition("@")[0]), ANYONE, Correlation(f"because-of-{email}")
+                Details(parse_address(email), email.partition("@")[0]), ANONYMOUS, Correlation(f"because-of-{email}")
             )
             for email in emails
         ]
-        done = await write(self.pool, asks, self.policy)
-        return [done[ask.email_key] for ask in asks]
+        results = await write(self.pool, commands, self.policy)
+        return [results[command.email_key] for command in commands]
 
     async def rows(self, table: str, **where: Any) -> list[dict[str, Any]]:
         """Rows of a table, oldest first."""
@@ -50,7 +50,7 @@ class SignupLedger:
         return only
 
     async def counts(self) -> dict[str, int]:
-        """How many rows stand in each table that a signup may write."""
+        """The number of rows in each table that a signup may write."""
         return {
             table: await self.pool.fetchval(f"SELECT count(*) FROM {table}")
             for table in ("users", "outbox", "outbox_settled", "history", "idempotency_keys")

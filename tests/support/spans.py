@@ -12,7 +12,7 @@ from shared.observability.otlp import OtlpTracing, provider_of
 
 @dataclass
 class KeptSpans:
-    """`tracing` is what the code under test gets; `ended` what it made of it, in the order of their ends."""
+    """`tracing` goes into the code under test; `ended` are its spans in the order they ended."""
 
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
 
@@ -25,15 +25,15 @@ class KeptSpans:
     def ended(self) -> tuple[ReadableSpan, ...]:
         return self.exporter.get_finished_spans()
 
-    def told(self) -> list[tuple[str, object, object]]:
-        """Name, `counterfoil.outcome` and `error.type`; the status must say the same as the latter."""
-        told: list[tuple[str, object, object]] = []
+    def summaries(self) -> list[tuple[str, object, object]]:
+        """Name, `counterfoil.outcome` and `error.type`; the span status must agree with the latter."""
+        summaries: list[tuple[str, object, object]] = []
         for span in self.ended:
             attributes = dict(span.attributes or {})
             error = attributes.get("error.type")
             assert (span.status.status_code is StatusCode.ERROR) is (error is not None)
-            told.append((span.name, attributes.get("counterfoil.outcome"), error))
-        return told
+            summaries.append((span.name, attributes.get("counterfoil.outcome"), error))
+        return summaries
 
 
 def context_of(span: ReadableSpan) -> str:

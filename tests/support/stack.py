@@ -1,6 +1,6 @@
 """The whole product as real processes: PostgreSQL, Valkey, the mail catcher, two APIs and two workers.
 
-Each can be killed with -9 and started again, which is what the stories are about.
+Each can be killed with -9 and started again.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ PROCESSES = ("signup-api", "signup-worker", "mail-api", "mail-worker")
 async def eventually(
     ask: Callable[[], Awaitable[T]], until: Callable[[T], bool], *, seconds: float = PATIENCE_SECONDS, what: str = ""
 ) -> T:
-    """Ask again and again until the answer is as wanted; the deadline only ends a test that has failed."""
+    """Poll until `until(answer)` holds. Raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -59,15 +59,15 @@ async def eventually(
             if until(seen):
                 return seen
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{what or 'this'} never came; last seen: {seen!r}"[:2000])
+                raise TimeoutError(f"{what or 'the condition'} never came; last seen: {seen!r}"[:2000])
         await asyncio.sleep(0.02)
 
 
 @dataclass
 class Stack:
-    """Start with `start_all`, end with `stop_all`. Ports and databases are its own.
+    """Start with `start_all`, end with `stop_all`. Each stack has its own ports and databases.
 
-    `clusters`: the PostgreSQL server of each database; in one of its own, a database can go back in time alone.
+    `clusters` names the PostgreSQL server of each database; with its own server a database can be restored alone.
     """
 
     directory: Path
@@ -83,14 +83,14 @@ class Stack:
     def start_all(self) -> None:
         servers = dict.fromkeys([*self.clusters.values(), "valkey"])
         for name in ("signup", "mail", "smtp", "catcher", *servers):
-            # Drawn by chance, and not bound yet: one must not be given out twice.
+            # The port is random and not bound yet: never use one twice.
             while (port := pick_free()) in self.ports.values():
                 pass
             self.ports[name] = port
         for name in servers:
             self.start_server(name)
         for cluster in dict.fromkeys(self.clusters.values()):
-            services = [service for service, its in self.clusters.items() if its == cluster]
+            services = [service for service, name in self.clusters.items() if name == cluster]
             ledger = prepare(self._servers[cluster].url, self._servers[cluster].pid, services)
             self._ledgers |= dict.fromkeys(services, ledger)
         mail_key, operator_key = api_keys.mint(), api_keys.mint()
@@ -110,12 +110,12 @@ class Stack:
             "SIGNUP_PUBLIC_URL": self.signup_url,
             "SIGNUP_TOKEN_KEYS": secrets.token_hex(32),
             "SIGNUP_LIMIT_PER_IP": "off",
-            "SIGNUP_WEBHOOK_ALLOW_PRIVATE": "true",  # subscribers of stories live on this machine
+            "SIGNUP_WEBHOOK_ALLOW_PRIVATE": "true",  # the stories' subscribers run on this machine
             "MAIL_GATEWAYS": f"smtp://127.0.0.1:{self.ports['smtp']}?name=catcher&connections=8",
             "CATCHER_SMTP_PORT": str(self.ports["smtp"]),
             "CATCHER_HTTP_PORT": str(self.ports["catcher"]),
             "STATE_DIR": str(self.directory / "state"),
-            # So that what was held by a killed worker is free again within a test.
+            # Short leases, so that a killed worker's rows are free again within a test.
             "SIGNUP_LEASE_SECONDS": "3",
             "MAIL_TIMEOUT_SECONDS": "2",
             "MAIL_LEASE_SECONDS": "3",
@@ -151,15 +151,15 @@ class Stack:
         return self._ledgers[service].url(service, f"{service}_owner")
 
     def server_url(self, name: str) -> str:
-        """As its superuser."""
+        """The superuser's URL of a server."""
         return self._servers[name].url
 
     def start_server(self, name: str) -> None:
         start = valkey.start_server if name == "valkey" else postgres.start_server
         self._servers[name] = start(self.directory / name, self.ports[name], durable=True)
 
-    async def _start_again(self, name: str) -> bool:
-        """As a supervisor would: PostgreSQL refuses while children of the killed one still hold its memory."""
+    async def _restart_server(self, name: str) -> bool:
+        """Try once, as a supervisor would: PostgreSQL refuses while children of the killed server hold its memory."""
         try:
             self.start_server(name)
         except LocalError:
@@ -174,7 +174,7 @@ class Stack:
         self._servers[name].stop()
 
     def start(self, name: str, **settings: str) -> None:
-        """Start a process; `settings` differ from the stack's until it is started again without."""
+        """Start a process; `settings` override the stack's for this start only."""
         service, _, role = name.partition("-")
         module = [f"services.{service}", role] if role else [f"local.{name}"]
         log = (self.directory / f"{name}.log").open("ab")
@@ -189,12 +189,11 @@ class Stack:
         log.close()
 
     def kill(self, name: str) -> None:
-        """Kill -9."""
         self.processes[name].kill()
         self.processes[name].wait()
 
     def terminate(self, name: str) -> int:
-        """SIGTERM, and the exit status."""
+        """Send SIGTERM; return the exit status."""
         self.processes[name].terminate()
         return self.processes[name].wait(30)
 
@@ -202,10 +201,10 @@ class Stack:
         return name in self.processes and self.processes[name].poll() is None
 
     async def bring_back(self) -> None:
-        """Start whatever does not run, and wait until both APIs are ready."""
+        """Start every server and process that does not run; wait until both APIs are ready."""
         for name in self._servers:
             if self._servers[name].process.poll() is not None:
-                await eventually(lambda name=name: self._start_again(name), bool, seconds=20, what=f"{name} again")  # type: ignore[misc]
+                await eventually(lambda name=name: self._restart_server(name), bool, seconds=20, what=f"{name} again")  # type: ignore[misc]
         for name in ("catcher", *PROCESSES):
             if not self.is_running(name):
                 self.start(name)
@@ -236,7 +235,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Ledgers:
-    """What a story looks at: both services as an operator, the catcher, and both databases."""
+    """Both services as an operator, the catcher, and both databases."""
 
     stack: Stack
     signup: httpx.AsyncClient
@@ -248,13 +247,13 @@ class Ledgers:
         return await self.anonymous.post("/v1/signups", json={"email": email, "name": name})
 
     async def caught(self, email: str) -> list[dict[str, Any]]:
-        """What the catcher holds for an address."""
+        """The catcher's messages to an address."""
         answer = await self.catcher.get("/api/v1/search", params={"query": f"to:{email}", "limit": 1000})
         found: list[dict[str, Any]] = answer.json()["messages"]
         return found
 
     async def mails(self, **filters: str) -> list[dict[str, Any]]:
-        """The mail ledger's answer, all pages."""
+        """All pages of `GET /v1/mails`."""
         items: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:

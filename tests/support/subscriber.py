@@ -1,4 +1,4 @@
-"""A webhook subscriber that answers as it is told. It speaks raw HTTP, so that it can also hang."""
+"""A fake webhook subscriber with scripted answers. It speaks raw HTTP, so it can also hang."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ class Received:
 
 @dataclass
 class SubscriberStandIn:
-    """`answer_with` is a status, "hang", "hang_up" or "flood" (a body without end)."""
+    """`answer_with` is a status, "hang", "hang_up" or "flood" (an endless body)."""
 
     url: str = ""
     answer_with: int | str = 204

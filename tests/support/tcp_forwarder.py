@@ -1,4 +1,4 @@
-"""A door in front of a server that a test can open and shut: what a restart looks like to its clients."""
+"""A TCP proxy in front of a server. Closing it looks like a server restart to the clients."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ class Forwarder:
 
     @property
     def url(self) -> str:
-        """The same server, through the door."""
+        """The server's URL through the proxy."""
         parts = self._parts
         return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
 
@@ -37,9 +37,9 @@ class Forwarder:
         await asyncio.gather(*pipes, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        self._writers |= {writer, there_writer}
-        for source, target in ((reader, there_writer), (there_reader, writer)):
+        server_reader, server_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        self._writers |= {writer, server_writer}
+        for source, target in ((reader, server_writer), (server_reader, writer)):
             pipe = asyncio.create_task(_pipe(source, target))
             self._pipes.add(pipe)
             pipe.add_done_callback(self._pipes.discard)

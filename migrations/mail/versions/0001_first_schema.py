@@ -144,7 +144,7 @@ _SUPPRESSIONS = (
 )
 
 _BOUNCES = (
-    # What came back about mails that had left. `digest` is of the whole notice, so the same one counts once.
+    # Notices about mails that had left. `digest` covers the whole notice, so a repeated one counts once.
     """
     CREATE TABLE bounces (
         id uuid PRIMARY KEY DEFAULT uuidv7(),
@@ -161,7 +161,7 @@ _BOUNCES = (
     )
     """,
     "CREATE INDEX bounces_mail ON bounces (mail_id, id)",
-    # For retention: only what still has words to wipe.
+    # For retention: only notices whose text is not wiped yet.
     "CREATE INDEX bounces_worded ON bounces (received_at) WHERE diagnostic IS NOT NULL",
 )
 
@@ -176,8 +176,8 @@ _REMEMBER = """
             WHERE l.sent_at IS NULL;
 """
 
-# No process deletes a mail; whoever does it by hand takes away the row that keeps its request ID (P4) and that
-# it was sent (P5). Both stay here, with nothing personal.
+# No process deletes a mail. Deleting one by hand removes the row that keeps its request ID (P4) and that it was sent
+# (P5). Both stay here, without personal data.
 _LOST = (
     """
     CREATE TABLE lost_mails (
@@ -194,7 +194,7 @@ _LOST = (
     )
     """,
     "CREATE INDEX lost_mails_lost ON lost_mails (lost_at)",
-    # A request ID may be lost more than once. That its mail was sent is never taken back.
+    # A request ID may be lost more than once. `sent_at` is never removed again.
     f"""
     CREATE FUNCTION remember_lost_mails() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -218,7 +218,7 @@ _LOST = (
     CREATE TRIGGER mails_leave_all_traces BEFORE TRUNCATE ON mails
     FOR EACH STATEMENT EXECUTE FUNCTION remember_lost_mails()
     """,
-    # Also for whoever turns off foreign keys (session_replication_role) to delete more easily.
+    # Also when foreign keys are off (session_replication_role).
     "ALTER TABLE mails ENABLE ALWAYS TRIGGER mails_leave_a_trace",
     "ALTER TABLE mails ENABLE ALWAYS TRIGGER mails_leave_all_traces",
     # In a function every statement has a snapshot of its own, so it sees what was deleted while the insert waited.

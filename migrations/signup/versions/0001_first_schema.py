@@ -85,7 +85,7 @@ _IMPORTS = (
         mails_owed integer NOT NULL DEFAULT 0 CHECK (mails_owed >= 0),
         next_mail_at timestamptz,
         failure text,
-        swept_at timestamptz,
+        cleaned_at timestamptz,
         actor text NOT NULL,
         correlation_id text,
         traceparent text,
@@ -100,15 +100,15 @@ _IMPORTS = (
     ) WITH (fillfactor = 50)
     """,
     "CREATE INDEX imports_client ON imports (client, id)",
-    # What loops look for; those that are over and cleared away are not in it, however many there are.
+    # The imports that loops look for. Finished imports that are cleaned up are not in it.
     """
     CREATE INDEX imports_open ON imports (state, id)
-    WHERE state IN ('receiving', 'running', 'paused') OR (state IN ('failed', 'canceled') AND swept_at IS NULL)
+    WHERE state IN ('receiving', 'running', 'paused') OR (state IN ('failed', 'canceled') AND cleaned_at IS NULL)
     """,
 )
 
 _ROWS = (
-    # `raw` is the row as it came, as JSON, until it has its outcome; bytes, because it may be anything.
+    # `raw` is the row as received, as JSON, until it has its outcome; bytes, because it may be anything.
     """
     CREATE TABLE import_rows (
         import_id uuid NOT NULL REFERENCES imports (id) ON DELETE CASCADE,
@@ -137,7 +137,7 @@ _ROWS = (
 )
 
 # The outbox is the queue, and stays tiny: settled rows leave it in the settling statement. Half-empty pages and an
-# eager autovacuum keep its updates in place and its index short, whatever stands in the ledgers behind it.
+# eager autovacuum keep its updates in place and its index short, however large the settled rows grow.
 _OUTBOX = (
     """
     CREATE TABLE outbox (
@@ -227,8 +227,8 @@ _SUBSCRIBERS = (
 )
 
 _MAIL_OUTCOMES = (
-    # What became of each mail, in signup's own words: read from the mail service's feed, kept for ever (P6).
-    # `sent_at` and `fingerprint` are never taken back, whatever the other ledger says after it went back in time.
+    # The outcome of each mail as the mail service's feed reported it, kept for ever (P6). `sent_at` and `fingerprint`
+    # stay once they are set, also after the mail database was restored to an earlier time.
     """
     CREATE TABLE mail_outcomes (
         request_id text PRIMARY KEY,
@@ -242,7 +242,7 @@ _MAIL_OUTCOMES = (
         changed_at timestamptz NOT NULL
     ) WITH (fillfactor = 70)
     """,
-    # Where the follower stands. Moved in the commit that writes what was read, and only from where it was read.
+    # The follower's cursor. It moves in the commit that writes what was read, and only from where it was read.
     """
     CREATE TABLE mail_feed (
         singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
@@ -293,8 +293,8 @@ _RUNS = (
     """,
     "CREATE INDEX reconciliation_runs_running ON reconciliation_runs (id) WHERE state = 'running'",
     "CREATE INDEX reconciliation_runs_balanced ON reconciliation_runs (window_to) WHERE verdict = 'balanced'",
-    # Each thing that was ever found, once. `mark` is what was seen of it: a finding that cannot be repaired is named
-    # again when its mark has changed, and is `known` when it has not (ADR 0007).
+    # Every finding, once. `mark` digests what was seen: a finding that cannot be repaired is reported again when its
+    # mark has changed, and is `known` when it has not (ADR 0008).
     """
     CREATE TABLE reconciliation_findings (
         id uuid PRIMARY KEY DEFAULT uuidv7(),
@@ -316,8 +316,8 @@ _RUNS = (
     "CREATE INDEX reconciliation_findings_run ON reconciliation_findings (run_id, kind, id)",
 )
 
-# The ledgers behind the outbox are append-only for the runtime role. This is the one change that it may cause there:
-# what is personal leaves the rows of people who are erased already.
+# `outbox_settled` is append-only for the runtime role, with one exception: this function removes personal data from the
+# rows of users who are already erased.
 _ERASE = """
 CREATE FUNCTION erase_user_payloads(erased uuid[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -333,8 +333,8 @@ BEGIN
 END $$
 """
 
-# The runtime role may only add to `outbox_settled`. A mail that must be asked for again goes back whole, in one
-# statement, through this function alone; what is known to have been sent never does, whoever asks.
+# The second exception: a mail that must be requested again moves back to the outbox, in one statement. A mail that is
+# known to have been sent never does.
 _REQUEUE = """
 CREATE FUNCTION requeue_mails_not_known_sent(ids uuid[], give_up_seconds double precision)
 RETURNS TABLE (id uuid, user_id uuid, mail_id text)

@@ -1,1 +1,1 @@
-"""What must never be in the mail ledger, what wakes the operators, and what Prometheus sees of the stages."""
+"""Sanity checks of the mail ledger, alerts, and the SQL of health and stage metrics."""

@@ -1,8 +1,8 @@
-"""The SQL behind health and alerts."""
+"""SQL of health and alerts."""
 
 from ..ledger.queries import SETTLED
 
-# Everything that /health asks of this database, in one round trip. $1 for how many days content is kept.
+# All that /health reads from this database, in one round trip. $1: days for which content is kept.
 HEALTH = f"""
 SELECT
     (SELECT extract(epoch FROM now() - at) FROM heartbeats WHERE process = 'mail-worker') AS heartbeat_seconds,
@@ -16,7 +16,7 @@ SELECT
     (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs) AS retention_seconds,
     EXISTS (
         SELECT FROM (
-            -- A day later than its time, because workers wipe every few hours.
+            -- One day of grace, because workers wipe every few hours.
             SELECT mail_id FROM contents WHERE mail_id < (SELECT uuidv7(make_interval(days => -1 - $1::int)))
             ORDER BY mail_id LIMIT 1000
         ) AS c JOIN mails m ON m.id = c.mail_id
@@ -28,7 +28,7 @@ HEARTBEAT = """
 SELECT at, detail::text AS detail FROM heartbeats WHERE process = 'mail-worker'
 """
 
-# Everything that can be an alert, in one round trip. Counting stops where more would say no more.
+# All alert symptoms, in one round trip. Counts are capped: higher numbers would change no alert.
 ALERT_SYMPTOMS = """
 WITH late AS (
     SELECT due_at FROM queue

@@ -1,19 +1,19 @@
-"""What must never be in the mail ledger and no constraint can say. Each is one query; see `shared.audit.sanity_checks`.
+"""Sanity checks of the mail ledger, for rows that constraints cannot forbid. See `shared.audit.sanity_checks`.
 
-A query is one snapshot, and a mail, its queue row, its attempt and its history change in one statement, so mails under
-way are never half seen. The newest mails are looked at, by primary key: `_NEWEST` bounds what a run costs.
+Each check is one query and so one snapshot. A mail, its queue row, its attempt and its history change in one statement,
+so no check sees half a change. Checks read the newest mails, by primary key: `_NEWEST` bounds the cost of a run.
 """
 
-from shared.audit.sanity_checks import SanityCheck
+from shared.audit.sanity_checks import SanityCheck, partition_missing
 from shared.audit.severity import Severity
 
 _NEWEST = "newest AS MATERIALIZED (SELECT id FROM mails ORDER BY id DESC LIMIT 20000)"
 _WAITING = "('queued', 'deferred')"
 
-# A claim is in no history: `sending` stands for what was waiting before.
+# A claim writes no history, so `sending` matches the waiting state before it.
 STATE_AGAINST_HISTORY = SanityCheck(
     "state_against_history",
-    "Mails whose state is not the one that history last gave them (of those that changed in the last day).",
+    "Mails whose state differs from the last state in their history (of mails that changed in the last day).",
     """
     SELECT m.id::text AS id, 'is ' || m.state || ', history says ' || last.state AS what
     FROM (
@@ -34,7 +34,7 @@ STATE_AGAINST_HISTORY = SanityCheck(
 
 STRAY_IN_QUEUE = SanityCheck(
     "stray_in_queue",
-    "Queue rows of mails that are not to be sent. Mended: a row that nobody has leased leaves the queue.",
+    "Queue rows of mails that must not be sent. Repair: rows without a lease are deleted.",
     """
     SELECT q.mail_id::text AS id, 'queued, but the mail is ' || coalesce(m.state, 'deleted') AS what
     FROM (SELECT mail_id FROM queue LIMIT 50000) AS q LEFT JOIN mails m ON m.id = q.mail_id
@@ -51,10 +51,10 @@ STRAY_IN_QUEUE = SanityCheck(
     """,
 )
 
-# A mail that is `sending` without a queue row may have left: that is for a person to find out (P5).
+# A mail that is `sending` without a queue row may have been sent: an operator must find out (P5).
 MISSING_IN_QUEUE = SanityCheck(
     "missing_in_queue",
-    "Mails that wait, and nothing will ever send them. Mended: queued and deferred ones are queued again.",
+    "Mails that wait but are not in the queue, so no worker sends them. Repair: queued and deferred ones are queued.",
     f"""
     WITH {_NEWEST}
     SELECT m.id::text AS id, 'is ' || m.state || ' and not in the queue' AS what
@@ -79,7 +79,7 @@ MISSING_IN_QUEUE = SanityCheck(
 
 LEASE_LONG_PAST = SanityCheck(
     "lease_long_past",
-    "Mails whose lease ran out more than 15 minutes ago and that no rescue took over.",
+    "Mails whose lease ended more than 15 minutes ago and that no rescue took over.",
     """
     SELECT mail_id::text AS id, 'leased, overdue since ' || date_trunc('second', due_at) AS what
     FROM queue
@@ -89,13 +89,13 @@ LEASE_LONG_PAST = SanityCheck(
 
 SENT_WITHOUT_ACCEPTANCE = SanityCheck(
     "sent_without_acceptance",
-    "Mails that are called sent although no gateway said 250 and no operator said so (of the newest 20,000).",
+    "Mails in state sent or bounced that no gateway accepted and no operator resolved (of the newest 20,000).",
     f"""
     WITH {_NEWEST}
     SELECT m.id::text AS id, 'is ' || m.state || ' without an accepted attempt' AS what
     FROM newest JOIN mails m USING (id)
     WHERE m.state IN ('sent', 'bounced') AND NOT m.restored
-      -- What an operator said of older ones may have been dropped (HISTORY_MONTHS).
+      -- The resolution of older ones may have been dropped (HISTORY_MONTHS).
       AND m.accepted_at >= coalesce((SELECT kept_from FROM partition_upkeep WHERE parent = 'history'), '-infinity')
       AND NOT EXISTS (SELECT FROM attempts a WHERE a.mail_id = m.id AND a.outcome = 'accepted')
       AND NOT EXISTS (SELECT FROM history h WHERE h.subject = m.id::text AND h.kind = 'mail.resolved')
@@ -104,7 +104,7 @@ SENT_WITHOUT_ACCEPTANCE = SanityCheck(
 
 ACCEPTED_TWICE = SanityCheck(
     "accepted_twice",
-    "Mails that gateways accepted more than once: somebody got the same mail again (of the newest 20,000).",
+    "Mails that gateways accepted more than once: the recipient got duplicates (of the newest 20,000).",
     f"""
     WITH {_NEWEST}
     SELECT a.mail_id::text AS id, 'accepted ' || count(*) || ' times' AS what
@@ -115,7 +115,7 @@ ACCEPTED_TWICE = SanityCheck(
 
 ATTEMPTS_MISCOUNTED = SanityCheck(
     "attempts_miscounted",
-    "Mails whose number of attempts is not that of the attempts that count (of the newest 20,000). Mended: recounted.",
+    "Mails whose `attempts` differs from their counted attempts (of the newest 20,000). Repair: recounted.",
     f"""
     WITH {_NEWEST}, counted AS (
         SELECT m.id, m.attempts, (SELECT count(*) FROM attempts a WHERE a.mail_id = m.id AND a.counted) AS n
@@ -124,7 +124,7 @@ ATTEMPTS_MISCOUNTED = SanityCheck(
     SELECT id::text AS id, format('says %s attempts, %s count', attempts, n) AS what FROM counted WHERE attempts <> n
     """,
     Severity.WARNING,
-    # Whatever is being sent now is left to the next run.
+    # Mails that are being sent are left to the next run.
     fix=f"""
     {_NEWEST}, held AS (
         SELECT m.id, (SELECT count(*) FROM attempts a WHERE a.mail_id = m.id AND a.counted) AS n
@@ -139,7 +139,7 @@ ATTEMPTS_MISCOUNTED = SanityCheck(
 
 UNCERTAIN_FOR_A_DAY = SanityCheck(
     "uncertain_for_a_day",
-    "Mails whose known_state nobody has found out for more than a day.",
+    "Mails that have been uncertain for more than a day without an operator's decision.",
     """
     SELECT m.id::text AS id, 'uncertain since ' || date_trunc('second', last.at) AS what
     FROM mails m CROSS JOIN LATERAL (
@@ -152,7 +152,7 @@ UNCERTAIN_FOR_A_DAY = SanityCheck(
 
 EXPIRED_AND_WAITING = SanityCheck(
     "expired_and_waiting",
-    "Mails whose time ran out more than 15 minutes ago and that are in the queue all the same.",
+    "Mails that expired more than 15 minutes ago and are still in the queue.",
     """
     SELECT m.id::text AS id, 'expired at ' || date_trunc('second', m.expires_at) AS what
     FROM (SELECT mail_id, due_at, lease FROM queue ORDER BY due_at LIMIT 20000) AS q JOIN mails m ON m.id = q.mail_id
@@ -162,7 +162,7 @@ EXPIRED_AND_WAITING = SanityCheck(
 
 CONTENT_MISSING = SanityCheck(
     "content_missing",
-    "Mails in the queue that have no content to send, and were not erased.",
+    "Mails in the queue that have no content and were not erased.",
     """
     SELECT q.mail_id::text AS id, 'waits without content' AS what
     FROM (SELECT mail_id FROM queue LIMIT 50000) AS q JOIN mails m ON m.id = q.mail_id
@@ -172,7 +172,7 @@ CONTENT_MISSING = SanityCheck(
 
 SUPPRESSED_AND_WAITING = SanityCheck(
     "suppressed_and_waiting",
-    "Mails to suppressed addresses that have been due for more than 15 minutes: a claim should have closed them.",
+    "Mails to suppressed addresses that have been due for more than 15 minutes. A claim should have closed them.",
     """
     SELECT q.mail_id::text AS id, 'due since ' || date_trunc('second', q.due_at) AS what
     FROM (SELECT mail_id, due_at, lease FROM queue ORDER BY due_at LIMIT 20000) AS q
@@ -184,7 +184,7 @@ SUPPRESSED_AND_WAITING = SanityCheck(
 
 LOST_MAILS = SanityCheck(
     "lost_mails",
-    "Mails whose row somebody deleted in the last day, and that nobody has written back.",
+    "Mails whose row was deleted in the last day and not written back.",
     """
     SELECT l.mail_id::text AS id, 'was ' || l.state || ', deleted at ' || date_trunc('second', l.lost_at) AS what
     FROM (SELECT * FROM lost_mails WHERE lost_at > now() - interval '1 day' ORDER BY lost_at DESC LIMIT 20000) AS l
@@ -193,18 +193,7 @@ LOST_MAILS = SanityCheck(
     Severity.WARNING,
 )
 
-PARTITION_MISSING = SanityCheck(
-    "partition_missing",
-    "Months, this one or the next, that have no partition of history; and entries that lie in the default one.",
-    """
-    SELECT 'history' || to_char(month, '"_y"YYYY"m"MM') AS id, 'there is no such partition' AS what
-    FROM generate_series(date_trunc('month', now() AT TIME ZONE 'UTC'),
-                         date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month', '1 month') AS month
-    WHERE to_regclass('public.history' || to_char(month, '"_y"YYYY"m"MM')) IS NULL
-    UNION ALL
-    (SELECT 'history_default', 'holds entries of ' || at::date FROM history_default LIMIT 1)
-    """,
-)
+PARTITION_MISSING = partition_missing("history")
 
 CHECKS = (
     STATE_AGAINST_HISTORY,

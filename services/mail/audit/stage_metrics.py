@@ -1,4 +1,4 @@
-"""The mail service's stages as Prometheus sees them: the queue, delivery, gateways, rescues and what is in doubt."""
+"""Stage metrics of the mail service: queue, delivery, gateways, rescues and uncertain mails."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from ..delivery.states import MailState
 from ..names import WORKER
 from .stage_metrics_queries import READ_STAGES
 
-# All of them from the first scrape on, or the first increase would not be seen.
+# Present from the first scrape on, or Prometheus misses the first increase.
 _STATES = tuple(
     str(state)
     for state in (
@@ -24,29 +24,29 @@ _STATES = tuple(
     )
 )
 
-QUEUED = Stage("queue_mails", "Mails that still have to go out; counted up to 100,000 a lane", ("lane", "state"))
-OLDEST_DUE = Stage("queue_oldest_due_age_seconds", "How long the first mail of a lane has been due", ("lane",))
-UNCERTAIN = Stage("uncertain_mails", "Mails that may have left or not; somebody must resolve them")
-UNCERTAIN_AGE = Stage("uncertain_oldest_age_seconds", "For how long the oldest of them has been in doubt")
+QUEUED = Stage("queue_mails", "Mails that still have to be sent; counted up to 100,000 a lane", ("lane", "state"))
+OLDEST_DUE = Stage("queue_oldest_due_age_seconds", "Time since the oldest waiting mail of a lane became due", ("lane",))
+UNCERTAIN = Stage("uncertain_mails", "Mails in state uncertain; an operator must resolve them")
+UNCERTAIN_AGE = Stage("uncertain_oldest_age_seconds", "Time since the oldest uncertain mail became uncertain")
 ATTEMPTS = Stage(
     "attempts",
-    "Attempts that a worker ended, by what the gateway said of the mail",
+    "Attempts that a worker ended, by outcome",
     ("worker", "outcome"),
     is_counter=True,
 )
 REACHED = Stage(
     "mails",
-    "Mails that a worker brought to a state; deferred ones will come again",
+    "Mails that a worker moved to a state; deferred ones are tried again",
     ("worker", "state"),
     is_counter=True,
 )
-RESCUED = Stage("rescued", "Mails taken over from workers that fell silent", ("worker",), is_counter=True)
-LEASE_LOST = Stage("lease_lost", "Mails that somebody else took while a worker had them", ("worker",), is_counter=True)
+RESCUED = Stage("rescued", "Mails taken over from silent workers", ("worker",), is_counter=True)
+LEASE_LOST = Stage("lease_lost", "Mails that another process took from a worker", ("worker",), is_counter=True)
 IN_FLIGHT = Stage("in_flight", "Mails that a worker has claimed and not settled", ("worker",))
-BREAKER = Stage("breaker_state", "The breaker before a gateway: 0 closed, 1 half open, 2 open", ("worker", "gateway"))
+BREAKER = Stage("breaker_state", "Circuit breaker of a gateway: 0 closed, 1 half open, 2 open", ("worker", "gateway"))
 GATEWAY_IN_FLIGHT = Stage("gateway_in_flight", "Mails being handed to a gateway now", ("worker", "gateway"))
-GATEWAY_CONNECTIONS = Stage("gateway_connections", "Connections that a gateway may have at most", ("worker", "gateway"))
-RETENTION_AGE = Stage("retention_age_seconds", "Since what is too old was last wiped; none before the first time")
+GATEWAY_CONNECTIONS = Stage("gateway_connections", "Most connections of a worker to a gateway", ("worker", "gateway"))
+RETENTION_AGE = Stage("retention_age_seconds", "Time since retention last ran; missing before the first run")
 
 _STAGES = (
     QUEUED,
@@ -65,21 +65,21 @@ _STAGES = (
 )
 
 
-def _read(seen: dict[str, Any], workers: Sequence[Worker]) -> Iterator[Sample]:
-    for lane, waiting, leased, oldest in seen["queue"]:
+def _read(values: dict[str, Any], workers: Sequence[Worker]) -> Iterator[Sample]:
+    for lane, waiting, leased, oldest in values["queue"]:
         yield QUEUED, (lane, "waiting"), waiting
         yield QUEUED, (lane, "leased"), leased
         yield OLDEST_DUE, (lane,), oldest
-    uncertain, oldest_uncertain = seen["uncertain"]
+    uncertain, oldest_uncertain = values["uncertain"]
     yield UNCERTAIN, (), uncertain
     yield UNCERTAIN_AGE, (), oldest_uncertain
-    if seen["retention"] is not None:
-        yield RETENTION_AGE, (), seen["retention"]
+    if values["retention"] is not None:
+        yield RETENTION_AGE, (), values["retention"]
     for worker in workers:
-        yield from _said(worker)
+        yield from _worker_samples(worker)
 
 
-def _said(worker: Worker) -> Iterator[Sample]:
+def _worker_samples(worker: Worker) -> Iterator[Sample]:
     name, detail = worker.name, worker.detail
     for outcome in Outcome:
         yield ATTEMPTS, (name, outcome), detail.get("outcomes", {}).get(outcome, 0)
@@ -94,7 +94,7 @@ def _said(worker: Worker) -> Iterator[Sample]:
         yield GATEWAY_CONNECTIONS, labels, gateway["connections"]
 
 
-BOOK = StageSource(
+STAGE_SOURCE = StageSource(
     prefix="counterfoil_mail_",
     stages=_STAGES,
     query=READ_STAGES,

@@ -1,8 +1,8 @@
-"""The statement behind the stages on the mail service's `/metrics`."""
+"""SQL of the stage metrics on the mail service's `/metrics`."""
 
 from shared.observability.stage_metrics import SHARED_COLUMNS
 
-# Counting stops where more would say no more; each part walks an index.
+# Counts are capped, and each part scans an index.
 READ_STAGES = f"""
 SELECT jsonb_build_object({SHARED_COLUMNS},
     'queue', (

@@ -1,1 +1,1 @@
-"""What comes back about mails that had left: delivery status notifications and complaints, read and taken in."""
+"""Notices about sent mails: parses and ingests delivery status notifications and complaints."""

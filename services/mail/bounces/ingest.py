@@ -1,4 +1,4 @@
-"""Taking a notice in: which mail it is about, and what follows from it, decided here and written in one commit."""
+"""Ingests a notice: finds its mail, decides the consequences, and writes both in one commit."""
 
 import asyncio
 import hashlib
@@ -19,21 +19,21 @@ OUTCOMES = ("bounced", "delayed", "delivered", "complaint", "unmatched", "ignore
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """`outcome`: one of OUTCOMES, the first four whatever the mail's state."""
+    """`outcome` is one of OUTCOMES. The first four do not depend on the mail's state."""
 
     outcome: str
     mail_id: UUID | None = None
 
 
 async def ingest(database: Database, principal: Principal, raw: bytes, bounce_domain: str) -> Ingested:
-    """What a message from the bounce mailbox came to. Committed; the same message again changes nothing.
+    """Ingest a message from the bounce mailbox. Committed; repeating a message changes nothing.
 
-    Only mails that the caller may see are looked at: for others the notice is `unmatched`.
+    Only mails that the caller may see are considered. A notice about another mail is `unmatched`.
 
     Raises:
-        StillSending: nothing has changed.
+        StillSending: the mail is being sent; nothing has changed.
     """
-    # In a thread: a megabyte takes `email` long enough to be felt by everybody else.
+    # In a thread: `email` needs so long for a megabyte that it would delay every other request.
     notice = await asyncio.to_thread(read, raw, bounce_domain)
     client = listing.client_scope(principal)
     digest = hashlib.sha256(raw).digest()
@@ -59,14 +59,14 @@ async def ingest(database: Database, principal: Principal, raw: bytes, bounce_do
 
 
 def suppresses_recipient(notice: Notice) -> bool:
-    """Whether its recipient must not be mailed any more."""
+    """Whether the notice's recipient must not be mailed again."""
     if notice.kind is Kind.COMPLAINT:
         return True
     return notice.kind is Kind.FAILED and suppresses_address(notice.status)
 
 
 def reason_for(notice: Notice) -> str:
-    """Our words, fit for history: they repeat nothing that a stranger wrote."""
+    """Our own text, fit for history: it repeats nothing that the sender of the notice wrote."""
     if notice.kind is Kind.COMPLAINT:
         return f"the recipient complained ({notice.status})"
     code = notice.status or notice.code

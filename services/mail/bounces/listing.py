@@ -1,4 +1,4 @@
-"""What came back, as clients may ask for it."""
+"""Lists notices for clients."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
-"""A message from a bounce mailbox, read: what it reports, and which mails it may be about. Pure.
+"""Parses a message from a bounce mailbox: what it reports, and which mails it may be about. Pure.
 
-Understood are delivery status notifications (RFC 3464) and abuse reports (RFC 5965). Anybody can write to a mailbox,
-so nothing in here is believed further than this: what it says is about the mail that it quotes, and about no address.
+It understands delivery status notifications (RFC 3464) and abuse reports (RFC 5965). Any sender can write to a mailbox,
+so a notice is trusted only about the mail that it quotes, and never about an address.
 """
 
 import email.message
@@ -15,24 +15,24 @@ from email.message import Message
 from typing import Any
 from uuid import UUID
 
-# PartitionRetention of a diagnostic, as of a gateway's reply.
+# Longest diagnostic that is kept, the same as for a gateway's reply.
 DIAGNOSTIC_MAX_CHARACTERS = 2000
-# `email` looks at every open boundary for every line. Reports have a handful, and a mail quoted in one a few more.
-_MOST_BOUNDARIES = 50
+# `email` compares each line with every open boundary. A report and the mail it quotes have a handful.
+_MAX_BOUNDARIES = 50
 
-# Old, lenient parsing on purpose: the newer policies raise on some headers that strangers write.
+# The old, lenient policy on purpose: the newer ones raise on some malformed headers.
 _POLICY = email.policy.compat32
 _VERP = re.compile(r"(?<![\w.+-])bounce\+([0-9a-f]{32})@([a-z0-9.-]+)", re.IGNORECASE)
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,400}@[^<>\s]{1,400}>")
-_BOUNDARY = re.compile(rb"boundary[\s*\d]*=", re.IGNORECASE)  # also as RFC 2231 continues it
+_BOUNDARY = re.compile(rb"boundary[\s*\d]*=", re.IGNORECASE)  # also with an RFC 2231 continuation
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ENHANCED = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.])")
 _REPLY_CODE = re.compile(r"[245]\d\d(?!\d)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _ENVELOPE_HEADERS = ("Delivered-To", "X-Original-To", "Envelope-To", "To")
-# The one quoted mail may come whole or as its header, and since RFC 6533 in UTF-8.
+# The quoted mail is whole or only its header, and may be in UTF-8 (RFC 6533).
 _QUOTED = frozenset(["message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"])
-# RFC 5965 section 7.3, and opt-out from its registry. Feedback that is no complaint (not-spam, auth-failure) is not.
+# RFC 5965 section 7.3, and opt-out from its registry. not-spam and auth-failure are no complaints.
 _COMPLAINTS = frozenset(["abuse", "fraud", "virus", "other", "opt-out", "opt-out-list"])
 
 
@@ -46,7 +46,7 @@ class Kind(enum.StrEnum):
     OTHER = "other"
 
 
-# RFC 3464 section 2.3.3. Relayed and expanded: it was taken over where nobody reports any more.
+# RFC 3464 section 2.3.3. Relayed and expanded: the next system accepted the mail and sends no reports.
 _ACTIONS: Mapping[str, Kind] = {
     "failed": Kind.FAILED,
     "delayed": Kind.DELAYED,
@@ -59,31 +59,31 @@ _OF_CLASS: Mapping[str, Kind] = {"2": Kind.DELIVERED, "4": Kind.DELAYED, "5": Ki
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """`mail_ids` and `message_ids` are what it may be about, the most telling first; `diagnostic` may be personal."""
+    """`mail_ids` and `message_ids` are candidates, the best first. `diagnostic` may hold personal data."""
 
     kind: Kind
     mail_ids: tuple[UUID, ...] = ()
     message_ids: tuple[str, ...] = ()
-    status: str | None = None  # an enhanced code; of a complaint, its type
+    status: str | None = None  # an enhanced code, or the type of a complaint
     code: int | None = None
     diagnostic: str | None = None
 
 
 def read(raw: bytes, bounce_domain: str = "") -> Notice:
-    """What a whole message (RFC 822) reports. Whatever is no report, or cannot be read, is `other`.
+    """Parse a whole message (RFC 822). A message that is no report or cannot be parsed is `other`.
 
-    Only addresses at `bounce_domain` count as ours; with none given, no address does.
+    Only addresses at `bounce_domain` count as our envelope senders. If it is empty, none does.
     """
-    if len(_BOUNDARY.findall(raw)) > _MOST_BOUNDARIES:
+    if len(_BOUNDARY.findall(raw)) > _MAX_BOUNDARIES:
         return Notice(Kind.OTHER)
     try:
         message = email.message_from_bytes(raw, policy=_POLICY)
-        return _read(message, bounce_domain)
+        return _parse(message, bounce_domain)
     except (RecursionError, LookupError, ValueError):  # nested too deep, an unknown charset, broken encodings
         return Notice(Kind.OTHER)
 
 
-def _read(message: Message, bounce_domain: str) -> Notice:
+def _parse(message: Message, bounce_domain: str) -> Notice:
     parts = list(_parts(message))
     blocks = [block for part in parts for block in _blocks(part)]
     feedback = next((part for part in parts if part.get_content_type() == "message/feedback-report"), None)
@@ -102,7 +102,7 @@ def _read(message: Message, bounce_domain: str) -> Notice:
 
 
 def _parts(message: Message) -> Iterator[Message]:
-    """The message's own parts. A message quoted in it is one part: what that holds is not reported here."""
+    """The message's own parts. A quoted message is one part, and reports inside it are ignored."""
     if message.get_content_maintype() != "multipart" or not message.is_multipart():
         yield message
         return
@@ -112,7 +112,7 @@ def _parts(message: Message) -> Iterator[Message]:
 
 
 def _blocks(part: Message) -> Iterable[Message]:
-    """The groups of fields of a delivery status: first about the message, then about each recipient."""
+    """The field groups of a delivery status: the first is about the message, each other one about a recipient."""
     payload: Any = part.get_payload()
     if part.get_content_type() == "message/delivery-status" and part.is_multipart():
         return [block for block in payload if isinstance(block, Message)]
@@ -133,7 +133,7 @@ def _quoted_headers(part: Message) -> Iterable[Message]:
 
 
 def _inner(part: Message) -> Message:
-    """The message, or the fields, inside a part of type message/*."""
+    """The message or the fields inside a part of type message/*."""
     payload: Any = part.get_payload()
     if part.is_multipart():
         inner: Message = payload[0]
@@ -146,7 +146,7 @@ def _header(text: str) -> Message:
 
 
 def _text(message: Message, name: str) -> str:
-    """All fields of a name on one line."""
+    """All fields of a name, joined on one line."""
     return " ".join(" ".join(str(value) for value in message.get_all(name, [])).split())
 
 
@@ -156,8 +156,8 @@ def _feedback(part: Message) -> dict[str, Any]:
 
 
 def _delivery_status(blocks: Iterable[Message]) -> dict[str, Any]:
-    """What became of the mail. It has one recipient: several blocks mean that it was passed on to several addresses,
-    and then it has failed only when it reached none of them.
+    """The report about the mail. A mail has one recipient, so several blocks mean that it was forwarded to several
+    addresses. Then it has failed only if it reached none of them.
     """
     reports = [report for block in blocks if (report := _recipient_report(block))]
     for kind in (Kind.DELIVERED, Kind.DELAYED, Kind.FAILED):
@@ -169,26 +169,26 @@ def _delivery_status(blocks: Iterable[Message]) -> dict[str, Any]:
 
 def _recipient_report(block: Message) -> dict[str, Any] | None:
     status = _ENHANCED.search(_text(block, "Status"))
-    # Some leave the action out although it is required; the class of the status says the same.
+    # Some reporters omit the action although it is required. The class of the status says the same.
     action = _text(block, "Action").partition(" ")[0].lower()
     kind = _ACTIONS.get(action) or _OF_CLASS.get(status[0][0] if status else "")
     if kind is None:
         return None
-    how, _, words = _text(block, "Diagnostic-Code").partition(";")
-    diagnostic = _CONTROL.sub(" ", words or how).strip()
-    is_smtp = bool(words) and how.strip().lower() == "smtp"
+    diagnostic_type, _, text = _text(block, "Diagnostic-Code").partition(";")
+    diagnostic = _CONTROL.sub(" ", text or diagnostic_type).strip()
+    is_smtp = bool(text) and diagnostic_type.strip().lower() == "smtp"
     code = _REPLY_CODE.match(diagnostic) if is_smtp else None
     return {
         "kind": kind,
-        "status": _most_telling(status[0] if status else None, diagnostic if is_smtp else ""),
+        "status": _most_specific(status[0] if status else None, diagnostic if is_smtp else ""),
         "code": int(code[0]) if code else None,
         "diagnostic": diagnostic.encode("utf-8", "replace").decode()[:DIAGNOSTIC_MAX_CHARACTERS] or None,
     }
 
 
-def _most_telling(status: str | None, reply: str) -> str | None:
-    """The status; the enhanced code of the server's own reply where the reporter wrote none, or only a class."""
-    said = _ENHANCED.search(reply[:40])
-    if said and (status is None or (status.endswith(".0.0") and status[0] == said[0][0])):
-        return said[0]
+def _most_specific(status: str | None, reply: str) -> str | None:
+    """The status, or the enhanced code in the server's reply if the status is missing or names only a class."""
+    in_reply = _ENHANCED.search(reply[:40])
+    if in_reply and (status is None or (status.endswith(".0.0") and status[0] == in_reply[0][0])):
+        return in_reply[0]
     return status

@@ -1,1 +1,1 @@
-"""From the queue to the gateway: what is claimed, sent and recorded."""
+"""Delivery: claim mails from the queue, send them through a gateway, record the outcome."""

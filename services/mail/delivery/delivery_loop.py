@@ -1,7 +1,7 @@
-"""The delivery loop: claim, send, record. No transaction and no row lock is open while a gateway is spoken to.
+"""The delivery loop: claim, send, record. No transaction and no row lock is open during an SMTP conversation.
 
-`Delivery.run_once` claims a batch and starts one task for each mail; the tasks share the gateways' connections and
-the recorder's commits. The loop never waits for a batch: it tops up when fewer than half of its places are taken.
+`Delivery.run_once` claims a batch and starts one task per mail. The tasks share the gateways' connections and the
+recorder's commits. The loop does not wait for a batch to finish: it claims more once half of its slots are free.
 """
 
 import asyncio
@@ -26,27 +26,27 @@ from .spans import record_attempt_span
 
 _log = get_logger(__name__)
 
-# Claimed for each connection: a claim of half of them (64 for 8) is cheap for each mail, and few enough are held back
-# from other workers.
-_PLACES_PER_CONNECTION = 16
-# Mails whose last fault is remembered, so that another gateway comes first; forgetting one costs a detour.
+# Slots per connection. A claim for half of them (64 mails for 8 connections) is cheap per mail and keeps few mails from
+# other workers.
+_SLOTS_PER_CONNECTION = 16
+# Mails whose last fault is remembered, so that another gateway is tried first. Forgetting one costs an extra try.
 _REMEMBERED_FAULTS = 10_000
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """How far it is, for whoever has to cut it short."""
+    """Progress of one attempt, for the code that may have to cancel it."""
 
     may_have_left: bool = False
     ended: bool = False
 
 
 class Delivery:
-    """A loop (`shared.worker.loops`). `wake` is set whenever there is room again, or a mail came back that is due."""
+    """A loop (`shared.worker.loops`). It sets `wake` when half of its slots are free or a mail is due again."""
 
     name = "delivery"
 
-    def __init__(  # noqa: PLR0913 - collaborators, each its own
+    def __init__(  # noqa: PLR0913 - all are collaborators
         self,
         pool: Pool,
         gateways: Gateways,
@@ -68,7 +68,7 @@ class Delivery:
         self._wake = wake
         self._bounce_domain = bounce_domain
         self._tracing = tracing
-        self._places = gateways.connections * _PLACES_PER_CONNECTION
+        self._slots = gateways.connections * _SLOTS_PER_CONNECTION
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
         self.outcomes: Counter[str] = Counter()
@@ -79,13 +79,13 @@ class Delivery:
         return len(self._tasks)
 
     async def run_once(self) -> bool:
-        """Claim what there is room for and start sending it. True: there is more to claim, and room."""
-        room = self._places - len(self._tasks)
-        if room * 2 < self._places:
+        """Claim mails for the free slots and start sending them. True: there may be more to claim."""
+        free = self._slots - len(self._tasks)
+        if free * 2 < self._slots:
             return False
-        wanted = self._gateways.allowance(room)
+        wanted = self._gateways.allowance(free)
         if not wanted:
-            return False  # every gateway is out of order, and no probe is due
+            return False  # every breaker is open, and no probe is due
         claim = await claim_due(self._pool, wanted, self._lease_seconds)
         self.closed.update(claim.closed)
         for mail in claim.mails:
@@ -102,8 +102,8 @@ class Delivery:
     def _finished(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("delivery_broke", exc_info=error)
-        if len(self._tasks) * 2 <= self._places:
+            _log.error("delivery_task_failed", exc_info=error)
+        if len(self._tasks) * 2 <= self._slots:
             self._wake.set()
 
     async def _deliver(self, mail: ClaimedMail, attempt: _Attempt) -> None:
@@ -111,12 +111,12 @@ class Delivery:
             gateway, verdict = await self._send(mail, attempt)
         except asyncio.CancelledError:
             if attempt.may_have_left:
-                raise  # on record as transmitting: a rescue decides
+                raise  # recorded as transmitting: the rescue decides
             gateway, verdict = None, own_fault("worker stopped before the body left")
-        except Exception:  # noqa: BLE001 - a fault of ours must not leave the mail without a verdict
+        except Exception:  # noqa: BLE001 - our own bug must not leave the mail without a verdict
             _log.exception("delivery_failed", mail_id=str(mail.mail_id))
-            broken = interrupted(Step.BODY, "delivery broke")
-            gateway, verdict = None, broken if attempt.may_have_left else own_fault("delivery broke")
+            unknown = interrupted(Step.BODY, "internal error")
+            gateway, verdict = None, unknown if attempt.may_have_left else own_fault("internal error")
         attempt.ended = True
         await self._settle(mail, gateway, verdict)
         if self._tracing.on:
@@ -129,7 +129,7 @@ class Delivery:
                 return False
             try:
                 recorded = await self._recorder.transmitting(transmission)
-            except Exception:  # noqa: BLE001 - whatever the reason: without the record not a byte may leave
+            except Exception:  # noqa: BLE001 - without the record no byte may leave, whatever the error
                 return False
             if not recorded:
                 self._leases.lose(mail.lease)
@@ -174,10 +174,10 @@ class Delivery:
             self._faulted[mail_id] = faulted
 
     async def drain(self, seconds: float, *, write_seconds: float = 2.0) -> None:
-        """Let mails in flight finish for `seconds`.
+        """Wait up to `seconds` for the mails in flight.
 
-        After that, those whose body has not left go back to the queue, and the others stay on record as transmitting,
-        for a rescue.
+        After that, mails whose body has not left go back to the queue. The others stay recorded as transmitting, for
+        the rescue.
         """
         tasks = list(self._tasks)
         if tasks:
@@ -186,17 +186,17 @@ class Delivery:
             if not attempt.ended:
                 task.cancel()
         if self._tasks:
-            # What is settled already, or just released, still has to be written; the database may be away.
+            # Settlements and releases still have to be written; the database may be down.
             await asyncio.wait(list(self._tasks), timeout=write_seconds)
 
 
 def envelope_of(content: Content, bounce_domain: str = "") -> Envelope:
     """Bounces go to the From address, or with `bounce_domain` to an address there that names the mail.
 
-    That address needs no signature: its ID has 74 random bits, and is known to who was sent the mail.
+    That address needs no signature: the mail ID has 74 random bits, and only the recipient learns it.
 
     Raises:
-        ValueError: an address is none.
+        ValueError: an address is invalid.
     """
     sender, sender_utf8 = envelope_address(content.sender_email)
     recipient, recipient_utf8 = envelope_address(content.to_email)

@@ -1,7 +1,7 @@
-"""How text becomes the lines of a message header: folding, RFC 2047 encoded words, display names, addresses.
+"""Write text as lines of a message header: folding, RFC 2047 encoded words, display names, addresses.
 
-Nothing leaves here with a line break of the caller's: control characters raise, everything else is ASCII or encoded.
-(One exception: the local part of an address may be UTF-8, RFC 6532, because there is no other way to write it.)
+No line break of the caller gets through: control characters raise, everything else is ASCII or encoded. One exception:
+the local part of an address may be UTF-8 (RFC 6532), because there is no other way to write it.
 """
 
 import re
@@ -19,7 +19,7 @@ _LONGEST_PLAIN_NAME = 60  # a longer display name is easier to fold as encoded w
 _LONGEST_LINE = 990
 _LONGEST_ADDRESS = 320
 
-# What no header may carry, encoded or not: a reader that decodes before it splits would see a forged line.
+# Forbidden in every header, encoded or not: a reader that decodes before it splits lines would see a forged one.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _BETWEEN_URLS = re.compile(r",\s*(?=<)")
 _PRINTABLE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
@@ -27,13 +27,13 @@ _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_
 _LOCAL_PART = re.compile(r"[^\s\x00-\x20\x7f-\xa0()<>\[\]:;@\\,\"\ud800-\udfff]+")
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
-# RFC 2047 section 5 (3): in a phrase only these stand for themselves. One set serves subjects too.
+# RFC 2047 section 5 (3): in a phrase only these stay unencoded. Subjects use the same set.
 _Q = {byte: f"={byte:02X}" for byte in range(256)} | {ord(c): c for c in "!*+-/"} | {ord(" "): "_"}
 _Q |= {byte: chr(byte) for byte in range(128) if chr(byte).isalnum()}
 
 
 def unstructured(name: str, value: str, *, longest_word: int = _LONGEST_LINE) -> str:
-    """The field `name: value` without its final line break: as it is when it is plain ASCII, else as encoded words.
+    """The field `name: value` without its final line break: unchanged if plain ASCII, else as encoded words.
 
     ASCII with a word longer than `longest_word` is encoded too, because encoded words can be folded anywhere.
 
@@ -45,7 +45,7 @@ def unstructured(name: str, value: str, *, longest_word: int = _LONGEST_LINE) ->
         field = f"{name}: {value}"
         if len(field) <= _LINE:
             return field
-        # A run of spaces could end up as a line of nothing but spaces, which RFC 5322 calls obsolete.
+        # A run of spaces could become a line of spaces only, which RFC 5322 calls obsolete.
         if "  " not in value and max(map(len, value.split(" "))) <= min(longest_word, _LONGEST_LINE - len(name)):
             return _fold(field)
     return _with_words(name, value)
@@ -55,11 +55,11 @@ def urls(name: str, value: str) -> str:
     """The field `name: value` of URLs in angle brackets (RFC 2369 section 2): folded between them, never encoded.
 
     Raises:
-        ValueError: `value` has a control character, or anything but ASCII: there is no way to write it.
+        ValueError: `value` has a control character or is not ASCII.
     """
     _refuse_control(name, value)
     if not value.isascii():
-        raise ValueError(f"The header {name} must be ASCII: URLs are written with percent signs and A-labels")
+        raise ValueError(f"The header {name} must be ASCII: use percent-encoding and A-labels in URLs")
     field = f"{name}: {value.strip()}"
     if len(field) <= _LINE:
         return field
@@ -78,7 +78,7 @@ def mailbox(name: str, display_name: str | None, email: str) -> str:
     """The field `name: display name <email>`.
 
     Raises:
-        ValueError: the display name has a control character, or `email` is no address.
+        ValueError: the display name has a control character, or `email` is invalid.
     """
     address, _ = ascii_domain(email)
     if not display_name:
@@ -95,7 +95,7 @@ def ascii_domain(email: str) -> tuple[str, bool]:
     """The address with its domain as A-labels (RFC 5890), and whether its local part needs SMTPUTF8 (RFC 6531).
 
     Raises:
-        ValueError: it is no address.
+        ValueError: the address is invalid.
     """
     local, at_sign, domain = email.rpartition("@")
     if not domain.isascii():
@@ -106,7 +106,7 @@ def ascii_domain(email: str) -> tuple[str, bool]:
         or not _LOCAL_PART.fullmatch(local)
         or not _DOMAIN.fullmatch(domain)
     ):
-        raise ValueError("Not an address that can stand in a header")
+        raise ValueError("The e-mail address is invalid or cannot be written in a header")
     return f"{local}@{domain}", not local.isascii()
 
 
@@ -121,8 +121,8 @@ def _refuse_control(name: str, value: str) -> None:
 
 
 def _plain_phrase(text: str) -> str | None:
-    """The display name as atoms or as a quoted string; None when it has to be encoded."""
-    # Many readers decode encoded words inside quoted strings too, so what looks like one is encoded itself.
+    """The display name as atoms or as a quoted string; None if it must be encoded."""
+    # Many readers decode encoded words inside quoted strings too, so a lookalike is encoded itself.
     if not _PRINTABLE.fullmatch(text) or "=?" in text or len(text) > _LONGEST_PLAIN_NAME:
         return None
     if _ATOMS.fullmatch(text):
@@ -144,7 +144,7 @@ def _fold(field: str) -> str:
 
 def _with_words(name: str, value: str) -> str:
     data = value.encode()
-    # Base64 makes 4 out of 3; quoted printable makes 3 out of each byte that cannot stand for itself.
+    # Base64 turns 3 bytes into 4. Q encoding turns each byte outside its safe set into 3.
     quoted = sum(len(_Q[byte]) for byte in data) <= (len(data) + 2) // 3 * 4
     sizes, encode = (_q_sizes, _q_word) if quoted else (_b_sizes, _b_word)
     own_line = len(name) > _LONGEST_NAME_BESIDE_WORDS
@@ -155,7 +155,7 @@ def _with_words(name: str, value: str) -> str:
 
 
 def _chunks(text: str, sizes: list[int], first: int, following: int) -> list[str]:
-    """`text` in pieces that fit their line. No character is cut: each encoded word must decode alone."""
+    """`text` in pieces that fit their line. No character is split: each encoded word must decode alone."""
     chunks: list[str] = []
     start, used, budget = 0, 0, first
     for index, size in enumerate(sizes):

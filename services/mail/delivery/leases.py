@@ -1,6 +1,6 @@
-"""The leases that this process holds, and their heartbeat.
+"""The leases that this process holds, and their renewal.
 
-A lease is short (15 s) and the wait after the dot is long (10 min), so all of them are renewed together every third.
+A lease is short (15 s) and the wait after the dot is long (10 min), so every third of a lease all are renewed.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ _log = get_logger(__name__)
 
 
 class Leases:
-    """A loop (`shared.worker.loops`): `run_once` renews what is held, in one statement.
+    """A loop (`shared.worker.loops`): `run_once` renews all held leases in one statement.
 
-    After an outage of the database an expired lease is renewed all the same: nobody else can hold it under its token.
+    After a database outage an expired lease can still be renewed: no other worker can hold it under its token.
     """
 
     name = "lease-renewal"
@@ -39,15 +39,15 @@ class Leases:
         return lease in self._held
 
     def lose(self, lease: UUID) -> None:
-        """Somebody else has the mail now: nothing more is written for it."""
+        """Another worker has the mail now: this one writes nothing more for it."""
         if self._held.pop(lease, None) is not None:
             self.lost += 1
             _log.warning("lease_lost", lost=self.lost)
 
     async def run_once(self) -> bool:
-        """Renew everything held; commits once. Leases that are gone are lost."""
+        """Renew all held leases in one commit. Those that the database no longer has are lost."""
         async with self._queue_lock:
-            # Read under the lock: what is settled before the renewal runs must not look lost.
+            # Read under the lock: a mail that is settled before the renewal runs must not look lost.
             held = dict(self._held)
             if not held:
                 return False

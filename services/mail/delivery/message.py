@@ -1,8 +1,8 @@
-"""The bytes of a mail, made from what was pinned at accept. The same content gives the same bytes in any process.
+"""The bytes of a mail, built from its pinned content. The same content gives the same bytes in any process.
 
-So a retry sends what the first attempt sent, down to the MIME boundary. Lines are assembled here and not by
-`email.message`, which builds 560 mails/s where this builds 20,000; the tests let `email` read back what leaves.
-Dot-stuffing is not done here; it belongs to the SMTP conversation.
+So a retry sends what the first attempt sent, down to the MIME boundary. This module assembles the lines itself and
+builds 20,000 mails/s; `email.message` builds 560. The tests parse the result with `email`.
+Dot-stuffing belongs to the SMTP conversation.
 """
 
 import re
@@ -17,20 +17,20 @@ from shared.contract.mail_headers import header_names, is_of_urls
 
 from .header_text import ascii_domain, mailbox, unstructured, urls
 
-# A subject's longer words are cut by encoding them, so that its lines stay below 78.
+# Longer words of a subject are encoded, so that its lines stay below 78 characters.
 _LONGEST_SUBJECT_WORD = 68
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,400}@[!-;=?A-~]{1,400}>")
-# Lines that may travel as they are: short, printable, no white space that a relay could trim.
+# Lines sent unencoded: short, printable, no trailing white space that a relay could trim.
 _SEVEN_BIT = re.compile(r"(?:(?:[\t -~]{0,77}[!-~])?\r\n)*")
 _ASCII = bytes(range(128))
-# No quoted-printable or base64 line can begin like this (RFC 2045 section 6.7), and no 7-bit body that has it is sent.
+# No quoted-printable or base64 line can begin like this (RFC 2045 section 6.7), and no 7-bit body contains it.
 _BOUNDARY_START = "=_"
 _BASE64_LINE = 76
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A mail as it was pinned at accept."""
+    """A mail as pinned at accept."""
 
     mail_id: UUID
     message_id: str  # with its angle brackets
@@ -48,12 +48,12 @@ class Content:
 
 
 def build(content: Content) -> bytes:
-    """The whole message with CRLF line ends, 7-bit (but for UTF-8 local parts, see `needs_smtputf8`).
+    """The whole message with CRLF line ends, 7-bit except for UTF-8 local parts (see `needs_smtputf8`).
 
     Line breaks of any kind in `text` and `html` become CRLF, and both end with one.
 
     Raises:
-        ValueError: a header would not be what the content says: control characters, a reserved or malformed custom
+        ValueError: a header cannot be written as the content says: control characters, a reserved or malformed custom
             header name, a malformed address or Message-ID, or a time without a zone.
     """
     fields = _header_fields(content)
@@ -79,23 +79,23 @@ def build(content: Content) -> bytes:
 
 
 def envelope_address(email: str) -> tuple[str, bool]:
-    """The address as MAIL and RCPT take it, with its domain as A-labels, and whether it needs SMTPUTF8.
+    """The address for MAIL and RCPT, with its domain as A-labels, and whether it needs SMTPUTF8.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: the address is invalid.
     """
     return ascii_domain(email)
 
 
 def needs_smtputf8(content: Content) -> bool:
-    """Whether an address of the header has a local part that is not ASCII (RFC 6531 section 3.6)."""
+    """Whether a header address has a local part outside ASCII (RFC 6531 section 3.6)."""
     addresses = (content.to_email, content.sender_email, content.reply_to_email or "")
     return any(not address.rpartition("@")[0].isascii() for address in addresses)
 
 
 def _header_fields(content: Content) -> list[str]:
     if not _MESSAGE_ID.fullmatch(content.message_id):
-        raise ValueError("Not a Message-ID in angle brackets")
+        raise ValueError("message_id must be a Message-ID in angle brackets")
     if content.accepted_at.tzinfo is None:
         raise ValueError("accepted_at has no time zone")
     fields = [
@@ -130,11 +130,11 @@ def _encode(lines: str) -> tuple[str, str]:
     if _SEVEN_BIT.fullmatch(lines) and f"--{_BOUNDARY_START}" not in lines:
         return "7bit", lines
     data = lines.encode()
-    # Quoted printable triples each byte that is not ASCII, base64 adds 37 % to all.
+    # Quoted-printable triples each byte outside ASCII; base64 adds 37 % to everything.
     if len(data.translate(None, _ASCII)) * 2 > len(data) * 0.37:
-        whole = b2a_base64(data, newline=False).decode("ascii")
+        encoded = b2a_base64(data, newline=False).decode("ascii")
         return "base64", "".join(
-            whole[start : start + _BASE64_LINE] + "\r\n" for start in range(0, len(whole), _BASE64_LINE)
+            encoded[start : start + _BASE64_LINE] + "\r\n" for start in range(0, len(encoded), _BASE64_LINE)
         )
-    # b2a_qp ends its soft breaks as it finds the first line ended, and `lines` has at least one CRLF.
+    # b2a_qp ends soft breaks like the first line, and `lines` has at least one CRLF.
     return "quoted-printable", b2a_qp(data, istext=True).decode("ascii")

@@ -1,19 +1,19 @@
 """The SQL of delivery. Each statement is one transaction and one round trip; names carry their guards.
 
-`= ANY(ARRAY(SELECT …))` instead of a join is on purpose: it keeps the planner on the primary key whatever it believes
-about the size of a batch, so that no statement ever scans the ledger.
+`= ANY(ARRAY(SELECT …))` replaces a join on purpose: it keeps the planner on the primary key whatever batch size it
+estimates, so that no statement scans the ledger.
 """
 
-# `unknown` is counted, so mails on their first attempt need no look. LIMIT keeps the planner from hashing all attempts.
+# `unknown` is counted, so mails with no counted attempt need no lookup. LIMIT keeps the planner from hashing attempts.
 _IN_DOUBT = """
 m.attempts > 0 AND coalesce(
     (SELECT true FROM attempts e WHERE e.mail_id = m.id AND e.outcome = 'unknown' LIMIT 1), false
 )
 """
 
-# What becomes of a mail that must not be sent any more. In doubt means that an earlier attempt ended `unknown`: such a
-# mail may have been sent, so it is neither failed nor expired (P5).
-_BECOMES = """
+# The state that a claim gives to a mail. In doubt means that an earlier attempt ended `unknown`: such a mail may have
+# been sent, so it is neither failed nor expired (P5).
+_NEXT_STATE = """
     CASE
         WHEN w.in_doubt AND (s.email_key IS NOT NULL OR m.expires_at <= now() OR m.to_email IS NULL) THEN 'uncertain'
         WHEN m.to_email IS NULL THEN 'canceled'
@@ -29,17 +29,17 @@ picked AS MATERIALIZED (
     SELECT m.id, m.client, m.request_id, m.lane, m.to_email, m.to_name, m.attempts, m.on_uncertain, m.message_id,
            m.accepted_at, m.expires_at, m.metadata, m.correlation_id, m.traceparent,
            w.in_doubt,
-           {_BECOMES} AS becomes,
+           {_NEXT_STATE} AS next_state,
            CASE
                WHEN m.to_email IS NULL THEN 'erased'
                WHEN s.email_key IS NOT NULL THEN 'address suppressed'
                ELSE 'expired'
-           END AS why,
-           s.reason AS suppressed_because
+           END AS close_reason,
+           s.reason AS suppression_reason
     FROM mails m
     LEFT JOIN suppressions s ON s.email_key = m.to_key
     CROSS JOIN LATERAL (SELECT {_IN_DOUBT} AS in_doubt OFFSET 0) w
-    -- A stray row of a mail that is settled must not spoil the claim; a sanity check removes it.
+    -- A stray row of a settled mail must not break the claim; a sanity check removes it.
     WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due)) AND m.state IN ('queued', 'deferred')
 )
 """
@@ -49,32 +49,32 @@ ARRAY[m.request_id, m.client]
     || ARRAY(SELECT e.value FROM jsonb_each_text(m.metadata) e WHERE right(e.key, 3) = '_id' AND e.value IS NOT NULL)
 """
 
-# Mails that are not to be sent any more leave the queue, with a line of history.
+# Mails that must not be sent leave the queue, with a history entry.
 _CLOSED = f"""
-gone AS (
-    DELETE FROM queue WHERE mail_id = ANY(ARRAY(SELECT id FROM picked WHERE becomes <> 'sending'))
+dequeued AS (
+    DELETE FROM queue WHERE mail_id = ANY(ARRAY(SELECT id FROM picked WHERE next_state <> 'sending'))
 ),
 closed AS (
     UPDATE mails m
-    SET state = p.becomes, next_attempt_at = NULL,
-        failure_reason = CASE p.becomes
-            WHEN 'suppressed' THEN p.suppressed_because
-            WHEN 'failed' THEN concat_ws('; ', m.failure_reason, p.why)
-            WHEN 'uncertain' THEN concat_ws('; ', m.failure_reason, p.why)
+    SET state = p.next_state, next_attempt_at = NULL,
+        failure_reason = CASE p.next_state
+            WHEN 'suppressed' THEN p.suppression_reason
+            WHEN 'failed' THEN concat_ws('; ', m.failure_reason, p.close_reason)
+            WHEN 'uncertain' THEN concat_ws('; ', m.failure_reason, p.close_reason)
             ELSE m.failure_reason
         END
-    FROM picked p WHERE m.id = p.id AND p.becomes <> 'sending'
+    FROM picked p WHERE m.id = p.id AND p.next_state <> 'sending'
 ),
-told AS (
+logged AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
-    SELECT 'mail.' || m.becomes, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
-           jsonb_build_object('state', m.becomes, 'reason', m.why)
-    FROM picked m WHERE m.becomes <> 'sending'
+    SELECT 'mail.' || m.next_state, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
+           jsonb_build_object('state', m.next_state, 'reason', m.close_reason)
+    FROM picked m WHERE m.next_state <> 'sending'
 )
 """
 
-# $1 how many, $2 how many of them are kept for the bulk lane when it has due rows, $3 lease seconds.
-# Rows with a lease are abandoned ones, which only a rescue may touch.
+# $1 limit, $2 how many of them are reserved for the bulk lane when it has due rows, $3 lease seconds.
+# A due row that has a lease is abandoned: only the rescue may claim it.
 CLAIM_DUE = f"""
 WITH live AS (
     SELECT mail_id FROM queue
@@ -99,26 +99,26 @@ due AS (SELECT mail_id FROM live UNION ALL SELECT mail_id FROM bulk),
 leased AS (
     UPDATE queue SET due_at = now() + make_interval(secs => $3::float8), lease = gen_random_uuid(),
         attempt = attempt + 1
-    WHERE mail_id = ANY(ARRAY(SELECT id FROM picked WHERE becomes = 'sending'))
+    WHERE mail_id = ANY(ARRAY(SELECT id FROM picked WHERE next_state = 'sending'))
     RETURNING mail_id, lease, attempt
 ),
-begun AS (
+new_attempts AS (
     INSERT INTO attempts (mail_id, n, lease) SELECT mail_id, attempt, lease FROM leased
 ),
-started AS (
+now_sending AS (
     UPDATE mails SET state = 'sending' WHERE id = ANY(ARRAY(SELECT mail_id FROM leased))
 ),
 {_CLOSED}
-SELECT p.id, p.becomes, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_doubt, p.expires_at, now() AS now,
+SELECT p.id, p.next_state, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_doubt, p.expires_at, now() AS now,
        p.message_id, p.accepted_at, p.to_email, p.to_name, c.sender_email, c.sender_name, c.reply_to_email,
        c.reply_to_name, c.subject, c.text, c.html, c.headers, p.traceparent
 FROM picked p
 LEFT JOIN leased l ON l.mail_id = p.id
-LEFT JOIN LATERAL (SELECT * FROM contents WHERE mail_id = p.id AND p.becomes = 'sending' OFFSET 0) c ON true
+LEFT JOIN LATERAL (SELECT * FROM contents WHERE mail_id = p.id AND p.next_state = 'sending' OFFSET 0) c ON true
 ORDER BY p.lane DESC, p.id
 """
 
-# While every breaker is open nothing is claimed, so expiry cannot wait for a claim. $1 how many.
+# Nothing is claimed while every breaker is open, so expiry cannot wait for a claim. $1 limit.
 CLOSE_EXPIRED = f"""
 WITH due AS (
     SELECT q.mail_id FROM queue q JOIN mails e ON e.id = q.mail_id
@@ -128,10 +128,10 @@ WITH due AS (
 ),
 {_PICKED},
 {_CLOSED}
-SELECT id, becomes FROM picked WHERE becomes <> 'sending'
+SELECT id, next_state FROM picked WHERE next_state <> 'sending'
 """
 
-# The fence is the attempt's own lease: a rescue changes it in the same breath as the queue's.
+# The fence is the attempt's own lease: a rescue changes it together with the queue's.
 TRANSMIT_IF_LEASED = """
 UPDATE attempts a SET phase = 'transmitting', transmitting_at = now(), gateway = r.gateway
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[]) AS r(mail_id, n, lease, gateway)
@@ -146,7 +146,7 @@ WHERE q.mail_id = r.mail_id AND q.lease = r.lease
 RETURNING q.lease
 """
 
-# Answers with the leases that were held, or that this very write had settled before its answer was lost.
+# Returns the leases that were held, and those that this same write had settled before its answer was lost.
 SETTLE_IF_LEASED = f"""
 WITH r AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -185,7 +185,7 @@ moved AS (
               m.state, h.n, h.gateway, h.code, h.enhanced_code, h.reason, h.kind, h.suppresses,
               h.lease, h.outcome, h.counted, h.reply
 ),
--- The words are about a person: they are not kept of a mail that was erased while it was being sent.
+-- A reply is personal data: none is stored for a mail that was erased while it was being sent.
 ended AS (
     UPDATE attempts a
     SET phase = 'ended', ended_at = now(), outcome = h.outcome, counted = h.counted, code = h.code,
@@ -193,7 +193,7 @@ ended AS (
         gateway = coalesce(h.gateway, a.gateway)
     FROM moved h WHERE a.mail_id = h.id AND a.n = h.n AND a.lease = h.lease
 ),
-told AS (
+logged AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT m.kind, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
            jsonb_build_object('state', m.state, 'attempt', m.n, 'gateway', m.gateway, 'code', m.code,
@@ -221,9 +221,9 @@ WHERE lane IN ('live', 'bulk') AND due_at <= now() AND lease IS NOT NULL
 ORDER BY due_at LIMIT $1
 """
 
-# A rescuer makes the lease its own, in queue and attempt at once, and from there on settles like any worker: the
-# silent one is fenced out from that commit, and a rescuer that dies leaves a row that is overdue again.
-# The phase comes from the locked row: `transmitting` may be being committed at this very moment.
+# The rescue puts its own lease on queue and attempt at once, then settles like any worker. From that commit on the
+# silent worker is fenced out, and a rescuer that dies leaves a row that is overdue again.
+# The phase comes from the locked row: another transaction may be committing `transmitting`.
 TAKE_OVER_IF_OVERDUE = f"""
 WITH overdue AS (
     SELECT q.mail_id, q.attempt FROM queue q JOIN unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
@@ -245,8 +245,8 @@ SELECT t.mail_id, t.lease, t.attempt, a.phase, a.gateway, m.attempts, m.on_uncer
 FROM taken t JOIN mails m ON m.id = t.mail_id LEFT JOIN attempt a ON a.mail_id = t.mail_id
 """
 
-# $1 the gateway, $2 how many seconds its next turns take together. The first of them: when, and in how many seconds.
-# What is not used goes by: an idle gateway has its next turn now, however long it was idle.
+# $1 gateway, $2 seconds that the reserved turns take together. Returns when the first turn is, and in how many seconds.
+# Unused turns are lost: an idle gateway has its next turn now, however long it was idle.
 RESERVE_TURNS = """
 INSERT INTO gateway_rates AS r (gateway, next_at)
 VALUES ($1, clock_timestamp() + make_interval(secs => $2::float8))

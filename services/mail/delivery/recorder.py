@@ -1,7 +1,7 @@
-"""Group commit: writes of many connections become one statement, and one disk flush serves them all (decision 8).
+"""Group commit: writes of many connections become one statement and share one disk flush (decision 8).
 
-While one commit is on its way the next one fills. Every write is fenced by its lease; its caller learns whether it
-was still held.
+While one commit is in flight the next one fills. Every write is fenced by its lease; the caller learns whether the
+lease was still held.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from .retry_policy import Settlement
 
 _log = get_logger(__name__)
 
-# Of arrays in one statement: beyond it nothing is gained.
-_MOST = 500
-# Connections that wait for their record wait together: twice as many mails to a commit, measured on 8 connections.
+# Rows of one statement. A larger batch gains nothing.
+_MAX_BATCH = 500
+# Connections wait for this record; gathering them doubles the mails per commit, measured on 8 connections.
 _TRANSMISSION_GAP_SECONDS = 0.0005
-# No connection waits for an outcome's record, but a crash in this gap leaves accepted mails in doubt: keep it short.
+# No connection waits for this record, but a crash in this gap leaves accepted mails in doubt: keep it short.
 _ENDING_GAP_SECONDS = 0.005
-# The statement or what it was given is at fault: trying again would not help. Anything else may pass: a killed server
-# shows itself as many errors, some of them asyncpg's own, and an accepted mail must not become uncertain for that.
-_HOPELESS: tuple[type[BaseException], ...] = (
+# The statement or its data is at fault, so a retry cannot help. Any other error may pass: a killed server causes many
+# kinds of errors, some of them asyncpg's own, and an accepted mail must not become uncertain because of one.
+_PERMANENT_ERRORS: tuple[type[BaseException], ...] = (
     ValueError,
     TypeError,
     asyncpg.DataError,
@@ -81,7 +81,7 @@ class GroupCommit(Generic[Item]):
         """True when committed, False when the lease was lost.
 
         Raises:
-            Exception: it could not be written, unless this one keeps trying. It may have been committed or not.
+            Exception: the write failed, with `keep_trying` for good. It may have been committed or not.
         """
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
@@ -94,7 +94,7 @@ class GroupCommit(Generic[Item]):
             while self._waiting:
                 if self._gap_seconds:
                     await asyncio.sleep(self._gap_seconds)
-                self._writing, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+                self._writing, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
                 await self._write_batch(self._writing)
         finally:
             self._task = None
@@ -104,12 +104,12 @@ class GroupCommit(Generic[Item]):
         while True:
             try:
                 held = await self._write([item for item, _ in batch])
-            except _HOPELESS as error:
+            except _PERMANENT_ERRORS as error:
                 await self._write_each(batch, error)
                 return
-            except Exception as error:  # noqa: BLE001 - see _HOPELESS
+            except Exception as error:  # noqa: BLE001 - see _PERMANENT_ERRORS
                 failures += 1
-                _log.warning("record_failed", records=len(batch), error=type(error).__name__)
+                _log.warning("attempt_write_failed", records=len(batch), error=type(error).__name__)
                 if not self._keep_trying:
                     _fail(batch, error)
                     return
@@ -121,16 +121,16 @@ class GroupCommit(Generic[Item]):
                 return
 
     async def _write_each(self, batch: _Batch[Item], error: BaseException) -> None:
-        """One bad record spoils its statement: its neighbours are written without it."""
+        """One bad record fails its whole statement, so each record is written alone."""
         if len(batch) == 1:
-            _log.error("record_refused", exc_info=error)
+            _log.error("attempt_write_rejected", exc_info=error)
             _fail(batch, error)
             return
-        for one in batch:
-            await self._write_batch([one])
+        for entry in batch:
+            await self._write_batch([entry])
 
     async def close(self) -> None:
-        """Stop trying. What is not written stays as it is on record, for a rescue; whoever waits is cancelled."""
+        """Stop trying. Unwritten mails stay as they are on record, for the rescue; waiting callers are canceled."""
         task = self._task
         if task is not None:
             task.cancel()
@@ -147,32 +147,32 @@ def _fail(batch: Sequence[tuple[object, asyncio.Future[bool]]], error: BaseExcep
 
 
 class Recorder:
-    """Writes how far attempts have come, and how they ended."""
+    """Writes how far attempts got and how they ended."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        # Into which states mails were brought since the process started.
+        # Mails settled since the process started, by new state.
         self.states: Counter[str] = Counter()
-        # Renewals and settlements touch the same queue rows; side by side they could lock each other out.
+        # Renewals and settlements touch the same queue rows; run concurrently, they could deadlock.
         self.queue_lock = asyncio.Lock()
         self._transmissions = GroupCommit(
             self._write_transmissions, keep_trying=False, gap_seconds=_TRANSMISSION_GAP_SECONDS
         )
-        # A mail that was accepted must not become uncertain because the database was away for a moment.
+        # A mail that was accepted must not become uncertain because of a short database outage.
         self._endings = GroupCommit(self._write_endings, keep_trying=True, gap_seconds=_ENDING_GAP_SECONDS)
 
     async def transmitting(self, transmission: Transmission) -> bool:
         """Commit that the body is about to leave. False: the lease is lost.
 
         Raises:
-            Exception: the database could not do it; it may be on record or not.
+            Exception: the write failed; it may be on record or not.
         """
         return await self._transmissions.submit(transmission)
 
     async def settle(self, ending: AttemptEnd) -> bool:
-        """Commit how an attempt ended, with all that follows from it. Waits for as long as the database is away.
+        """Commit how an attempt ended and what follows from it. Waits for as long as the database is down.
 
-        False: the lease was lost and nothing was changed.
+        False: the lease was lost and nothing changed.
         """
         held = await self._endings.submit(ending)
         self.states[ending.settlement.state] += held

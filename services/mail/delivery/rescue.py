@@ -1,4 +1,4 @@
-"""Mails whose worker has fallen silent, and mails whose time has run out: the sweeps that bring them to an end."""
+"""Take over mails whose worker went silent, and close mails that expired unclaimed."""
 
 import time
 from collections import Counter
@@ -22,11 +22,11 @@ _BATCH = 500
 
 
 class Rescue:
-    """A loop (`shared.worker.loops`): takes over leases that are overdue, and settles them by the phase on record.
+    """A loop (`shared.worker.loops`): takes over overdue leases and settles them by the phase on record.
 
-    A lease must be seen overdue twice, at least `grace_seconds` apart and with the database reachable all the while.
-    After an outage of the database every lease is overdue although its worker lives; the pause lets workers renew
-    first (they try again within 2 s). A worker that is slower is fenced out: its later writes change nothing.
+    A lease must be seen overdue twice, at least `grace_seconds` apart, with the database reachable in between. After a
+    database outage every lease is overdue although its worker lives; the grace lets workers renew first (they retry
+    within 2 s). A slower worker is fenced out: its later writes change nothing.
     """
 
     name = "rescue"
@@ -53,21 +53,21 @@ class Rescue:
         self.rescued = 0
 
     async def run_once(self) -> bool:
-        """One look; commits a takeover and its settlements. True: there may be more."""
-        seen, self._seen = self._seen, {}  # a look that fails forgets: the count starts again after an outage
+        """Look once; commits takeovers and their settlements. True: there may be more."""
+        previous, self._seen = self._seen, {}  # a failed look forgets: the grace starts again after an outage
         rows = await self._pool.fetch(queries.FIND_OVERDUE, _BATCH)
         now = self._clock()
-        self._seen = {(row["mail_id"], row["lease"]): seen.get((row["mail_id"], row["lease"]), now) for row in rows}
-        ripe = [key for key, first in self._seen.items() if now - first >= self._grace_seconds and key in seen]
-        if not ripe:
+        self._seen = {(row["mail_id"], row["lease"]): previous.get((row["mail_id"], row["lease"]), now) for row in rows}
+        abandoned = [key for key, first in self._seen.items() if now - first >= self._grace_seconds and key in previous]
+        if not abandoned:
             return False
-        await self._take_over(ripe)
+        await self._take_over(abandoned)
         return len(rows) == _BATCH
 
-    async def _take_over(self, ripe: list[tuple[UUID, UUID]]) -> None:
-        mail_ids, leases = [mail_id for mail_id, _ in ripe], [lease for _, lease in ripe]
+    async def _take_over(self, abandoned: list[tuple[UUID, UUID]]) -> None:
+        mail_ids, leases = [mail_id for mail_id, _ in abandoned], [lease for _, lease in abandoned]
         taken = await self._pool.fetch(queries.TAKE_OVER_IF_OVERDUE, mail_ids, leases, self._lease_seconds)
-        for key in ripe:
+        for key in abandoned:
             self._seen.pop(key, None)
         for row in taken:
             ending = self._ending(row)
@@ -87,14 +87,14 @@ class Rescue:
 
 
 def verdict_on(phase: str | None) -> Verdict:
-    """What is known of an attempt whose worker was lost, by the phase on record."""
+    """The verdict on an attempt whose worker was lost, by the phase on record."""
     if phase == Phase.TRANSMITTING:
         return Verdict(Outcome.UNKNOWN, "worker lost after the body had started")
     return own_fault("worker lost before the body left")
 
 
 class Expiry:
-    """A loop (`shared.worker.loops`): closes mails whose time ran out while nothing could be claimed."""
+    """A loop (`shared.worker.loops`): closes mails that expired while nothing could be claimed."""
 
     name = "expiry"
 
@@ -104,5 +104,5 @@ class Expiry:
 
     async def run_once(self) -> bool:
         closed = await self._pool.fetch(queries.CLOSE_EXPIRED, _BATCH)
-        self.closed.update(row["becomes"] for row in closed)
+        self.closed.update(row["next_state"] for row in closed)
         return len(closed) == _BATCH

@@ -1,7 +1,4 @@
-"""The states of a mail and of an attempt, and the decision what comes after an attempt. Pure: no I/O, no clock.
-
-The database holds the same rules as CHECK constraints; docs/states.md is drawn from the tables here.
-"""
+"""The decision what follows an attempt. Pure: no I/O, no clock."""
 
 import random
 from collections.abc import Callable
@@ -18,20 +15,20 @@ from .states import MailState
 class RetryPolicy:
     base_seconds: float = 300.0
     cap_seconds: float = 14_400.0
-    # One mail that a gateway always drops, while it takes all others, would spin: no breaker opens for it.
+    # Beyond these, a mail that the gateway always drops while it accepts others would spin: no breaker opens for it.
     faults_at_once: int = 5
     fault_cap_seconds: float = 10.0
-    # Before expiry: time enough for one more conversation.
+    # The last try comes this long before expiry: enough for one conversation.
     last_chance_seconds: float = 10.0
     draw: Callable[[float, float], float] = random.uniform
 
 
 @dataclass(frozen=True, slots=True)
 class MailSnapshot:
-    """What is known of a mail when an attempt at it ends."""
+    """A mail when an attempt at it ends."""
 
-    attempt: int  # this one's number, from 1
-    counted: int  # verdicts before this one
+    attempt: int  # number of the attempt, from 1
+    counted: int  # counted attempts before this one
     on_uncertain: str
     in_doubt: bool  # an earlier attempt ended `unknown`
     expires_at: datetime
@@ -39,7 +36,7 @@ class MailSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What is to be written. `due_in_seconds` is None when the mail leaves the queue."""
+    """What to write. `due_in_seconds` is None when the mail leaves the queue."""
 
     state: MailState
     kind: str
@@ -51,7 +48,7 @@ class Settlement:
 def decide_next(
     mail: MailSnapshot, verdict: Verdict, now: datetime, policy: RetryPolicy, *, worker_lost: bool = False
 ) -> Settlement:
-    """What follows from `verdict`. `worker_lost`: its lease ran out long ago, so a resend need not wait again."""
+    """What follows from `verdict`. `worker_lost`: the lease ran out long ago, so a resend need not wait again."""
     match verdict.outcome:
         case Outcome.ACCEPTED:
             settlement = Settlement(MailState.SENT, "mail.sent", verdict, verdict.reason)
@@ -60,7 +57,7 @@ def decide_next(
         case Outcome.TRY_LATER:
             wait = _wait(mail, now, policy)
             settlement = (
-                _give_up(mail, verdict, f"{verdict.reason}; given up, it expires before another try")
+                _give_up(mail, verdict, f"{verdict.reason}; not retried: the mail expires first")
                 if wait is None
                 else Settlement(MailState.DEFERRED, "mail.deferred", verdict, verdict.reason, wait)
             )
@@ -85,7 +82,7 @@ def _give_up(mail: MailSnapshot, verdict: Verdict, reason: str) -> Settlement:
 
 
 def _wait(mail: MailSnapshot, now: datetime, policy: RetryPolicy) -> float | None:
-    """Seconds until the next try, drawn in just before expiry where the jitter allows it; None: no more tries."""
+    """Seconds until the next try, moved up to just before expiry where the jitter allows it; None: no more tries."""
     bound = min(policy.cap_seconds, policy.base_seconds * 2 ** min(mail.counted, 30))
     wait = equal_jitter(
         mail.counted + 1, base_seconds=policy.base_seconds, cap_seconds=policy.cap_seconds, draw=policy.draw
@@ -97,7 +94,7 @@ def _wait(mail: MailSnapshot, now: datetime, policy: RetryPolicy) -> float | Non
 
 
 def _fault_wait(mail: MailSnapshot, policy: RetryPolicy) -> float:
-    """At once, for the breaker does the waiting; but see `RetryPolicy.faults_at_once`."""
+    """0 at first, because the breaker does the waiting; then see `RetryPolicy.faults_at_once`."""
     faults = mail.attempt - mail.counted
     if faults <= policy.faults_at_once:
         return 0.0

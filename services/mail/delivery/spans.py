@@ -1,6 +1,6 @@
-"""What a trace shows of an SMTP attempt: one span from its claim, made once its outcome is known and on record.
+"""The trace span of an SMTP attempt. It starts at the claim and is made once the outcome is on record.
 
-It hangs below the accept of its mail. Nothing that a gateway said is told. Who has many to tell of asks `tracing.on`.
+Its parent is the accept span of the mail. It holds nothing that a gateway said. Callers in a loop check `tracing.on`.
 """
 
 import time
@@ -18,20 +18,20 @@ from .states import Phase
 def record_attempt_span(
     tracing: Tracing, mail: ClaimedMail, gateway: str | None, verdict: Verdict, *, may_have_left: bool
 ) -> None:
-    """By the worker that made it."""
+    """Called by the worker that made the attempt."""
     phase = Phase.TRANSMITTING if may_have_left else Phase.CLAIMED
     seconds_ago = time.monotonic() - mail.claimed_monotonic
-    _tell(tracing, mail.traceparent, mail.mail_id, mail.snapshot.attempt, phase, gateway, verdict, seconds_ago)
+    _record(tracing, mail.traceparent, mail.mail_id, mail.snapshot.attempt, phase, gateway, verdict, seconds_ago)
 
 
 def record_rescue_span(tracing: Tracing, row: Record, ending: AttemptEnd) -> None:
-    """By whoever took it over: its own worker is gone, and what it would have told with it."""
+    """Called by the rescue, because the attempt's own worker is lost and its span with it."""
     phase = Phase(row["phase"] or Phase.CLAIMED)
     verdict, seconds_ago = ending.settlement.verdict, row["seconds"] or 0.0
-    _tell(tracing, row["traceparent"], ending.mail_id, ending.n, phase, ending.gateway, verdict, seconds_ago)
+    _record(tracing, row["traceparent"], ending.mail_id, ending.n, phase, ending.gateway, verdict, seconds_ago)
 
 
-def _tell(
+def _record(
     tracing: Tracing,
     traceparent: str | None,
     mail_id: UUID,

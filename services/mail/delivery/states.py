@@ -1,4 +1,4 @@
-"""The states of a mail and of an attempt, as data: docs/states.md is drawn from here, CHECKs hold the same rules."""
+"""The states of a mail and of an attempt, as data. docs/states.md is drawn from them; CHECKs hold the same rules."""
 
 import enum
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ class Phase(enum.StrEnum):
 
 _WAITING = (MailState.QUEUED, MailState.DEFERRED)
 
-# What may follow, by what brings it about. A mail that may have been sent once (an earlier attempt ended `unknown`)
-# never becomes failed, expired or suppressed but `uncertain`, hence that arrow out of the waiting states (P5).
+# The next states, by cause. A mail that may have been sent (an earlier attempt ended `unknown`) becomes `uncertain` and
+# never failed, expired or suppressed, hence that arrow out of the waiting states (P5).
 MAIL_TRANSITIONS: Mapping[MailState, Mapping[str, frozenset[MailState]]] = {
     **{
         state: {
@@ -37,7 +37,7 @@ MAIL_TRANSITIONS: Mapping[MailState, Mapping[str, frozenset[MailState]]] = {
             "expiry": frozenset([MailState.EXPIRED, MailState.FAILED, MailState.UNCERTAIN]),
             "erasure": frozenset([MailState.CANCELED]),
             "restore": frozenset([MailState.SENT]),
-            # To be sent again after an attempt that ended `unknown`: whatever quotes it proves that it had left.
+            # It waits again after an attempt that ended `unknown`: a DSN that quotes it proves that it had left.
             "DSN": frozenset([MailState.SENT, MailState.BOUNCED]),
         }
         for state in _WAITING
@@ -52,7 +52,7 @@ MAIL_TRANSITIONS: Mapping[MailState, Mapping[str, frozenset[MailState]]] = {
     },
     MailState.UNCERTAIN: {
         "resolve": frozenset([MailState.SENT, MailState.QUEUED, MailState.CANCELED]),
-        # Whatever quotes it proves that it had left.
+        # A DSN that quotes it proves that it had left.
         "DSN": frozenset([MailState.SENT, MailState.BOUNCED]),
         "restore": frozenset([MailState.SENT]),
     },

@@ -1,1 +1,1 @@
-"""The HTTP API: one file per resource. Requests are read and answered here, and nothing is decided."""
+"""The HTTP API, one file per resource. Routes read requests and write answers; other rooms decide."""

@@ -1,4 +1,4 @@
-"""What the API's endpoints work with, built once by `app.py` and found at `app.state.mail`."""
+"""Collaborators of the API's endpoints. `app.py` builds them once and stores them at `app.state.mail`."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class AppState:
     bounce_domain: str
     content_days: int
     kept: tuple[PartitionRetention, ...]
-    # By outcome, for Prometheus.
+    # Ingested notices by outcome, for Prometheus.
     bounces: Counter
 
 

@@ -1,4 +1,4 @@
-"""What comes back about mails that had left: taken in as it came, and listed."""
+"""Notices about sent mails: ingest one, list them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/bounces", route_class=StrictRoute, tags=["bounces
 
 Outcome = Literal["bounced", "delayed", "delivered", "complaint", "ignored", "unmatched"]
 
-# The right name of what comes, and what mail systems call any file.
+# The correct type, and the generic one that mail systems use for any file.
 _MEDIA_TYPES = ("message/rfc822", "application/octet-stream")
 
 
@@ -59,28 +59,28 @@ class BouncePage(BaseModel):
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The whole message as it came, at most 1 MiB",
+            "description": "The whole message, unchanged, at most 1 MiB",
             "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in _MEDIA_TYPES},
         }
     },
 )
 async def ingest_bounce(request: Request, principal: Annotated[Principal, Depends(Key("mails:operate"))]) -> Response:
-    """Take in a message from the bounce mailbox: a delivery status notification (RFC 3464) or a complaint (RFC 5965).
+    """Ingest a message from the bounce mailbox: a delivery status notification (RFC 3464) or a complaint (RFC 5965).
 
-    The same message again changes nothing. Any other message is `ignored`.
+    Repeating a message changes nothing. Any other kind of message is `ignored`.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _MEDIA_TYPES:
         detail = f"Must be {' or '.join(_MEDIA_TYPES)}"
         raise UnsupportedMediaType(
-            "Send the message as it came.", errors=[{"header": "Content-Type", "detail": detail}]
+            "Send the whole message, unchanged.", errors=[{"header": "Content-Type", "detail": detail}]
         )
     raw = await request.body()
     if not raw.strip():
-        raise InvalidRequest("There is no message in the body.", errors=[at("", "Must be a message")])
+        raise InvalidRequest("The body is empty; it must be a message.", errors=[at("", "Must be a message")])
     state = state_of(request)
-    taken = await ingest(state.database, principal, raw, state.bounce_domain)
-    state.bounces.labels(taken.outcome).inc()
-    return JsonResponse({"outcome": taken.outcome, "mail_id": taken.mail_id}, 202)
+    ingested = await ingest(state.database, principal, raw, state.bounce_domain)
+    state.bounces.labels(ingested.outcome).inc()
+    return JsonResponse({"outcome": ingested.outcome, "mail_id": ingested.mail_id}, 202)
 
 
 @router.get("", response_model=BouncePage, responses=openapi.keyed())
@@ -92,7 +92,7 @@ async def list_bounces(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """What came back, newest first. What no mail was found for is shown to keys with `mails:all`."""
+    """Notices, newest first. Only keys with `mails:all` see notices that matched no mail."""
     state = state_of(request)
     limit = clamp(limit)
     rows = await listing.list_bounces(

@@ -1,4 +1,4 @@
-"""The feed of changes, for clients that keep a ledger of their own."""
+"""The change feed, for clients that keep their own ledger."""
 
 from datetime import datetime
 from typing import Annotated
@@ -48,9 +48,9 @@ class Changes(BaseModel):
 async def list_changes(
     request: Request,
     principal: Annotated[Principal, Depends(Key("mails:read"))],
-    after: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the call before.")] = None,
+    after: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the previous call.")] = None,
     limit: Limit = 500,
 ) -> Response:
-    """Every state change of the caller's mails, oldest first, with no gap; a cursor to go on from even when empty."""
+    """Every state change of the caller's mails, oldest first, without gaps. `next_cursor` is never null."""
     state = state_of(request)
     return JsonResponse(await change_feed.changes(state.database, listing.client_scope(principal), after, clamp(limit)))

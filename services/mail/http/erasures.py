@@ -1,4 +1,4 @@
-"""Erasing a person from the mail ledger: by address, or by what the client calls them."""
+"""Erases a person from the mail ledger, by address or by the client's metadata."""
 
 from typing import Annotated, Self
 
@@ -22,10 +22,10 @@ router = APIRouter(prefix="/v1/erasures", route_class=StrictRoute, tags=["operat
 
 
 class Erasure(Strict):
-    """Whose mails: `email`, or `metadata`, of which a mail must have every pair. One of the two."""
+    """Which mails: those to `email`, or those with every pair of `metadata`. Give exactly one."""
 
     email: Email | None = None
-    # Not objects or lists: an empty one would be in every mail.
+    # No objects or lists: an empty one would match every mail.
     metadata: (
         Annotated[
             dict[str, StrictStr | StrictInt | StrictBool],
@@ -36,23 +36,23 @@ class Erasure(Strict):
     ) = None
 
     @model_validator(mode="after")
-    def _one_of_the_two(self) -> Self:
+    def _exactly_one(self) -> Self:
         if (self.email is None) == (self.metadata is None):
             raise ValueError("Give either `email` or `metadata`")
         return self
 
 
 class Erased(BaseModel):
-    erased: int = Field(description="Mails that held something personal until now")
+    erased: int = Field(description="Number of mails whose personal data was removed")
 
 
 @router.post("", response_model=Erased, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def erase_person(
     body: Erasure, request: Request, principal: Annotated[Principal, Depends(Key("mails:operate"))]
 ) -> Response:
-    """Wipe addresses, names, content and gateways' words of a person's mails; those that wait are canceled.
+    """Wipe addresses, names, content and gateway replies of a person's mails, and cancel those that wait.
 
-    That there was a mail, its request ID and what became of it stays. Asking again does no harm.
+    Each mail's record, request ID and state stay. Repeating the call is harmless.
     """
     state = state_of(request)
     if body.email is not None:

@@ -1,4 +1,4 @@
-"""The gateways as the mail worker last told of them."""
+"""The gateways, as of the mail worker's last heartbeat."""
 
 from datetime import datetime
 from typing import Annotated

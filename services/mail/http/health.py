@@ -1,4 +1,4 @@
-"""The checks that make up the mail service's health, each with what it saw."""
+"""The mail service's health checks, each with the value it observed."""
 
 import asyncio
 from typing import Any
@@ -19,18 +19,18 @@ from .app_state import AppState, state_of
 # A worker writes its heartbeat every 5 s.
 _HEARTBEAT_WARN_SECONDS = 15
 _HEARTBEAT_FAIL_SECONDS = 60
-# A healthy worker takes a due mail within a second.
+# A healthy worker claims a due mail within a second.
 _OLDEST_DUE_WARN_SECONDS = 60
 _OLDEST_DUE_FAIL_SECONDS = 900
-# Somebody has to look at an uncertain mail: within the hour is fine, within the day is not.
+# An operator must resolve an uncertain mail: warn at once, fail after a day.
 _UNCERTAIN_FAIL_SECONDS = 86_400
-# A worker wipes every few hours; a day late, people are kept longer than they were told.
+# Workers wipe every few hours. A day late means that personal data is kept longer than promised.
 _RETENTION_WARN_SECONDS = 86_400
-_PATIENCE_SECONDS = 2.0
+_QUERY_TIMEOUT_SECONDS = 2.0
 
 
 async def checks(request: Request) -> dict[str, Check]:
-    """Named checks for `/health`. Never raises: what cannot be asked is a failed check."""
+    """Checks for `/health`, by name. Never raises: an unreachable server is a failed check or a warning."""
     state = state_of(request)
     valkey, ledger = await asyncio.gather(_valkey(state.redis_url), _ledger(state))
     return {**ledger, "valkey": valkey}
@@ -41,8 +41,8 @@ async def _valkey(url: str) -> Check:
     try:
         await client.ping()
     except (RedisError, OSError) as error:
-        # Only arq's cron is there; the loops poll.
-        return Check(Status.WARN, detail=f"Valkey does not answer: {type(error).__name__}. Mails go out all the same.")
+        # Only arq's cron uses Valkey; the loops poll.
+        return Check(Status.WARN, detail=f"Valkey does not answer: {type(error).__name__}. Mails are still sent.")
     finally:
         await client.aclose()
     return Check(Status.PASS)
@@ -50,7 +50,7 @@ async def _valkey(url: str) -> Check:
 
 async def _ledger(state: AppState) -> dict[str, Check]:
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_QUERY_TIMEOUT_SECONDS):
             row = await state.database.pool.fetchrow(queries.HEALTH, state.content_days)
             partitions = await partition_checks(state.database.pool, state.kept)
             findings = await finding_checks(state.database.pool)
@@ -69,13 +69,13 @@ async def _ledger(state: AppState) -> dict[str, Check]:
 
 def _worker(row: Record) -> dict[str, Check]:
     if row["heartbeat_seconds"] is None:
-        return {"worker_heartbeat": Check(Status.WARN, detail="No mail worker has ever run: mails are queued only")}
+        return {"worker_heartbeat": Check(Status.WARN, detail="No mail worker has ever run, so no mail is sent")}
     age = graded(
         float(row["heartbeat_seconds"]),
         "s",
         warn_at=_HEARTBEAT_WARN_SECONDS,
         fail_at=_HEARTBEAT_FAIL_SECONDS,
-        detail="Since the mail worker was last heard of",
+        detail="Time since the mail worker's last heartbeat",
     )
     detail: dict[str, Any] = orjson.loads(row["heartbeat_detail"])
     gateways: dict[str, dict[str, Any]] = {gateway["name"]: gateway for gateway in detail.get("gateways", [])}
@@ -96,22 +96,22 @@ def _queue(row: Record) -> dict[str, Check]:
             "s",
             warn_at=_OLDEST_DUE_WARN_SECONDS,
             fail_at=_OLDEST_DUE_FAIL_SECONDS,
-            detail="How long the first mail in the queue has been due",
+            detail="Time since the oldest waiting mail became due",
         ),
         "uncertain_mails": graded(
             float(row["uncertain_seconds"]),
             "s",
             warn_at=1,
             fail_at=_UNCERTAIN_FAIL_SECONDS,
-            detail=f"Age of the oldest of {row['uncertain']} mails whose fate is unknown; resolve them",
+            detail=f"Age of the oldest of {row['uncertain']} mails in state uncertain; an operator must resolve them",
         ),
     }
 
 
 def _retention(row: Record, content_days: int) -> Check:
     if row["retention_seconds"] is None:
-        return Check(Status.WARN, detail="No mail worker has wiped what is too old yet")
+        return Check(Status.WARN, detail="Retention has never run: no worker has wiped old content")
     age = round(float(row["retention_seconds"]), 3)
     if row["content_overdue"]:
-        return Check(Status.WARN, age, "s", f"Content of settled mails is there, older than {content_days} days")
-    return graded(age, "s", warn_at=_RETENTION_WARN_SECONDS, detail="Since what is too old was last wiped")
+        return Check(Status.WARN, age, "s", f"Settled mails still have content older than {content_days} days")
+    return graded(age, "s", warn_at=_RETENTION_WARN_SECONDS, detail="Time since retention last ran")

@@ -1,4 +1,4 @@
-"""What has been sent, and asked for: one by one, in bulk and as a list."""
+"""Reads mails: one by one, in bulk by request ID, and as a filtered list."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ from shared.contract.ids import UUID
 from shared.contract.problems import InvalidRequest
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
+from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
@@ -53,12 +53,12 @@ _METADATA_PREFIX = "metadata."
 async def list_mails(
     request: Request,
     principal: MayRead,
-    request_id: Words = (),
-    to: Words = (),
+    request_id: FilterTexts = (),
+    to: FilterTexts = (),
     state: Annotated[Sequence[State], Query(max_length=20)] = (),
-    template: Words = (),
-    client: Words = (),
-    tag: Words = (),
+    template: FilterTexts = (),
+    client: FilterTexts = (),
+    tag: FilterTexts = (),
     accepted_after: Timestamp | None = None,
     accepted_before: Timestamp | None = None,
     sent_after: Timestamp | None = None,
@@ -110,9 +110,9 @@ def _metadata(request: Request) -> dict[str, list[str]]:
 
 @router.post("/lookup", response_model=LookupResult, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def look_up(body: Lookup, request: Request, principal: MayRead) -> Response:
-    """Which of up to 1,000 request IDs are known, and what became of their mails.
+    """Which of up to 1,000 request IDs are known, and their mails.
 
-    `lost` says what is remembered of missing ones whose row was deleted: what had `sent_at` must not be sent again.
+    `lost` holds what is kept of missing mails whose row was deleted. Do not resend one that has `sent_at`.
     """
     looked_up = await listing.look_up(state_of(request).database, principal, body.request_ids, body.client)
     answer = {"found": looked_up.found, "missing": looked_up.missing}
@@ -130,7 +130,7 @@ async def get_mail(
     principal: MayRead,
     include: Annotated[Sequence[Literal["content"]], Query(max_length=5)] = (),
 ) -> Response:
-    """One mail as it stands now."""
+    """One mail in its current state."""
     database = state_of(request).database
     mail: dict[str, Any] = await listing.find_mail(database, principal, mail_id)
     if "content" in include:
@@ -142,7 +142,7 @@ async def get_mail(
 async def mail_history(
     mail_id: MailId, request: Request, principal: MayRead, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """What happened to this mail, newest first, from the append-only history."""
+    """The append-only history of this mail, newest first."""
     database = state_of(request).database
     await listing.find_mail(database, principal, mail_id)
     limit = clamp(limit)
@@ -157,7 +157,7 @@ async def mail_attempts(
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$")] = None,
 ) -> Response:
-    """Every attempt at sending this mail, newest first, with the gateway's replies."""
+    """Every attempt to send this mail, newest first, with the gateway's replies."""
     database = state_of(request).database
     await listing.find_mail(database, principal, mail_id)
     limit = clamp(limit)

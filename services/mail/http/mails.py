@@ -1,4 +1,4 @@
-"""Asking for mails: `POST /v1/mails` and `/v1/mails/batch`."""
+"""Accepts mails: `POST /v1/mails` and `/v1/mails/batch`."""
 
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
 
 MaySend = Annotated[Principal, Depends(Key("mails:send"))]
 
-_REPLAYED = {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}, "description": "Seen before"}}
+_REPLAYED = {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}, "description": "ID used before"}}
 
 
 @router.post(
@@ -37,7 +37,7 @@ _REPLAYED = {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}, "
         RequestIdRequired, RequestIdMismatch, RequestIdReused, UnknownTemplate, VariablesRejected,
         problems.UnsupportedMediaType,
     )
-    | {202: {"description": "The mail, new or as it stands now", "headers": _REPLAYED}},
+    | {202: {"description": "The mail, new or in its current state", "headers": _REPLAYED}},
 )  # fmt: skip
 async def ask_for_mail(
     body: MailRequest,
@@ -45,7 +45,7 @@ async def ask_for_mail(
     principal: MaySend,
     idempotency_key: Annotated[RequestId | None, Header(alias=IDEMPOTENCY_KEY_HEADER)] = None,
 ) -> Response:
-    """Ask for one mail. The same request ID again, from the same client, never sends another one."""
+    """Request one mail. The same request ID from the same client never sends a second mail."""
     if body.request_id is None and idempotency_key is None:
         raise RequestIdRequired
     if None not in (body.request_id, idempotency_key) and body.request_id != idempotency_key:
@@ -68,23 +68,23 @@ async def ask_for_mail(
     responses=openapi.keyed(problems.UnsupportedMediaType),
 )
 async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
-    """Ask for up to 500 mails. Each is judged alone; the results stand in the order given."""
-    read = [_read(item) for item in body.mails]
+    """Request up to 500 mails. Each is judged alone; the results are in the order given."""
+    parsed = [_parse(item) for item in body.mails]
     state = state_of(request)
-    wanted = [item for item in read if isinstance(item, MailRequest)]
-    accepted = await accept(state.intake, principal, wanted) if wanted else []
-    if any(one.outcome == "accepted" for one in accepted):
+    valid = [item for item in parsed if isinstance(item, MailRequest)]
+    accepted = await accept(state.intake, principal, valid) if valid else []
+    if any(answer.outcome == "accepted" for answer in accepted):
         state.pinger.ping()
     answers = iter(accepted)
     results = [
-        _result(asked, next(answers) if isinstance(item, MailRequest) else Accepted("rejected", problem=item))
-        for asked, item in zip(body.mails, read, strict=True)
+        _result(raw, next(answers) if isinstance(item, MailRequest) else Accepted("rejected", problem=item))
+        for raw, item in zip(body.mails, parsed, strict=True)
     ]
     return Response(b'{"results":' + orjson.dumps(results, default=str, option=orjson.OPT_UTC_Z) + b"}\n",
                     media_type="application/json")  # fmt: skip
 
 
-def _read(item: Any) -> MailRequest | problems.Problem:
+def _parse(item: Any) -> MailRequest | problems.Problem:
     try:
         mail = MailRequest.model_validate(item)
     except ValidationError as error:
@@ -94,10 +94,10 @@ def _read(item: Any) -> MailRequest | problems.Problem:
     return mail if mail.request_id is not None else RequestIdRequired()
 
 
-def _result(asked: Any, accepted: Accepted) -> dict[str, Any]:
-    given = asked.get("request_id") if isinstance(asked, dict) else None
+def _result(raw: Any, accepted: Accepted) -> dict[str, Any]:
+    request_id = raw.get("request_id") if isinstance(raw, dict) else None
     result: dict[str, Any] = {
-        "request_id": given if isinstance(given, str) else None,
+        "request_id": request_id if isinstance(request_id, str) else None,
         "outcome": accepted.outcome,
     }
     if accepted.problem is not None:

@@ -1,4 +1,4 @@
-"""What operators do to single mails: cancel, retry, resolve; and restoring records of what was sent."""
+"""Operator actions on single mails (cancel, retry, resolve), and restoring records of sent mails."""
 
 from typing import Annotated
 
@@ -30,9 +30,9 @@ MailId = Annotated[UUID, Path()]
 
 class Resolve(Strict):
     as_: state_changes.Resolution = Field(
-        alias="as", description="What is known now: it was sent; send it again; give up."
+        alias="as", description="`sent`: it was sent; `resend`: send it again; `abandon`: give up."
     )
-    reason: Annotated[Line, Field(min_length=1, max_length=500)] = Field(description="How it is known, for history.")
+    reason: Annotated[Line, Field(min_length=1, max_length=500)] = Field(description="The evidence, for history.")
 
 
 class Restore(Strict):
@@ -46,16 +46,16 @@ class Restored(BaseModel):
 
 @router.post("/restore", response_model=Restored, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def restore_mails(body: Restore, request: Request, principal: MayOperate) -> Response:
-    """Write down as sent, without sending, what the client's own ledger knows.
+    """Record as sent, without sending, the mails that the client's own ledger knows as sent.
 
-    Known request IDs stay as they are, unless the item says `even_if_known` and the mail does not stand here as sent.
+    Known request IDs stay as they are, unless the item sets `even_if_known` and this ledger does not have it as sent.
     """
     return JsonResponse(await restore(state_of(request).database, principal, body.mails))
 
 
 @router.post("/{mail_id:uuid}/cancel", response_model=Mail, responses=openapi.keyed(problems.NotFound, WrongState))
 async def cancel_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
-    """Take a mail that waits out of the queue."""
+    """Cancel a waiting mail: it leaves the queue."""
     return JsonResponse(await state_changes.cancel(state_of(request).database, principal, mail_id))
 
 
@@ -63,7 +63,7 @@ async def cancel_mail(mail_id: MailId, request: Request, principal: MayOperate) 
     "/{mail_id:uuid}/retry", response_model=Mail, responses=openapi.keyed(problems.NotFound, WrongState, ContentGone)
 )
 async def retry_mail(mail_id: MailId, request: Request, principal: MayOperate) -> Response:
-    """Send a mail that was given up again, or a deferred one now."""
+    """Send a failed or expired mail again, or a deferred one now."""
     state = state_of(request)
     mail = await state_changes.retry(state.database, principal, mail_id, state.intake.lifetime_seconds)
     state.pinger.ping()
@@ -76,7 +76,7 @@ async def retry_mail(mail_id: MailId, request: Request, principal: MayOperate) -
     responses=openapi.keyed(problems.NotFound, WrongState, ContentGone, problems.UnsupportedMediaType),
 )
 async def resolve_mail(mail_id: MailId, body: Resolve, request: Request, principal: MayOperate) -> Response:
-    """Say what became of an uncertain mail."""
+    """Decide an uncertain mail: it was sent, send it again, or give up."""
     state = state_of(request)
     mail = await state_changes.resolve(
         state.database,

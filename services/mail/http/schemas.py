@@ -1,4 +1,4 @@
-"""What the mail API takes and gives, as models: the OpenAPI document is made from these."""
+"""Models of the mail API's requests and answers. The OpenAPI document is generated from them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -17,15 +17,15 @@ State = Literal[
 
 
 class Batch(Strict):
-    """Up to 500 mails. Each is judged alone, so one bad item spoils only itself."""
+    """Up to 500 mails. Each is judged alone, so an invalid item affects only itself."""
 
-    # Read one by one, not here: a mistake in one must not refuse the others.
+    # Validated later, one by one: an invalid item must not reject the others.
     mails: Annotated[
         list[JsonValue],
         Field(
             min_length=1,
             max_length=MAX_BATCH,
-            # Whatever else stands here is answered as `rejected`, in its place.
+            # Anything else is answered as `rejected`, in its place.
             json_schema_extra={"items": {"anyOf": [{"$ref": "#/components/schemas/MailRequest"}, {}]}},
         ),
     ]
@@ -34,7 +34,7 @@ class Batch(Strict):
 class Lookup(Strict):
     request_ids: Annotated[list[RequestId], Field(min_length=1, max_length=MAX_LOOKUP)]
     client: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
-        None, description="Whose mails, for a key with `mails:all`; its own are preferred unless said."
+        None, description="Client to search, for keys with `mails:all`. Default: all clients, the key's own first."
     )
 
 
@@ -44,7 +44,7 @@ class Person(BaseModel):
 
 
 class Failure(BaseModel):
-    """The last outcome that was no acceptance, in the gateway's own words."""
+    """The last outcome other than acceptance, with the gateway's reply."""
 
     reason: str
     code: int | None
@@ -80,7 +80,7 @@ class Mail(BaseModel):
     failure: Failure | None
     restored: bool
     fingerprint: str = Field(description="SHA-256 of the canonical content, hexadecimal")
-    content: dict[str, Any] | None = Field(None, description="With `include=content`; null once it has been wiped")
+    content: dict[str, Any] | None = Field(None, description="Only with `include=content`; null once it is wiped")
 
 
 class BatchItem(BaseModel):
@@ -95,7 +95,7 @@ class BatchResults(BaseModel):
 
 
 class LostMail(BaseModel):
-    """What stays of a mail whose row was deleted from the ledger."""
+    """What is kept of a mail whose row was deleted from the ledger."""
 
     request_id: str
     client: str
@@ -112,7 +112,7 @@ class LookupResult(BaseModel):
     found: dict[str, Mail]
     missing: list[str]
     lost: dict[str, LostMail] = Field(
-        default_factory=dict, description="Of those that are missing: mails whose row was deleted. Left out when empty"
+        default_factory=dict, description="Missing mails whose row was deleted. Left out when empty"
     )
 
 

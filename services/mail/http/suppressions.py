@@ -1,4 +1,4 @@
-"""Addresses that are not mailed, why, and because of which mail."""
+"""Suppressed addresses, with the reason and the mail that caused each."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,7 +15,7 @@ from shared.contract.ids import UUID
 from shared.contract.problems import InvalidRequest
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.pagination import Cursor, Limit, Words, clamp
+from shared.http.pagination import Cursor, FilterTexts, Limit, clamp
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
@@ -29,7 +29,7 @@ Email = Annotated[str, Path(max_length=320)]
 
 
 class Suppress(Strict):
-    reason: Annotated[Line, Field(min_length=1, max_length=500)] = "OwnRecord for by an operator"
+    reason: Annotated[Line, Field(min_length=1, max_length=500)] = "Suppressed by an operator"
 
 
 class Suppression(BaseModel):
@@ -54,7 +54,7 @@ def _address(text: str) -> Address:
 
 @router.get("", response_model=SuppressionPage, responses=openapi.keyed())
 async def list_suppressions(
-    request: Request, _principal: MayOperate, email: Words = (), limit: Limit = 50, cursor: Cursor = None
+    request: Request, _principal: MayOperate, email: FilterTexts = (), limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """Suppressed addresses, newest first."""
     keys = [_address(text).key for text in email]
@@ -67,7 +67,7 @@ async def list_suppressions(
     responses=openapi.keyed(problems.UnsupportedMediaType) | {201: {"model": Suppression, "description": "New"}},
 )
 async def suppress(email: Email, request: Request, principal: MayOperate, body: Suppress | None = None) -> Response:
-    """Never mail this address again, for a reason. An address that is suppressed already keeps its first reason."""
+    """Stop mailing this address. An address that is already suppressed keeps its first reason."""
     row, is_new = await suppressions.suppress(
         state_of(request).database, _address(email), (body or Suppress()).reason, principal.actor
     )
@@ -76,7 +76,7 @@ async def suppress(email: Email, request: Request, principal: MayOperate, body: 
 
 @router.delete("/{email}", status_code=204, responses=openapi.keyed(problems.NotFound))
 async def unsuppress(email: Email, request: Request, principal: MayOperate) -> Response:
-    """Mail this address again. Mails that were suppressed stay so; ask for new ones."""
+    """Allow this address again. Mails that were suppressed stay suppressed; request new ones."""
     if not await suppressions.unsuppress(state_of(request).database, _address(email), principal.actor):
         raise problems.NotFound("This address is not suppressed.")
     return Response(status_code=204)

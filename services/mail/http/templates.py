@@ -1,4 +1,4 @@
-"""The templates that mails can be made from, and what they look like with given variables."""
+"""The mail templates, and previews of them with given variables."""
 
 from typing import Annotated, Any
 
@@ -88,15 +88,15 @@ async def get_template(name: Name, request: Request) -> Response:
     responses=openapi.keyed(problems.NotFound, VariablesRejected, problems.UnsupportedMediaType),
 )
 async def preview_template(name: Name, body: Preview, request: Request) -> Response:
-    """What a mail with these variables would say. Nothing is stored or sent."""
+    """Render the template with these variables. Nothing is stored or sent."""
     _describe(request, name)
-    made = _templates(request).render(name, body.locale, body.variables)
+    rendered = _templates(request).render(name, body.locale, body.variables)
     return JsonResponse(
         {
-            "subject": made.subject,
-            "text": made.text,
-            "html": made.html,
-            "locale": made.locale,
-            "version": made.version,
+            "subject": rendered.subject,
+            "text": rendered.text,
+            "html": rendered.html,
+            "locale": rendered.locale,
+            "version": rendered.version,
         }
     )

@@ -1,1 +1,1 @@
-"""Taking mails in: fingerprint, rendering, and the one statement that accepts."""
+"""Ingest mails: fingerprint, rendering, and the one statement that accepts them."""

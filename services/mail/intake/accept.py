@@ -1,7 +1,7 @@
-"""Accepting mails: once per (client, request ID), for ever (P4). What is accepted is rendered and pinned here.
+"""Accept mails: once per (client, request ID), for ever (P4). Accepted mails are rendered and pinned here.
 
-A batch is one statement for what is new and one more for what was seen before. Nothing is written for a request that
-is refused, and a refused request leaves its request ID unused.
+A batch is one statement for new mails and one more for those seen before. A refused request writes nothing and leaves
+its request ID unused.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer for one request: a mail, or the problem why there is none."""
+    """The answer to one request: a mail, or the problem that prevented it."""
 
     outcome: Literal["accepted", "replayed", "rejected"]
     mail: dict[str, Any] | None = None
@@ -51,64 +51,64 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Prepared:
     request_id: str
     content: dict[str, Any]
     fingerprint: bytes
-    # Set when the request could not become a new mail; a request ID seen before is answered all the same.
+    # Why the request cannot become a new mail. A request ID seen before is answered all the same.
     problem: Problem | None
     row: dict[str, Any] | None
 
 
 async def accept(intake: Intake, principal: Principal, requests: Sequence[MailRequest]) -> list[Accepted]:
-    """Answers in the order of `requests`, each of which has its request ID. Committed when this returns.
+    """Answers in the order of `requests`, each of which has its request ID. Commits before it returns.
 
-    Of several requests with one ID in the same call, the first is taken and the others are compared with it.
+    Of several requests with one ID in the same call, the first is accepted and the others are compared with it.
     """
-    asked = [_prepare(intake, principal, request) for request in requests]
-    fresh: dict[str, _Asked] = {}
-    for one in asked:
-        if one.row is not None:
-            fresh.setdefault(one.request_id, one)
-    written = await _write(intake, principal, list(fresh.values()))
-    first = {request_id: fresh[request_id] for request_id in written}
-    seen_before = sorted({one.request_id for one in asked} - written.keys())
+    prepared = [_prepare(intake, principal, request) for request in requests]
+    new: dict[str, _Prepared] = {}
+    for item in prepared:
+        if item.row is not None:
+            new.setdefault(item.request_id, item)
+    written = await _write(intake, principal, list(new.values()))
+    first = {request_id: new[request_id] for request_id in written}
+    seen_before = sorted({item.request_id for item in prepared} - written.keys())
     known = await _find(intake, principal, seen_before) if seen_before else {}
-    lost = [one for one in fresh.values() if one.request_id not in written and one.request_id not in known]
+    lost = [item for item in new.values() if item.request_id not in written and item.request_id not in known]
     if lost:
         known |= await _write_back(intake, principal, lost)
     answers = []
-    for one in asked:
-        if first.get(one.request_id) is one:
-            answers.append(Accepted("accepted", written[one.request_id]))
-        elif one.request_id in written:
-            answers.append(_answer_again(one, written[one.request_id], first[one.request_id].content))
-        elif row := known.get(one.request_id):
+    for item in prepared:
+        if first.get(item.request_id) is item:
+            answers.append(Accepted("accepted", written[item.request_id]))
+        elif item.request_id in written:
+            answers.append(_answer_again(item, written[item.request_id], first[item.request_id].content))
+        elif row := known.get(item.request_id):
             content = orjson.loads(row["request"]) if row["request"] else None
-            answers.append(_answer_again(one, as_resource(row), content))
+            answers.append(_answer_again(item, as_resource(row), content))
         else:
-            # Without a problem of its own it asks for something else than a mail whose record was deleted.
-            answers.append(Accepted("rejected", problem=one.problem or RequestIdReused([""])))
+            # Valid in itself, but its content differs from that of a mail whose row was deleted.
+            answers.append(Accepted("rejected", problem=item.problem or RequestIdReused([""])))
     return answers
 
 
-def _answer_again(one: _Asked, mail: dict[str, Any], first_content: dict[str, Any] | None) -> Accepted:
-    if mail["fingerprint"] == one.fingerprint.hex():
+def _answer_again(item: _Prepared, mail: dict[str, Any], first_content: dict[str, Any] | None) -> Accepted:
+    if mail["fingerprint"] == item.fingerprint.hex():
         return Accepted("replayed", mail)
-    fields = differing_fields(first_content, one.content) if first_content is not None else [""]
+    fields = differing_fields(first_content, item.content) if first_content is not None else [""]
     return Accepted("rejected", problem=RequestIdReused(fields))
 
 
-async def _write(intake: Intake, principal: Principal, fresh: list[_Asked]) -> dict[str, dict[str, Any]]:
-    if not fresh:
+async def _write(intake: Intake, principal: Principal, new: list[_Prepared]) -> dict[str, dict[str, Any]]:
+    if not new:
         return {}
-    spans = [_begin_span(intake.tracing, one.row) for one in fresh if one.row] if intake.tracing.on else []
-    rows = orjson.dumps([one.row for one in fresh]).decode()
+    spans = [_begin_span(intake.tracing, item.row) for item in new if item.row] if intake.tracing.on else []
+    rows = orjson.dumps([item.row for item in new]).decode()
     statement = (queries.ACCEPT_NEW, principal.client, rows, intake.lifetime_seconds, principal.actor)
     try:
         written = await intake.database.pool.fetch(*statement)
     except asyncpg.SerializationError:
-        # The row of one of them was deleted while this waited for it (revision 0008): by now that can be seen.
+        # One of the rows was deleted while this waited for it (`refuse_lost_mails`). A second run sees that.
         written = await intake.database.pool.fetch(*statement)
     mails = {row["request_id"]: as_resource(row) for row in written}
     for request_id, span in spans:
@@ -117,9 +117,9 @@ async def _write(intake: Intake, principal: Principal, fresh: list[_Asked]) -> d
 
 
 def _begin_span(tracing: Tracing, row: dict[str, Any]) -> tuple[str, Span]:
-    """A mail's own span: below whoever asked for it, and what its attempts hang below. Of a batch, with the call."""
-    here = correlation.current()
-    call = here.traceparent if here else None
+    """A mail's own span: the child of its cause and the parent of its attempts. In a batch it links the call."""
+    context = correlation.current()
+    call = context.traceparent if context else None
     span = tracing.begin(
         "accept mail.queue",
         Kind.PRODUCER,
@@ -136,32 +136,30 @@ async def _find(intake: Intake, principal: Principal, request_ids: list[str]) ->
     return {row["request_id"]: row for row in rows}
 
 
-async def _write_back(intake: Intake, principal: Principal, lost: list[_Asked]) -> dict[str, Record]:
-    """Neither new nor in the ledger: their rows were deleted. They come back as what they were, and are not sent; one
-    that was being sent, as uncertain.
-    """
-    rows = orjson.dumps([one.row for one in lost]).decode()
+async def _write_back(intake: Intake, principal: Principal, lost: list[_Prepared]) -> dict[str, Record]:
+    """Restore mails whose rows were deleted, in the state that they had, unsent; `sending` becomes uncertain."""
+    rows = orjson.dumps([item.row for item in lost]).decode()
     await intake.database.pool.execute(queries.WRITE_BACK_LOST, principal.client, rows, principal.actor)
-    return await _find(intake, principal, [one.request_id for one in lost])
+    return await _find(intake, principal, [item.request_id for item in lost])
 
 
-def _prepare(intake: Intake, principal: Principal, request: MailRequest) -> _Asked:
+def _prepare(intake: Intake, principal: Principal, request: MailRequest) -> _Prepared:
     assert request.request_id is not None
     content = request.content()
     row, problem = None, None
     try:
         row = _new_row(intake, principal, request, content)
-    except Problem as refused:
-        problem = refused
-    return _Asked(request.request_id, content, fingerprint(content), problem, row)
+    except Problem as error:
+        problem = error
+    return _Prepared(request.request_id, content, fingerprint(content), problem, row)
 
 
 def _new_row(intake: Intake, principal: Principal, request: MailRequest, content: dict[str, Any]) -> dict[str, Any]:
     if request.expires_at is not None and request.expires_at <= datetime.now(UTC):
-        raise InvalidRequest("The mail would have expired already.", errors=[at("/expires_at", "Must lie ahead")])
+        raise InvalidRequest("expires_at is in the past.", errors=[at("/expires_at", "Must be in the future")])
     pinned = _pin(intake.templates, request)
     sender = request.from_ or intake.sender
-    here = correlation.current()
+    context = correlation.current()
     mail_id = uuid7()
     metadata = request.metadata or {}
     return {
@@ -181,9 +179,9 @@ def _new_row(intake: Intake, principal: Principal, request: MailRequest, content
         "message_id": f"<{mail_id}@{intake.message_id_domain}>",
         "send_at": request.send_at,
         "expires_at": request.expires_at,
-        "correlation_id": request.correlation_id or (here and here.request_id),
-        "traceparent": request.traceparent or (here and here.traceparent),
-        # Whatever the client calls an ID is what history can be asked by.
+        "correlation_id": request.correlation_id or (context and context.request_id),
+        "traceparent": request.traceparent or (context and context.traceparent),
+        # History can be searched by each metadata value whose key ends in `_id`.
         "related": [
             request.request_id,
             principal.client,
@@ -203,7 +201,7 @@ def _new_row(intake: Intake, principal: Principal, request: MailRequest, content
 
 @dataclass(frozen=True, slots=True)
 class _Pinned:
-    """What goes out, and the policy that goes with it."""
+    """The content of the mail, and its policy."""
 
     subject: str
     text: str
@@ -215,10 +213,10 @@ class _Pinned:
 
 def _pin(templates: Templates, request: MailRequest) -> _Pinned:
     if request.template is not None:
-        made = templates.render(request.template, request.locale, request.variables or {})
+        rendered = templates.render(request.template, request.locale, request.variables or {})
         on_uncertain = request.on_uncertain or templates.on_uncertain(request.template)
-        return _Pinned(made.subject, made.text, made.html, made.locale, made.version, on_uncertain)
+        return _Pinned(rendered.subject, rendered.text, rendered.html, rendered.locale, rendered.version, on_uncertain)
     assert request.subject is not None
     assert request.text is not None
-    # Only whoever wrote the text knows whether a second copy does harm: hold unless they say.
+    # Only the client knows whether a second copy does harm: hold unless it says otherwise.
     return _Pinned(request.subject, request.text, request.html, None, None, request.on_uncertain or "hold")

@@ -10,19 +10,19 @@ _ABSENT = object()
 
 
 def fingerprint(content: dict[str, Any]) -> bytes:
-    """SHA-256 over the canonical content (`MailRequest.content()`): key order does not count, everything else does."""
+    """SHA-256 over the canonical content (`MailRequest.content()`): key order is ignored, everything else counts."""
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-def differing_fields(first: dict[str, Any], again: dict[str, Any]) -> list[str]:
-    """JSON pointers (RFC 6901) of what is not the same in both, deepest names first come."""
-    return list(_differences(first, again, ""))
+def differing_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """JSON pointers (RFC 6901) to the deepest values that differ, sorted by name."""
+    return list(_differences(first, second, ""))
 
 
-def _differences(first: Any, again: Any, pointer: str) -> Iterator[str]:
-    if isinstance(first, dict) and isinstance(again, dict):
-        for name in sorted({*first, *again}):
+def _differences(first: Any, second: Any, pointer: str) -> Iterator[str]:
+    if isinstance(first, dict) and isinstance(second, dict):
+        for name in sorted({*first, *second}):
             step = name.replace("~", "~0").replace("/", "~1")
-            yield from _differences(first.get(name, _ABSENT), again.get(name, _ABSENT), f"{pointer}/{step}")
-    elif first != again or type(first) is not type(again):
+            yield from _differences(first.get(name, _ABSENT), second.get(name, _ABSENT), f"{pointer}/{step}")
+    elif first != second or type(first) is not type(second):
         yield pointer

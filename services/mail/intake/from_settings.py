@@ -1,4 +1,4 @@
-"""What accepting needs, built from the settings: in the API for clients, in the worker for alerts."""
+"""Build what accepting needs from the settings."""
 
 from email.utils import parseaddr
 
@@ -12,7 +12,7 @@ from .template_engine import Templates
 
 
 def make_intake(settings: Settings, database: Database, tracing: Tracing = OFF) -> Intake:
-    """What accepting needs: in the API for clients, in the worker for alerts."""
+    """Used in the API for clients and in the worker for alerts."""
     return Intake(
         database=database,
         templates=Templates.load(),
@@ -24,6 +24,6 @@ def make_intake(settings: Settings, database: Database, tracing: Tracing = OFF) 
 
 
 def default_sender(settings: Settings) -> Recipient:
-    """MAIL_FROM, read. Raises pydantic's ValidationError when it holds no address."""
+    """MAIL_FROM, parsed. Raises pydantic's ValidationError when it holds no address."""
     name, email = parseaddr(settings.mail_from)
     return Recipient(email=email, name=name or None)

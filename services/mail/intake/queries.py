@@ -1,4 +1,4 @@
-"""SQL of accepting mails. Each statement is one transaction and one round trip."""
+"""The SQL of accepting mails. Each statement is one transaction and one round trip."""
 
 from ..ledger.mail_resource import COLUMNS
 
@@ -13,11 +13,11 @@ given AS (
     )
 )"""
 
-# $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 who asks.
-# New request IDs become a mail, its content, its place in the queue and a line of history, all in this statement;
-# known ones are left alone, and are not returned. A concurrent request with the same ID is waited for.
-# Of a mail whose row was deleted the request ID is as known as before, unless it still waited. One that was being sent
-# may have left (P5): it is taken anew only for the same content, and where its policy is that a second copy may leave.
+# $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 actor.
+# New request IDs get a mail, its content, a queue row and a history entry, all in this statement. Known ones are left
+# alone and not returned. The statement waits for a concurrent request with the same ID.
+# The request ID of a mail whose row was deleted stays known unless the mail was waiting. A mail that was being sent may
+# have left (P5): it is accepted again only with the same content and the policy `resend`.
 ACCEPT_NEW = f"""
 WITH {_GIVEN}, m AS (
     INSERT INTO mails (
@@ -33,7 +33,7 @@ WITH {_GIVEN}, m AS (
            coalesce(g.expires_at, greatest(now(), g.send_at) + make_interval(secs => $3)),
            s.reason, g.correlation_id, g.traceparent
     FROM given g LEFT JOIN suppressions s ON s.email_key = g.to_key
-    -- One look by primary key for each; as a join it would read all that were ever lost.
+    -- One primary-key lookup per mail; a join would read all lost mails.
     WHERE (
         SELECT true FROM lost_mails l
         WHERE l.request_id = g.request_id AND l.client = $1 AND l.state NOT IN ('queued', 'deferred')
@@ -41,11 +41,11 @@ WITH {_GIVEN}, m AS (
               l.state = 'sending' AND g.on_uncertain = 'resend' AND l.fingerprint = decode(g.fingerprint, 'hex')
           )
     ) IS NULL
-    -- One order for everybody: two batches with the same IDs wait for each other instead of deadlocking.
+    -- One order for all requests: two batches with the same IDs wait for each other instead of deadlocking.
     ORDER BY g.request_id
     ON CONFLICT (client, request_id) DO NOTHING
     RETURNING *
-), kept AS (
+), content_rows AS (
     INSERT INTO contents (
         mail_id, request, sender_email, sender_name, reply_to_email, reply_to_name, subject, text, html, headers
     )
@@ -54,25 +54,25 @@ WITH {_GIVEN}, m AS (
     FROM given g JOIN m USING (id)
 ), queued AS (
     INSERT INTO queue (mail_id, lane, due_at) SELECT id, lane, next_attempt_at FROM m WHERE state = 'queued'
-), told AS (
+), logged AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT CASE m.state WHEN 'queued' THEN 'mail.accepted' ELSE 'mail.suppressed' END, m.id::text, g.related, $4,
            m.correlation_id, m.traceparent, jsonb_build_object('state', m.state, 'template', m.template, 'lane', m.lane)
     FROM m JOIN given g USING (id)
 )
 SELECT {COLUMNS} FROM m JOIN given c USING (id)
-"""  # `c` stands for the content here, which is not visible yet in the statement that writes it
+"""  # `c` is the given content: the row is not visible yet in the statement that writes it
 
-# $1 client, $2 request IDs. The stored request comes along, to name what differs.
+# $1 client, $2 request IDs. Returns the stored request too, to name the fields that differ.
 FIND_BY_REQUEST_ID = f"""
 SELECT {COLUMNS}, c.request::text AS request
 FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
 WHERE m.client = $1 AND m.request_id = ANY($2::text[])
 """
 
-# $1 client, $2 the mails as above, $3 who asks. Mails whose rows were deleted, and that are asked for again: as they
-# were, under the ID that they had, without sending. Only for the same content; the record is not there to say more.
-# One that was being sent is `uncertain` now, with its content, so that whoever resolves it can have it sent.
+# $1 client, $2 the mails as above, $3 actor. Restores mails whose rows were deleted when they are asked for again: in
+# their old state, under their old ID, without sending. Only with the same content, because the original is gone.
+# A mail that was being sent becomes `uncertain`, with its content, so that an operator can have it sent.
 WRITE_BACK_LOST = f"""
 WITH {_GIVEN}, m AS (
     INSERT INTO mails (
@@ -92,7 +92,7 @@ WITH {_GIVEN}, m AS (
     ORDER BY g.request_id
     ON CONFLICT DO NOTHING
     RETURNING id, request_id, state, correlation_id, traceparent
-), kept AS (
+), content_rows AS (
     INSERT INTO contents (
         mail_id, request, sender_email, sender_name, reply_to_email, reply_to_name, subject, text, html, headers
     )

@@ -1,4 +1,4 @@
-"""Templates: loaded and checked once, rendered strictly. What is missing or unknown is refused, never left blank.
+"""Templates: loaded and checked once, rendered strictly. Missing or unknown variables are refused, never left blank.
 
 A folder `templates/<name>/` holds `template.toml` and for each locale `subject.txt`, `text.txt` and `html.html`.
 Every HTML part extends `templates/layout.html`.
@@ -20,7 +20,7 @@ from shared.contract.fields import OnUncertain
 from shared.contract.problems import at
 
 from ..errors import UnknownTemplate, VariablesRejected
-from .template_variables import Spec, read_spec, sample, spoils_line
+from .template_variables import Spec, breaks_line, read_spec, sample
 
 _FOLDER = Path(__file__).parent / "templates"
 _LAYOUT = "layout.html"
@@ -55,18 +55,18 @@ class _Loaded:
 
 
 class Templates:
-    """All templates of a folder. Holds no file open and reads none after `load`."""
+    """All templates of a folder. It reads no file after `load`."""
 
     def __init__(self, loaded: Mapping[str, _Loaded]) -> None:
         self._loaded = loaded
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Templates":
-        """Read, compile and try out every template below `path`, by default the service's own.
+        """Read, compile and test every template below `path`, by default the service's own.
 
         Raises:
             ValueError: a template is incomplete, uses a variable that it does not declare, or cannot be rendered with
-                its required variables alone; so a broken template stops the start and not the thousandth mail.
+                its required variables alone; so a broken template stops the start, not the thousandth mail.
         """
         folder = path or _FOLDER
         environment = ImmutableSandboxedEnvironment(
@@ -80,14 +80,14 @@ class Templates:
         )
         names = sorted(entry.name for entry in folder.iterdir() if (entry / "template.toml").is_file())
         templates = cls({name: _load(environment, folder, name) for name in names})
-        templates._try_out()
+        templates._render_samples()
         return templates
 
     def names(self) -> list[str]:
         return list(self._loaded)
 
     def describe(self, name: str) -> dict[str, Any]:
-        """What a caller needs to know to use the template, as JSON. Raises UnknownTemplate."""
+        """What a client needs to know to use the template, as JSON. Raises UnknownTemplate."""
         template = self._find(name)
         spec = template.spec
         return {
@@ -104,15 +104,15 @@ class Templates:
         }
 
     def on_uncertain(self, name: str) -> OnUncertain:
-        """What becomes of such a mail when its fate is unknown and its request says nothing. Raises UnknownTemplate."""
+        """The policy for an uncertain mail whose request sets none. Raises UnknownTemplate."""
         return self._find(name).spec.on_uncertain
 
     def render(self, name: str, locale: str | None, variables: Mapping[str, JsonValue]) -> Rendered:
-        """The template in `locale`, or the nearest there is: `de-AT`, then `de`, then the template's default.
+        """Render in `locale` or the nearest locale available: `de-AT`, then `de`, then the template's default.
 
         Raises:
-            UnknownTemplate: there is none of this name.
-            VariablesRejected: variables are missing, unknown or unfit, or make a subject that is no subject.
+            UnknownTemplate: no template has this name.
+            VariablesRejected: variables are missing, unknown or invalid, or make an invalid subject.
         """
         template = self._find(name)
         if errors := template.spec.faults(variables):
@@ -128,12 +128,12 @@ class Templates:
         try:
             return self._loaded[name]
         except KeyError:
-            detail = "There is no template of this name"
+            detail = "No template has this name"
             raise UnknownTemplate(
-                f"{detail}; there are: {', '.join(self._loaded)}", errors=[at("/template", detail)]
+                f"{detail}; available: {', '.join(self._loaded)}", errors=[at("/template", detail)]
             ) from None
 
-    def _try_out(self) -> None:
+    def _render_samples(self) -> None:
         for name, template in self._loaded.items():
             variables = template.spec.variables
             required = {key: sample(variable) for key, variable in variables.items() if variable.required}
@@ -166,7 +166,7 @@ def _compile(environment: ImmutableSandboxedEnvironment, place: str, spec: Spec)
             raise ValueError(f"{place}/{part} uses variables that template.toml does not declare: {sorted(undeclared)}")
     subject, text, html = (environment.get_template(f"{place}/{part}") for part in _PARTS)
     for template in (subject, text, html):
-        # Jinja's own is a ChainMap, which every rendering would copy key by key.
+        # Jinja's own is a ChainMap, which every rendering copies key by key.
         template.globals = dict(template.globals)
     return _Parts(subject, text, html, frozenset(used["subject.txt"]))
 
@@ -181,7 +181,7 @@ def _version(folder: Path, files: list[str]) -> str:
 
 
 def _nearest(template: _Loaded, locale: str | None) -> str:
-    """Lookup as in RFC 4647 section 3.4: the tag is shortened from its end until there is a match."""
+    """Lookup of RFC 4647 section 3.4: shorten the tag from its end until it matches."""
     known = {tag.lower(): tag for tag in template.locales}
     tag = (locale or "").replace("_", "-").lower()
     while tag:
@@ -195,7 +195,7 @@ def _check_subject(subject: str, parts: _Parts, variables: Mapping[str, JsonValu
     if subject.strip() and is_plain_text(subject):
         return
     blank = not subject.strip()
-    fault = "Makes an empty subject" if blank else "Makes a subject with a line break or control character"
-    guilty = [key for key in sorted(parts.subject_variables & variables.keys()) if blank or spoils_line(variables[key])]
-    errors = [at(f"/variables/{key}", fault) for key in guilty] or [at("/variables", fault)]
+    fault = "Makes the subject empty" if blank else "Puts a line break or control character into the subject"
+    bad = [key for key in sorted(parts.subject_variables & variables.keys()) if blank or breaks_line(variables[key])]
+    errors = [at(f"/variables/{key}", fault) for key in bad] or [at("/variables", fault)]
     raise VariablesRejected(fault, errors=errors)

@@ -1,4 +1,4 @@
-"""What a template says about its variables (`template.toml`), and whether given values obey it."""
+"""The declaration of a template and its variables (`template.toml`), and the check of given values."""
 
 import re
 import tomllib
@@ -14,9 +14,9 @@ from shared.contract.fields import OnUncertain
 from shared.contract.problems import at, pointer
 
 _MAX_URL = 2000
-# A mail client ends a link in plain text at any of these, and white space would be another header or line.
+# Mail clients end a plain-text link at any of these, and white space could start another header or line.
 _NOT_IN_URL = re.compile(r"[\s\x00-\x20\x7f-\xa0<>\"\\^`{|}]")
-# A text may have several lines; its other control characters have no meaning in a mail.
+# A text may have several lines; other control characters have no meaning in a mail.
 _LINE_BREAKS = str.maketrans("\r\n\t", "   ")
 
 
@@ -46,14 +46,14 @@ class Spec(BaseModel):
 
     @field_validator("variables")
     @classmethod
-    def _locale_is_taken(cls, variables: dict[str, Variable]) -> dict[str, Variable]:
+    def _refuse_locale(cls, variables: dict[str, Variable]) -> dict[str, Variable]:
         if "locale" in variables:
             raise ValueError("`locale` is set by the renderer")
         return variables
 
     def faults(self, variables: Mapping[str, JsonValue]) -> list[dict[str, str]]:
-        """What is wrong with these values, as entries of a problem's `errors`. Values are never repeated."""
-        faults = dict.fromkeys(variables.keys() - self.variables.keys(), "There is no such variable in this template")
+        """The faults of these values, as entries of a problem's `errors`. Values are never repeated."""
+        faults = dict.fromkeys(variables.keys() - self.variables.keys(), "The template has no such variable")
         for key, variable in self.variables.items():
             if key in variables:
                 fault = _fault(variable, variables[key])
@@ -65,7 +65,7 @@ class Spec(BaseModel):
 
 
 def read_spec(path: Path) -> Spec:
-    """Raises ValueError: the file is no such description."""
+    """Raises ValueError: the file is not a valid template declaration."""
     try:
         return Spec.model_validate(tomllib.loads(path.read_text("utf-8")))
     except (ValidationError, tomllib.TOMLDecodeError) as error:
@@ -73,12 +73,12 @@ def read_spec(path: Path) -> Spec:
 
 
 def sample(variable: Variable) -> JsonValue:
-    """A value that the variable takes, to try a template out."""
+    """A valid value, to test a template with."""
     return "https://sample.example/1" if variable.kind == "url" else "1"
 
 
-def spoils_line(value: JsonValue) -> bool:
-    """Whether the value cannot stand in one line, such as a subject."""
+def breaks_line(value: JsonValue) -> bool:
+    """Whether the value cannot be part of one line, such as a subject."""
     return isinstance(value, str) and not is_plain_text(value)
 
 

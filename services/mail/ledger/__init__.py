@@ -1,1 +1,1 @@
-"""Reading the ledger: mails, what happened to them, each attempt."""
+"""Reads the ledger: mails, history, attempts, the change feed. Also suppressions and retention."""

@@ -1,7 +1,7 @@
-"""The feed of changes: every state that a mail ever took, in an order with nothing slipped in behind a reader.
+"""The change feed: every state change of every mail, in commit-safe order.
 
-Transactions commit in another order than they began, so neither a time nor a sequence is safe to resume from; see
-the migration for what is.
+Transactions commit in another order than they begin, so neither a time nor a sequence is safe to resume from. The
+migration explains what is.
 """
 
 import base64
@@ -22,40 +22,40 @@ _CURSOR = struct.Struct(">Q16s")
 _BEGINNING = (0, UUID(int=0))
 
 
-def cursor_of(position: int, line: UUID) -> str:
-    return base64.urlsafe_b64encode(_CURSOR.pack(position, line.bytes)).decode()
+def cursor_of(position: int, entry_id: UUID) -> str:
+    return base64.urlsafe_b64encode(_CURSOR.pack(position, entry_id.bytes)).decode()
 
 
 def read_cursor(text: str | None) -> tuple[int, UUID]:
-    """Raises InvalidRequest for what this feed never gave out; None is the beginning."""
+    """Raises InvalidRequest for a cursor that this feed did not issue. None is the beginning."""
     if text is None:
         return _BEGINNING
     try:
-        position, line = _CURSOR.unpack(base64.urlsafe_b64decode(text))
+        position, entry_id = _CURSOR.unpack(base64.urlsafe_b64decode(text))
     except (ValueError, binascii.Error, struct.error):
         detail = "Not a cursor of this feed"
         raise InvalidRequest(detail, errors=[{"parameter": "after", "detail": detail}]) from None
     if position >= 1 << 63:
         detail = "Not a cursor of this feed"
         raise InvalidRequest(detail, errors=[{"parameter": "after", "detail": detail}])
-    return position, UUID(bytes=line)
+    return position, UUID(bytes=entry_id)
 
 
 async def changes(database: Database, client: str | None, after: str | None, limit: int) -> dict[str, Any]:
-    """Up to `limit` changes after the cursor, and the cursor to go on from; the same one when there is nothing yet.
+    """Up to `limit` changes after the cursor, and the next cursor: the same one if there are none yet.
 
     Raises:
-        InvalidRequest: the cursor is none of this feed's.
-        CursorLost: the line it stands on is gone, because the ledger was restored to an earlier time,
-            or no longer keeps that one.
+        InvalidRequest: this feed did not issue the cursor.
+        CursorLost: a restore of the ledger to an earlier time, or retention, removed the entry that it names.
     """
-    position, line = read_cursor(after)
-    rows = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, line, client, limit)
-    # OwnRecord after the changes: a ledger that goes back between the two is noticed at the next call.
-    if (position, line) != _BEGINNING and not await database.pool.fetchval(queries.IS_IN_BOOK, position, line):
+    position, entry_id = read_cursor(after)
+    rows = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, entry_id, client, limit)
+    # Checked after the changes are read: a restore between the two is noticed at the next call.
+    at_start = (position, entry_id) == _BEGINNING
+    if not at_start and not await database.pool.fetchval(queries.IS_IN_LEDGER, position, entry_id):
         raise CursorLost
     if rows:
-        position, line = rows[-1]["position"], rows[-1]["id"]
+        position, entry_id = rows[-1]["position"], rows[-1]["id"]
     items = [
         {
             **{name: value for name, value in row.items() if name not in ("position", "detail")},
@@ -63,4 +63,4 @@ async def changes(database: Database, client: str | None, after: str | None, lim
         }
         for row in rows
     ]
-    return {"items": items, "next_cursor": cursor_of(position, line)}
+    return {"items": items, "next_cursor": cursor_of(position, entry_id)}

@@ -1,4 +1,4 @@
-"""What has been sent, and asked for: the questions that clients ask of the ledger."""
+"""Clients' queries of the ledger: which mails were requested and sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ SEE_ALL = "mails:all"
 
 
 def client_scope(principal: Principal) -> str | None:
-    """Whose mails the caller may see: its own, or everybody's (None) with the scope `mails:all`."""
+    """The client whose mails the caller may see: its own, or None for all clients with the scope `mails:all`."""
     return None if SEE_ALL in principal.scopes else principal.client
 
 
@@ -46,7 +46,7 @@ class Filters:
         among = [
             (m.request_id, self.request_ids),
             (m.to_key, self.to_keys),
-            # The rare ones have an index: see revision 0006.
+            # Rare states have an index: see the first revision.
             (m.rare_state if set(self.states) <= set(RARE_STATES) else m.state, self.states),
             (m.template, self.templates),
             (m.client, self.clients),
@@ -62,12 +62,12 @@ class Filters:
             (self.sent_after, m.sent_at.__ge__),
             (self.sent_before, m.sent_at.__lt__),
         ]
-        conditions += [compare(moment) for moment, compare in bounds if moment is not None]
+        conditions += [compare(timestamp) for timestamp, compare in bounds if timestamp is not None]
         return conditions
 
 
 def _as_json(text: str) -> list[Any]:
-    """A metadata value in a query string may mean a string, a number or a boolean: all that it may be."""
+    """All that a metadata value in a query string may mean: a string, and a number or boolean if it reads as one."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -109,7 +109,7 @@ async def find_mail(database: Database, principal: Principal, mail_id: UUID) -> 
 
 @dataclass(frozen=True)
 class LookedUp:
-    """By request ID: the mails, and of those that are missing what is remembered where a row was deleted."""
+    """Mails by request ID, and what is kept of missing ones whose row was deleted."""
 
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: Sequence[str] = ()
@@ -117,22 +117,22 @@ class LookedUp:
 
 
 async def look_up(database: Database, principal: Principal, request_ids: Sequence[str], client: str | None) -> LookedUp:
-    """What is known of these request IDs, of mails that the caller may see."""
-    asked = list(dict.fromkeys(request_ids))
+    """Look up request IDs among the mails that the caller may see."""
+    unique_ids = list(dict.fromkeys(request_ids))
     scope = client_scope(principal)
     if scope is None:
         scope = client
     elif client is not None and client != scope:
-        return LookedUp(missing=asked)
-    rows = await database.pool.fetch(queries.LOOK_UP, asked, scope, principal.client)
+        return LookedUp(missing=unique_ids)
+    rows = await database.pool.fetch(queries.LOOK_UP, unique_ids, scope, principal.client)
     found = {row["request_id"]: as_resource(row) for row in rows}
-    missing = [request_id for request_id in asked if request_id not in found]
+    missing = [request_id for request_id in unique_ids if request_id not in found]
     lost = await database.pool.fetch(queries.LOOK_UP_LOST, missing, scope, principal.client) if missing else []
     return LookedUp(found, missing, {row["request_id"]: dict(row) for row in lost})
 
 
 async def content_of(database: Database, mail_id: UUID) -> dict[str, Any] | None:
-    """What went out or will go out, byte for byte what was pinned at accept; None once it has been wiped."""
+    """The content as pinned at accept, byte for byte; None once it is wiped."""
     row = await database.pool.fetchrow(queries.FIND_CONTENT, mail_id)
     if row is None:
         return None

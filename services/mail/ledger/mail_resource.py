@@ -1,4 +1,4 @@
-"""The mail as clients see it: which columns it is read from, and how they are laid out."""
+"""The mail as clients see it: its columns and their layout."""
 
 from email.utils import formataddr
 from typing import Any
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from shared.db.pool import Record
 
-# Read from `mails m LEFT JOIN contents c`: the content may have been wiped, the mail never is.
+# Read from `mails m LEFT JOIN contents c`: the content may be wiped, the mail row stays.
 COLUMNS = """
     m.id, m.request_id, m.client, m.state, m.to_email, m.to_name, c.sender_email, c.sender_name, c.subject,
     m.template, m.template_version, m.locale, m.tags, m.metadata::text AS metadata, m.on_uncertain, m.lane,
@@ -20,7 +20,7 @@ COLUMNS = """
 _PLAIN = """
     template template_version locale tags on_uncertain lane attempts gateway message_id
     accepted_at send_at sent_at next_attempt_at expires_at restored fingerprint
-""".split()  # noqa: SIM905 - a list of column names reads best as one
+""".split()  # noqa: SIM905 - one string is the most readable list of column names
 
 
 def as_resource(row: Record | sa.RowMapping) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def as_resource(row: Record | sa.RowMapping) -> dict[str, Any]:
         "to": {"email": row["to_email"], "name": row["to_name"]},
         "from": _sender(row["sender_name"], row["sender_email"]),
         "subject": row["subject"],
-        # Already JSON in the database: passed on without reading it.
+        # Already JSON in the database, so it is passed on unparsed.
         "metadata": orjson.Fragment(row["metadata"]),
         **{name: row[name] for name in _PLAIN},
         "failure": _failure(row),

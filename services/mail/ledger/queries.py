@@ -1,8 +1,8 @@
-"""SQL of reading the mail ledger. What depends on the caller's filters is put together in `ledger.py`."""
+"""SQL that reads the mail ledger. `listing.py` builds the queries that depend on a caller's filters."""
 
 from .mail_resource import COLUMNS
 
-# What retention may take the content of: nothing will be sent of it, and its fate is known.
+# Mails whose content retention may wipe: they are not sent again, and their outcome is known.
 SETTLED = "m.state IN ('sent', 'bounced', 'failed', 'canceled', 'expired', 'suppressed')"
 
 # $2 is the client, or NULL for a key that may see every client's mails.
@@ -11,7 +11,7 @@ SELECT {COLUMNS} FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
 WHERE m.id = $1 AND ($2::text IS NULL OR m.client = $2)
 """
 
-# $3 is whose own mails are preferred where request IDs of several clients are the same.
+# $3 is the client whose mails are preferred when several clients used the same request ID.
 LOOK_UP = f"""
 SELECT DISTINCT ON (m.request_id) {COLUMNS}
 FROM mails m LEFT JOIN contents c ON c.mail_id = m.id
@@ -19,7 +19,7 @@ WHERE m.request_id = ANY($1::text[]) AND ($2::text IS NULL OR m.client = $2)
 ORDER BY m.request_id, m.client = $3 DESC, m.id DESC
 """
 
-# Of request IDs that are not in the ledger: what is remembered of mails whose rows were deleted. As above.
+# For request IDs that are not in the ledger: what is kept of mails whose rows were deleted. Parameters as above.
 LOOK_UP_LOST = """
 SELECT DISTINCT ON (l.request_id) l.request_id, l.client, l.mail_id, l.state, l.message_id,
        encode(l.fingerprint, 'hex') AS fingerprint, l.accepted_at, l.sent_at, l.lost_at
@@ -43,8 +43,8 @@ SELECT id, at, kind, subject, related, actor, correlation_id, detail::text AS de
 FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
-# Oldest first, from where a reader stopped ($1, $2), and only below every transaction that is still writing: so no
-# line can appear later behind a cursor that was given out. $3 is the client, or NULL for all.
+# Oldest first, after the cursor ($1, $2), and only below every transaction that is still writing: so no entry can
+# appear later behind an issued cursor. $3 is the client, or NULL for all.
 CHANGES_IN_COMMIT_SAFE_ORDER = """
 SELECT h.position, h.id, h.at, h.kind, m.id AS mail_id, m.request_id, m.client, h.detail ->> 'state' AS state,
        m.message_id, m.sent_at, encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
@@ -55,10 +55,10 @@ WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon(
 ORDER BY h.position, h.id LIMIT $4
 """
 
-# Whether the line that a cursor stands on is in this ledger; it is not after the ledger went back in time.
-IS_IN_BOOK = "SELECT true FROM history WHERE id = $2 AND position = $1"
+# Whether the entry that a cursor names is in this ledger. After a restore to an earlier time it may not be.
+IS_IN_LEDGER = "SELECT true FROM history WHERE id = $2 AND position = $1"
 
-# $2 is the key of the last address of the page before.
+# $2 is the key of the last address of the previous page.
 SUPPRESSIONS = """
 SELECT s.email, s.reason, s.source, s.mail_id, s.created_at, s.email_key
 FROM suppressions s LEFT JOIN suppressions last ON last.email_key = $2
@@ -67,13 +67,13 @@ WHERE (cardinality($1::text[]) = 0 OR s.email_key = ANY($1::text[]))
 ORDER BY s.created_at DESC, s.email_key DESC LIMIT $3
 """
 
-# The first reason stays; whoever says it again learns it.
+# The first reason stays, and a repeated call returns it.
 SUPPRESS = """
 WITH new AS (
     INSERT INTO suppressions (email_key, email, reason, source) VALUES ($1, $2, $3, $4)
     ON CONFLICT (email_key) DO NOTHING
     RETURNING email, reason, source, mail_id, created_at
-), told AS (
+), history_written AS (
     INSERT INTO history (kind, subject, actor) SELECT 'address.suppressed', $5, $4 FROM new
 )
 SELECT *, true AS is_new FROM new
@@ -88,12 +88,12 @@ INSERT INTO history (kind, subject, actor, detail) SELECT 'address.allowed', $3,
 RETURNING true
 """
 
-# IDs are UUIDv7, so the primary keys are in the order of accepting and nothing else has to be indexed for retention.
-# The mail is locked before anything else, as everywhere. $1 days, $2 how many. Answers with how many.
+# IDs are UUIDv7, so primary keys follow the time of accept and retention needs no other index.
+# The mail is locked first, as in every statement. $1 days, $2 batch size. Returns the number of mails.
 WIPE_CONTENTS_IF_SETTLED = f"""
 WITH due AS MATERIALIZED (
     SELECT locked.id FROM contents c CROSS JOIN LATERAL (
-        -- Apart, so that no plan reads the whole ledger: one look by primary key for each content.
+        -- A lateral subquery, so that no plan reads the whole ledger: one primary key lookup for each content.
         SELECT m.id FROM mails m
         WHERE m.id = c.mail_id AND m.accepted_at < now() - make_interval(days => $1::int) AND {SETTLED}
         FOR UPDATE SKIP LOCKED
@@ -102,15 +102,15 @@ WITH due AS MATERIALIZED (
     ORDER BY c.mail_id LIMIT $2
 ), wiped AS (
     DELETE FROM contents WHERE mail_id = ANY(ARRAY(SELECT id FROM due))
-), silenced AS (
+), replies_wiped AS (
     UPDATE attempts SET reply = NULL WHERE mail_id = ANY(ARRAY(SELECT id FROM due)) AND reply IS NOT NULL
-), quieted AS (
+), failure_replies_wiped AS (
     UPDATE mails SET failure_reply = NULL WHERE id = ANY(ARRAY(SELECT id FROM due)) AND failure_reply IS NOT NULL
 )
 SELECT count(*) FROM due
 """
 
-# The words of notices, which may come when the mail's own have been wiped. $1 days, $2 how many.
+# Diagnostics of notices, which may arrive after the mail's own replies were wiped. $1 days, $2 batch size.
 WIPE_DIAGNOSTICS = f"""
 WITH due AS MATERIALIZED (
     SELECT id, mail_id FROM bounces
@@ -119,14 +119,14 @@ WITH due AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 ), wiped AS (
     UPDATE bounces SET diagnostic = NULL WHERE id = ANY(ARRAY(SELECT id FROM due))
-), quieted AS (
+), failure_replies_wiped AS (
     UPDATE mails m SET failure_reply = NULL
     WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due)) AND m.failure_reply IS NOT NULL AND {SETTLED}
 )
 SELECT count(*) FROM due
 """
 
-# One look at the $3 mails after $2, wiped or not: an index of those that are not would cost every accepted mail.
+# Scans the $3 mails after $2, wiped or not: an index of those not wiped yet would slow down every accept.
 WIPE_ADDRESSES_IF_SETTLED = f"""
 WITH seen AS MATERIALIZED (
     SELECT id FROM mails WHERE id > $2 AND id < (SELECT uuidv7(make_interval(days => -$1::int)))

@@ -1,6 +1,6 @@
-"""What is kept for how long: content and gateways' words, then addresses, of mails that are settled.
+"""Retention: wipes content and gateway replies, and later addresses, of settled mails.
 
-A mail that may still be sent, or whose fate is unknown, keeps everything. What stays for ever is the tombstone: client,
+A mail that may still be sent, or whose outcome is unknown, keeps everything. The tombstone stays for ever: client,
 request ID, fingerprint, state (P4).
 """
 
@@ -13,14 +13,14 @@ from . import queries
 
 _log = get_logger(__name__)
 
-# Mails locked at a time; and of a look over those that are mostly wiped already, more.
+# Mails locked at a time, and mails scanned at a time: most of those are wiped already.
 _BATCH = 500
 _WINDOW = 5_000
-_FIRST = UUID(int=0)
+_START = UUID(int=0)
 
 
 class Retention:
-    """A loop (`shared.worker.loops`). Any number of workers may run it: what one holds, the others leave alone."""
+    """A loop (`shared.worker.loops`). Any number of workers may run it: each skips rows that another has locked."""
 
     name = "retention"
 
@@ -28,11 +28,11 @@ class Retention:
         self._pool = pool
         self._content_days = content_days
         self._address_days = address_days  # 0: never
-        self._looked_at = _FIRST
+        self._scanned = _START
         self._contents = self._addresses = 0
 
     async def run_once(self) -> bool:
-        """Wipe one batch of each kind; committed. True: there may be more. The end of a pass goes on record."""
+        """Wipe one batch of each kind; committed. True: there may be more. The end of a pass is recorded."""
         contents = await self._pool.fetchval(queries.WIPE_CONTENTS_IF_SETTLED, self._content_days, _BATCH)
         diagnostics = await self._pool.fetchval(queries.WIPE_DIAGNOSTICS, self._content_days, _BATCH)
         self._contents += contents
@@ -41,13 +41,13 @@ class Retention:
             return True
         await self._pool.execute(queries.RECORD_RETENTION_RUN, self._contents, self._addresses)
         _log.info("retention_done", contents=self._contents, addresses=self._addresses)
-        self._looked_at = _FIRST
+        self._scanned = _START
         self._contents = self._addresses = 0
         return False
 
     async def _wipe_addresses(self) -> bool:
-        row = await self._pool.fetchrow(queries.WIPE_ADDRESSES_IF_SETTLED, self._address_days, self._looked_at, _WINDOW)
+        row = await self._pool.fetchrow(queries.WIPE_ADDRESSES_IF_SETTLED, self._address_days, self._scanned, _WINDOW)
         assert row is not None
         self._addresses += row["wiped"]
-        self._looked_at = row["last"] or self._looked_at
+        self._scanned = row["last"] or self._scanned
         return bool(row["seen"] == _WINDOW)

@@ -1,4 +1,4 @@
-"""The list of addresses that are not mailed. The address itself never enters history: its hash does."""
+"""The list of suppressed addresses. History holds only the hash of an address."""
 
 import base64
 import binascii
@@ -53,5 +53,5 @@ async def unsuppress(database: Database, address: Address, actor: str) -> bool:
 
 
 def subject_of(key: str) -> str:
-    """What stands for an address in history: it can be recognised by whoever has the address, and not read."""
+    """The subject for an address in history: a hash, which only a reader who has the address can recognize."""
     return "address:" + hashlib.sha256(key.encode()).hexdigest()[:32]

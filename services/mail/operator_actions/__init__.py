@@ -1,1 +1,1 @@
-"""What people do to mails: cancel, retry, resolve; and writing back what a lost ledger knew, in guarded statements."""
+"""Operator actions on mails, in guarded statements: cancel, retry, resolve, erase, restore."""

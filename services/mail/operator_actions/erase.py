@@ -1,8 +1,8 @@
-"""Erasing a person: what is personal goes, in one commit; that there was a mail, and what became of it, stays.
+"""Erases a person: removes personal data in one commit, and keeps the record and state of each mail.
 
-The client, the request ID and the fingerprint stay for ever, because they are what keeps a late replay from sending
-again (P4). An address learned to be dead from one of these mails is forgotten with them; a suppression that somebody
-asked for, an operator or the person by complaining, is a wish not to be mailed, and outlives the mails.
+The client, the request ID and the fingerprint stay for ever, because they keep a late replay from sending again (P4).
+A suppression that a bounce or refusal of these mails caused is deleted with them. One that an operator or the person
+(by complaining) asked for is a wish not to be mailed, and stays.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from shared.http.authentication import Principal
 from ..ledger import listing
 from . import queries
 
-# Deliveries settle in batches of another order; one that meets them just has to run again.
-_TRIES = 5
+# Deliveries settle batches in another order. An erasure that deadlocks with one runs again.
+_MAX_TRIES = 5
 
 
 async def erase_address(database: Database, principal: Principal, email: str) -> int:
-    """How many mails to this (normalised) address were erased: the caller's own, unless it may see all. Committed."""
+    """Erase the caller's mails to this normalized address, or all with `mails:all`. Committed. Returns how many."""
     return await _erase(database, queries.ERASE_BY_ADDRESS, key_of(email), principal)
 
 
@@ -31,10 +31,10 @@ async def erase_matching(database: Database, principal: Principal, metadata: Map
     return await _erase(database, queries.ERASE_BY_METADATA, orjson.dumps(metadata).decode(), principal)
 
 
-async def _erase(database: Database, query: str, what: str, principal: Principal) -> int:
-    for left in reversed(range(_TRIES)):
+async def _erase(database: Database, query: str, selector: str, principal: Principal) -> int:
+    for left in reversed(range(_MAX_TRIES)):
         try:
-            return len(await database.pool.fetch(query, what, listing.client_scope(principal), principal.actor))
+            return len(await database.pool.fetch(query, selector, listing.client_scope(principal), principal.actor))
         except asyncpg.DeadlockDetectedError:
             if not left:
                 raise

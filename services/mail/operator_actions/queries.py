@@ -1,11 +1,11 @@
-"""The SQL of interventions. Each is one transaction; its name says in which states it does anything.
+"""SQL of operator actions. Each is one transaction, and its name says in which states it has an effect.
 
-$1 is the mail, $2 the client whose mail it must be (NULL: any), $3 who did it.
+$1 is the mail, $2 the client whose mail it must be (NULL: any), $3 the actor.
 """
 
-# `c` is the mail as it has become. The queue row goes or comes in the same statement, so no worker sees half of it.
-_NOTED = """
-told AS (
+# `changed` is the mail after the change. The same statement changes the queue row, so no worker sees half of it.
+_WRITE_HISTORY = """
+history_written AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT c.kind, c.id::text,
            ARRAY[c.request_id, c.client]
@@ -14,9 +14,9 @@ told AS (
     FROM changed c
 )
 """
-_TOLD = f"{_NOTED}SELECT id FROM changed"
+_WRITE_HISTORY_AND_RETURN_ID = f"{_WRITE_HISTORY}SELECT id FROM changed"
 
-# A leased row is being sent at this moment: the mail is `sending` then, and not to be canceled.
+# A leased row is being sent: its mail is `sending` and cannot be canceled.
 CANCEL_IF_WAITING = f"""
 WITH gone AS (
     DELETE FROM queue q USING mails m
@@ -28,10 +28,10 @@ WITH gone AS (
     RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
               'mail.canceled' AS kind, '{{}}'::jsonb AS note
 ),
-{_TOLD}
+{_WRITE_HISTORY_AND_RETURN_ID}
 """
 
-# $4: lifetime in seconds from now on, where the mail's own has run out or nearly so.
+# $4: minimum lifetime in seconds from now, in case the mail has expired or soon will.
 RETRY_IF_GIVEN_UP = f"""
 WITH changed AS (
     UPDATE mails m SET state = 'queued', next_attempt_at = now(),
@@ -44,7 +44,7 @@ WITH changed AS (
     INSERT INTO queue (mail_id, lane, due_at, attempt)
     SELECT id, lane, now(), coalesce((SELECT max(n) FROM attempts WHERE mail_id = id), 0) FROM changed
 ),
-{_TOLD}
+{_WRITE_HISTORY_AND_RETURN_ID}
 """
 
 RETRY_NOW_IF_DEFERRED = f"""
@@ -58,10 +58,10 @@ WITH due AS (
     RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
               'mail.retried' AS kind, '{{}}'::jsonb AS note
 ),
-{_TOLD}
+{_WRITE_HISTORY_AND_RETURN_ID}
 """
 
-# $4 what it was (`sent` or `canceled`), $5 the note. A mail that was sent was sent when its last unknown attempt was.
+# $4 the new state (`sent` or `canceled`), $5 the note. `sent_at` is the time of the last unknown attempt.
 RESOLVE_IF_UNCERTAIN = f"""
 WITH changed AS (
     UPDATE mails m SET state = $4,
@@ -72,10 +72,10 @@ WITH changed AS (
     RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
               'mail.resolved' AS kind, $5::jsonb AS note
 ),
-{_TOLD}
+{_WRITE_HISTORY_AND_RETURN_ID}
 """
 
-# $4 lifetime in seconds, $5 the note. The same bytes and the same Message-ID go out again, on somebody's word.
+# $4 lifetime in seconds, $5 the note. Sends the same bytes and Message-ID again, because an operator decided so.
 RESEND_IF_UNCERTAIN = f"""
 WITH changed AS (
     UPDATE mails m SET state = 'queued', next_attempt_at = now(),
@@ -88,7 +88,7 @@ WITH changed AS (
     INSERT INTO queue (mail_id, lane, due_at, attempt)
     SELECT id, lane, now(), coalesce((SELECT max(n) FROM attempts WHERE mail_id = id), 0) FROM changed
 ),
-{_TOLD}
+{_WRITE_HISTORY_AND_RETURN_ID}
 """
 
 _GIVEN = """
@@ -99,9 +99,9 @@ given AS (
     )
 )"""
 
-# $1 client, $2 the mails as a JSON array, $3 who did it.
-# A known request ID stays as it is: its own record is better than a copy of it. One whose row was deleted here comes
-# back under the ID that it had.
+# $1 client, $2 the mails as a JSON array, $3 the actor.
+# A known request ID stays as it is: the original record is better than a copy. A mail whose row was deleted here is
+# written back under its old ID.
 RESTORE_UNKNOWN = f"""
 WITH {_GIVEN}, m AS (
     INSERT INTO mails (
@@ -115,16 +115,16 @@ WITH {_GIVEN}, m AS (
     ORDER BY g.request_id
     ON CONFLICT (client, request_id) DO NOTHING
     RETURNING id, request_id, client
-), told AS (
+), history_written AS (
     INSERT INTO history (kind, subject, related, actor, detail)
     SELECT 'mail.restored', id::text, ARRAY[request_id, client], $3, '{{"state": "sent"}}' FROM m
 )
 SELECT request_id FROM m
 """
 
-# Of those that are known, and not as sent: the same mail to the same address becomes what its client knows it to be.
-# Whoever sends it at this moment keeps it; a lease that has run out is taken away with the queue row, so that a worker
-# that was only slow changes nothing any more. The queue comes before the ledger, as everywhere.
+# Corrects known mails that are not recorded as sent, if content and address are the same: the client knows better.
+# A mail that a worker is sending stays as it is. An expired lease is removed with the queue row, so that a slow worker
+# can change nothing any more. The queue is locked before the ledger, as in every statement.
 CORRECT_IF_NOT_SENT = f"""
 WITH {_GIVEN}, known AS MATERIALIZED (
     SELECT m.id, m.state, g.sent_at, g.message_id
@@ -146,24 +146,24 @@ WITH {_GIVEN}, known AS MATERIALIZED (
     SET state = 'sent', sent_at = k.sent_at, message_id = k.message_id, next_attempt_at = NULL, restored = true,
         attempts = m.attempts + coalesce(e.counted::int, 0)
     FROM known k LEFT JOIN gone g ON g.mail_id = k.id LEFT JOIN ended e ON e.mail_id = k.id
-    -- Whose queue row is gone is ours, whatever a worker has written of it since the look.
+    -- A mail whose queue row we deleted is ours, whatever a worker has written since `known` was read.
     WHERE m.id = k.id
       AND (g.mail_id IS NOT NULL OR (m.state = k.state AND k.state IN ('uncertain', 'failed', 'expired')))
     RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
               'mail.restored' AS kind, jsonb_build_object('was', k.state) AS note
 ),
-{_NOTED}
+{_WRITE_HISTORY}
 SELECT request_id FROM changed
 """
 
-# A mail whose attempt is under way keeps its place; so does one in doubt (an attempt ended `unknown`), which the next
-# claim closes as `uncertain`. Both guards are of one moment: whoever claims or settles between this statement's look
-# and its lock has moved `attempt` on, or held a lease at the look.
+# A mail whose attempt is under way keeps its queue row. So does one with an attempt that ended `unknown`: the next
+# claim closes it as `uncertain`. Both guards are consistent: a worker that claims or settles between this statement's
+# snapshot and its lock has increased `attempt`, or held a lease in the snapshot.
 _ERASE = """
 WITH matched AS MATERIALIZED (
     SELECT m.id, q.attempt, EXISTS (SELECT FROM attempts a WHERE a.mail_id = m.id AND a.outcome = 'unknown') AS in_doubt
     FROM mails m LEFT JOIN queue q ON q.mail_id = m.id AND q.lease IS NULL
-    -- `IS NOT FALSE`, true without a $2, keeps the planner from the index of a client's mails: perhaps all there are.
+    -- `IS NOT FALSE`, true for a NULL $2, keeps the planner off the index of a client's mails: perhaps all mails.
     WHERE {matches} AND (m.client = $2::text) IS NOT FALSE AND m.to_key IS NOT NULL
 ), gone AS (
     DELETE FROM queue q USING matched w
@@ -172,7 +172,7 @@ WITH matched AS MATERIALIZED (
 ), changed AS (
     UPDATE mails m
     SET to_email = NULL, to_key = NULL, to_name = NULL, failure_reply = NULL,
-        -- What operators write about an address may name the person.
+        -- An operator's reason may name the person.
         failure_reason = CASE WHEN m.state = 'suppressed' THEN 'address suppressed' ELSE m.failure_reason END,
         metadata = (
             SELECT coalesce(jsonb_object_agg(e.key, e.value), '{{}}') FROM jsonb_each(m.metadata) e
@@ -186,19 +186,19 @@ WITH matched AS MATERIALIZED (
               'mail.erased' AS kind, '{{}}'::jsonb AS note
 ), wiped AS (
     DELETE FROM contents WHERE mail_id = ANY(ARRAY(SELECT id FROM matched))
-), silenced AS (
+), replies_wiped AS (
     UPDATE attempts SET reply = NULL WHERE mail_id = ANY(ARRAY(SELECT id FROM matched)) AND reply IS NOT NULL
-), quieted AS (
+), diagnostics_wiped AS (
     UPDATE bounces SET diagnostic = NULL
     WHERE mail_id = ANY(ARRAY(SELECT id FROM matched)) AND diagnostic IS NOT NULL
 ), allowed AS (
     DELETE FROM suppressions
     WHERE mail_id = ANY(ARRAY(SELECT id FROM matched)) AND source IN ('smtp', 'bounce')
 ),
-{told}
+{history}
 """
 
 # $1 the address key; $2 and $3 as above.
-ERASE_BY_ADDRESS = _ERASE.format(matches="m.to_key = $1", told=_TOLD)
-# $1 a JSON object: all of its pairs must be in the mail's metadata.
-ERASE_BY_METADATA = _ERASE.format(matches="m.metadata @> $1::jsonb", told=_TOLD)
+ERASE_BY_ADDRESS = _ERASE.format(matches="m.to_key = $1", history=_WRITE_HISTORY_AND_RETURN_ID)
+# $1 a JSON object: the mail's metadata must hold all of its pairs.
+ERASE_BY_METADATA = _ERASE.format(matches="m.metadata @> $1::jsonb", history=_WRITE_HISTORY_AND_RETURN_ID)

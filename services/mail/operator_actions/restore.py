@@ -1,4 +1,4 @@
-"""Writing back into the ledger what a client's own ledger knows to have been sent, after this one went back in time."""
+"""Writes back what a client's own ledger knows as sent, after this ledger was restored to an earlier time."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ def _message_id(text: str) -> str:
 
 
 class SentMail(Strict):
-    """A mail that the client knows to have been sent."""
+    """A mail that the client knows as sent."""
 
     request_id: RequestId
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -33,18 +33,18 @@ class SentMail(Strict):
     message_id: Annotated[Line, Field(min_length=3, max_length=250), AfterValidator(_message_id)]
     even_if_known: bool = Field(
         default=False,
-        description="Also where this ledger has the mail, but not as sent: after it was restored to an earlier time",
+        description="Also correct a mail that this ledger has in another state, after a restore to an earlier time",
     )
 
 
 async def restore(database: Database, principal: Principal, mails: Sequence[SentMail]) -> dict[str, Any]:
-    """Which request IDs were written back or corrected, and which stayed as they are. Committed; nothing is sent."""
-    given = {mail.request_id: mail for mail in mails}
-    restored = await _write(database, queries.RESTORE_UNKNOWN, principal, list(given.values()))
-    doubted = [mail for mail in given.values() if mail.even_if_known and mail.request_id not in restored]
-    if doubted:
-        restored |= await _write(database, queries.CORRECT_IF_NOT_SENT, principal, doubted)
-    return {"restored": sorted(restored), "known": sorted(given.keys() - restored)}
+    """Returns which request IDs were written back or corrected, and which stayed. Committed; nothing is sent."""
+    by_request_id = {mail.request_id: mail for mail in mails}
+    restored = await _write(database, queries.RESTORE_UNKNOWN, principal, list(by_request_id.values()))
+    to_correct = [mail for mail in by_request_id.values() if mail.even_if_known and mail.request_id not in restored]
+    if to_correct:
+        restored |= await _write(database, queries.CORRECT_IF_NOT_SENT, principal, to_correct)
+    return {"restored": sorted(restored), "known": sorted(by_request_id.keys() - restored)}
 
 
 async def _write(database: Database, query: str, principal: Principal, mails: Sequence[SentMail]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Cancel, retry, resolve: one guarded statement each, and a clear answer when the mail's state does not allow it."""
+"""Cancel, retry, resolve: one guarded statement each, and an error that names the states that allow it."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -24,7 +24,7 @@ Resolution = Literal["sent", "resend", "abandon"]
 
 
 async def cancel(database: Database, principal: Principal, mail_id: UUID) -> dict[str, Any]:
-    """The mail, canceled. Committed. Raises NotFound or WrongState, and then nothing has changed."""
+    """Returns the canceled mail. Committed. Raises NotFound or WrongState; then nothing has changed."""
     done = await database.pool.fetchval(
         queries.CANCEL_IF_WAITING, mail_id, listing.client_scope(principal), principal.actor
     )
@@ -32,7 +32,7 @@ async def cancel(database: Database, principal: Principal, mail_id: UUID) -> dic
 
 
 async def retry(database: Database, principal: Principal, mail_id: UUID, lifetime_seconds: float) -> dict[str, Any]:
-    """The mail, due now: a given-up one anew, a deferred one ahead of its time. Committed.
+    """Returns the mail, due now: failed and expired mails are queued again, deferred ones moved forward. Committed.
 
     Raises:
         NotFound, WrongState, ContentGone: nothing has changed.
@@ -53,7 +53,7 @@ async def resolve(
     reason: str,
     lifetime_seconds: float,
 ) -> dict[str, Any]:
-    """The uncertain mail, as somebody found out it was. Committed, with the reason in history.
+    """Returns the uncertain mail as the operator resolved it. Committed, with the reason in history.
 
     Raises:
         NotFound, WrongState, ContentGone: nothing has changed.

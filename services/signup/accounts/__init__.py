@@ -1,4 +1,4 @@
-"""What becomes of people: signing up and verifying, each in one commit with everything that is owed because of it.
+"""The use cases of users: sign up and verify. Each commits the user and every effect owed in one transaction.
 
-No HTTP in here, and no network but the service's own database.
+No HTTP in here, and no network except the service's own database.
 """

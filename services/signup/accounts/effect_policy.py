@@ -1,21 +1,21 @@
-"""The policy on which effects are owed: what a use case needs from the settings, and what an outbox row pins of them."""
+"""The effect policy: the settings that a use case needs, and the ones that it pins in an outbox row."""
 
 from dataclasses import dataclass
 
 import orjson
 
-from ..outbox.effect_registry import NOTHING_BESIDE, Owed, effects_owed
+from ..outbox.effect_registry import NO_EFFECTS, Owed, effects_owed
 from ..settings import Settings
-from .verification_token import TokenRing
+from ..verification_token import TokenRing
 
 
 @dataclass(frozen=True)
 class EffectPolicy:
     cooldown_seconds: float
     give_up_seconds: float
-    # Pinned in the row as `link`: a retry is the same bytes whatever has been set otherwise by then.
+    # JSON, pinned in the row as `link`: a retry has the same bytes even after a settings change.
     link: str
-    owed: Owed = NOTHING_BESIDE
+    owed: Owed = NO_EFFECTS
 
     @classmethod
     def of(cls, settings: Settings, ring: TokenRing) -> "EffectPolicy":

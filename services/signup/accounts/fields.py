@@ -1,4 +1,4 @@
-"""What may be said about a person, read the same way wherever it comes in: a signup or a line of an import."""
+"""The fields of a user, validated the same way in a signup and in an import row."""
 
 import unicodedata
 from typing import Annotated
@@ -9,20 +9,20 @@ from pydantic_core import core_schema
 from shared.contract.addresses import Address, parse_address
 from shared.contract.fields import plain_text
 
-# Longer than any address that can be mailed, even one written with A-labels; past it, nobody parses.
+# Longer than any mailable address, even one with A-labels. Longer input is refused without parsing.
 LONGEST_EMAIL_INPUT = 320
-# Letters and a symbol by category, and blank all the same: the fillers of Hangul, and Braille's empty cell.
+# Letters and a symbol by category, yet they display blank: the Hangul fillers and Braille's empty cell.
 _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 def _visible(text: str) -> str:
-    # Separators, control and format characters show nothing; marks need something to stand on.
+    # Separators, control and format characters are invisible; combining marks need a base character.
     if not any(unicodedata.category(char)[0] not in "ZCM" and char not in _BLANKS for char in text):
         raise ValueError("Must not be blank")
     return text
 
 
-# Text in, an address that was read once out: its spelling for mailing, and its key for comparing.
+# Parses the text once into an Address: the spelling for mailing and the key for comparing.
 EmailAddress = Annotated[
     Address,
     GetPydanticSchema(

@@ -1,14 +1,14 @@
-"""The SQL of signing up and verifying. Each statement is one transaction: all of it is committed, or nothing."""
+"""The SQL of signing up and verifying. Each statement is one transaction."""
 
-# A row of users as the API shows it.
+# The columns of users that the API shows.
 _USER = "id, email, name, locale, status, source, external_id, metadata, created_at, verified_at"
 
-# A person may be mailed again: the cooldown is over, or erasure cleared it.
-_COOL = "(u.last_mail_at IS NULL OR u.last_mail_at + make_interval(secs => $1) <= now())"
+# The user may be mailed again: the cooldown is over, or erasure cleared it.
+_COOLDOWN_OVER = "(u.last_mail_at IS NULL OR u.last_mail_at + make_interval(secs => $1) <= now())"
 
 
 def owing(events: str, effects: str) -> str:
-    """What each event owes beside mails: two columns that name effects (`outbox.effects.Owed`), and the subscribers."""
+    """The effects each event owes besides mails: those of two columns (`effect_registry.Owed`), and the webhooks."""
     return f"""(
         SELECT event, effect, '{{}}'::jsonb AS more
         FROM unnest({events}::text[], {effects}::text[]) AS registered (event, effect)
@@ -18,15 +18,15 @@ def owing(events: str, effects: str) -> str:
     ) AS owing"""
 
 
-def _said(column: str) -> str:
-    """What was said now, or what stands there: `excluded` cannot tell a default from a word."""
+def _given_or_stored(column: str) -> str:
+    """The request's value, or the stored one: `excluded` cannot tell a default from a given value."""
     return f"coalesce((SELECT asked.{column} FROM asked WHERE asked.email_key = u.email_key), u.{column})"
 
 
-# Any number of signups, of different addresses. New, pending and verified ones take the same way, so that an answer's
-# time says no more than its body. Rows are locked in the order of their keys: two such statements never deadlock.
-# RETURNING's `old` is NULL for a new row; a mail is owed exactly where `last_mail_at` was moved. Mail goes to the
-# address on record, never to the spelling that was typed now.
+# Any number of signups with distinct addresses. New, pending and verified addresses take the same path, so that the
+# response time reveals no more than the body. Rows are locked in key order: two such statements never deadlock.
+# RETURNING's `old` is NULL for a new row. A mail is owed exactly where `last_mail_at` changed. Mail goes to the stored
+# address, never to the spelling in the request.
 SIGN_UP = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -39,11 +39,11 @@ WITH asked AS MATERIALIZED (
     FROM asked ORDER BY email_key COLLATE "C"
     ON CONFLICT (email_key) DO UPDATE SET
         name = CASE WHEN u.status = 'pending' THEN excluded.name ELSE u.name END,
-        locale = CASE WHEN u.status = 'pending' THEN {_said("locale")} ELSE u.locale END,
-        metadata = CASE WHEN u.status = 'pending' THEN {_said("metadata")} ELSE u.metadata END,
+        locale = CASE WHEN u.status = 'pending' THEN {_given_or_stored("locale")} ELSE u.locale END,
+        metadata = CASE WHEN u.status = 'pending' THEN {_given_or_stored("metadata")} ELSE u.metadata END,
         updated_at = CASE WHEN u.status = 'pending' THEN now() ELSE u.updated_at END,
         last_mail_at = CASE
-            WHEN {_COOL} AND (
+            WHEN {_COOLDOWN_OVER} AND (
                 u.status = 'pending' OR NOT (SELECT keyed FROM asked WHERE asked.email_key = u.email_key)
             ) THEN now() ELSE u.last_mail_at
         END
@@ -85,22 +85,22 @@ WITH asked AS MATERIALIZED (
 SELECT {_USER}, email_key, created, mail_owed FROM person
 """
 
-# Waits for a transaction that is using the same key now, and then finds it taken or free again.
+# Waits for a concurrent transaction with the same key, then finds the key taken or free.
 TAKE_IDEMPOTENCY_KEY_IF_FREE = """
 INSERT INTO idempotency_keys (scope, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT (scope, key) DO NOTHING
 RETURNING key
 """
 
-FIND_FIRST_ANSWER = """
+FIND_STORED_ANSWER = """
 SELECT fingerprint, status, answer FROM idempotency_keys WHERE scope = $1 AND key = $2
 """
 
-KEEP_FIRST_ANSWER = """
+STORE_ANSWER = """
 UPDATE idempotency_keys SET status = $3, answer = $4, user_id = $5 WHERE scope = $1 AND key = $2
 """
 
-# The row is in the outbox or, once the mail was handed over, in the ledgers behind it: one snapshot sees exactly one.
-# `status` is that snapshot's; whoever lost a race reads 'pending' there without having verified, and asks again.
+# The row is in the outbox or, once delivered, in outbox_settled: one snapshot sees exactly one of the two. `status` is
+# from that snapshot too: a request that lost a race reads 'pending' there with `verified` false, and runs this again.
 VERIFY_IF_PENDING = f"""
 WITH mail AS (
     SELECT user_id, payload, created_at FROM outbox
@@ -141,11 +141,11 @@ SELECT users.id AS user_id, users.status, found.expired, EXISTS (SELECT FROM ver
 FROM found JOIN users ON users.id = found.user_id
 """
 
-# History gets its entry for unknown addresses too: a commit takes time, and time must not say who is signed up.
-RESEND_IF_PENDING_AND_COOL = f"""
+# Unknown addresses get a history entry too: the time of a commit must not reveal which addresses are signed up.
+RESEND_IF_PENDING_AND_COOLDOWN_OVER = f"""
 WITH person AS (
     UPDATE users AS u SET last_mail_at = now()
-    WHERE u.email_key = $2 AND u.status = 'pending' AND {_COOL}
+    WHERE u.email_key = $2 AND u.status = 'pending' AND {_COOLDOWN_OVER}
     RETURNING u.id, u.email, u.name, u.locale
 ), owed AS (
     INSERT INTO outbox (effect, user_id, payload, expires_at, correlation_id, traceparent)
@@ -161,7 +161,7 @@ WITH person AS (
 ), noted AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
     SELECT
-        'verification.resend_asked', coalesce((SELECT id::text FROM person), 'nobody'),
+        'verification.resend_asked', coalesce((SELECT id::text FROM person), 'unknown'),
         ARRAY(SELECT owed.id::text FROM owed), $5, $6, $7,
         jsonb_build_object('mail_owed', EXISTS (SELECT FROM person))
 )

@@ -1,7 +1,7 @@
-"""THE transaction: a person, every effect owed to them and the history of it, in one commit (P1).
+"""The signup transaction: a user, every effect owed to them and the history entry, in one commit (P1).
 
-It is one statement (`queries.SIGN_UP`) for any number of people: one round trip, and in autocommit one transaction
-(DESIGN decision 6). `batcher` puts requests that come at once into one; with an idempotency key a request has its own.
+It is one statement (`queries.SIGN_UP`) for any number of users: one round trip, and in autocommit one transaction
+(DESIGN decision 6). `signup_batcher` merges concurrent requests; one with an idempotency key has its own transaction.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from .effect_policy import EffectPolicy
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What somebody says about themselves, or a client about them. None: nothing, which changes nothing on record."""
+    """The fields of a signup request. None means not given, which leaves the stored value."""
 
     address: Address
     name: str
@@ -31,26 +31,26 @@ class Details:
     metadata: Mapping[str, Any] | None = None
 
     def field_prints(self) -> dict[str, str]:
-        """A hash for each field: enough to name what differs, without keeping what was said.
+        """A hash of each field: enough to name the fields that differ without storing their values.
 
-        What was left out counts as its default, so that a repetition may spell it out.
+        A missing field counts as its default, so that a repetition may spell it out.
         """
-        said = {
+        values = {
             "email": self.address.email,
             "name": self.name,
             "locale": self.locale or "en",
             "metadata": self.metadata or {},
         }
-        return {name: _digest(value).hex()[:16] for name, value in said.items()}
+        return {name: _digest(value).hex()[:16] for name, value in values.items()}
 
     def fingerprint(self) -> bytes:
-        """SHA-256 over the whole, whatever the order of its keys."""
+        """SHA-256 over all fields, independent of key order."""
         return _digest(self.field_prints())
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who commands. `client` is None for anyone without a key; `scope` is where their idempotency keys count."""
+    """Who sent the request. `client` is None without a key; `scope` separates idempotency keys of different callers."""
 
     client: str | None
     actor: str
@@ -63,26 +63,26 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class SignedUp:
-    """`user` is the row as it stands after the commit. An anonymous caller must be shown nothing of this."""
+    """`user` is the row after the commit. Show none of this to an anonymous caller."""
 
     user: Mapping[str, Any] | Record
     created: bool
     mail_owed: bool
 
     def for_caller(self, caller: Caller) -> "SignedUp":
-        """Itself.
+        """This result, unchanged.
 
         Raises:
             AlreadyVerified: a caller with a key named a verified address; nothing was changed.
         """
         if caller.keyed and self.user["status"] == "verified":
-            raise AlreadyVerified("This address belongs to a user who is verified already; nothing was changed.")
+            raise AlreadyVerified("This address belongs to a user who is already verified. Nothing was changed.")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class SignupCommand:
-    """One signup as it is asked for, with the correlation of who commands."""
+    """One signup request with its caller and correlation."""
 
     details: Details
     caller: Caller
@@ -96,10 +96,10 @@ class SignupCommand:
 async def write(
     connection: "Pool | Connection", commands: Sequence[SignupCommand], policy: EffectPolicy
 ) -> dict[str, SignedUp]:
-    """The people, the effects owed and the history of `commands`, by address key; all in one statement.
+    """Write the users, the effects owed and the history of `commands` in one statement. Results are by address key.
 
-    Addresses must differ. Committed when this returns, unless the caller has a transaction open. A keyed caller who
-    named a verified address is in the answer too: `SignedUp.for_caller` refuses that.
+    Addresses must differ. Committed on return, unless the caller has a transaction open. The results include keyed
+    callers who named a verified address: `SignedUp.for_caller` refuses those.
     """
     rows = await connection.fetch(
         queries.SIGN_UP,
@@ -113,7 +113,7 @@ async def write(
 
 
 def _columns(command: SignupCommand) -> tuple[object, ...]:
-    details, caller, here = command.details, command.caller, command.correlation
+    details, caller, correlation = command.details, command.caller, command.correlation
     return (
         details.address.email,
         details.address.key,
@@ -123,51 +123,51 @@ def _columns(command: SignupCommand) -> tuple[object, ...]:
         caller.client or "web",
         caller.keyed,
         caller.actor,
-        here.request_id if here else None,
-        here.traceparent if here else None,
+        correlation.request_id if correlation else None,
+        correlation.traceparent if correlation else None,
     )
 
 
 async def sign_up_once(
     pool: Pool, key: str, details: Details, caller: Caller, policy: EffectPolicy
 ) -> tuple[SignedUp, bool]:
-    """As `SignupBatcher.sign_up`, but once for all requests of `caller` with this idempotency key, kept in the same commit.
+    """Like `SignupBatcher.sign_up`, but once per idempotency key of `caller`. The same commit stores key and answer.
 
-    The second value says that this is the answer of the first request, and that nothing was done now.
+    The second value is True when this is the stored answer of the first request and nothing was done now.
 
     Raises:
-        AlreadyVerified: as `SignupBatcher.sign_up`; the key is not used up.
+        AlreadyVerified: as in `SignupBatcher.sign_up`; the key stays unused.
         RequestIdReused: the key was used with other details.
-        UserErased: a caller with a key signed up somebody with it who is erased since.
+        UserErased: a caller with a key used it for a user who has been erased since.
     """
     fingerprint = details.fingerprint()
     async with pool.acquire() as connection, connection.transaction():
         taken = await connection.fetchval(queries.TAKE_IDEMPOTENCY_KEY_IF_FREE, caller.scope, key, fingerprint)
         if taken is None:
-            first = await connection.fetchrow(queries.FIND_FIRST_ANSWER, caller.scope, key)
+            first = await connection.fetchrow(queries.FIND_STORED_ANSWER, caller.scope, key)
             assert first is not None
             return _replay(first, details, fingerprint, caller), True
         command = SignupCommand(details, caller, current())
         done = (await write(connection, [command], policy))[command.email_key].for_caller(caller)
         status = (201 if done.created else 200) if caller.keyed else 202
-        kept = _kept(done, details)
-        await connection.execute(queries.KEEP_FIRST_ANSWER, caller.scope, key, status, kept, done.user["id"])
+        answer = _stored_answer(done, details)
+        await connection.execute(queries.STORE_ANSWER, caller.scope, key, status, answer, done.user["id"])
         return done, False
 
 
 def as_user(row: Mapping[str, Any] | sa.RowMapping | Record) -> dict[str, Any]:
-    """A row of users as the API shows it."""
+    """A users row in the API's format."""
     user = {
         name: row[name]
         for name in ("id", "email", "name", "locale", "status", "source", "external_id", "metadata", "created_at")
     }
-    if isinstance(user["metadata"], str):  # asyncpg hands JSON over as text, SQLAlchemy as objects
+    if isinstance(user["metadata"], str):  # asyncpg returns JSON as text, SQLAlchemy as objects
         user["metadata"] = orjson.loads(user["metadata"])
     user["verified_at"] = row["verified_at"]
     return user
 
 
-def _kept(done: SignedUp, details: Details) -> str:
+def _stored_answer(done: SignedUp, details: Details) -> str:
     answer = {
         "user": as_user(done.user),
         "created": done.created,
@@ -178,7 +178,7 @@ def _kept(done: SignedUp, details: Details) -> str:
 
 
 def _replay(first: Record, details: Details, fingerprint: bytes, caller: Caller) -> SignedUp:
-    if first["answer"] is None:  # erasure took it; the key stays used up, or a late repetition would sign up anew
+    if first["answer"] is None:  # erased; the key stays used, or a late repetition would sign up again
         if first["fingerprint"] != fingerprint:
             raise RequestIdReused("This Idempotency-Key was used before with another body.")
         if caller.keyed:
@@ -188,7 +188,7 @@ def _replay(first: Record, details: Details, fingerprint: bytes, caller: Caller)
     if first["fingerprint"] != fingerprint:
         differing = [name for name, print_ in details.field_prints().items() if answer["fields"].get(name) != print_]
         raise RequestIdReused(
-            f"This Idempotency-Key was used before with another body; different: {', '.join(differing)}.",
+            f"This Idempotency-Key was used before with another body. Fields that differ: {', '.join(differing)}.",
             errors=[{"pointer": f"/{name}", "detail": "Differs from the first request"} for name in differing],
         )
     return SignedUp(answer["user"], answer["created"], answer["mail_owed"])

@@ -1,4 +1,4 @@
-"""The states of a user, as data: docs/states.md is drawn from here, and the database's CHECKs hold the same rules."""
+"""The states of a user, as data. docs/states.md is generated from here; CHECK constraints enforce the same rules."""
 
 import enum
 from collections.abc import Mapping

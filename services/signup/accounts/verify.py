@@ -1,4 +1,4 @@
-"""A token becomes a verified address, and a welcome mail owed, in one commit; and another mail for who lost theirs."""
+"""Verifies an address by token and owes the welcome mail in one commit; owes another verification mail on request."""
 
 import enum
 
@@ -6,13 +6,13 @@ from shared.contract.correlation import current
 from shared.db.pool import Pool, Record
 
 from ..errors import TokenExpired, TokenUnknown
+from ..verification_token import TokenRing
 from . import queries
 from .effect_policy import EffectPolicy
-from .verification_token import TokenRing
 
 _ACTOR = "anonymous"
-# Losing a race once answers the question: the winner's commit is seen the next time.
-_LOOKS = 3
+# After a lost race the next attempt sees the winner's commit.
+_ATTEMPTS = 3
 
 
 class Verification(enum.StrEnum):
@@ -21,64 +21,64 @@ class Verification(enum.StrEnum):
 
 
 async def verify(pool: Pool, ring: TokenRing, token: str, policy: EffectPolicy) -> Verification:
-    """Committed when this returns `VERIFIED`: the user, all that is owed, the history entry. Once per user.
+    """On `VERIFIED` the user, the effects owed and the history entry are committed. Happens once per user.
 
     Raises:
-        TokenUnknown: not a token of ours, or its user is gone.
-        TokenExpired: it is too old, and the user is not verified.
+        TokenUnknown: this service did not sign the token, or its user is erased.
+        TokenExpired: the token is too old and the user is not verified.
     """
     outbox_id = ring.verify(token)
     if outbox_id is None:
-        raise TokenUnknown("This is not a verification link that was sent from here.")
-    here = current()
-    for _ in range(_LOOKS):
+        raise TokenUnknown("This service did not issue this verification link.")
+    correlation = current()
+    for _ in range(_ATTEMPTS):
         row = await pool.fetchrow(
             queries.VERIFY_IF_PENDING,
             outbox_id,
             policy.give_up_seconds,
             _ACTOR,
-            here.request_id if here else None,
-            here.traceparent if here else None,
+            correlation.request_id if correlation else None,
+            correlation.traceparent if correlation else None,
             *policy.owed,
         )
         outcome = decide(row)
         if outcome is not None:
             return outcome
-    raise TokenUnknown("This verification link leads nowhere any more.")
+    raise TokenUnknown("This verification link no longer belongs to a user.")
 
 
 def decide(row: Record | dict[str, object] | None) -> Verification | None:
-    """What a look at the token's row says; None when someone else changed the user meanwhile: look again.
+    """The outcome that the token's row means; None when a concurrent request changed the user: try again.
 
     Raises:
         TokenUnknown: there is no such row, or its user is erased.
-        TokenExpired: as it says.
+        TokenExpired: the token is too old and the user is not verified.
     """
     if row is None or row["status"] == "erased":
-        raise TokenUnknown("This verification link leads nowhere any more.")
+        raise TokenUnknown("This verification link no longer belongs to a user.")
     if row["verified"]:
         return Verification.VERIFIED
     if row["status"] == "verified":
         return Verification.ALREADY_VERIFIED
     if row["expired"]:
-        raise TokenExpired("This verification link has expired. Ask for another one.")
+        raise TokenExpired("This verification link has expired. Request another one: POST /v1/verifications/resend.")
     return None
 
 
 async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
-    """Owe a pending user another verification mail, unless one was owed just now. Committed when this returns.
+    """Owe a pending user another verification mail, unless the cooldown runs. Committed on return.
 
-    Whether one is owed is nothing that an anonymous caller may learn.
+    The result must not reach an anonymous caller: it reveals whether the address is signed up.
     """
-    here = current()
+    correlation = current()
     owed: bool = await pool.fetchval(
-        queries.RESEND_IF_PENDING_AND_COOL,
+        queries.RESEND_IF_PENDING_AND_COOLDOWN_OVER,
         policy.cooldown_seconds,
         email_key,
         policy.link,
         policy.give_up_seconds,
         _ACTOR,
-        here.request_id if here else None,
-        here.traceparent if here else None,
+        correlation.request_id if correlation else None,
+        correlation.traceparent if correlation else None,
     )
     return owed

@@ -1,4 +1,4 @@
-"""The SQL of webhook subscribers. Each statement is one transaction, and touches only the client's own."""
+"""The SQL of webhook subscribers. Each statement is one transaction and touches only the client's own subscribers."""
 
 _SHOWN = "id, url, events, created_at, rotated_at, disabled_at, disabled_reason"
 _HIDDEN = "client, key_id, secret_version"
@@ -32,7 +32,7 @@ SELECT * FROM rotated
 
 FIND_OWN = f"SELECT {_SHOWN} FROM webhook_subscribers WHERE client = $1 AND id = $2"
 
-# One that is enabled already is answered all the same, and no history is made of it.
+# Enabling an enabled subscriber succeeds and writes no history.
 ENABLE_IF_OWN = f"""
 WITH enabled AS (
     UPDATE webhook_subscribers SET disabled_at = NULL, disabled_reason = NULL WHERE client = $1 AND id = $2

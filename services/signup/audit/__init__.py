@@ -1,1 +1,1 @@
-"""What must never be in the signup ledger, what wakes the operators, and what happened to one person."""
+"""Sanity checks of the signup ledger, alerts for operators, metrics, and the timeline of one user."""

@@ -1,4 +1,4 @@
-"""The other ledger as the timeline and the alerts of signup see it: never needed, so every question has a short end."""
+"""The mail service as signup's timeline and alerts see it. Both work without it, so every call has a short timeout."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -14,34 +14,34 @@ from shared.contract.mails import MAX_LOOKUP
 from .. import mail_client
 from ..settings import Settings
 
-_PATIENCE_SECONDS = 3.0
-# Enough to be quick about a person with many mails, few enough not to be a load.
-_AT_ONCE = 8
+_TIMEOUT_SECONDS = 3.0
+# Enough to be quick for a user with many mails, few enough not to be a load.
+_MAX_CONCURRENT = 8
 _PAGE = 500
 _OK, _ACCEPTED = 200, 202
 
 
 class MailServiceViewError(Exception):
-    """The mail service could not be asked."""
+    """The mail service gave no usable answer."""
 
 
 class MailServiceView:
-    """Asks with signup's own key, so it sees signup's own mails."""
+    """Calls with signup's own key, so it sees signup's own mails."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     @classmethod
     def connect(cls, settings: Settings) -> "MailServiceView":
-        client = mail_client.connect(settings, timeout_seconds=_PATIENCE_SECONDS)
+        client = mail_client.connect(settings, timeout_seconds=_TIMEOUT_SECONDS)
         return cls(client)
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def look_up(self, request_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The mails of these request IDs. Raises MailServiceViewError."""
+        """Returns the mails of these request IDs. Raises MailServiceViewError."""
         found: dict[str, dict[str, Any]] = {}
         for start in range(0, len(request_ids), MAX_LOOKUP):
             asked = {"request_ids": list(request_ids[start : start + MAX_LOOKUP])}
@@ -49,26 +49,26 @@ class MailServiceView:
         return found
 
     async def history_of(self, mail_id: str) -> list[dict[str, Any]]:
-        """Everything that happened to a mail. Raises MailServiceViewError."""
+        """Returns the whole history of a mail. Raises MailServiceViewError."""
         return await self._all(f"/v1/mails/{mail_id}/history")
 
     async def attempts_of(self, mail_id: str) -> list[dict[str, Any]]:
-        """Every attempt at sending it, in the gateway's words. Raises MailServiceViewError."""
+        """Returns every attempt at a mail, with the gateway's reply. Raises MailServiceViewError."""
         return await self._all(f"/v1/mails/{mail_id}/attempts")
 
     async def health(self) -> dict[str, Any]:
-        """What it says about itself, healthy or not. Raises MailServiceViewError."""
+        """Returns the mail service's own health report, healthy or not. Raises MailServiceViewError."""
         response = await self._ask("GET", "/health")
         return self._body(response)
 
-    async def send_alert(self, letter: OperatorMail) -> None:
-        """As any mail, once per request ID. Raises AlertNotSentError when it was not taken."""
+    async def send_alert(self, alert: OperatorMail) -> None:
+        """Sends an alert as any mail, once per request ID. Raises AlertNotSentError when it was not accepted."""
         mail = {
-            "request_id": letter.request_id,
-            "to": {"email": letter.to},
-            "subject": letter.subject,
-            "text": letter.text,
-            # Rather twice than never.
+            "request_id": alert.request_id,
+            "to": {"email": alert.to},
+            "subject": alert.subject,
+            "text": alert.text,
+            # Better twice than never.
             "on_uncertain": "resend",
         }
         try:
@@ -112,7 +112,7 @@ class MailServiceView:
     ) -> httpx.Response:
         here = current()
         try:
-            async with self._turns, asyncio.timeout(_PATIENCE_SECONDS):
+            async with self._slots, asyncio.timeout(_TIMEOUT_SECONDS):
                 return await self._client.request(
                     method,
                     path,

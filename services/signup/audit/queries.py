@@ -1,11 +1,11 @@
-"""The SQL of upkeep."""
+"""The SQL of health, alerts and the timeline."""
 
 LAST_BEAT = """
 SELECT extract(epoch FROM now() - at)::float8 AS age_seconds, detail FROM heartbeats WHERE process = $1
 """
 
-# Everything that can be an alert, in one round trip. A row that an outage hands back is due anew, so rows that never
-# had a verdict are late by their age. Counting stops where more would say no more.
+# Everything that can raise an alert, in one round trip. A row that an outage hands back is due anew, so rows that never
+# had a verdict are late by their age. Counts stop at 10,000: more would say no more.
 ALERT_SYMPTOMS = """
 WITH late AS (
     SELECT created_at FROM outbox
@@ -31,15 +31,15 @@ SELECT
      FROM latest) AS unbalanced
 """
 
-# --- the timeline of one person
+# --- the timeline of one user
 
-# `kept_from` is when what is on record begins, if it begins after the person does.
+# `kept_from` is when the records begin, if they begin after the user does.
 FIND_PERSON = """
 SELECT (SELECT max(kept_from) FROM partition_upkeep WHERE kept_from > users.created_at) AS kept_from
 FROM users WHERE id = $1
 """
 
-# What was owed to a person, settled or not; of the payload only what is not personal.
+# What was owed to a user, settled or not. Of the payload, only what is not personal.
 OWED_TO_USER = """
 SELECT id, effect, created_at, state, attempts, last_error, due_at, correlation_id,
        payload ->> 'template' AS template, payload ->> 'event' AS event

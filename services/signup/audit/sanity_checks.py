@@ -1,11 +1,11 @@
-"""What must never be in the signup ledger and no constraint can say. Each is one query; see `shared.audit.sanity_checks`.
+"""Checks for rows that constraints cannot forbid. Each check is one query; see `shared.audit.sanity_checks`.
 
-A query is one snapshot, and whatever belongs together is written in one statement, so rows under way are never half
-seen; margins of minutes only allow for what is done in several steps. IDs are UUIDv7, so `id > uuidv7(interval)` reads
-the recent end of a primary key, however long the ledger is.
+A query is one snapshot, and rows that belong together are written in one statement, so no check sees half of a write.
+Margins of minutes only allow for work done in several steps. IDs are UUIDv7, so `id > uuidv7(interval)` reads the
+recent end of a primary key, however long the ledger is.
 """
 
-from shared.audit.sanity_checks import SanityCheck
+from shared.audit.sanity_checks import SanityCheck, partition_missing
 from shared.audit.severity import Severity
 
 _RECENT = "(SELECT uuidv7('-3 days'))"
@@ -27,7 +27,7 @@ PENDING_WITHOUT_MAIL = SanityCheck(
     """,
 )
 
-# History names the outbox rows that were owed. What is related and no row of the outbox, like an import, is known.
+# History names the outbox rows that were owed. Related IDs that are no outbox rows, like imports, are excluded.
 OWED_AND_GONE = SanityCheck(
     "owed_and_gone",
     "Effects that history says were owed and that are neither in the outbox nor settled (of the last 3 days).",
@@ -49,7 +49,7 @@ OWED_AND_GONE = SanityCheck(
 
 SETTLED_AND_OWED = SanityCheck(
     "settled_and_owed",
-    "Outbox rows that are settled already and would be worked off again. Mended: what is settled stays settled.",
+    "Outbox rows that are settled already and would be performed again. Repaired: settled rows leave the outbox.",
     """
     SELECT o.id::text AS id, o.effect || ' is ' || o.state || ' and settled' AS what
     FROM (SELECT id, effect, state FROM outbox ORDER BY id LIMIT 20000) AS o
@@ -68,7 +68,7 @@ SETTLED_AND_OWED = SanityCheck(
 
 LEASE_LONG_PAST = SanityCheck(
     "lease_long_past",
-    "Outbox rows whose lease ran out more than 15 minutes ago and that no worker took over.",
+    "Outbox rows whose lease ended more than 15 minutes ago and that no worker has claimed since.",
     """
     SELECT id::text AS id, effect || ' leased, overdue since ' || date_trunc('second', due_at) AS what
     FROM outbox WHERE state = 'leased' AND due_at < now() - interval '15 minutes'
@@ -77,7 +77,7 @@ LEASE_LONG_PAST = SanityCheck(
 
 VERIFIED_WITHOUT_HISTORY = SanityCheck(
     "verified_without_history",
-    "Users who are verified, and history does not say by which link or import (users of the last 3 days).",
+    "Verified users for whom history names no link or import that verified them (users of the last 3 days).",
     f"""
     SELECT u.id::text AS id, 'verified at ' || date_trunc('second', u.verified_at) AS what
     FROM users u
@@ -92,7 +92,7 @@ VERIFIED_WITHOUT_HISTORY = SanityCheck(
 
 STATISTICS_DIFFER = SanityCheck(
     "statistics_differ",
-    "Today's and yesterday's statistics that do not count what was settled (days of up to 300,000).",
+    "Statistics of today and yesterday that differ from the settled rows (days of up to 300,000).",
     """
     SELECT day.day::text AS id, format('%s: counted %s, settled %s', kind, coalesce(s.count, 0), settled.n) AS what
     FROM (
@@ -113,25 +113,11 @@ STATISTICS_DIFFER = SanityCheck(
     Severity.WARNING,
 )
 
-PARTITION_MISSING = SanityCheck(
-    "partition_missing",
-    "Months, this one or the next, that have no partition; and rows that therefore lie in the default one.",
-    """
-    SELECT t || to_char(month, '"_y"YYYY"m"MM') AS id, 'there is no such partition' AS what
-    FROM unnest(ARRAY['history', 'outbox_settled']) AS t,
-         generate_series(date_trunc('month', now() AT TIME ZONE 'UTC'),
-                         date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month', '1 month') AS month
-    WHERE to_regclass('public.' || t || to_char(month, '"_y"YYYY"m"MM')) IS NULL
-    UNION ALL
-    (SELECT 'history_default', 'holds entries of ' || at::date FROM history_default LIMIT 1)
-    UNION ALL
-    (SELECT 'outbox_settled_default', 'holds rows of ' || settled_at::date FROM outbox_settled_default LIMIT 1)
-    """,
-)
+PARTITION_MISSING = partition_missing("history", "outbox_settled")
 
 DEAD_FOR_A_DAY = SanityCheck(
     "dead_for_a_day",
-    "Outbox rows that have been dead for more than a day: somebody has to retry or cancel them.",
+    "Outbox rows that have been dead for more than a day: an operator must retry or cancel them.",
     """
     SELECT id::text AS id, effect || ' dead since ' || date_trunc('second', dead_at) AS what
     FROM outbox WHERE state = 'dead' AND dead_at < now() - interval '1 day'
@@ -141,7 +127,7 @@ DEAD_FOR_A_DAY = SanityCheck(
 
 ERASED_AND_REMEMBERED = SanityCheck(
     "erased_and_remembered",
-    "Users erased more than 5 minutes ago whose name or address still stands in outbox rows.",
+    "Users erased more than 5 minutes ago whose name or address is still in outbox rows.",
     """
     SELECT id, what FROM (
         SELECT o.id::text AS id, o.effect || ' of user ' || u.id AS what, u.erased_at
@@ -156,7 +142,7 @@ ERASED_AND_REMEMBERED = SanityCheck(
 
 KEY_WITHOUT_ANSWER = SanityCheck(
     "key_without_answer",
-    "Idempotency keys that were taken and never answered: their client cannot go on. Mended: the key is free again.",
+    "Idempotency keys without a stored answer: their client cannot retry. Repaired: the key can be used again.",
     """
     SELECT encode(sha256((scope || key)::bytea), 'hex') AS id, 'taken at ' || date_trunc('second', created_at) AS what
     FROM idempotency_keys

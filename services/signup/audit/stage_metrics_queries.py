@@ -2,8 +2,8 @@
 
 from shared.observability.stage_metrics import SHARED_COLUMNS
 
-# $3 the kinds of effect. Counting stops where more would say no more; each part walks an index. A row that an outage
-# hands back is due anew, so one that never had a verdict is late by its age.
+# $3 the kinds of effect. Counts stop at 100,000, where more would say no more; each part scans an index. A row that an
+# outage hands back is due anew, so a row that never had a verdict is late by its age.
 READ_STAGES = f"""
 SELECT jsonb_build_object({SHARED_COLUMNS},
     'outbox', (

@@ -1,7 +1,7 @@
-"""What happened to one person, over both services: signup's history, and the mail service's for each mail owed.
+"""What happened to one user, over both services: signup's history, and the mail service's for each mail owed.
 
-Nothing is made up: every item is an entry of history, a row with the time it was owed, or an attempt on record. The
-mail service is asked and not needed: without it the timeline is signup's half, and says so.
+Every item is an entry of history, a row with the time it was owed, or an attempt on record. The timeline works without
+the mail service: it then has signup's half only, and says so.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ from shared.db.pool import Pool, Record
 from . import queries
 from .mail_service_view import MailServiceView, MailServiceViewError
 
-# Newest first where there are more: nobody reads further, and the answer stays an answer.
-_MOST_ROWS, _MOST_ENTRIES, _MOST_MAILS = 1000, 2000, 200
+# Where there are more, the newest ones: operators read no further, and the answer stays readable.
+_MAX_ROWS, _MAX_ENTRIES, _MAX_MAILS = 1000, 2000, 200
 
 Item = dict[str, Any]
 
 
 async def timeline(pool: Pool, mail: MailServiceView, user_id: UUID) -> dict[str, Any]:
-    """Oldest first. Raises NotFound when there never was such a user; an erased one has a timeline too.
+    """Returns items oldest first. Raises NotFound when the user never existed; an erased user has a timeline too.
 
-    `kept_from` is None, or says that what this ledger knew of an earlier time has been dropped.
+    `kept_from` is None, or the time before which this ledger's records have been dropped.
     """
     person = await pool.fetchrow(queries.FIND_PERSON, user_id)
     if person is None:
         raise NotFound("There is no such user.")
-    owed = await pool.fetch(queries.OWED_TO_USER, user_id, _MOST_ROWS)
+    owed = await pool.fetch(queries.OWED_TO_USER, user_id, _MAX_ROWS)
     ids = [str(user_id), *(str(row["id"]) for row in owed)]
-    entries = await pool.fetch(queries.HISTORY_OF_SUBJECTS, ids, _MOST_ENTRIES)
+    entries = await pool.fetch(queries.HISTORY_OF_SUBJECTS, ids, _MAX_ENTRIES)
     items = [_owed_item(row) for row in owed] + [_entry_item(row) for row in entries]
     unavailable: list[str] = []
     try:
@@ -68,20 +68,20 @@ async def _mail_items(mail: MailServiceView, request_ids: Sequence[str]) -> list
     if not request_ids:
         return []
     found = await mail.look_up(request_ids)
-    newest = sorted(found.values(), key=lambda one: str(one["id"]), reverse=True)[:_MOST_MAILS]
+    newest = sorted(found.values(), key=lambda found_mail: str(found_mail["id"]), reverse=True)[:_MAX_MAILS]
     try:
         async with asyncio.TaskGroup() as tasks:
-            asked = [tasks.create_task(_items_of(mail, str(one["id"]))) for one in newest]
+            calls = [tasks.create_task(_items_of(mail, str(found_mail["id"]))) for found_mail in newest]
     except ExceptionGroup as group:
         raise MailServiceViewError(str(group.exceptions[0])) from group
-    return [item for task in asked for item in task.result()]
+    return [item for task in calls for item in task.result()]
 
 
 async def _items_of(mail: MailServiceView, mail_id: str) -> list[Item]:
     entries, attempts = await mail.history_of(mail_id), await mail.attempts_of(mail_id)
     items = [
         _item(
-            _moment(entry["at"]),
+            _timestamp(entry["at"]),
             "mail",
             entry["kind"],
             entry["subject"],
@@ -90,7 +90,7 @@ async def _items_of(mail: MailServiceView, mail_id: str) -> list[Item]:
         )
         for entry in entries
     ]
-    # What an attempt is part of was caused by whoever caused the mail.
+    # The request that caused the mail also caused its attempts.
     caused_by = next((entry["correlation_id"] for entry in reversed(entries)), None)
     return items + [_attempt_item(mail_id, attempt, caused_by) for attempt in attempts]
 
@@ -98,7 +98,7 @@ async def _items_of(mail: MailServiceView, mail_id: str) -> list[Item]:
 def _attempt_item(mail_id: str, attempt: Mapping[str, Any], caused_by: str | None) -> Item:
     ended = attempt["ended_at"] or attempt["transmitting_at"] or attempt["claimed_at"]
     kind = f"attempt.{attempt['outcome'] or attempt['phase']}"
-    return _item(_moment(ended), "mail", kind, mail_id, dict(attempt), caused_by)
+    return _item(_timestamp(ended), "mail", kind, mail_id, dict(attempt), caused_by)
 
 
 def _item(
@@ -114,5 +114,5 @@ def _item(
     }
 
 
-def _moment(text: str) -> datetime:
+def _timestamp(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,1 +1,1 @@
-"""The commands of `python -m services.signup` beyond `api`, `worker` and `keys`: what operators type."""
+"""The operator commands of `python -m services.signup`, besides `api`, `worker` and `keys`."""

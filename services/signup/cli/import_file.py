@@ -1,7 +1,7 @@
-"""`python -m services.signup import FILE`: sends a file to the API, shows how far it is, and sums up.
+"""`python -m services.signup import FILE`: uploads a file to the API, shows progress, and prints a summary.
 
-It speaks HTTP with the API and nothing else, so it runs wherever the API can be reached. The idempotency key is made
-from the file and the options: the same command again goes on with the same import, or reports it.
+It only speaks HTTP with the API, so it runs on any host that reaches the API. The idempotency key is derived from the
+file and the options: the same command again resumes the same import, or reports it.
 """
 
 import argparse
@@ -21,21 +21,21 @@ from ..settings import Settings
 DONE, NOT_DONE, SOME_INVALID, INTERRUPTED = 0, 1, 3, 130
 _MEDIA = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 300.0
-_LOOK_SECONDS = 0.5
-# The API may be restarted meanwhile; the import goes on without it.
-_PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.5
+# The API may restart meanwhile; the import continues without it.
+_MAX_SILENT_SECONDS = 60.0
 _BAR_CELLS = 30
 _SHOWN_REASONS = 10
 _REFUSED = 400
 
 
 class ImportFailedError(Exception):
-    """What to tell whoever typed the command."""
+    """The import failed. The message is for the operator."""
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """Where progress goes, and how time passes."""
+    """Where to print progress, and how to wait."""
 
     progress: TextIO
     sleep: Callable[[float], None] = time.sleep
@@ -44,16 +44,16 @@ class Terminal:
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "import",
-        help="bring the users of a file in, through the API",
-        description="Sends FILE (.csv, .ndjson or .jsonl) to POST /v1/imports and follows it. The same command again "
-        "goes on with the same import. Exit status: 0 done, 3 done with invalid rows, 1 otherwise.",
+        help="import the users of a file through the API",
+        description="Upload FILE (.csv, .ndjson or .jsonl) to POST /v1/imports and follow the import. The same command "
+        "again resumes the same import. Exit status: 0 done, 3 done with invalid rows, 1 otherwise.",
     )
-    parser.add_argument("file", type=Path, help=".csv with a header line, or .ndjson/.jsonl with one object a line")
-    parser.add_argument("--source", help="where these users come from; the key's client unless said")
-    parser.add_argument("--mails-per-minute", type=int, help="600 unless said; 0: as fast as they go")
-    parser.add_argument("--dry-run", action="store_true", help="report what would become of each row")
-    parser.add_argument("--api-url", help="SIGNUP_URL unless said")
-    parser.add_argument("--key", help="an API key with the scope users:import; SIGNUP_API_KEY or OPERATOR_KEY else")
+    parser.add_argument("file", type=Path, help=".csv with a header line, or .ndjson/.jsonl with one object per line")
+    parser.add_argument("--source", help="where these users come from; default: the key's client")
+    parser.add_argument("--mails-per-minute", type=int, help="default 600; 0: unpaced")
+    parser.add_argument("--dry-run", action="store_true", help="report each row's outcome and create no user")
+    parser.add_argument("--api-url", help="base URL of the API; default: SIGNUP_URL")
+    parser.add_argument("--key", help="an API key with scope users:import; default: SIGNUP_API_KEY, then OPERATOR_KEY")
 
 
 def run(arguments: argparse.Namespace, settings: Settings, terminal: Terminal | None = None) -> int:
@@ -62,27 +62,27 @@ def run(arguments: argparse.Namespace, settings: Settings, terminal: Terminal | 
     url = arguments.api_url or os.environ.get("SIGNUP_URL") or f"http://{settings.signup_host}:{settings.signup_port}"
     key = arguments.key or os.environ.get("SIGNUP_API_KEY") or os.environ.get("OPERATOR_KEY")
     if not key:
-        print("an API key is needed: --key, or SIGNUP_API_KEY or OPERATOR_KEY in the environment", file=sys.stderr)
+        print("no API key: give --key, or set SIGNUP_API_KEY or OPERATOR_KEY in the environment", file=sys.stderr)
         return NOT_DONE
     timeout = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False) as api:
         try:
             started = _send(api, arguments)
-            ended = _follow(api, started["id"], terminal)
-            return _sum_up(api, ended)
+            final = _follow(api, started["id"], terminal)
+            return _print_summary(api, final)
         except (ImportFailedError, OSError, httpx.HTTPError) as error:
             print(f"import: {error or type(error).__name__}", file=sys.stderr)
             return NOT_DONE
         except KeyboardInterrupt:
-            print("\nThe import goes on without you. The same command looks at it again.", file=sys.stderr)
+            print("\nThe import continues in the worker. Run the same command again to follow it.", file=sys.stderr)
             return INTERRUPTED
 
 
 def _send(api: httpx.Client, arguments: argparse.Namespace) -> dict[str, Any]:
     media = _MEDIA.get(arguments.file.suffix.lower())
     if media is None:
-        raise ImportFailedError(f"{arguments.file.name}: the name must end in {', '.join(_MEDIA)}")
+        raise ImportFailedError(f"{arguments.file.name}: the file name must end in one of {', '.join(_MEDIA)}")
     params: dict[str, Any] = {"source": arguments.source, "mails_per_minute": arguments.mails_per_minute}
     params = {name: value for name, value in params.items() if value is not None}
     if arguments.dry_run:
@@ -97,53 +97,53 @@ def _send(api: httpx.Client, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _follow(api: httpx.Client, import_id: str, terminal: Terminal) -> dict[str, Any]:
-    """Until every line has its outcome, or none will get one."""
+    """Poll until the import is done, canceled or failed."""
     silent_since: float | None = None
     while True:
         try:
             answer = api.get(f"/v1/imports/{import_id}")
         except httpx.TransportError:
             silent_since = silent_since or time.monotonic()
-            if time.monotonic() - silent_since > _PATIENCE_SECONDS:
+            if time.monotonic() - silent_since > _MAX_SILENT_SECONDS:
                 raise
         else:
             silent_since = None
             state = _read(answer)
-            _draw(state, terminal.progress)
+            _print_progress(state, terminal.progress)
             if state["state"] in {"done", "canceled", "failed"}:
                 if terminal.progress.isatty():
                     print(file=terminal.progress)
                 return state
-        terminal.sleep(_LOOK_SECONDS)
+        terminal.sleep(_POLL_SECONDS)
 
 
 def _read(answer: httpx.Response) -> dict[str, Any]:
     if answer.status_code >= _REFUSED:
         try:
             problem = answer.json()
-            told = f"{problem['title']}: {problem['detail']}"
+            detail = f"{problem['title']}: {problem['detail']}"
         except (ValueError, KeyError):
-            told = answer.reason_phrase
-        raise ImportFailedError(f"the API answered {answer.status_code} {told}")
+            detail = answer.reason_phrase
+        raise ImportFailedError(f"the API answered {answer.status_code} {detail}")
     found: dict[str, Any] = answer.json()
     return found
 
 
 def bar(state: dict[str, Any]) -> str:
-    """One line that says how far an import is."""
+    """A one-line progress bar."""
     rows, seen = state["rows"], sum(state["outcomes"].values())
     share = seen / rows if rows else 1.0
     filled = "#" * int(share * _BAR_CELLS)
     return f"[{filled:<{_BAR_CELLS}}] {share:4.0%}  {seen}/{rows} rows  {state['state']}"
 
 
-def _draw(state: dict[str, Any], progress: TextIO) -> None:
-    # A log file wants no line that is written over and over.
+def _print_progress(state: dict[str, Any], progress: TextIO) -> None:
+    # Only a terminal can overwrite a line.
     if progress.isatty():
         print(f"\r{bar(state)}\x1b[K", end="", file=progress, flush=True)
 
 
-def _sum_up(api: httpx.Client, state: dict[str, Any]) -> int:
+def _print_summary(api: httpx.Client, state: dict[str, Any]) -> int:
     outcomes = state["outcomes"]
     print(f"import {state['id']} {state['state']}{' (dry run)' if state['dry_run'] else ''}")
     print(f"  rows            {state['rows']}")
@@ -158,7 +158,7 @@ def _sum_up(api: httpx.Client, state: dict[str, Any]) -> int:
         for row in _read(api.get(f"/v1/imports/{state['id']}/rows", params=params))["items"]:
             print(f"  line {row['line']}: {row['reason']}")
         if outcomes["invalid"] > _SHOWN_REASONS:
-            print(f"  all of them: GET /v1/imports/{state['id']}/rows?outcome=invalid")
+            print(f"  see all: GET /v1/imports/{state['id']}/rows?outcome=invalid")
     if state["state"] != "done":
         return NOT_DONE
     return SOME_INVALID if outcomes["invalid"] else DONE
@@ -167,4 +167,4 @@ def _sum_up(api: httpx.Client, state: dict[str, Any]) -> int:
 def _time_left(state: dict[str, Any]) -> str:
     if not state["mails_left"] or not state["mails_per_minute"]:
         return ""
-    return f" (about {state['mails_left'] / state['mails_per_minute']:.0f} min at {state['mails_per_minute']} a minute)"
+    return f" (about {state['mails_left'] / state['mails_per_minute']:.0f} min at {state['mails_per_minute']}/min)"

@@ -1,6 +1,6 @@
-"""`python -m services.signup imports …`: what operators do to imports, whichever client's, on the database itself.
+"""`python -m services.signup imports …`: operator actions on imports of every client, directly on the database.
 
-For a ledger that was restored to an earlier time (docs/restoring.md), before any process works on it.
+For a database restored to an earlier time (docs/restoring.md), before any process works on it.
 """
 
 import argparse
@@ -15,28 +15,28 @@ from shared.db.pool import Pool
 
 from ..imports import listing
 from ..imports.exclude_rows import list_open, skip
-from ..imports.operator_actions import ImportAction, intervene
+from ..imports.operator_actions import ImportAction, apply_action
 from ..imports.states import State
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     imports = commands.add_parser(
-        "imports", help="hold imports after a restore, and take people out of them"
+        "imports", help="pause imports after a restore, and exclude addresses from them"
     ).add_subparsers(dest="action", required=True)
-    imports.add_parser("list", help="those not at their end, of every client, oldest first; one JSON object a line")
-    imports.add_parser("pause", help="every running one; says which")
-    skipping = imports.add_parser("skip", help="take the addresses on standard input, one a line, out of a paused one")
+    imports.add_parser("list", help="list unfinished imports of every client, oldest first, one JSON object per line")
+    imports.add_parser("pause", help="pause every running import and print each")
+    skipping = imports.add_parser("skip", help="exclude addresses from a paused import: standard input, one per line")
     skipping.add_argument("id", type=UUID)
-    imports.add_parser("resume", help="let a paused one go on").add_argument("id", type=UUID)
+    imports.add_parser("resume", help="resume a paused import").add_argument("id", type=UUID)
 
 
 async def carry_out(
     arguments: argparse.Namespace, pool: Pool, *, actor: str, give_up_seconds: float, addresses: TextIO
 ) -> Sequence[dict[str, Any]]:
-    """What to print. Every change is committed, in history as `actor`.
+    """Run a command and return the rows to print. Every change is committed, with `actor` in the history.
 
     Raises:
-        NotFound: there is no such import that is not at its end.
+        NotFound: there is no unfinished import with this ID.
         WrongState: its state does not allow this.
     """
     found = await list_open(pool)
@@ -47,13 +47,13 @@ async def carry_out(
             keys = frozenset(_keys(addresses))
             return [{"id": arguments.id, "skipped": await skip(pool, arguments.id, keys, actor=actor)}]
         case "pause":
-            event, meant = "pause", [row for row in found if row["state"] == State.RUNNING]
+            event, targets = "pause", [row for row in found if row["state"] == State.RUNNING]
         case _:
-            event, meant = "resume", [row for row in found if row["id"] == arguments.id]
-            if not meant:
-                raise NotFound("There is no such import that is not at its end.")
-    actions = [ImportAction(row["id"], row["client"], actor, event) for row in meant]
-    return [listing.as_import(await intervene(pool, action, give_up_seconds)) for action in actions]
+            event, targets = "resume", [row for row in found if row["id"] == arguments.id]
+            if not targets:
+                raise NotFound("There is no unfinished import with this ID.")
+    actions = [ImportAction(row["id"], row["client"], actor, event) for row in targets]
+    return [listing.as_import(await apply_action(pool, action, give_up_seconds)) for action in actions]
 
 
 def _keys(addresses: TextIO) -> Iterator[str]:
@@ -61,5 +61,5 @@ def _keys(addresses: TextIO) -> Iterator[str]:
         try:
             yield address_key(address.strip())
         except ValueError:
-            # An import has no line for it. A file in which nothing is an address should be noticed.
-            print(f"line {number} is no address", file=sys.stderr)
+            # No import row can match it. The warning exposes a wrong file; it does not repeat the text.
+            print(f"line {number} is not an e-mail address", file=sys.stderr)

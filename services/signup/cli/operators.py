@@ -1,4 +1,4 @@
-"""`python -m services.signup outbox|audit|imports …`: what operators do, on the database itself, without the API."""
+"""`python -m services.signup outbox|audit|imports …`: operator commands, directly on the database, without the API."""
 
 import argparse
 import asyncio
@@ -24,34 +24,34 @@ _STATES = ("pending", "leased", "dead", "delivered", "canceled")
 
 
 def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    outbox = commands.add_parser("outbox", help="look at outbox rows, retry and cancel them").add_subparsers(
+    outbox = commands.add_parser("outbox", help="list, show, retry and cancel outbox rows").add_subparsers(
         dest="action", required=True
     )
-    listing = outbox.add_parser("list", help="newest first, one JSON object a line")
+    listing = outbox.add_parser("list", help="list rows, newest first, one JSON object per line")
     listing.add_argument("--state", action="append", choices=_STATES, default=[])
     listing.add_argument("--effect", action="append", default=[])
     listing.add_argument("--user-id", action="append", type=UUID, default=[])
     listing.add_argument("--limit", type=int, default=50)
     for name, text in (
-        ("show", "one row"),
-        ("retry", "make a dead or a waiting row due now"),
-        ("cancel", "give up a dead or a waiting row"),
+        ("show", "show one row"),
+        ("retry", "make a dead or pending row due now"),
+        ("cancel", "cancel a dead or pending row"),
     ):
         outbox.add_parser(name, help=text).add_argument("id", type=UUID)
-    redrive = outbox.add_parser("redrive", help="retry every row that matches, and say how many")
+    redrive = outbox.add_parser("redrive", help="retry every matching row and print the number")
     redrive.add_argument("--state", choices=("dead", "pending"), required=True)
     redrive.add_argument("--effect", action="append", default=[])
-    redrive.add_argument("--error-like", help="a part of the last error; %% and _ as in LIKE")
+    redrive.add_argument("--error-like", help="a part of the last error; %% and _ as in SQL LIKE")
     imports.add_parser(commands)
     audit = commands.add_parser("audit", help="sanity checks and alerts").add_subparsers(dest="action", required=True)
-    audit.add_parser("checks", help="what the last run of each sanity check found")
-    audit.add_parser("run-checks", help="run them all now; exit status 1 when something is left to mend")
-    audit.add_parser("alerts", help="incidents, open ones first")
+    audit.add_parser("checks", help="show the results of each sanity check's last run")
+    audit.add_parser("run-checks", help="run all sanity checks now; exit status 1 when violations remain")
+    audit.add_parser("alerts", help="list alerts, open ones first")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Carry out a parsed command. Returns the exit status; every change is committed, in history as `cli:<user>`."""
-    # What is printed can be read line by line as JSON; what a check found is in there, not in a log beside it.
+    """Run a parsed command. Returns the exit status. Changes are committed, with `cli:<user>` in the history."""
+    # Standard output is JSON lines and holds all results; the log shows errors only.
     logs.configure("signup-cli", "ERROR", stream=sys.stderr)
     return asyncio.run(_run(arguments, settings))
 
@@ -117,8 +117,8 @@ async def _audit(arguments: argparse.Namespace, database: Database, settings: Se
     results = await checks.results()
     for result in results:
         _print(result)
-    left = any(result["violations"] > result["fixed"] or result["error"] for result in results)
-    return 1 if left and arguments.action == "run-checks" else 0
+    violations_remain = any(result["violations"] > result["fixed"] or result["error"] for result in results)
+    return 1 if violations_remain and arguments.action == "run-checks" else 0
 
 
 def _print(row: dict[str, Any]) -> None:

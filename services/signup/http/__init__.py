@@ -1,1 +1,1 @@
-"""How the outside speaks with signup: one file per resource. Reads requests, calls `accounts`, writes answers."""
+"""The HTTP layer, one file per resource: it reads requests, calls use cases in the other rooms and writes answers."""

@@ -1,4 +1,4 @@
-"""What `app` put together, as the routes find it: `app.state`, with types."""
+"""The collaborators that `app` builds, typed, as routes read them from `app.state`."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from shared.worker.wakeups import Pinger
 
 from ..accounts.effect_policy import EffectPolicy
 from ..accounts.signup_batcher import SignupBatcher
-from ..accounts.verification_token import TokenRing
+from ..verification_token import TokenRing
 from .rate_limit import ClientAddress, RateLimit
 
 

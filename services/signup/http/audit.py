@@ -1,4 +1,4 @@
-"""What operators ask of signup beyond what both services answer: one person's timeline, and the outbox row by row."""
+"""The operator endpoints that only signup has: one user's timeline, and the outbox row by row."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from shared.contract.fields import Strict, Text
 from shared.contract.ids import UUID
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.pagination import Cursor, Limit, Word, after_id, clamp, page
+from shared.http.pagination import Cursor, FilterText, Limit, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
@@ -45,8 +45,8 @@ class Timeline(BaseModel):
     complete: bool
     unavailable: list[Literal["mail"]]
     kept_from: datetime | None = Field(
-        description="What happened before this is no longer on record (HISTORY_MONTHS, SIGNUP_SETTLED_MONTHS); "
-        "null when all of the person's time is"
+        description="Earlier events are no longer on record (HISTORY_MONTHS, SIGNUP_SETTLED_MONTHS); "
+        "null when the timeline is complete since the signup"
     )
     items: list[TimelineItem]
 
@@ -74,10 +74,10 @@ class OutboxPage(BaseModel):
 
 
 class Redrive(Strict):
-    state: operator_actions.Redrivable = Field(description="`dead`, or `pending`: what waits for its next try goes now")
+    state: operator_actions.Redrivable = Field(description="`dead`, or `pending` for rows that wait for their next try")
     effect: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
     error_like: Annotated[Text, Field(min_length=1, max_length=500)] | None = Field(
-        None, description="A part of the last error; `%` and `_` as in SQL's LIKE"
+        None, description="A part of the last error; `%` and `_` as in SQL LIKE"
     )
 
 
@@ -89,7 +89,7 @@ class Redriven(BaseModel):
     "/users/{user_id}", response_model=Timeline, responses=openapi.keyed(problems.NotFound), dependencies=MayRead
 )
 async def user_timeline(request: Request, user_id: UUID) -> Response:
-    """What happened to one person, over both services, oldest first; erased people have a timeline too."""
+    """The timeline of one user over both services, oldest first. Erased users have one too."""
     mail: MailServiceView = request.app.state.mail_service_view
     return JsonResponse(await timeline(state_of(request).database.pool, mail, user_id))
 
@@ -98,12 +98,12 @@ async def user_timeline(request: Request, user_id: UUID) -> Response:
 async def list_outbox(
     request: Request,
     state: Annotated[Sequence[RowState], Query(max_length=5)] = (),
-    effect: Annotated[Sequence[Word], Query(max_length=20)] = (),
+    effect: Annotated[Sequence[FilterText], Query(max_length=20)] = (),
     user_id: Annotated[Sequence[UUID], Query(max_length=100)] = (),
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """Effects that are owed, and that were, newest first."""
+    """Outbox rows, owed and settled, newest first."""
     shown = clamp(limit)
     filters = operator_actions.Filters(state, effect, user_id)
     rows = await operator_actions.list_rows(state_of(request).database, filters, before=after_id(cursor), limit=shown)
@@ -112,7 +112,7 @@ async def list_outbox(
 
 @router.post("/outbox/retry", response_model=Redriven, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def redrive_outbox(body: Redrive, request: Request, operator: Operator) -> Response:
-    """Retry all rows that match: dead ones with time to live anew, or refused ones that wait for their next try."""
+    """Make all matching rows due now. Dead rows also get a new expiry time."""
     state = state_of(request)
     retried = await operator_actions.redrive(
         state.database.pool,
@@ -139,7 +139,7 @@ _changed: dict[int | str, dict[str, Any]] = openapi.keyed(problems.NotFound, Wro
 
 @router.post("/outbox/{row_id:uuid}/retry", response_model=OutboxRow, responses=_changed)
 async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
-    """Make a dead or a waiting row due now."""
+    """Make a dead or pending row due now."""
     state = state_of(request)
     row = await operator_actions.retry(
         state.database.pool, row_id, actor=operator.actor, give_up_seconds=state.policy.give_up_seconds
@@ -150,5 +150,5 @@ async def retry_outbox_row(request: Request, row_id: UUID, operator: Operator) -
 
 @router.post("/outbox/{row_id:uuid}/cancel", response_model=OutboxRow, responses=_changed)
 async def cancel_outbox_row(request: Request, row_id: UUID, operator: Operator) -> Response:
-    """Give up a dead or a waiting row: its effect will not take place."""
+    """Cancel a dead or pending row: its effect is never performed."""
     return JsonResponse(await operator_actions.cancel(state_of(request).database.pool, row_id, actor=operator.actor))

@@ -1,4 +1,4 @@
-"""What makes up signup's health. Every check answers within a second or two, whatever is down."""
+"""The health checks of signup. Each one answers within 2 seconds, even when a server is down."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from ..outbox.queries import OUTBOX_HEALTH
 from ..reconciliation.queries import LAST_VERDICT
 from .app_state import AppState, state_of
 
-_PATIENCE_SECONDS = 2.0
-# It beats every 5 s.
+_TIMEOUT_SECONDS = 2.0
+# The worker reports every 5 s.
 _BEAT_WARN_SECONDS, _BEAT_FAIL_SECONDS = 15, 60
-# A mail outage is no fault of signup's: it warns for an hour before it fails.
+# A mail outage is not signup's fault: it is a warning for an hour before it fails the check.
 _DUE_WARN_SECONDS, _DUE_FAIL_SECONDS = 60, 3600
-# It is due every hour.
-_BALANCE_WARN_SECONDS = 7200
+# A reconciliation is due every hour.
+_RECONCILIATION_WARN_SECONDS = 7200
 
 
 async def checks(request: Request) -> dict[str, Check]:
@@ -38,14 +38,14 @@ async def checks(request: Request) -> dict[str, Check]:
 async def _own_database(database: Database, kept: Sequence[PartitionRetention]) -> dict[str, Check]:
     began = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             outbox = await database.pool.fetchrow(OUTBOX_HEALTH)
             beat = await database.pool.fetchrow(LAST_BEAT, WORKER)
             ledgers = await database.pool.fetchrow(LAST_VERDICT)
             findings = await finding_checks(database.pool)
             partitions = await partition_checks(database.pool, kept)
     except UNAVAILABLE as error:
-        # It knows the rest.
+        # The other checks read this database too.
         return {"database": Check(Status.FAIL, detail=str(error) or type(error).__name__)}
     took = asyncio.get_running_loop().time() - began
     assert outbox is not None
@@ -55,7 +55,7 @@ async def _own_database(database: Database, kept: Sequence[PartitionRetention]) 
         "outbox_oldest_due": graded(
             outbox["oldest_due_seconds"] or 0.0, "s", warn_at=_DUE_WARN_SECONDS, fail_at=_DUE_FAIL_SECONDS
         ),
-        "outbox_dead": graded(outbox["dead_rows"], "rows", warn_at=1, detail="Refused for good; an operator decides"),
+        "outbox_dead": graded(outbox["dead_rows"], "rows", warn_at=1, detail="Dead letters: retry or cancel them"),
         "reconciliation": _reconciliation(ledgers),
         **partitions,
         **findings,
@@ -69,19 +69,19 @@ async def _own_database(database: Database, kept: Sequence[PartitionRetention]) 
 def _reconciliation(ledgers: Record) -> Check:
     verdict, age_seconds = ledgers["verdict"], ledgers["age_seconds"] or 0.0
     if verdict is None:
-        # The first one is due an hour after the first person signed up.
-        overdue = (ledgers["first_user_seconds"] or 0.0) >= _BALANCE_WARN_SECONDS
-        detail = "Both ledgers have not been laid side by side yet"
+        # The first run is due an hour after the first signup.
+        overdue = (ledgers["first_user_seconds"] or 0.0) >= _RECONCILIATION_WARN_SECONDS
+        detail = "No reconciliation has run yet"
         return Check(Status.WARN if overdue else Status.PASS, detail=detail)
     if verdict != "balanced":
-        return Check(Status.WARN, verdict, detail="GET /audit/reconciliation says what was found")
-    if age_seconds >= _BALANCE_WARN_SECONDS:
+        return Check(Status.WARN, verdict, detail="See GET /audit/reconciliation for the findings")
+    if age_seconds >= _RECONCILIATION_WARN_SECONDS:
         return Check(Status.WARN, verdict, detail=f"The last run ended {age_seconds:.0f} s ago")
     return Check(Status.PASS, verdict)
 
 
 def _breakers(detail: dict[str, Any]) -> dict[str, Check]:
-    """As the worker last reported them."""
+    """The breakers as the worker last reported them."""
     return {
         f"breaker_{name}": Check(
             Status.PASS if effect["breaker"] == BreakerState.CLOSED else Status.WARN,
@@ -95,9 +95,9 @@ def _breakers(detail: dict[str, Any]) -> dict[str, Check]:
 async def _valkey(state: AppState) -> Check:
     began = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             await state.redis.ping()
     except (RedisError, OSError) as error:
-        detail = f"Cron and jobs wait; nothing is lost. {error or type(error).__name__}"
+        detail = f"Valkey is unreachable: cron jobs wait, nothing is lost. {error or type(error).__name__}"
         return Check(Status.WARN, detail=detail)
     return Check(Status.PASS, round((asyncio.get_running_loop().time() - began) * 1000, 1), "ms")

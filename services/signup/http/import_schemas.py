@@ -1,4 +1,4 @@
-"""What goes out about imports, as the API documents it."""
+"""The response models of /v1/imports."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ class Outcomes(BaseModel):
 
 
 class Import(BaseModel):
-    """`done` when every line has its outcome. `mails_left` may still be on their way then, at their pace."""
+    """`done` when every row has its outcome. `mails_left` may still be leaving then, at `mails_per_minute`."""
 
     id: UUID
     source: str

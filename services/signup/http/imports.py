@@ -1,4 +1,4 @@
-"""/v1/imports: files of users come in as a stream; how far they are, their report, and pause, resume, cancel."""
+"""/v1/imports: upload files of users as a stream, read progress and row outcomes, pause, resume and cancel."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from shared.http.routing import StrictRoute
 
 from ..errors import ImportTakenOver, RequestIdReused, WrongState
 from ..imports import listing
-from ..imports.operator_actions import ImportAction, intervene
+from ..imports.operator_actions import ImportAction, apply_action
 from ..imports.states import Outcome
 from ..imports.upload import ImportCommand, receive
 from .app_state import state_of
@@ -39,17 +39,17 @@ _MEDIA = {
 _ACCEPTED = 202
 _PAYLOAD_TOO_LARGE = 413
 _DESCRIPTION = (
-    "One row a line: `{external_id, email, name, locale?, verified?, metadata?}`. CSV has a header line with these "
+    "One row per line: `{external_id, email, name, locale?, verified?, metadata?}`. CSV has a header line with these "
     "names; metadata is a JSON object, or columns `metadata.KEY`. UTF-8."
 )
-_location = {"Location": {"description": "Where the import is", "schema": {"type": "string"}}}
-_replayed = {REPLAYED_HEADER: {"description": "`true`: this key was used before", "schema": {"type": "string"}}}
+_location = {"Location": {"description": "URL of the import", "schema": {"type": "string"}}}
+_replayed = {REPLAYED_HEADER: {"description": "`true`: an earlier request used this key", "schema": {"type": "string"}}}
 _Importer = Annotated[Principal, Depends(Key("users:import"))]
 
 _started: dict[int | str, dict[str, Any]] = {
     _ACCEPTED: {
         "model": Import,
-        "description": "It is all here, and will be worked off",
+        "description": "The whole body is stored; the worker will process it",
         "headers": _location | _replayed,
     }
 }
@@ -73,16 +73,16 @@ async def post_import(
     principal: _Importer,
     source: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(plain_text)] | None,
-        Query(description="Where these users come from; with their external ID it names them. The client unless said"),
+        Query(description="Where these users come from. Source and external ID identify a user. Default: the client"),
     ] = None,
-    mails_per_minute: Annotated[int, Query(ge=0, le=1_000_000, description="0: as fast as they go")] = 600,
-    dry_run: Annotated[bool, Query(description="Report what would become of each row, and create nobody")] = False,  # noqa: FBT002 - a query parameter
+    mails_per_minute: Annotated[int, Query(ge=0, le=1_000_000, description="0: unpaced")] = 600,
+    dry_run: Annotated[bool, Query(description="Report each row's outcome and create no user")] = False,  # noqa: FBT002 - a query parameter
     idempotency_key: Annotated[
         RequestId | None,
-        Header(alias=IDEMPOTENCY_KEY_HEADER, description="Same key, same body: the same import, not another one"),
+        Header(alias=IDEMPOTENCY_KEY_HEADER, description="Same key and body: the same import, not a second one"),
     ] = None,
 ) -> Response:
-    """Bring users in. When this answers, every row is durable, and a worker goes through them."""
+    """Upload users. When this answers, every row is durable. The worker processes them."""
     command = ImportCommand(
         client=principal.client,
         actor=principal.actor,
@@ -107,10 +107,10 @@ async def list_imports(request: Request, principal: _Importer, limit: Limit = 50
 
 @router.get(PATH + "/{import_id}", response_model=Import, responses=openapi.keyed(problems.NotFound))
 async def get_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
-    """How far one is."""
+    """One import with its progress."""
     row = await listing.find(state_of(request).database, import_id, principal.client)
     if row is None:
-        raise problems.NotFound("There is no such import.")
+        raise problems.NotFound("There is no import with this ID.")
     return JsonResponse(listing.as_import(row))
 
 
@@ -123,46 +123,46 @@ async def list_import_rows(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """What became of each line that was looked at already, in the order of the file."""
+    """The outcomes of the rows processed so far, in file order."""
     database = state_of(request).database
     if await listing.find(database, import_id, principal.client) is None:
-        raise problems.NotFound("There is no such import.")
+        raise problems.NotFound("There is no import with this ID.")
     shown = clamp(limit)
     items = await listing.list_rows(database, import_id, outcome, _line_of(cursor), shown)
     more = len(items) > shown
-    # A line number travels in the same wrapping as an ID.
+    # The cursor encodes the line number as if it were an ID.
     next_cursor = cursor_of(UUID(int=items[shown - 1]["line"])) if more else None
     return JsonResponse({"items": items[:shown], "next_cursor": next_cursor})
 
 
-_intervention: dict[str, Any] = {
+_action_options: dict[str, Any] = {
     "response_model": Import,
     "responses": openapi.keyed(problems.NotFound, WrongState),
 }
 
 
-@router.post(PATH + "/{import_id}/pause", **_intervention)
+@router.post(PATH + "/{import_id}/pause", **_action_options)
 async def pause_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
-    """Hold the lines and the mails that are left."""
-    return await _intervene(request, principal, import_id, "pause")
+    """Hold the remaining rows and mails."""
+    return await _act(request, principal, import_id, "pause")
 
 
-@router.post(PATH + "/{import_id}/resume", **_intervention)
+@router.post(PATH + "/{import_id}/resume", **_action_options)
 async def resume_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
-    """Go on with what was held; mails leave at their pace from now on."""
-    return await _intervene(request, principal, import_id, "resume")
+    """Continue with the held rows and mails. Mails are paced from now on."""
+    return await _act(request, principal, import_id, "resume")
 
 
-@router.post(PATH + "/{import_id}/cancel", **_intervention)
+@router.post(PATH + "/{import_id}/cancel", **_action_options)
 async def cancel_import(request: Request, principal: _Importer, import_id: UUID) -> Response:
-    """Drop the lines and the mails that are left. Users who were created stay."""
-    return await _intervene(request, principal, import_id, "cancel")
+    """Drop the remaining rows and mails. Users already created stay."""
+    return await _act(request, principal, import_id, "cancel")
 
 
-async def _intervene(request: Request, principal: Principal, import_id: UUID, event: str) -> Response:
+async def _act(request: Request, principal: Principal, import_id: UUID, event: str) -> Response:
     state = state_of(request)
     action = ImportAction(import_id, principal.client, principal.actor, event)
-    row = await intervene(state.database.pool, action, state.policy.give_up_seconds)
+    row = await apply_action(state.database.pool, action, state.policy.give_up_seconds)
     state.pinger.ping()
     return JsonResponse(listing.as_import(row))
 
@@ -180,17 +180,17 @@ def _media_of(request: Request) -> str:
 
 
 def _line_of(cursor: str | None) -> int:
-    wrapped = after_id(cursor)
-    return min(wrapped.int, 2**31 - 1) if wrapped else 0
+    encoded = after_id(cursor)
+    return min(encoded.int, 2**31 - 1) if encoded else 0
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes, and how it may end as problems."""
+    """The body's chunks. A broken or too large body raises a problem."""
     try:
         async for chunk in request.stream():
             yield chunk
     except ClientDisconnect:
-        raise problems.MalformedRequest("The body broke off.") from None
+        raise problems.MalformedRequest("The connection closed before the end of the body.") from None
     except HTTPException as error:
         if error.status_code != _PAYLOAD_TOO_LARGE:
             raise

@@ -1,4 +1,4 @@
-"""What operators ask of signup: the endpoints both services have, with signup's own health and history."""
+"""The operator endpoints that both services have, with signup's health checks and history."""
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry

@@ -1,6 +1,6 @@
-"""How often anybody without a key may write, by client address. Keyed callers never come here (API.md).
+"""Limits anonymous writes by client address. Requests with a key are not limited (API.md).
 
-Counters live in Valkey and are worth no more than that: while it is away everybody is let in, and nobody waits for it.
+The counters are in Valkey. While Valkey is down, every request is allowed without waiting for it.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ _log = get_logger(__name__)
 
 Network = IPv4Network | IPv6Network
 
-# Usually it is less than a millisecond. Shorter than this, a busy moment of our own would be taken for Valkey's end,
-# and a flood would switch off what is there against floods. The breaker keeps the price low: one request per probe.
-_PATIENCE_SECONDS = 0.2
+# A call usually takes less than 1 ms. A shorter timeout would mistake a busy event loop for a Valkey outage, so a flood
+# would switch off the limit against it. The breaker keeps an outage cheap: only one request per probe waits.
+_TIMEOUT_SECONDS = 0.2
 _POLICY = BreakerPolicy(faults_to_open=3, first_probe_seconds=1.0, max_probe_seconds=10.0)
-# One subscriber of a network gets at least this much of IPv6 (RFC 6177), so this much is one caller.
+# A network gives each subscriber at least this much IPv6 space (RFC 6177), so a /64 counts as one client.
 _V6_PREFIX = 64
 
 
@@ -37,18 +37,18 @@ class RateLimit:
     """A sliding window per client address, shared by all processes."""
 
     def __init__(self, setting: str, redis_url: str, client_address: "ClientAddress") -> None:
-        """Connects nowhere yet. Raises ConfigurationError when the setting cannot be read."""
+        """Opens no connection yet. Raises ConfigurationError when the setting cannot be parsed."""
         try:
             self._limit: RateLimitItem = parse(setting)
         except ValueError:
-            raise ConfigurationError("SIGNUP_LIMIT_PER_IP must be like `60/minute`, or `off`") from None
+            raise ConfigurationError("SIGNUP_LIMIT_PER_IP must be a rate like `60/minute`, or `off`") from None
         self._connections = ConnectionPool.from_url(redis_url)
-        self._patience_seconds = _PATIENCE_SECONDS
+        self._timeout_seconds = _TIMEOUT_SECONDS
         storage = RedisStorage(
             f"async+{redis_url}",
             implementation="redispy",
             key_prefix="counterfoil:limit",
-            connection_pool=self._connections,  # type: ignore[arg-type] # documented, but its annotation forgot it
+            connection_pool=self._connections,  # type: ignore[arg-type] # documented, but missing from the annotation
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._client_address = client_address
@@ -56,7 +56,7 @@ class RateLimit:
 
     @classmethod
     def from_setting(cls, setting: str, redis_url: str, client_address: "ClientAddress") -> "RateLimit | None":
-        """None when SIGNUP_LIMIT_PER_IP is `off`: then it costs nothing."""
+        """None when SIGNUP_LIMIT_PER_IP is `off`."""
         return None if setting.strip().lower() == "off" else cls(setting, redis_url, client_address)
 
     async def close(self) -> None:
@@ -66,15 +66,15 @@ class RateLimit:
         """Count this request.
 
         Raises:
-            RateLimited: there were too many from the same address.
+            RateLimited: too many requests came from the same address.
         """
         if not self.breaker.allowance(1):
             return
-        who = _bucket(self._client_address(request))
+        client = _bucket(self._client_address(request))
         try:
-            async with asyncio.timeout(self._patience_seconds):
-                allowed = await self._limiter.hit(self._limit, who)
-                left = None if allowed else await self._limiter.get_window_stats(self._limit, who)
+            async with asyncio.timeout(self._timeout_seconds):
+                allowed = await self._limiter.hit(self._limit, client)
+                left = None if allowed else await self._limiter.get_window_stats(self._limit, client)
         except (RedisError, OSError) as error:
             was_closed = self.breaker.state is BreakerState.CLOSED
             self.breaker.faulted(str(error) or type(error).__name__)
@@ -89,9 +89,9 @@ class RateLimit:
             raise self._refusal(max(1, math.ceil(left.reset_time - time.time())))
 
     def _refusal(self, seconds: int) -> Problem:
-        """Header fields as draft-ietf-httpapi-ratelimit-headers names them."""
+        """Header fields follow draft-ietf-httpapi-ratelimit-headers."""
         return RateLimited(
-            f"There were too many requests from this address. Try again in {seconds} s.",
+            f"Too many requests came from this address. Try again in {seconds} s.",
             headers={
                 "Retry-After": str(seconds),
                 "RateLimit-Policy": f'"address";q={self._limit.amount};w={self._limit.get_expiry()}',
@@ -101,33 +101,33 @@ class RateLimit:
 
 
 class ClientAddress:
-    """The address a request came from: the peer's, or the one that a trusted proxy saw."""
+    """The client address of a request: the peer's, or the one that a trusted proxy reports."""
 
     def __init__(self, trusted: "tuple[Network, ...]") -> None:
         self._trusted = trusted
 
     @classmethod
     def from_setting(cls, text: str) -> "ClientAddress":
-        """Read SIGNUP_TRUSTED_PROXIES. Raises ConfigurationError when it is no list of networks."""
+        """Read SIGNUP_TRUSTED_PROXIES. Raises ConfigurationError when it is not a list of networks."""
         try:
             return cls(tuple(ip_network(part.strip()) for part in text.split(",") if part.strip()))
         except ValueError as error:
-            raise ConfigurationError(f"SIGNUP_TRUSTED_PROXIES must be a list of CIDRs: {error}") from None
+            raise ConfigurationError(f"SIGNUP_TRUSTED_PROXIES must be comma-separated CIDRs: {error}") from None
 
     def __call__(self, request: Request) -> str:
         peer = request.client.host if request.client else "unknown"
         if not self._trusted or not self._is_trusted(peer):
             return peer
-        # Each proxy adds whom it saw at the right; what stands left of the first stranger is that stranger's claim.
-        seen = peer
+        # Each proxy appends its peer on the right. Entries left of the first untrusted address may be forged.
+        client = peer
         for hop in reversed(",".join(request.headers.getlist("x-forwarded-for")).split(",")):
             address = _address_of(hop.strip())
             if address is None:
                 break
-            seen = address
+            client = address
             if not self._is_trusted(address):
                 break
-        return seen
+        return client
 
     def _is_trusted(self, text: str) -> bool:
         try:
@@ -138,7 +138,7 @@ class ClientAddress:
 
 
 def _address_of(hop: str) -> str | None:
-    """The address in one entry, which some proxies write with a port."""
+    """The address of one X-Forwarded-For entry. Some proxies append a port."""
     if hop.startswith("["):
         hop = hop[1:].partition("]")[0]
     elif hop.count(":") == 1:

@@ -1,4 +1,4 @@
-"""/audit/reconciliation: both ledgers laid side by side; what was found, what was mended. The worker does it."""
+"""/audit/reconciliation: request runs, read their results and findings. The worker performs the runs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -33,18 +33,18 @@ Kind = Literal["missing", "lost_records", "unexpected", "different", "stuck", "u
 KINDS: tuple[Kind, ...] = ("missing", "lost_records", "unexpected", "different", "stuck", "unserved_users")
 
 
-# Of callers and of this machine: what lies further ahead was not meant.
-_CLOCKS_DIFFER_BY = timedelta(minutes=5)
+# How far clocks of callers and of this machine may differ. A later time is a mistake.
+_MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 
 class RunRequest(Strict):
     from_: Timestamp | None = Field(
         None,
         alias="from",
-        description="From the beginning of the ledgers unless said, and never earlier than `kept_from`",
+        description="Default: the beginning of the ledgers; never earlier than `kept_from`",
     )
-    to: Timestamp | None = Field(None, description="Cut to RECONCILE_LAG_SECONDS ago: the rest is still on its way")
-    heal: bool = Field(default=True, description="Mend what is safe to mend")
+    to: Timestamp | None = Field(None, description="Cut to RECONCILE_LAG_SECONDS ago: later records may be in transit")
+    heal: bool = Field(default=True, description="Repair the differences that are safe to repair")
 
 
 class Window(BaseModel):
@@ -65,39 +65,39 @@ class Reconciliation(BaseModel):
     verdict: Literal["balanced", "out_of_balance", "incomplete"]
     window: Window
     kept_from: datetime | None = Field(
-        description="Settled rows of an earlier time were dropped (SIGNUP_SETTLED_MONTHS), so no window asked for "
-        "now begins before it; null when none were ever dropped"
+        description="Earlier settled rows were dropped (SIGNUP_SETTLED_MONTHS), so a new window cannot begin before "
+        "this; null when none were ever dropped"
     )
     heal: bool
-    compared: int = Field(description="Mails that were looked at in both ledgers")
-    missing: int = Field(description="Handed over, unknown there, not known to have been sent")
-    lost_records: int = Field(description="Known here to have been sent, unknown there")
-    unexpected: int = Field(description="There, but never asked for here")
-    different: int = Field(description="In both ledgers, but not the same")
-    stuck: int = Field(description="Waiting too long, on either side")
-    unserved_users: int = Field(description="Pending users without a verification mail on the ledgers")
-    known: int = Field(description="Named by an earlier run, unchanged, and not to be mended: not counted above")
+    compared: int = Field(description="Mails compared in both ledgers")
+    missing: int = Field(description="Delivered to the mail service, missing there, and not known to have been sent")
+    lost_records: int = Field(description="Known here to have been sent, missing in the mail service")
+    unexpected: int = Field(description="In the mail service, but never requested by signup")
+    different: int = Field(description="In both ledgers with different content")
+    stuck: int = Field(description="Overdue in either ledger")
+    unserved_users: int = Field(description="Pending users without a verification mail in the ledgers")
+    known: int = Field(description="Found by an earlier run, unchanged and not repairable; not counted above")
     healed: dict[Kind, int]
     examples: dict[Kind, list[Example]]
-    error: str | None = Field(description="What kept the last step from being taken")
+    error: str | None = Field(description="Why the last step failed")
     started_at: datetime
     finished_at: datetime | None
 
 
-class FoundThing(Example):
+class Finding(Example):
     id: UUID
-    run_id: UUID = Field(description="The run that named it last")
+    run_id: UUID = Field(description="The latest run that found it")
     kind: Kind
     found_at: datetime
     healed_at: datetime | None = Field(description="When it was repaired")
 
 
 class FindingPage(BaseModel):
-    items: list[FoundThing]
+    items: list[Finding]
     next_cursor: str | None
 
 
-_location = {"Location": {"description": "Where the run is", "schema": {"type": "string"}}}
+_location = {"Location": {"description": "URL of the run", "schema": {"type": "string"}}}
 _accepted: dict[int | str, dict[str, Any]] = {202: {"model": Reconciliation, "headers": _location}}
 
 
@@ -112,15 +112,15 @@ async def run_reconciliation(
     principal: Annotated[Principal, Depends(Key("audit:operate"))],
     body: RunRequest | None = None,
 ) -> Response:
-    """Ask for a run. It is committed when this answers, and survives whatever happens to the worker."""
+    """Request a run. When this answers, the request is committed and survives a crash of the worker."""
     body = body or RunRequest()
     if body.from_ and body.to and body.from_ >= body.to:
         detail = "Must be earlier than `to`"
         raise problems.InvalidRequest(f"from: {detail}", errors=[problems.at("/from", detail)])
-    if body.from_ and body.from_ > datetime.now(UTC) + _CLOCKS_DIFFER_BY:
+    if body.from_ and body.from_ > datetime.now(UTC) + _MAX_CLOCK_SKEW:
         detail = "Must not lie in the future"
         raise problems.InvalidRequest(f"from: {detail}", errors=[problems.at("/from", detail)])
-    state, here = state_of(request), current()
+    state, correlation = state_of(request), current()
     row = await state.database.pool.fetchrow(
         REQUEST_RUN,
         body.from_,
@@ -128,7 +128,7 @@ async def run_reconciliation(
         state.reconcile_lag_seconds,
         body.heal,
         principal.actor,
-        here.request_id if here else None,
+        correlation.request_id if correlation else None,
     )
     assert row is not None  # RETURNING
     return JsonResponse(_as_run(row), 202, {"Location": f"/audit/reconciliation/{row['id']}"})
@@ -136,10 +136,10 @@ async def run_reconciliation(
 
 @router.get("", response_model=Reconciliation, responses=openapi.keyed(problems.NotFound), dependencies=[MayRead])
 async def latest_reconciliation(request: Request) -> Response:
-    """The run that was asked for last."""
+    """The latest run."""
     row = await state_of(request).database.pool.fetchrow(FIND_LATEST_RUN)
     if row is None:
-        raise problems.NotFound("The ledgers have not been laid side by side yet.")
+        raise problems.NotFound("No reconciliation has been requested yet.")
     return JsonResponse(_as_run(row))
 
 
@@ -147,35 +147,35 @@ async def latest_reconciliation(request: Request) -> Response:
 async def list_findings(
     request: Request,
     kind: Annotated[list[Kind], Query(max_length=len(KINDS))] = [],  # noqa: B006 - FastAPI copies defaults
-    run_id: Annotated[list[UUID], Query(max_length=100, description="Those that this run named")] = [],  # noqa: B006
-    healed: Annotated[bool | None, Query(description="Mended or not")] = None,
+    run_id: Annotated[list[UUID], Query(max_length=100, description="Findings of this run")] = [],  # noqa: B006
+    healed: Annotated[bool | None, Query(description="Repaired or not")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """Everything that was ever found, newest first; each thing once."""
-    found, shown, below = reconciliation_findings.c, clamp(limit), after_id(cursor)
-    columns = {**found, "healed_at": found.repaired_at.label("healed_at")}
-    query = sa.select(*(columns[name] for name in FoundThing.model_fields)).order_by(found.id.desc()).limit(shown + 1)
+    """All findings, newest first, each difference once."""
+    findings, shown, below = reconciliation_findings.c, clamp(limit), after_id(cursor)
+    columns = {**findings, "healed_at": findings.repaired_at.label("healed_at")}
+    query = sa.select(*(columns[name] for name in Finding.model_fields)).order_by(findings.id.desc()).limit(shown + 1)
     if kind:
-        query = query.where(found.kind.in_(kind))
+        query = query.where(findings.kind.in_(kind))
     if run_id:
-        query = query.where(found.run_id.in_(run_id))
+        query = query.where(findings.run_id.in_(run_id))
     if healed is not None:
-        query = query.where(found.repaired_at.is_not(None) if healed else found.repaired_at.is_(None))
+        query = query.where(findings.repaired_at.is_not(None) if healed else findings.repaired_at.is_(None))
     if below:
-        query = query.where(found.id < below)
+        query = query.where(findings.id < below)
     rows = await state_of(request).database.fetch_all(query)
-    return JsonResponse(page([{name: row[name] for name in FoundThing.model_fields} for row in rows], shown))
+    return JsonResponse(page([{name: row[name] for name in Finding.model_fields} for row in rows], shown))
 
 
 @router.get(
     "/{run_id:uuid}", response_model=Reconciliation, responses=openapi.keyed(problems.NotFound), dependencies=[MayRead]
 )
 async def get_reconciliation(request: Request, run_id: UUID) -> Response:
-    """One run, under way or finished."""
+    """One run, running or finished."""
     row = await state_of(request).database.pool.fetchrow(FIND_RUN, run_id)
     if row is None:
-        raise problems.NotFound("There is no such run.")
+        raise problems.NotFound("There is no reconciliation run with this ID.")
     return JsonResponse(_as_run(row))
 
 

@@ -1,4 +1,4 @@
-"""What may come in and what goes out, as the API documents it."""
+"""The request and response models of users, signups and verifications."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -16,13 +16,13 @@ MAX_BODY_BYTES = 64 * 1024
 
 class SignupRequest(Strict):
     email: EmailAddress
-    name: Name = Field(description="How to address the person; mails leave out what may be a link or a message")
+    name: Name = Field(description="How mails address the user; mails omit a name that may be a link or a message")
     locale: Locale | None = Field(
-        None, description="Language of the mails, BCP 47; `en` unless said, and again: as it is"
+        None, description="Language of the mails, BCP 47. Default: the stored value, or `en` for a new user"
     )
     metadata: Metadata | None = Field(
         None,
-        description="PartitionRetention with the user, at most 4096 bytes of JSON; again: replaces all of it, if it is said",
+        description="Stored with the user, at most 4096 bytes of JSON. When given again, it replaces the stored value",
     )
 
 

@@ -1,4 +1,4 @@
-"""GET /v1/stats/signups: how many people signed up and were verified, day by day."""
+"""GET /v1/stats/signups: the number of signups and verifications of each day."""
 
 import datetime as dt
 import re
@@ -20,15 +20,15 @@ from .app_state import state_of
 
 router = APIRouter(route_class=StrictRoute, tags=["statistics"], dependencies=[Depends(Key("stats:read"))])
 
-_MOST_DAYS = 366
-_DAYS = 30
+_MAX_DAYS = 366
+_DEFAULT_DAYS = 30
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def _is_date(text: object) -> object:
-    # pydantic alone would also take a number for seconds since 1970.
+    # pydantic alone would also accept a number, as seconds since 1970.
     if isinstance(text, str) and not _DATE.fullmatch(text):
-        raise ValueError("Must be a day like 2026-01-31")
+        raise ValueError("Must be a date like 2026-01-31")
     return text
 
 
@@ -49,20 +49,20 @@ class StatisticsPage(BaseModel):
 @router.get("/v1/stats/signups", response_model=StatisticsPage, responses=openapi.keyed())
 async def get_signup_statistics(
     request: Request,
-    from_: Annotated[Day | None, Query(alias="from", description="First day, in UTC; 30 days unless said")] = None,
-    to: Annotated[Day | None, Query(description="Last day, in UTC; today unless said")] = None,
+    from_: Annotated[Day | None, Query(alias="from", description="First day, UTC. Default: 30 days up to `to`")] = None,
+    to: Annotated[Day | None, Query(description="Last day, UTC. Default: today")] = None,
 ) -> Response:
     """Signups and verifications of each day, both ends included, oldest first; at most 366 days.
 
-    By the time of the event. What happened a moment ago may not have been counted yet.
+    An event counts on the day it happened. The latest events may not be counted yet.
     """
     pool = state_of(request).database.pool
     last = to or await pool.fetchval(TODAY)
-    first = from_ or last - min(dt.timedelta(days=_DAYS - 1), last - dt.date.min)
-    if not 0 <= (last - first).days < _MOST_DAYS:
+    first = from_ or last - min(dt.timedelta(days=_DEFAULT_DAYS - 1), last - dt.date.min)
+    if not 0 <= (last - first).days < _MAX_DAYS:
         raise InvalidRequest(
-            f"`to` must not be before `from`, and at most {_MOST_DAYS} days can be asked for.",
-            errors=[{"parameter": "to", "detail": f"Must be within {_MOST_DAYS} days from `from`"}],
+            f"`to` must not be before `from`, and a range has at most {_MAX_DAYS} days.",
+            errors=[{"parameter": "to", "detail": f"Must be less than {_MAX_DAYS} days after `from`"}],
         )
     rows = await pool.fetch(READ_STATISTICS, str(first), str(last))
     return JsonResponse({"items": [dict(row) for row in rows], "next_cursor": None})

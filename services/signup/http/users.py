@@ -1,4 +1,4 @@
-"""/v1/users: who has signed up, and erasing them."""
+"""/v1/users: list, read and erase users."""
 
 from typing import Annotated, Literal
 
@@ -13,13 +13,13 @@ from shared.contract.ids import UUID
 from shared.contract.problems import NotFound
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.pagination import Cursor, Limit, Timestamp, Words, after_id, clamp, page
+from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..accounts import queries
-from ..accounts.erase import erase
 from ..accounts.sign_up import as_user
+from ..erasure.erase import erase
 from ..errors import UserErased
 from ..tables import users
 from .app_state import state_of
@@ -36,9 +36,9 @@ EmailKey = Annotated[str, AfterValidator(address_key)]
 @router.get("/v1/users", dependencies=_may_read, response_model=UserPage, responses=openapi.keyed())
 async def list_users(
     request: Request,
-    email: Annotated[list[EmailKey], Query(max_length=100, description="In any spelling of it")] = [],  # noqa: B006 - FastAPI copies defaults
-    status: Annotated[list[Status], Query(max_length=3, description="Erased users are shown when asked for")] = [],  # noqa: B006
-    source: Words = (),
+    email: Annotated[list[EmailKey], Query(max_length=100, description="Matches every spelling of the address")] = [],  # noqa: B006 - FastAPI copies defaults
+    status: Annotated[list[Status], Query(max_length=3, description="Default: all except erased users")] = [],  # noqa: B006
+    source: FilterTexts = (),
     created_after: Timestamp | None = None,
     created_before: Timestamp | None = None,
     limit: Limit = 50,
@@ -73,7 +73,7 @@ async def get_user(request: Request, user_id: UUID) -> Response:
     """One user."""
     row = await state_of(request).database.pool.fetchrow(queries.FIND_USER, user_id)
     if row is None:
-        raise NotFound("There is no such user.")
+        raise NotFound("There is no user with this ID.")
     if row["status"] == "erased":
         raise UserErased("This user has been erased.")
     return JsonResponse(as_user(row))
@@ -83,9 +83,9 @@ async def get_user(request: Request, user_id: UUID) -> Response:
 async def delete_user(
     request: Request, user_id: UUID, eraser: Annotated[Principal, Depends(Key("users:erase"))]
 ) -> Response:
-    """Erase a user. When this answers, what is personal is gone here; the mail service is told. Again is no error."""
+    """Erase a user: personal data here is gone when this answers, the mail service's copy follows. Idempotent."""
     state = state_of(request)
     if not await erase(state.database.pool, user_id, eraser.actor, state.policy):
-        raise NotFound("There is no such user.")
+        raise NotFound("There is no user with this ID.")
     state.pinger.ping()
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""/v1/verifications and /verify: a token from a mail becomes a verified address; the second for people's browsers."""
+"""/v1/verifications and /verify: verify an address by a token from a mail; /verify serves pages for browsers."""
 
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 router = APIRouter(route_class=StrictRoute, tags=["verifications"])
 
 _html = {"text/html": {"schema": {"type": "string"}}}
-_Token = Annotated[str, Path(description="From the link in the mail")]
+_Token = Annotated[str, Path(description="The token of the link in the mail")]
 
 
 def _page(status: int, description: str) -> dict[int | str, dict[str, Any]]:
@@ -37,7 +37,7 @@ def _page(status: int, description: str) -> dict[int | str, dict[str, Any]]:
     responses=openapi.error_responses(TokenUnknown, TokenExpired, RateLimited, problems.UnsupportedMediaType),
 )
 async def post_verification(request: Request, body: VerificationRequest) -> Response:
-    """Verify the address that a token was mailed to. Again is no error."""
+    """Verify the address that a token was mailed to. Idempotent."""
     return JsonResponse({"status": await _verify(request, body.token)})
 
 
@@ -48,7 +48,7 @@ async def post_verification(request: Request, body: VerificationRequest) -> Resp
     responses=openapi.error_responses(RateLimited, problems.UnsupportedMediaType),
 )
 async def post_resend(request: Request, body: ResendRequest) -> Response:
-    """Mail another verification link, if the address waits for one and had none just now. The answer never tells."""
+    """Mail another verification link to a pending address, once per cooldown. The answer is always the same."""
     state = state_of(request)
     if state.limit:
         await state.limit.check(request)
@@ -60,11 +60,11 @@ async def post_resend(request: Request, body: ResendRequest) -> Response:
 @router.get(
     "/verify/{token}",
     response_class=Response,
-    responses=openapi.error_responses() | _page(200, "A page with a button; opening it changes nothing"),
+    responses=openapi.error_responses() | _page(200, "A page with a button. Opening it changes nothing"),
 )
 @for_browsers
 async def get_verify_page(token: _Token) -> Response:
-    """For browsers. Mail scanners follow links, so looking at this page verifies nothing."""
+    """The confirmation page. Mail scanners follow links, so a GET verifies nothing."""
     del token
     return pages.render("confirm")
 
@@ -74,14 +74,14 @@ async def get_verify_page(token: _Token) -> Response:
     response_class=Response,
     responses=openapi.error_responses()
     | _page(200, "Verified, now or before")
-    | _page(404, "The link is not known")
+    | _page(404, "The link is unknown")
     | _page(410, "The link has expired")
     | _page(429, "Too many requests from this address; `Retry-After` says when to try again")
-    | _page(503, "The service's database cannot be used right now"),
+    | _page(503, "The database is unavailable"),
 )
 @for_browsers
 async def post_verify_page(request: Request, token: _Token) -> Response:
-    """What the page's button does. People are answered with pages; nobody should have to read a problem document."""
+    """The action of the page's button. Every outcome is a page and not a problem document: a person reads it."""
     try:
         outcome = await _verify(request, token)
     except TokenUnknown:

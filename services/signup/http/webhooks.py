@@ -1,4 +1,4 @@
-"""/v1/webhooks: who is told about users. Each subscriber belongs to the client whose key created it."""
+"""/v1/webhooks: manage subscribers to user events. Each subscriber belongs to the client whose key created it."""
 
 from datetime import datetime
 from ipaddress import ip_address
@@ -30,15 +30,15 @@ router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
 
 Manager = Annotated[Principal, Depends(Key("webhooks:manage"))]
 EventName = Literal["user.signed_up", "user.imported", "user.verified", "user.erased"]
-assert EventName.__args__ == WEBHOOK_EVENTS  # type: ignore[attr-defined] # typing's own way to ask
+assert EventName.__args__ == WEBHOOK_EVENTS  # type: ignore[attr-defined] # the documented way to read it
 
 _URL = TypeAdapter(AnyHttpUrl)
-_LONGEST_URL = 2000
-_location = {"Location": {"description": "Where the subscriber is", "schema": {"type": "string"}}}
+_MAX_URL_LENGTH = 2000
+_location = {"Location": {"description": "URL of the subscriber", "schema": {"type": "string"}}}
 
 
 def _readable_url(text: str) -> str:
-    """Normalised: an A-label host, a path. Which hosts are allowed is said by the settings, when it is sent too."""
+    """The normalized URL: an A-label host, a path. Whether the host is allowed is checked here and at each delivery."""
     try:
         url = _URL.validate_python(text)
     except ValidationError:
@@ -47,13 +47,13 @@ def _readable_url(text: str) -> str:
         raise ValueError("Must not contain credentials")
     if url.fragment is not None:
         raise ValueError("Must not contain a fragment")
-    if len(str(url)) > _LONGEST_URL:
-        raise ValueError(f"Must be at most {_LONGEST_URL} characters long")
+    if len(str(url)) > _MAX_URL_LENGTH:
+        raise ValueError(f"Must be at most {_MAX_URL_LENGTH} characters long")
     return str(url)
 
 
 class NewSubscriber(Strict):
-    url: Annotated[str, Field(max_length=_LONGEST_URL), AfterValidator(_readable_url)] = Field(
+    url: Annotated[str, Field(max_length=_MAX_URL_LENGTH), AfterValidator(_readable_url)] = Field(
         description="https, at a public address, without credentials", json_schema_extra={"format": "uri"}
     )
     events: Annotated[list[EventName], Field(min_length=1, max_length=len(WEBHOOK_EVENTS))]
@@ -88,12 +88,12 @@ _created: dict[int | str, dict[str, Any]] = {201: {"model": SubscriberWithSecret
     responses=openapi.keyed(problems.UnsupportedMediaType) | _created,
 )
 async def post_subscriber(request: Request, body: NewSubscriber, manager: Manager) -> Response:
-    """Be told of these events from now on, signed with the secret in the answer (Standard Webhooks)."""
+    """Subscribe to events from now on. Deliveries are signed with the secret in the answer (Standard Webhooks)."""
     state = state_of(request)
     if not state.webhooks_may_be_private:
         _refuse_private(body.url)
-    told = await _ledger(state).create(manager.client, body.url, list(dict.fromkeys(body.events)), manager.actor)
-    return JsonResponse(_with_secret(told), 201, {"Location": f"/v1/webhooks/{told.subscriber['id']}"})
+    issued = await _subscribers(state).create(manager.client, body.url, list(dict.fromkeys(body.events)), manager.actor)
+    return JsonResponse(_with_secret(issued), 201, {"Location": f"/v1/webhooks/{issued.subscriber['id']}"})
 
 
 @router.get("/v1/webhooks", response_model=SubscriberPage, responses=openapi.keyed())
@@ -109,18 +109,18 @@ async def list_subscribers(request: Request, manager: Manager, limit: Limit = 50
 
 @router.get("/v1/webhooks/{subscriber_id}", response_model=Subscriber, responses=openapi.keyed(NotFound))
 async def get_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
-    """One subscriber. `disabled_at` is set when it answered 410: enable it once it is back, or delete it."""
-    row = await _ledger(state_of(request)).find(manager.client, subscriber_id)
+    """One subscriber. `disabled_at` is set after it answered 410: enable it once it works again, or delete it."""
+    row = await _subscribers(state_of(request)).find(manager.client, subscriber_id)
     if row is None:
-        raise NotFound("There is no such subscriber.")
+        raise NotFound("There is no subscriber with this ID.")
     return JsonResponse(_shown(row))
 
 
 @router.delete("/v1/webhooks/{subscriber_id}", status_code=204, responses=openapi.keyed(NotFound))
 async def delete_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
-    """Tell it nothing any more."""
-    if not await _ledger(state_of(request)).delete(manager.client, subscriber_id, manager.actor):
-        raise NotFound("There is no such subscriber.")
+    """Delete a subscriber. It gets no further deliveries."""
+    if not await _subscribers(state_of(request)).delete(manager.client, subscriber_id, manager.actor):
+        raise NotFound("There is no subscriber with this ID.")
     return Response(status_code=204)
 
 
@@ -130,37 +130,37 @@ async def delete_subscriber(request: Request, subscriber_id: UUID, manager: Mana
     responses=openapi.keyed(NotFound),
 )
 async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
-    """A new secret. For a day both the new and the old one sign, so that no event is refused meanwhile."""
-    told = await _ledger(state_of(request)).rotate(manager.client, subscriber_id, manager.actor)
-    if told is None:
-        raise NotFound("There is no such subscriber.")
-    return JsonResponse(_with_secret(told))
+    """Issue a new secret. For one day both secrets sign, so that the subscriber refuses no event."""
+    issued = await _subscribers(state_of(request)).rotate(manager.client, subscriber_id, manager.actor)
+    if issued is None:
+        raise NotFound("There is no subscriber with this ID.")
+    return JsonResponse(_with_secret(issued))
 
 
 @router.post("/v1/webhooks/{subscriber_id}/enable", response_model=Subscriber, responses=openapi.keyed(NotFound))
 async def enable_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
-    """Tell a disabled subscriber again, with the same secret, of what happens from now on. Again is no error.
+    """Enable a disabled subscriber for events from now on, with the same secret. Idempotent.
 
-    What happened while it was disabled is not owed to it: `GET /v1/users` knows.
+    It does not get the events of the time it was disabled: read `GET /v1/users` for those.
     """
-    row = await _ledger(state_of(request)).enable(manager.client, subscriber_id, manager.actor)
+    row = await _subscribers(state_of(request)).enable(manager.client, subscriber_id, manager.actor)
     if row is None:
-        raise NotFound("There is no such subscriber.")
+        raise NotFound("There is no subscriber with this ID.")
     return JsonResponse(_shown(row))
 
 
-def _ledger(state: AppState) -> Subscribers:
+def _subscribers(state: AppState) -> Subscribers:
     return Subscribers(state.database.pool, state.ring)
 
 
 def _refuse_private(url: str) -> None:
-    """What can be said without asking a name server; the rest is checked whenever something is sent."""
+    """Refuse what is private without a DNS lookup. Each delivery checks the resolved address."""
     parsed = _URL.validate_python(url)
     detail = "Must be an https URL" if parsed.scheme != "https" else ""
     try:
         if not is_public(ip_address((parsed.host or "").strip("[]"))):
             detail = "Must be at a public address"
-    except ValueError:  # a name
+    except ValueError:  # a host name
         if parsed.host == "localhost" or (parsed.host or "").endswith(".localhost"):
             detail = "Must be at a public address"
     if detail:
@@ -171,5 +171,5 @@ def _shown(row: Any) -> dict[str, Any]:
     return {name: row[name] for name in Subscriber.model_fields}
 
 
-def _with_secret(told: IssuedSubscriber) -> dict[str, Any]:
-    return _shown(told.subscriber) | {"secret": told.secret}
+def _with_secret(issued: IssuedSubscriber) -> dict[str, Any]:
+    return _shown(issued.subscriber) | {"secret": issued.secret}

@@ -1,13 +1,14 @@
-"""Users of somebody else become ours: a file comes in, and each line becomes a person with the same mail owed as after
-a signup, or an outcome that says why not.
+"""Imports create users from an uploaded file. Each row becomes a user with the mail owed after a signup, or an outcome
+that says why not.
 
-    reader      a body, cut into records while it arrives
-    receive     the records are staged; once the whole body is in, the import runs
-    row         a staged record becomes somebody, or the reason why not
-    decide      what becomes of each: created, already_exists, duplicate or invalid
-    work        the worker's loop: a batch of lines, the people, the mails owed and the history in one commit
-    interventions  pause, resume, cancel
-    forget      lines that wait and name somebody who is being erased
-    sweep       what interrupted or canceled imports left behind is cleared away
-    ledger        how far an import is, and its report
+    file_reader         cuts the body into records while it arrives
+    upload              stages the records; the import runs once the whole body is stored
+    row_parser          parses a staged record into a candidate, or a reason why it is unreadable
+    classify_rows       decides each row: created, already_exists, duplicate or invalid
+    import_loop         the worker's loop: commits users, mails owed and history of one batch together
+    operator_actions    pause, resume, cancel
+    erase_pending_rows  excludes rows that name a user who is being erased
+    exclude_rows        excludes addresses from a paused import
+    cleanup             removes the rows of interrupted or canceled imports
+    listing             progress and row outcomes
 """

@@ -1,7 +1,7 @@
-"""What becomes of each row, decided before anything is written. Pure.
+"""Decides the outcome of each row before anything is written. Pure.
 
-Nobody who is known already is ever overwritten, and whoever stands in the file twice counts once: the first readable
-line wins. A line that is no good, or repeats an earlier one, stands in nobody's way.
+An existing user is never overwritten. Of several rows for the same user, the first readable one counts. An invalid or
+duplicate row does not block later rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from .states import Outcome
 
 @dataclass(frozen=True, slots=True)
 class KnownUsers:
-    """Who is known by address key and by external ID: from earlier lines of the file, and among the users."""
+    """Matches by address key and by external ID: in earlier rows of the file, and among existing users."""
 
     file_emails: Mapping[str, UUID | None]
     file_ids: Mapping[str, UUID | None]
@@ -25,7 +25,7 @@ class KnownUsers:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`same_as` is the line of this batch whose user a duplicate is."""
+    """`same_as` is the line in this batch that a duplicate repeats."""
 
     row: Candidate | Unreadable
     outcome: Outcome
@@ -35,7 +35,7 @@ class Decision:
 
 
 def decide(rows: Iterable[Candidate | Unreadable], known: KnownUsers) -> list[Decision]:
-    """In the order of the lines."""
+    """The decisions in row order."""
     emails: dict[str, Decision] = {}
     ids: dict[str, Decision] = {}
     decisions = []
@@ -44,9 +44,9 @@ def decide(rows: Iterable[Candidate | Unreadable], known: KnownUsers) -> list[De
             decisions.append(Decision(row, Outcome.INVALID, row.reason))
             continue
         decision = (
-            _repeated_here(row, emails, ids)
-            or _repeated(row, known)
-            or _exists(row, known)
+            _repeats_in_batch(row, emails, ids)
+            or _repeats_in_file(row, known)
+            or _existing_user(row, known)
             or Decision(row, Outcome.CREATED)
         )
         if decision.outcome is not Outcome.DUPLICATE:
@@ -55,14 +55,14 @@ def decide(rows: Iterable[Candidate | Unreadable], known: KnownUsers) -> list[De
     return decisions
 
 
-def _repeated_here(row: Candidate, emails: Mapping[str, Decision], ids: Mapping[str, Decision]) -> Decision | None:
+def _repeats_in_batch(row: Candidate, emails: Mapping[str, Decision], ids: Mapping[str, Decision]) -> Decision | None:
     for field, seen in (("external_id", ids.get(row.external_id)), ("email", emails.get(row.email_key))):
         if seen is not None:
             return Decision(row, Outcome.DUPLICATE, _REPEATED[field], seen.user_id, seen.row.line)
     return None
 
 
-def _repeated(row: Candidate, known: KnownUsers) -> Decision | None:
+def _repeats_in_file(row: Candidate, known: KnownUsers) -> Decision | None:
     if row.external_id in known.file_ids:
         return Decision(row, Outcome.DUPLICATE, _REPEATED["external_id"], known.file_ids[row.external_id])
     if row.email_key in known.file_emails:
@@ -70,7 +70,7 @@ def _repeated(row: Candidate, known: KnownUsers) -> Decision | None:
     return None
 
 
-def _exists(row: Candidate, known: KnownUsers) -> Decision | None:
+def _existing_user(row: Candidate, known: KnownUsers) -> Decision | None:
     if row.external_id in known.user_ids:
         return Decision(row, Outcome.ALREADY_EXISTS, _IMPORTED_BEFORE, known.user_ids[row.external_id])
     if row.email_key in known.user_emails:
@@ -79,22 +79,22 @@ def _exists(row: Candidate, known: KnownUsers) -> Decision | None:
 
 
 _REPEATED = {
-    "external_id": "external_id: an earlier line has the same",
+    "external_id": "external_id: an earlier line has the same ID",
     "email": "email: an earlier line has the same address",
 }
-_IMPORTED_BEFORE = "external_id: a user of this source has it already; nothing of theirs was changed"
-_HAS_ACCOUNT = "email: a user has this address already; nothing of theirs was changed"
+_IMPORTED_BEFORE = "external_id: a user of this source already has this ID; the user was not changed"
+_HAS_ACCOUNT = "email: a user already has this address; the user was not changed"
 
 
 class LostRaceError(Exception):
-    """Somebody was in the way of a new user, and is gone again: the batch has to be done once more."""
+    """A conflicting user blocked the insert and no longer exists: run the batch again."""
 
 
-def settle(decisions: Sequence[Decision], inserted: Mapping[int, UUID], known_now: KnownUsers) -> list[Decision]:
-    """The decisions after the writing: with the IDs of new users (by line), and with those who came in between.
+def settle(decisions: Sequence[Decision], inserted: Mapping[int, UUID], conflicts: KnownUsers) -> list[Decision]:
+    """The decisions after the insert: with the IDs of `inserted` users (by line) and of concurrent `conflicts`.
 
     Raises:
-        LostRaceError: it cannot be told why a user was not written.
+        LostRaceError: a user was not inserted and no conflicting user exists.
     """
     settled = {}
     for decision in decisions:
@@ -102,7 +102,7 @@ def settle(decisions: Sequence[Decision], inserted: Mapping[int, UUID], known_no
         if decision.outcome is Outcome.CREATED:
             assert isinstance(row, Candidate)
             user_id = inserted.get(row.line)
-            outcome = replace(decision, user_id=user_id) if user_id else _exists(row, known_now)
+            outcome = replace(decision, user_id=user_id) if user_id else _existing_user(row, conflicts)
             if outcome is None:
                 raise LostRaceError(row.line)
             settled[row.line] = outcome

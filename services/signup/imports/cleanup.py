@@ -1,5 +1,5 @@
-"""What imports leave behind that did not end well: uploads that nobody finishes, rows that nobody will look at, and
-mails that the relay had in hand when their import was paused or canceled.
+"""Cleans up after imports: fails abandoned uploads, deletes rows that will never be processed, and moves the mails that
+the relay had claimed when their import was paused or canceled.
 """
 
 from shared.db.pool import Pool
@@ -11,10 +11,10 @@ from .operator_actions import move_mails
 
 _log = get_logger(__name__)
 
-# A client may be slow, but one from which nothing came for so long is gone.
+# A client may be slow, but one that sends nothing for this long is gone.
 _ABANDONED_SECONDS = 15 * 60
-_ABANDONED = "The body did not come to its end; send it again with the same Idempotency-Key"
-_ROWS_AT_ONCE = 5000
+_ABANDONED = "The upload did not finish; send the body again with the same Idempotency-Key"
+_BATCH_ROWS = 5000
 
 
 class ImportCleanup:
@@ -27,13 +27,13 @@ class ImportCleanup:
         self._policy = policy
 
     async def run_once(self) -> bool:
-        """Some of it, in commits of their own; says whether there is more."""
+        """Process one batch of each import, in separate commits. Returns whether there is more."""
         await self._pool.execute(queries.FAIL_ABANDONED, float(_ABANDONED_SECONDS), _ABANDONED)
         more = False
-        for row in await self._pool.fetch(queries.LIST_UNSWEPT):
+        for row in await self._pool.fetch(queries.LIST_NOT_CLEANED):
             moved = await move_mails(self._pool, row["id"], self._policy.give_up_seconds)
-            deleted = await self._pool.fetchval(queries.DELETE_UNPROCESSED, row["id"], _ROWS_AT_ONCE)
+            deleted = await self._pool.fetchval(queries.DELETE_UNPROCESSED, row["id"], _BATCH_ROWS)
             if not moved and not deleted:
-                await self._pool.execute(queries.MARK_SWEPT, row["id"])
+                await self._pool.execute(queries.MARK_CLEANED, row["id"])
             more = more or bool(moved or deleted)
         return more

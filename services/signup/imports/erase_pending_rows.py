@@ -1,5 +1,5 @@
-"""Lines that still wait to be read may name somebody who is being erased: they came before the wish, and must not bring
-them back. Lines that come in afterwards are somebody's new word, as a new signup is.
+"""Excludes unprocessed import rows that name a user who is being erased: they were uploaded before the erasure and must
+not create the user again. Rows uploaded afterwards may, as a new signup may.
 """
 
 from collections.abc import Sequence
@@ -14,46 +14,46 @@ from ..accounts.fields import LONGEST_EMAIL_INPUT
 from . import operator_action_queries as queries
 
 _REASON = "The person was erased while this line waited"
-_LINES_AT_ONCE = 1000
+_PREFETCH_ROWS = 1000
 
 
 async def lock_open_imports(connection: Connection) -> list[Record]:
-    """Imports whose lines are not all read; until the transaction ends, nobody reads on.
+    """Lock the unfinished imports, so that the worker reads no further row until the transaction ends.
 
-    To be called before users are locked: the worker takes its locks in that order.
+    Call this before locking users: the worker takes its locks in that order.
     """
     return await connection.fetch(queries.LOCK_OPEN)
 
 
-async def forget_waiting_lines(connection: Connection, imports: Sequence[Record], person: Record) -> None:
-    """Take the lines that name `person` (`email_key`, `source`, `external_id`) out of locked imports."""
-    # Only what may name them is handed over: searched for in ASCII, and what holds anything else is read in any case.
-    needles = [_ascii(person["email_key"].rpartition("@")[0]), _ascii(person["external_id"])]
+async def exclude_rows_of(connection: Connection, imports: Sequence[Record], user: Record) -> None:
+    """Exclude the rows that name `user` (`email_key`, `source`, `external_id`) from locked imports."""
+    # The query returns only rows that may match: rows with these ASCII texts, and all rows with non-ASCII bytes.
+    needles = [_ascii(user["email_key"].rpartition("@")[0]), _ascii(user["external_id"])]
     for job in imports:
         rows = connection.cursor(
-            queries.WAITING_LINES, job["id"], job["done_through_line"], *needles, prefetch=_LINES_AT_ONCE
+            queries.ROWS_THAT_MAY_MATCH, job["id"], job["done_through_line"], *needles, prefetch=_PREFETCH_ROWS
         )
-        theirs = [row["line"] async for row in rows if _names(row["raw"], person, job["source"])]
-        await connection.execute(queries.FORGET_IF_WAITING, job["id"], theirs, _REASON)
+        lines = [row["line"] async for row in rows if _names(row["raw"], user, job["source"])]
+        await connection.execute(queries.EXCLUDE_IF_UNPROCESSED, job["id"], lines, _REASON)
 
 
 def _ascii(text: str | None) -> str | None:
-    """None, which is found nowhere, for what is missing, and for text that is escaped wherever it stands."""
+    """Lower-case text, or None (which matches nothing) when it is missing or would be escaped in JSON."""
     return text.lower() if text and text.isascii() else None
 
 
-def _names(raw: bytes, person: Record, source: str) -> bool:
+def _names(raw: bytes, user: Record, source: str) -> bool:
     try:
-        said: Any = orjson.loads(raw)
-        if not isinstance(said, dict):
+        row: Any = orjson.loads(raw)
+        if not isinstance(row, dict):
             return False
-        if person["external_id"] and said.get("external_id") == person["external_id"] and source == person["source"]:
+        if user["external_id"] and row.get("external_id") == user["external_id"] and source == user["source"]:
             return True
-        email = said.get("email")
+        email = row.get("email")
         return (
             isinstance(email, str)
             and len(email) <= LONGEST_EMAIL_INPUT
-            and bool(parse_address(email).key == person["email_key"])
+            and bool(parse_address(email).key == user["email_key"])
         )
-    except ValueError:  # a line that will be refused
+    except ValueError:  # the import will refuse this row
         return False

@@ -1,7 +1,7 @@
-"""A body is cut into records while it arrives, and is never held as a whole. Pure: bytes in, records out.
+"""Cuts a body into records while it arrives, without holding all of it. Pure: bytes in, records out.
 
-What makes no sense becomes a record with a reason, and reading goes on behind it. Only a CSV file whose first line
-does not name the columns is refused as a whole.
+Unreadable input becomes a record with a reason, and reading continues after it. Only a CSV file without a valid header
+line is refused as a whole.
 """
 
 import csv
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-# As much as a whole signup may be long (API.md): no valid row is longer.
+# The limit for a signup body (API.md): no valid row is longer.
 MAX_LINE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 _REQUIRED = ("external_id", "email", "name")
@@ -23,7 +23,7 @@ _TOO_LONG = f"The line is longer than {MAX_LINE_BYTES} bytes"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`raw` is JSON as it came or, from CSV, as it would have come; None when `reason` says that there is none."""
+    """`raw` is the JSON as received, or built from CSV. It is None when `reason` says why there is none."""
 
     line: int
     raw: bytes | None
@@ -31,7 +31,7 @@ class Record:
 
 
 class HeaderError(Exception):
-    """The first line of a CSV file does not name the columns as it must. `column` is the one that is wrong."""
+    """The header line of a CSV file is invalid. `column` names the wrong column."""
 
     def __init__(self, column: str, detail: str) -> None:
         super().__init__(detail)
@@ -44,11 +44,11 @@ class Reader(Protocol):
         """The records that `chunk` completes. May raise HeaderError."""
 
     def end(self) -> Iterator[Record]:
-        """What is left when the body is over. May raise HeaderError."""
+        """The remaining records at the end of the body. May raise HeaderError."""
 
 
 class _Lines:
-    """Bytes in, whole lines out with their numbers; None stands for a line that is too long to be kept."""
+    """Bytes in, numbered whole lines out. None stands for a line over the length limit."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -76,7 +76,7 @@ class _Lines:
 
 
 class NdjsonReader:
-    """One JSON object a line; blank lines are passed over."""
+    """One JSON object per line; blank lines are skipped."""
 
     def __init__(self) -> None:
         self._lines = _Lines()
@@ -97,38 +97,38 @@ class NdjsonReader:
 
 
 class CsvReader:
-    """RFC 4180, with a header line. A record may span lines; its number is that of its first one."""
+    """RFC 4180, with a header line. A record may span lines; its number is that of its first line."""
 
     def __init__(self) -> None:
         self._lines = _Lines()
         self._columns: Sequence[str] | None = None
-        # The lines of a record whose end has not come yet.
+        # The lines of a record that is still incomplete.
         self._open: list[tuple[int, str]] = []
         self._open_bytes = 0
 
     def feed(self, chunk: bytes) -> Iterator[Record]:
         for number, line in self._lines.feed(chunk):
-            yield from self._take(number, line)
+            yield from self._append(number, line)
         yield from self._parse(last=False)
 
     def end(self) -> Iterator[Record]:
         for number, line in self._lines.end():
-            yield from self._take(number, line)
+            yield from self._append(number, line)
         yield from self._parse(last=True)
         if self._columns is None:
-            raise HeaderError("", "The first line must name the columns, and there is none")
+            raise HeaderError("", "The header line is missing: the first line must name the columns")
 
-    def _take(self, number: int, line: bytes | None) -> Iterator[Record]:
+    def _append(self, number: int, line: bytes | None) -> Iterator[Record]:
         if line is None:
-            # Nothing can go on behind it: it closes whatever record is open.
+            # No record can continue after it, so it ends an open record.
             yield from self._parse(last=True)
             yield Record(number, None, _TOO_LONG)
         else:
-            # What is no UTF-8 survives here, and is refused record by record.
+            # Invalid UTF-8 passes here and is refused per record later.
             self._open.append((number, line.decode("utf-8", "surrogateescape") + "\n"))
 
     def _parse(self, *, last: bool) -> Iterator[Record]:
-        """All records that are complete. The last one may go on in the next chunk: it is read again then."""
+        """All complete records. The last one may continue in the next chunk, which parses it again."""
         lines, self._open = self._open, []
         reader = csv.reader((text for _, text in lines), strict=True)
         while (start := reader.line_num) < len(lines):
@@ -137,8 +137,8 @@ class CsvReader:
                 cells = next(reader)
             except csv.Error as error:
                 open_bytes = sum(len(text) for _, text in lines[start:])
-                goes_on = reader.line_num == len(lines) and "unexpected end" in str(error)
-                if goes_on and not last and open_bytes <= MAX_LINE_BYTES:
+                incomplete = reader.line_num == len(lines) and "unexpected end" in str(error)
+                if incomplete and not last and open_bytes <= MAX_LINE_BYTES:
                     self._open = lines[start:]
                     return
                 yield Record(first, None, f"Not a CSV record: {error}")
@@ -168,9 +168,9 @@ def _checked_header(cells: list[str]) -> list[str]:
     for name in names:
         if name not in _REQUIRED + _OPTIONAL and not (name.startswith(_METADATA) and name != _METADATA):
             shown = name.encode("utf-8", "replace").decode()[:100]
-            raise HeaderError(shown, "Not a column of an import; the first line must name them, separated by commas")
+            raise HeaderError(shown, "Unknown column; the header line must name the columns, separated by commas")
         if names.count(name) > 1:
-            raise HeaderError(name, "Named twice")
+            raise HeaderError(name, "The column is named twice")
         if name == "metadata" and any(other.startswith(_METADATA) for other in names):
             raise HeaderError(name, "Give either `metadata` or columns `metadata.KEY`")
     for name in _REQUIRED:
@@ -180,7 +180,7 @@ def _checked_header(cells: list[str]) -> list[str]:
 
 
 def _as_object(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    """What the same row would be in NDJSON. Empty optional cells say nothing."""
+    """The row as an NDJSON object. Empty optional cells are left out."""
     row: dict[str, Any] = {}
     metadata: dict[str, str] = {}
     for name, cell in zip(columns, cells, strict=True):
@@ -204,7 +204,7 @@ def _json_or_text(cell: str) -> Any:
     try:
         return orjson.loads(cell)
     except ValueError:
-        return cell  # no object, which is what the row's model says
+        return cell  # not an object: the row's model refuses it
 
 
 READERS: Mapping[str, Callable[[], Reader]] = {"ndjson": NdjsonReader, "csv": CsvReader}

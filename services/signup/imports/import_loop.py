@@ -1,5 +1,5 @@
-"""The worker's loop over imports: a batch of lines, the people in it, the mails owed to them and the history of it all,
-in one commit. Killed anywhere, it goes on where the last commit left off and does nothing twice.
+"""The worker's loop over imports. One commit holds a batch of rows, its users, the mails owed and the history. After a
+kill at any point it resumes from the last commit and does nothing twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,43 +18,43 @@ from .states import Outcome
 
 _log = get_logger(__name__)
 
-# 500 lines are some 50 ms: long enough to be cheap, short enough for a pause and for the relays beside it.
+# 500 rows take about 50 ms: large enough to be cheap, short enough for a pause and for the relays in this process.
 BATCH_LINES = 500
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _REFUSED = "The row cannot be stored"
 
 
 class ImportLoop:
-    """A loop (`shared.worker.loops`). `owed` is called after a commit that owes mails."""
+    """A loop (`shared.worker.loops`). It calls `on_mails_owed` after a commit that owes mails."""
 
     name = "imports"
 
     def __init__(
-        self, pool: Pool, policy: EffectPolicy, *, owed: Callable[[], None], batch_lines: int = BATCH_LINES
+        self, pool: Pool, policy: EffectPolicy, *, on_mails_owed: Callable[[], None], batch_lines: int = BATCH_LINES
     ) -> None:
         self._pool = pool
         self._policy = policy
-        self._owed = owed
+        self._on_mails_owed = on_mails_owed
         self._batch_lines = batch_lines
 
     async def run_once(self) -> bool:
-        """One batch of the oldest running import that nobody else works on; committed when this returns."""
+        """Process one batch of the oldest running import that no other worker has locked. Committed on return."""
         try:
             return await self._batch(self._batch_lines)
         except _REFUSALS as error:
-            if not _refuses_a_person(error):
+            if not _caused_by_row(error):
                 raise
-            # The batch was rolled back as a whole. What one row brought in must not stop the others.
+            # The whole batch was rolled back. One bad row must not stop the others: retry row by row.
             _log.warning("import_row_refused", error=type(error).__name__, constraint=error.constraint_name)
-            return await self._one_by_one()
+            return await self._row_by_row()
 
-    async def _one_by_one(self) -> bool:
+    async def _row_by_row(self) -> bool:
         more = True
         for _ in range(self._batch_lines):
             try:
                 more = await self._batch(1)
             except _REFUSALS as error:
-                if not _refuses_a_person(error):
+                if not _caused_by_row(error):
                     raise
                 more = await self._batch(1, refuse=True)
             if not more:
@@ -62,7 +62,7 @@ class ImportLoop:
         return more
 
     async def _batch(self, limit: int, *, refuse: bool = False) -> bool:
-        """`refuse` passes over the lines: the database takes none of them."""
+        """With `refuse`, mark the rows invalid: the database refused them."""
         async with self._pool.acquire() as connection, connection.transaction():
             job = await connection.fetchrow(queries.LOCK_OLDEST_RUNNING)
             if job is None:
@@ -74,12 +74,12 @@ class ImportLoop:
                 await connection.execute(queries.SETTLE_LINES, job["id"], *_columns(decisions))
             finished = len(lines) < limit and await connection.fetchval(queries.FINISH_IF_NOTHING_IS_HELD, job["id"])
         if not job["dry_run"] and any(decision.outcome is Outcome.CREATED for decision in decisions):
-            self._owed()
+            self._on_mails_owed()
         return bool(lines or finished)
 
 
-def _refuses_a_person(error: asyncpg.PostgresError) -> bool:
-    """A refusal by any other table is a fault of ours, and no row's."""
+def _caused_by_row(error: asyncpg.PostgresError) -> bool:
+    """A refusal by any other table is a defect of this service, not of the row."""
     return isinstance(error, asyncpg.DataError) or error.table_name == "users"
 
 
@@ -104,9 +104,9 @@ async def _decide_and_write(
         if decision.outcome is Outcome.CREATED and isinstance(decision.row, Candidate)
     ]
     inserted = await _insert(connection, job, new, policy) if new else {}
-    beaten = [row for row in new if row.line not in inserted]
-    # Somebody signed up between the look and the writing.
-    return settle(decisions, inserted, await _known(connection, job, beaten))
+    not_inserted = [row for row in new if row.line not in inserted]
+    # A concurrent signup created these users after the lookup.
+    return settle(decisions, inserted, await _known(connection, job, not_inserted))
 
 
 async def _known(connection: Connection, job: Record, rows: Sequence[Candidate]) -> KnownUsers:
@@ -114,7 +114,7 @@ async def _known(connection: Connection, job: Record, rows: Sequence[Candidate])
     if rows:
         emails, ids = [row.email_key for row in rows], [row.external_id for row in rows]
         for match in await connection.fetch(queries.FIND_KNOWN, job["id"], job["source"], emails, ids):
-            found[match["who"]][match["value"]] = match["user_id"]
+            found[match["found_in"]][match["value"]] = match["user_id"]
     return KnownUsers(found["file_emails"], found["file_ids"], _users(found["user_emails"]), _users(found["user_ids"]))
 
 

@@ -1,4 +1,4 @@
-"""How far an import is, and its report line by line."""
+"""Reads imports with their progress, and the outcomes of their rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _SHOWN = ("line", "external_id", "email", "outcome", "reason", "user_id")
 
 
 def as_import(row: Record) -> dict[str, Any]:
-    """A row of imports as the API shows it."""
+    """An imports row in the API's format."""
     return {
         "id": row["id"],
         "source": row["source"],
@@ -38,14 +38,14 @@ async def find(database: Database, import_id: UUID, client: str) -> Record | Non
 
 
 async def list_imports(database: Database, client: str, below: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """Up to `limit + 1`, newest first."""
+    """Up to `limit + 1` imports, newest first."""
     return [as_import(row) for row in await database.pool.fetch(queries.LIST_IMPORTS, client, below, limit + 1)]
 
 
 async def list_rows(
     database: Database, import_id: UUID, outcomes: Sequence[str], after_line: int, limit: int
 ) -> list[dict[str, Any]]:
-    """Up to `limit + 1` lines that have their outcome, in the order of the file."""
+    """Up to `limit + 1` processed rows, in file order."""
     columns = [import_rows.c[name] for name in _SHOWN]
     processed = sa.select(imports.c.done_through_line).where(imports.c.id == import_id).scalar_subquery()
     query = (

@@ -1,4 +1,4 @@
-"""The SQL of pausing, resuming and canceling imports, of sweeping up behind them, and of who is erased meanwhile."""
+"""The SQL of pausing, resuming and canceling imports, of cleanup, and of excluding rows."""
 
 LOCK_IMPORT = """
 SELECT state, EXISTS (SELECT FROM outbox WHERE import_id = imports.id AND state <> 'dead') AS mails_left
@@ -17,8 +17,8 @@ INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent,
 SELECT $3, id::text, ARRAY[client], $4, $5, $6, jsonb_build_object('done_through_line', done_through_line) FROM moved
 """
 
-# Mails follow the state of their import, some at a time; each statement is fenced by that state. A row that the relay
-# has in hand is passed over: should it come back, the sweep finds it.
+# These three move the mails of an import in batches, each fenced by the import's state. They skip rows that the relay
+# has leased: if such a row is released, cleanup finds it.
 HOLD_MAILS_IF_PAUSED = """
 WITH paused AS (
     SELECT id FROM imports WHERE id = $1 AND state = 'paused' FOR NO KEY UPDATE
@@ -31,7 +31,7 @@ WITH paused AS (
 SELECT count(*) FROM held
 """
 
-# At the import's pace, from now on.
+# Mails become due at the import's pace, from now on.
 RELEASE_MAILS_IF_RUNNING = """
 WITH pace AS (
     SELECT id, greatest(now(), next_mail_at) AS first_at,
@@ -78,9 +78,9 @@ WITH canceled AS (
 SELECT count(*) FROM gone
 """
 
-# --- sweeping
+# --- cleanup
 
-# Its client or its API died while it was coming in. The same key starts it anew.
+# The client or the API died during the upload. The same key starts it again.
 FAIL_ABANDONED = """
 WITH failed AS (
     UPDATE imports SET state = 'failed', receiver = NULL, failure = $2, finished_at = now()
@@ -93,17 +93,17 @@ SELECT 'import.failed', id::text, ARRAY[client], 'signup-worker', correlation_id
 FROM failed
 """
 
-LIST_UNSWEPT = """
+LIST_NOT_CLEANED = """
 SELECT id FROM imports
-WHERE state IN ('running', 'paused') OR (state IN ('failed', 'canceled') AND swept_at IS NULL)
+WHERE state IN ('running', 'paused') OR (state IN ('failed', 'canceled') AND cleaned_at IS NULL)
 ORDER BY id
 """
 
-# What was never looked at is nobody's business any more. The state is asked again: the same key may have begun anew.
+# Unprocessed rows are not needed any more. The state is checked again: the same key may have restarted the import.
 DELETE_UNPROCESSED = """
 WITH over AS (
     SELECT id, done_through_line FROM imports
-    WHERE id = $1 AND state IN ('failed', 'canceled') AND swept_at IS NULL FOR NO KEY UPDATE
+    WHERE id = $1 AND state IN ('failed', 'canceled') AND cleaned_at IS NULL FOR NO KEY UPDATE
 ), gone AS (
     DELETE FROM import_rows USING over WHERE (import_id, line) IN (
         SELECT r.import_id, r.line FROM import_rows AS r, over
@@ -114,12 +114,12 @@ WITH over AS (
 SELECT count(*) FROM gone
 """
 
-MARK_SWEPT = """
-UPDATE imports SET swept_at = now()
+MARK_CLEANED = """
+UPDATE imports SET cleaned_at = now()
 WHERE id = $1 AND state IN ('failed', 'canceled') AND NOT EXISTS (SELECT FROM outbox WHERE import_id = $1)
 """
 
-# --- after signup's own ledger went back in time
+# --- after signup's database was restored to an earlier time
 
 LIST_OPEN = """
 SELECT id, client, source, state, row_count AS rows, done_through_line, created, mails_owed, created_at
@@ -128,11 +128,11 @@ FROM imports WHERE state IN ('receiving', 'running', 'paused') ORDER BY id
 
 LOCK_IF_PAUSED = "SELECT id, done_through_line FROM imports WHERE id = $1 AND state = 'paused' FOR NO KEY UPDATE"
 
-UNREAD_LINES = """
+UNPROCESSED_ROWS = """
 SELECT line, raw FROM import_rows WHERE import_id = $1 AND line > $2 AND raw IS NOT NULL ORDER BY line
 """
 
-# $2 who, $3 how many, $4 why.
+# $2 actor, $3 number of lines, $4 reason.
 NOTE_SKIPPED = """
 INSERT INTO history (kind, subject, related, actor, detail)
 SELECT 'import.lines_skipped', id::text, ARRAY[client], $2, jsonb_build_object('lines', $3::int, 'reason', $4::text)
@@ -146,14 +146,14 @@ SELECT id, source, done_through_line FROM imports WHERE state IN ('receiving', '
 ORDER BY id FOR NO KEY UPDATE
 """
 
-# `escape` writes a backslash for each byte that is not ASCII, and for each backslash of a JSON escape.
-WAITING_LINES = """
+# `escape` writes a backslash for each non-ASCII byte and for each backslash of a JSON escape: those rows always match.
+ROWS_THAT_MAY_MATCH = """
 SELECT line, raw
 FROM import_rows, LATERAL (SELECT lower(encode(raw, 'escape') COLLATE "C") AS written) AS as_text
 WHERE import_id = $1 AND line > $2 AND raw IS NOT NULL
     AND (strpos(written, $3) > 0 OR strpos(written, $4) > 0 OR strpos(written, chr(92)) > 0)
 """
 
-FORGET_IF_WAITING = """
+EXCLUDE_IF_UNPROCESSED = """
 UPDATE import_rows SET raw = NULL, reason = $3 WHERE import_id = $1 AND line = ANY ($2::int[]) AND outcome IS NULL
 """

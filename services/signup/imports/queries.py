@@ -1,4 +1,4 @@
-"""The SQL of imports. What a receiver writes is fenced by its token, what the worker writes by a row lock."""
+"""The SQL of imports. Writes of an upload are fenced by its `receiver` token, writes of the worker by a row lock."""
 
 from ..accounts.queries import owing
 
@@ -8,7 +8,7 @@ _IMPORT = """
 """
 _LEFT = "(SELECT count(*) FROM outbox WHERE outbox.import_id = imports.id) AS mails_left"
 
-# --- receiving
+# --- upload
 
 OPEN_IF_KEY_IS_FREE = """
 INSERT INTO imports (
@@ -22,16 +22,16 @@ FIND_BY_KEY = f"""
 SELECT {_IMPORT}, {_LEFT}, media, body_digest FROM imports WHERE client = $1 AND idempotency_key = $2
 """
 
-# Whoever was receiving before finds its token gone. The staged rows are deleted in the same transaction.
+# The previous upload's token stops matching. The same transaction deletes the staged rows.
 TAKE_OVER_IF_INCOMPLETE = """
 UPDATE imports SET
     state = 'receiving', receiver = $2, received_at = now(), row_count = 0, failure = NULL, finished_at = NULL,
-    swept_at = NULL, actor = $3, correlation_id = $4, traceparent = $5
+    cleaned_at = NULL, actor = $3, correlation_id = $4, traceparent = $5
 WHERE id = $1 AND state IN ('receiving', 'failed')
 RETURNING id
 """
 
-FORGET_STAGED_ROWS = "DELETE FROM import_rows WHERE import_id = $1"
+DELETE_STAGED_ROWS = "DELETE FROM import_rows WHERE import_id = $1"
 
 STAGE_IF_RECEIVING = """
 WITH mine AS (
@@ -40,8 +40,8 @@ WITH mine AS (
     RETURNING id
 ), staged AS (
     INSERT INTO import_rows (import_id, line, raw, reason)
-    SELECT mine.id, come.line, come.raw, come.reason
-    FROM mine, unnest($3::int[], $4::bytea[], $5::text[]) AS come (line, raw, reason)
+    SELECT mine.id, batch.line, batch.raw, batch.reason
+    FROM mine, unnest($3::int[], $4::bytea[], $5::text[]) AS batch (line, raw, reason)
 )
 SELECT count(*) FROM mine
 """
@@ -70,13 +70,13 @@ SELECT 'import.failed', id::text, ARRAY[client], actor, correlation_id, tracepar
 FROM failed
 """
 
-# A body that cannot be an import leaves nothing behind, and its key is free.
+# A refused body leaves nothing behind, and its key stays unused.
 DISCARD_IF_RECEIVING = "DELETE FROM imports WHERE id = $1 AND receiver = $2"
 
-# --- working off
+# --- import loop
 
-# The lock is the lease: it ends with the transaction, or with the worker. A worker that is frozen while it holds the
-# lock loses it, and what it wrote, after a while.
+# The row lock is the lease: it ends with the transaction or with the worker (ADR 9). A worker that hangs while it holds
+# the lock loses it after 30 s, and its transaction is rolled back.
 LOCK_OLDEST_RUNNING = """
 SELECT id, source, dry_run, mails_per_minute, done_through_line, actor, correlation_id, traceparent,
     set_config('idle_in_transaction_session_timeout', '30s', true)
@@ -87,10 +87,10 @@ NEXT_LINES = """
 SELECT line, raw, reason FROM import_rows WHERE import_id = $1 AND line > $2 ORDER BY line LIMIT $3
 """
 
-# Looked up one by one, each in its index. Right after the staging, statistics know nothing of this import: without the
-# fence of OFFSET 0, the planner takes any index on `import_id` or `users.source` for good enough, and walks all of it.
+# Each value is looked up in its own index. Right after the upload, table statistics do not include this import: without
+# the OFFSET 0 fences, the planner chooses an index on `import_id` or `users.source` and scans all of it.
 FIND_KNOWN = """
-SELECT 'file_emails' AS who, asked.value, found.user_id
+SELECT 'file_emails' AS found_in, asked.value, found.user_id
 FROM unnest($3::text[]) AS asked (value), LATERAL (
     SELECT user_id
     FROM (SELECT import_id, outcome, user_id FROM import_rows WHERE email_key = asked.value OFFSET 0) AS same
@@ -119,9 +119,9 @@ FROM unnest($4::text[]) AS asked (value), LATERAL (
 ) AS found
 """
 
-# New people, the mail owed to each, and their history, as after a signup. Rows are locked in the order of their keys,
-# as SIGN_UP does. Mails are due one by one, at the import's pace, from where the batch before left off; a mail counts
-# as created when it is due, so that its link lives as long as any other, and so that a wait on purpose is no backlog.
+# New users, the mail owed to each, and their history, as after a signup. Rows are locked in key order, as in SIGN_UP.
+# Mails become due one by one at the import's pace, continuing from the previous batch. `created_at` is the due time, so
+# that every link lives equally long and a paced mail does not count as backlog.
 IMPORT_USERS = f"""
 WITH pace AS (
     SELECT greatest(now(), next_mail_at) AS first_at,
@@ -199,7 +199,7 @@ UPDATE imports SET
 WHERE id = $1
 """
 
-# Not before the sweep has released what a pause held: nobody looks after the mails of an import that is done.
+# Cleanup must first release the mails that a pause held: it does not process imports that are done.
 FINISH_IF_NOTHING_IS_HELD = """
 WITH finished AS (
     UPDATE imports SET state = 'done', finished_at = now()
@@ -213,7 +213,7 @@ SELECT 'import.done', id::text, ARRAY[client], 'signup-worker', correlation_id, 
 ) FROM finished RETURNING id
 """
 
-# --- the ledger
+# --- listing
 
 FIND_IMPORT = f"SELECT {_IMPORT}, {_LEFT} FROM imports WHERE id = $1 AND client = $2"
 

@@ -1,6 +1,6 @@
-"""A staged record becomes somebody who can be signed up, or the reason why not. Pure.
+"""Parses a staged record into a candidate for signup, or a reason why it is unreadable. Pure.
 
-A row is read with the same rules as a signup (`accounts.fields`).
+A row follows the same rules as a signup (`accounts.fields`).
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from shared.contract.metadata import Metadata
 
 from ..accounts.fields import LONGEST_EMAIL_INPUT, EmailAddress, Name
 
-_LONGEST_EXTERNAL_ID = 255
-_MOST_ERRORS = 5
-_LONGEST_REASON = 500
+_MAX_EXTERNAL_ID = 255
+_MAX_ERRORS = 5
+_MAX_REASON_LENGTH = 500
 
 
 class ImportRow(Strict):
     external_id: Annotated[
-        str, StringConstraints(min_length=1, max_length=_LONGEST_EXTERNAL_ID, strict=True), AfterValidator(plain_text)
-    ] = Field(description="What the source calls this user; with the source it names them once and for ever")
+        str, StringConstraints(min_length=1, max_length=_MAX_EXTERNAL_ID, strict=True), AfterValidator(plain_text)
+    ] = Field(description="The user's ID at the source. Source and external ID identify the user permanently")
     email: EmailAddress
     name: Name
     locale: Locale | None = None
-    verified: StrictBool | None = Field(None, description="The address is known to be theirs: a welcome is owed")
+    verified: StrictBool | None = Field(None, description="The source verified the address: only a welcome is owed")
     metadata: Metadata | None = None
 
 
@@ -45,7 +45,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What could be read of it is kept for the report."""
+    """The readable fields are kept for the report."""
 
     line: int
     reason: str
@@ -56,15 +56,15 @@ class Unreadable:
 
 def read_row(line: int, raw: bytes) -> Candidate | Unreadable:
     try:
-        said = orjson.loads(raw)
+        fields = orjson.loads(raw)
     except ValueError:
         return Unreadable(line, "The line is not valid JSON in UTF-8")
-    if not isinstance(said, dict):
+    if not isinstance(fields, dict):
         return Unreadable(line, "The line is not a JSON object")
     try:
-        row = ImportRow.model_validate(said)
+        row = ImportRow.model_validate(fields)
     except ValidationError as error:
-        return _unreadable(line, error, said)
+        return _unreadable(line, error, fields)
     return Candidate(
         line,
         row.external_id,
@@ -77,25 +77,25 @@ def read_row(line: int, raw: bytes) -> Candidate | Unreadable:
     )
 
 
-def _unreadable(line: int, error: ValidationError, said: dict[str, Any]) -> Unreadable:
-    email = _storable(said.get("email"), LONGEST_EMAIL_INPUT)
+def _unreadable(line: int, error: ValidationError, fields: dict[str, Any]) -> Unreadable:
+    email = _storable(fields.get("email"), LONGEST_EMAIL_INPUT)
     try:
         key = parse_address(email).key if email else None
     except ValueError:
         key = None
-    return Unreadable(line, _reason(error), _storable(said.get("external_id"), _LONGEST_EXTERNAL_ID), email, key)
+    return Unreadable(line, _reason(error), _storable(fields.get("external_id"), _MAX_EXTERNAL_ID), email, key)
 
 
 def _reason(error: ValidationError) -> str:
-    """Each field that is wrong and why; never what was in it."""
+    """Each wrong field and why. Values are never repeated."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     sentences = [
         f"{'.'.join(str(part) for part in fault['loc']) or 'row'}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults[:_MOST_ERRORS]
+        for fault in faults[:_MAX_ERRORS]
     ]
-    # Names of unknown fields stand in it, which may be anything.
-    return "; ".join(sentences).replace("\0", "")[:_LONGEST_REASON]
+    # Names of unknown fields are included and may contain any characters.
+    return "; ".join(sentences).replace("\0", "")[:_MAX_REASON_LENGTH]
 
 
-def _storable(value: Any, longest: int) -> str | None:
-    return value if isinstance(value, str) and len(value) <= longest and is_plain_text(value) else None
+def _storable(value: Any, max_length: int) -> str | None:
+    return value if isinstance(value, str) and len(value) <= max_length and is_plain_text(value) else None

@@ -1,4 +1,4 @@
-"""The states of an import, as data: docs/states.md is drawn from here, and the CHECKs hold the same rules."""
+"""The states of an import, as data. docs/states.md is generated from here; CHECK constraints enforce the same rules."""
 
 import enum
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Outcome(enum.StrEnum):
     INVALID = "invalid"
 
 
-# `done`: every line has its outcome. Its mails may still be leaving, at their pace: that can be paused and canceled.
+# `done`: every row has its outcome. Paced mails may still be leaving; pause and cancel apply to those.
 TRANSITIONS: Mapping[State, Mapping[str, State]] = {
     State.RECEIVING: {"start": State.RUNNING, "fail": State.FAILED, "cancel": State.CANCELED},
     State.RUNNING: {"pause": State.PAUSED, "finish": State.DONE, "cancel": State.CANCELED},
@@ -32,12 +32,12 @@ TRANSITIONS: Mapping[State, Mapping[str, State]] = {
 
 
 def next_state(state: State, event: str, *, mails_left: bool) -> State | None:
-    """Where `event` leads from `state`, or None where it is not possible."""
+    """The state after `event`, or None when `state` does not allow it."""
     if state is State.DONE and not mails_left:
         return None
     return TRANSITIONS[state].get(event)
 
 
 def states_for(event: str) -> list[State]:
-    """Where `event` is possible."""
+    """The states that allow `event`."""
     return [state for state, events in TRANSITIONS.items() if event in events]

@@ -1,7 +1,7 @@
-"""A body is staged while it arrives, in batches; the import runs once the whole body is in.
+"""Stages a body in batches while it arrives. The import runs once the whole body is stored.
 
-Whoever receives holds the import's `receiver` token, and every write asks for it. A second request with the same key
-takes an import over that is still incomplete: its client has given up on the first one, or its API has died.
+The uploading request holds the import's `receiver` token, and every write checks it. A second request with the same key
+takes over an incomplete import: the client has given up on the first request, or its API process has died.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from .file_reader import READERS, HeaderError
 from .file_reader import Record as Staged
 from .states import State
 
-# Rows are parsed and staged by these many, or these many bytes.
+# Size of a staged batch, in rows or bytes.
 _BATCH_ROWS = 1000
 _BATCH_BYTES = 128 * 1024
-# How often, and how many times, someone who was overtaken looks whether the other request is through.
-_LOOK_SECONDS, _LOOKS = 0.5, 20
-_BROKEN_OFF = "The body broke off; send it again with the same Idempotency-Key"
+# How often, and how many times, an overtaken request checks whether the other one has finished.
+_POLL_SECONDS, _POLLS = 0.5, 20
+_INTERRUPTED = "The upload was interrupted; send the body again with the same Idempotency-Key"
 _INCOMPLETE = (State.RECEIVING, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportCommand:
-    """An import as it is asked for."""
+    """An import request."""
 
     client: str
     actor: str
@@ -44,22 +44,22 @@ class ImportCommand:
     mails_per_minute: int
 
     def refuse_if_different(self, first: Record) -> None:
-        """Raises RequestIdReused naming what the first request with this key had asked for otherwise."""
+        """Raises RequestIdReused, which names the parameters that differ from the first request with this key."""
         differing = [name for name in ("source", "mails_per_minute", "dry_run") if first[name] != getattr(self, name)]
         errors = [{"parameter": name, "detail": "Differs from the first request"} for name in differing]
         if first["media"] != self.media:
             errors.append({"header": "Content-Type", "detail": "Differs from the first request"})
         if errors:
-            _reused(errors)
+            _raise_reused(errors)
 
 
 async def receive(pool: Pool, command: ImportCommand, body: AsyncIterator[bytes]) -> tuple[Record, bool]:
-    """The import, and whether it was there before. What is there when this returns is committed and will be run.
+    """Store an import. Returns it, and whether another request stored it. Committed on return; the worker runs it.
 
     Raises:
         RequestIdReused: the key was used for another import.
-        InvalidRequest: the body cannot be an import; nothing is left behind.
-        ImportTakenOver: another request with this key goes on with it, or it was canceled meanwhile.
+        InvalidRequest: the body is not a valid import; nothing is left behind.
+        ImportTakenOver: another request with this key is uploading it, or it was canceled meanwhile.
     """
     receiver = uuid7()
     digest = hashlib.sha256()
@@ -68,16 +68,16 @@ async def receive(pool: Pool, command: ImportCommand, body: AsyncIterator[bytes]
         started = await _stage(pool, command, import_id, receiver, _digested(body, digest))
         if started and (row := await pool.fetchrow(queries.START_IF_RECEIVING, import_id, receiver, digest.digest())):
             return row, False
-    # It came in before, or comes in now by another request. The rest of the body decides whether it is the same.
+    # Another request stored this import or is uploading it. The digest of the whole body shows whether they are equal.
     async for chunk in body:
         digest.update(chunk)
-    return await _first(pool, command, digest.digest()), True
+    return await _stored_import(pool, command, digest.digest()), True
 
 
 async def _open(pool: Pool, command: ImportCommand, receiver: UUID) -> UUID | None:
-    """The import that is to be received now, or None when it is there as a whole."""
-    here = current()
-    request_id, traceparent = (here.request_id, here.traceparent) if here else (None, None)
+    """The ID of the import to upload now, or None when it is already stored."""
+    correlation = current()
+    request_id, traceparent = (correlation.request_id, correlation.traceparent) if correlation else (None, None)
     while True:
         opened: UUID | None = await pool.fetchval(
             queries.OPEN_IF_KEY_IS_FREE,
@@ -96,7 +96,7 @@ async def _open(pool: Pool, command: ImportCommand, receiver: UUID) -> UUID | No
             return opened
         first = await pool.fetchrow(queries.FIND_BY_KEY, command.client, command.idempotency_key)
         if first is None:
-            continue  # discarded just now: the key is free
+            continue  # discarded meanwhile: the key is free
         command.refuse_if_different(first)
         if first["state"] not in _INCOMPLETE:
             return None
@@ -105,20 +105,20 @@ async def _open(pool: Pool, command: ImportCommand, receiver: UUID) -> UUID | No
                 queries.TAKE_OVER_IF_INCOMPLETE, first["id"], receiver, command.actor, request_id, traceparent
             )
             if taken is not None:
-                await connection.execute(queries.FORGET_STAGED_ROWS, taken)
+                await connection.execute(queries.DELETE_STAGED_ROWS, taken)
                 return taken
 
 
 async def _stage(
     pool: Pool, command: ImportCommand, import_id: UUID, receiver: UUID, body: AsyncIterator[bytes]
 ) -> bool:
-    """Stage the whole body. False: somebody else has the import now.
+    """Stage the whole body. Returns False when another request has taken the import over.
 
-    Whatever ends the body early ends the import: refused bodies leave nothing, broken ones a failed import.
+    A body that ends early ends the import: a refused body leaves nothing, an interrupted one a failed import.
     """
     reader = READERS[command.media]()
     try:
-        async for chunk in _gathered(body):
+        async for chunk in _merged(body):
             for batch in _batches(reader.feed(chunk)):
                 if not await _write(pool, import_id, receiver, batch):
                     return False
@@ -133,7 +133,7 @@ async def _stage(
         await pool.execute(queries.DISCARD_IF_RECEIVING, import_id, receiver)
         raise
     except problems.MalformedRequest:
-        await pool.execute(queries.FAIL_IF_RECEIVING, import_id, receiver, _BROKEN_OFF)
+        await pool.execute(queries.FAIL_IF_RECEIVING, import_id, receiver, _INTERRUPTED)
         raise
 
 
@@ -142,21 +142,21 @@ async def _write(pool: Pool, import_id: UUID, receiver: UUID, batch: list[Staged
     return bool(await pool.fetchval(queries.STAGE_IF_RECEIVING, import_id, receiver, lines, raws, reasons))
 
 
-async def _first(pool: Pool, command: ImportCommand, digest: bytes) -> Record:
-    for _ in range(_LOOKS):
+async def _stored_import(pool: Pool, command: ImportCommand, digest: bytes) -> Record:
+    for _ in range(_POLLS):
         first = await pool.fetchrow(queries.FIND_BY_KEY, command.client, command.idempotency_key)
         if first is None or (first["state"] == State.CANCELED and first["body_digest"] is None):
             break
         if first["body_digest"] is not None:
             if first["body_digest"] != digest:
-                _reused([problems.at("", "Differs from the first request")])
+                _raise_reused([problems.at("", "Differs from the first request")])
             return first
-        await asyncio.sleep(_LOOK_SECONDS)
-    raise ImportTakenOver("Another request with this Idempotency-Key is sending this import, or it was canceled.")
+        await asyncio.sleep(_POLL_SECONDS)
+    raise ImportTakenOver("Another request with this Idempotency-Key is uploading this import, or it was canceled.")
 
 
-def _reused(errors: list[dict[str, str]]) -> NoReturn:
-    raise RequestIdReused("This Idempotency-Key was used before for another import.", errors=errors)
+def _raise_reused(errors: list[dict[str, str]]) -> NoReturn:
+    raise RequestIdReused("This Idempotency-Key was used before with another import.", errors=errors)
 
 
 async def _digested(body: AsyncIterator[bytes], digest: "hashlib._Hash") -> AsyncIterator[bytes]:
@@ -165,8 +165,8 @@ async def _digested(body: AsyncIterator[bytes], digest: "hashlib._Hash") -> Asyn
         yield chunk
 
 
-async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Chunks of a size that is worth a statement: what comes in drops must not cost one each."""
+async def _merged(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Merge small chunks, so that each statement stages a worthwhile number of rows."""
     parts: list[bytes] = []
     size = 0
     async for chunk in body:

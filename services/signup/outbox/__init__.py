@@ -1,5 +1,5 @@
-"""What is owed because of what people did, and who works it off. Each effect succeeds or fails alone (P3).
+"""Effects that are owed because of what users did, and the relay that performs them. Each succeeds or fails alone (P3).
 
-Claim, commit, call, commit: no transaction is open across a network call, and every write after the claim is fenced by
-the lease that the claim set.
+Claim, commit, call, commit: no transaction is open across a network call. The lease that the claim sets fences every
+later write.
 """

@@ -1,4 +1,4 @@
-"""Every kind of effect that can be owed. A new one is a file beside `mail` and a line in `EFFECTS`."""
+"""Every kind of effect that can be owed. A new kind is a file beside `mail` and a line in `_KINDS`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from shared.contract.ids import UUID
 from shared.db.pool import Pool
 from shared.observability.spans import OFF, Tracing
 
-from ..accounts.verification_token import TokenRing
 from ..errors import ConfigurationError
 from ..settings import Settings
+from ..verification_token import TokenRing
 from .effects.mail import MailEffect
 from .effects.mail_erasure import MailErasureEffect
 from .effects.profile_cache import CacheEffect
@@ -21,26 +21,26 @@ from .retry_policy import ClaimedRow, Outcome
 
 
 class Effect(Protocol):
-    """Makes rows of its kind come true. `name` is what stands in `outbox.effect`."""
+    """Performs rows of one kind. `name` is their value of `outbox.effect`."""
 
     name: str
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> Mapping[UUID, Outcome]:
-        """A verdict on each row; raises PeerFaultError when there is none on any."""
+        """Returns the outcome of each row. Raises PeerFaultError when the peer gave no verdict on any."""
 
     async def close(self) -> None: ...
 
 
 @runtime_checkable
 class SettlingEffect(Effect, Protocol):
-    """An effect on our own database takes place in the statement that settles its rows: in the same commit, or not."""
+    """An effect on signup's own database: the statement that settles its rows performs it, in the same commit."""
 
     settle_delivered: str
 
 
 @dataclass(frozen=True)
-class Means:
-    """What an effect may be made of."""
+class EffectContext:
+    """What an effect is built from."""
 
     settings: Settings
     ring: TokenRing
@@ -50,33 +50,33 @@ class Means:
 
 @dataclass(frozen=True)
 class Kind:
-    """`owed_for`: the events that owe it by themselves. Mails are owed by use cases, webhooks by their subscribers.
+    """`owed_for`: the events that owe this effect by themselves. Use cases owe mails, subscriptions owe webhooks.
 
     An `optional` kind is owed when SIGNUP_EFFECTS lists it.
     """
 
     name: str
-    # Connects nowhere yet: that happens when it is first needed.
-    connect: Callable[[Means], Effect]
+    # Opens no connection: the effect does so on first use.
+    connect: Callable[[EffectContext], Effect]
     owed_for: frozenset[Event] = frozenset()
     optional: bool = False
     # A lease must outlast one `perform`.
-    least_lease_seconds: Callable[[Settings], float] = lambda _settings: 0.0
-    # Relays side by side, so that one batch that waits does not hold up the next.
+    min_lease_seconds: Callable[[Settings], float] = lambda _settings: 0.0
+    # How many relays run at once, so that one slow batch does not hold up the next.
     relays: int = 1
 
 
 _KINDS = (
-    # Two: while one batch is in the mail service, the other is claimed or settled.
-    Kind("mail", lambda means: MailEffect.connect(means.settings, means.ring, means.tracing), relays=2),
+    # Two: while the mail service handles one batch, the other is claimed or settled.
+    Kind("mail", lambda ctx: MailEffect.connect(ctx.settings, ctx.ring, ctx.tracing), relays=2),
     Kind("stats", lambda _: StatsEffect(), StatsEffect.owed_for, optional=True),
-    Kind("cache", lambda means: CacheEffect.connect(means.settings, means.pool), CacheEffect.owed_for, optional=True),
-    Kind("erase_mail", lambda means: MailErasureEffect.connect(means.settings), MailErasureEffect.owed_for),
+    Kind("cache", lambda ctx: CacheEffect.connect(ctx.settings, ctx.pool), CacheEffect.owed_for, optional=True),
+    Kind("erase_mail", lambda ctx: MailErasureEffect.connect(ctx.settings), MailErasureEffect.owed_for),
     Kind(
         "webhook",
-        lambda means: WebhookEffect.connect(means.settings, means.ring, means.pool),
-        # The last call of a batch starts when the first one must have ended.
-        least_lease_seconds=lambda settings: 2 * settings.signup_webhook_timeout_seconds + 15,
+        lambda ctx: WebhookEffect.connect(ctx.settings, ctx.ring, ctx.pool),
+        # The last call of a batch starts when the first one times out at the latest.
+        min_lease_seconds=lambda settings: 2 * settings.signup_webhook_timeout_seconds + 15,
         relays=3,
     ),
 )
@@ -90,21 +90,21 @@ class Owed(NamedTuple):
     effects: tuple[str, ...] = ()
 
 
-NOTHING_BESIDE = Owed()
+NO_EFFECTS = Owed()
 
 
 def effects_owed(setting: str, kinds: Mapping[str, Kind] = EFFECTS) -> Owed:
-    """What every event owes beside mails and webhooks. `setting` is SIGNUP_EFFECTS.
+    """Which effects each event owes besides mails and webhooks. `setting` is SIGNUP_EFFECTS.
 
     Raises:
-        ConfigurationError: it names an effect that there is none of, or that is no matter of choice.
+        ConfigurationError: `setting` names an effect that does not exist or is not optional.
     """
-    # An empty variable is taken for one that is not set, so nothing needs a word.
+    # An empty variable counts as not set, so `none` turns every optional effect off.
     chosen = {name.strip() for name in setting.split(",") if name.strip()} - {"none"}
-    choice = {kind.name for kind in kinds.values() if kind.optional}
-    if not chosen <= choice:
+    allowed = {kind.name for kind in kinds.values() if kind.optional}
+    if not chosen <= allowed:
         raise ConfigurationError(
-            f"SIGNUP_EFFECTS names {', '.join(sorted(chosen - choice))}; there are {', '.join(sorted(choice))}"
+            f"SIGNUP_EFFECTS names {', '.join(sorted(chosen - allowed))}; allowed: {', '.join(sorted(allowed))}, none"
         )
     pairs = [
         (str(event), kind.name)
@@ -112,4 +112,4 @@ def effects_owed(setting: str, kinds: Mapping[str, Kind] = EFFECTS) -> Owed:
         if not kind.optional or kind.name in chosen
         for event in sorted(kind.owed_for)
     ]
-    return Owed(*zip(*pairs, strict=True)) if pairs else NOTHING_BESIDE
+    return Owed(*zip(*pairs, strict=True)) if pairs else NO_EFFECTS

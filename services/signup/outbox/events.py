@@ -1,17 +1,17 @@
-"""What happens to people, as effects and subscribers know it. The same words stand in history and in webhooks."""
+"""What happens to users, as effects and subscribers see it. History and webhooks use the same names."""
 
 import enum
 
 
 class Event(enum.StrEnum):
     SIGNED_UP = "user.signed_up"
-    # Somebody signed up once more: what is known of the pending may be another. Without a key it happens to the
-    # verified too, so that such a signup is as much work as any.
+    # A repeated signup: a pending user's data may have changed. A verified user's signup without a key raises it too,
+    # so that it is as much work as any other.
     SIGNED_UP_AGAIN = "user.signed_up_again"
     IMPORTED = "user.imported"
     VERIFIED = "user.verified"
     ERASED = "user.erased"
 
 
-# What others may subscribe to.
+# The events that clients can subscribe to.
 WEBHOOK_EVENTS = (Event.SIGNED_UP, Event.IMPORTED, Event.VERIFIED, Event.ERASED)

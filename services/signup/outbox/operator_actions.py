@@ -1,6 +1,6 @@
-"""What operators do to outbox rows: look, retry, cancel, redrive in bulk. Each deed is one guarded statement.
+"""What operators do to outbox rows: list, retry, cancel, redrive in bulk. Each action is one guarded statement.
 
-None of them touches a row whose effect is being performed now; what stands in a payload is never shown.
+No action touches a row whose effect is being performed. Payloads are never shown.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from .states import State
 
 RETRYABLE = (State.DEAD, State.PENDING)
 Redrivable = Literal["dead", "pending"]
-# One commit of a bulk redrive: locks are held for timestamps, however many rows there are.
+# Rows per commit of a bulk redrive: locks are held briefly, however many rows match.
 _BATCH = 1000
 
 _COMMON = ("id", "effect", "user_id", "attempts", "created_at", "correlation_id")
@@ -29,7 +29,7 @@ _COMMON = ("id", "effect", "user_id", "attempts", "created_at", "correlation_id"
 
 @dataclass(frozen=True)
 class Filters:
-    """Different ones combine with AND, several of one kind with OR."""
+    """Different filters combine with AND, several values of one filter with OR."""
 
     states: Sequence[str] = ()
     effects: Sequence[str] = ()
@@ -37,7 +37,7 @@ class Filters:
 
 
 async def list_rows(database: Database, filters: Filters, *, before: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """Up to `limit + 1` rows, owed and settled, newest first."""
+    """Returns up to `limit + 1` rows, settled or not, newest first."""
     owed = sa.select(
         *(outbox.c[name] for name in _COMMON),
         outbox.c.state,
@@ -45,13 +45,13 @@ async def list_rows(database: Database, filters: Filters, *, before: UUID | None
         outbox.c.due_at,
         outbox.c.expires_at,
         outbox.c.dead_at,
-        _nothing(outbox_settled.c.settled_at),
-        _nothing(outbox_settled.c.result),
+        _null(outbox_settled.c.settled_at),
+        _null(outbox_settled.c.result),
     )
     settled = sa.select(
         *(outbox_settled.c[name] for name in _COMMON),
         outbox_settled.c.outcome.label("state"),
-        *(_nothing(outbox.c[name]) for name in ("last_error", "due_at", "expires_at", "dead_at")),
+        *(_null(outbox.c[name]) for name in ("last_error", "due_at", "expires_at", "dead_at")),
         outbox_settled.c.settled_at,
         outbox_settled.c.result,
     )
@@ -64,7 +64,7 @@ async def list_rows(database: Database, filters: Filters, *, before: UUID | None
     return [as_row(dict(zip(map(str, row.keys()), row.values(), strict=True))) for row in rows]
 
 
-def _nothing(column: sa.Column[Any]) -> sa.Label[Any]:
+def _null(column: sa.Column[Any]) -> sa.Label[Any]:
     return sa.cast(sa.null(), column.type).label(column.name)
 
 
@@ -88,7 +88,7 @@ def _filtered(
 
 
 async def find_row(pool: Pool, row_id: UUID) -> dict[str, Any]:
-    """One row, owed or settled. Raises NotFound."""
+    """Returns a row, settled or not. Raises NotFound."""
     row = await pool.fetchrow(queries.FIND_ROW, row_id)
     if row is None:
         raise NotFound("There is no such outbox row.")
@@ -96,29 +96,29 @@ async def find_row(pool: Pool, row_id: UUID) -> dict[str, Any]:
 
 
 async def retry(pool: Pool, row_id: UUID, *, actor: str, give_up_seconds: float) -> dict[str, Any]:
-    """The row, due now; a dead one with time to live anew. Committed, with a line of history.
+    """Makes a row due now and returns it; a dead row expires later. Commits, with a line of history.
 
     Raises:
         NotFound, WrongState: nothing has changed.
     """
-    done = await pool.fetchval(queries.RETRY_IF_DEAD_OR_PENDING, row_id, give_up_seconds, actor)
-    return await _answer(pool, row_id, "retried", done)
+    changed_id = await pool.fetchval(queries.RETRY_IF_DEAD_OR_PENDING, row_id, give_up_seconds, actor)
+    return await _changed_row(pool, row_id, "retried", changed_id)
 
 
 async def cancel(pool: Pool, row_id: UUID, *, actor: str) -> dict[str, Any]:
-    """The row, settled as canceled: its effect will not take place. Committed, with a line of history.
+    """Settles a row as canceled, without its effect, and returns it. Commits, with a line of history.
 
     Raises:
         NotFound, WrongState: nothing has changed.
     """
-    done = await pool.fetchval(queries.CANCEL_IF_DEAD_OR_PENDING, row_id, actor)
-    return await _answer(pool, row_id, "canceled", done)
+    changed_id = await pool.fetchval(queries.CANCEL_IF_DEAD_OR_PENDING, row_id, actor)
+    return await _changed_row(pool, row_id, "canceled", changed_id)
 
 
-async def _answer(pool: Pool, row_id: UUID, done_to_it: str, done: UUID | None) -> dict[str, Any]:
+async def _changed_row(pool: Pool, row_id: UUID, action: str, changed_id: UUID | None) -> dict[str, Any]:
     row = await find_row(pool, row_id)
-    if done is None:
-        raise WrongState("An outbox row", done_to_it, row["state"], RETRYABLE)
+    if changed_id is None:
+        raise WrongState("An outbox row", action, row["state"], RETRYABLE)
     return row
 
 
@@ -131,21 +131,21 @@ async def redrive(
     actor: str,
     give_up_seconds: float,
 ) -> int:
-    """How many rows are due now that were not. `error_like` is a part of their last error, `%` and `_` as in LIKE.
+    """Returns how many rows it made due. `error_like` is a part of their last error, with `%` and `_` as in LIKE.
 
-    Committed in batches, each row with its line of history; what is committed stays when a later batch fails.
+    Commits in batches, each row with its line of history. A failing batch does not undo earlier ones.
     """
     total = 0
     while True:
-        done: int = await pool.fetchval(
+        redriven: int = await pool.fetchval(
             queries.REDRIVE_MATCHING, state, list(effects), error_like, _BATCH, give_up_seconds, actor
         )
-        total += done
-        if done < _BATCH:
+        total += redriven
+        if redriven < _BATCH:
             return total
 
 
 def as_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as operators see it: `outcome` once it is settled."""
+    """A row as operators see it: with an `outcome` once it is settled."""
     settled = row["settled_at"] is not None
     return {**row, "outcome": row["state"] if settled else None}

@@ -1,6 +1,6 @@
-"""The SQL of the outbox. After the claim, every statement is fenced: a row whose lease is another's is not touched."""
+"""The SQL of the outbox. Every statement after the claim is fenced: it changes no row that another lease holds."""
 
-# Waiting rows and rows whose worker has not been heard of, in one look: a claim moves `due_at` past its lease.
+# Finds waiting rows and rows of lost workers in one scan: a claim moves `due_at` to the end of its lease.
 CLAIM_DUE = """
 WITH due AS MATERIALIZED (
     SELECT id FROM outbox WHERE effect = $1 AND due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -33,8 +33,8 @@ WITH verdict AS (
 )"""
 SETTLE_DELIVERED_IF_LEASED = f"{_DELIVER} SELECT count(*) FROM gone"
 
-# A row that was settled before, and that somebody put back, is in the ledgers already: it was counted then. Days are
-# taken in one order, so that two such statements never deadlock.
+# A row that was settled before and put back was counted then: `outbox_settled` has it. Days are written in one order,
+# so that two such statements never deadlock.
 SETTLE_COUNTED_IF_LEASED = f"""{_DELIVER}, counted AS (
     INSERT INTO signup_statistics AS s (day, kind, count)
     SELECT (created_at AT TIME ZONE 'UTC')::date, kind, count(*)
@@ -104,7 +104,7 @@ WITH verdict AS (
 SELECT count(*) FROM buried
 """
 
-# No verdict: the attempt does not count, and the row is due again at once; the breaker decides when it is taken.
+# No verdict: the attempt does not count, and the row is due at once. The breaker decides when it is claimed.
 RELEASE_IF_LEASED = """
 WITH released AS (
     UPDATE outbox SET state = 'pending', lease = NULL, due_at = now(), last_error = $3
@@ -114,7 +114,7 @@ WITH released AS (
 SELECT count(*) FROM released
 """
 
-# The oldest by its creation: `due_at` starts anew whenever an outage hands a row back.
+# The oldest by creation: `due_at` starts anew whenever an outage hands a row back.
 OUTBOX_HEALTH = """
 SELECT
     (SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox WHERE due_at <= now() ORDER BY id LIMIT 1)
@@ -122,7 +122,7 @@ SELECT
     (SELECT count(*) FROM outbox WHERE state = 'dead') AS dead_rows
 """
 
-# --- operators: by ID or in bulk, and never a row whose effect is being performed
+# --- operators: by ID or in bulk, never a row whose effect is being performed
 
 FIND_ROW = """
 SELECT id, effect, user_id, attempts, created_at, correlation_id, state, last_error, due_at, expires_at, dead_at,
@@ -173,8 +173,8 @@ WITH gone AS (
 SELECT id FROM gone
 """
 
-# A pending row that is due already is not touched, so that a loop over batches comes to its end; nor is one that was
-# never refused, for it waits on purpose: an import paces its mails.
+# Skips pending rows that are due already, so that a loop over batches ends, and pending rows that were never refused:
+# those wait on purpose, because an import paces its mails.
 REDRIVE_MATCHING = f"""
 WITH wanted AS (
     SELECT id, state FROM outbox

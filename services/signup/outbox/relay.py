@@ -1,7 +1,6 @@
-"""Works off one kind of effect: claim a batch, perform it, settle each row. One relay per effect; any number may run.
+"""Claims a batch of rows, performs their effect and settles each row. One kind of effect each; any number may run.
 
-What the other side says about a row settles that row. When it says nothing, the breaker hears it and the rows go back
-as they were (P9).
+The peer's verdict on a row settles it. Without one, the breaker counts a fault and the rows are released (P9).
 """
 
 import time
@@ -26,7 +25,7 @@ _log = get_logger(__name__)
 
 
 class Relay:
-    """A loop (`shared.worker.loops`). `counts` is how rows were settled since the process started."""
+    """A loop (`shared.worker.loops`). `counts` says how rows were settled since the process started."""
 
     def __init__(
         self,
@@ -46,14 +45,14 @@ class Relay:
         self._settle_delivered = (
             effect.settle_delivered if isinstance(effect, SettlingEffect) else queries.SETTLE_DELIVERED_IF_LEASED
         )
-        self._most = batch
-        # Halved by each fault, doubled by each answer: one row that breaks the other side is soon alone in its batch.
+        self._max_batch = batch
+        # Halved by each fault, doubled by each answer: a row that breaks the peer is soon alone in its batch.
         self._batch = batch
         self._lease_seconds = lease_seconds
         self._tracing = tracing
 
     async def run_once(self) -> bool:
-        """One batch; says whether there may be more to do at once. Commits the claim, then each kind of settlement."""
+        """Relays one batch; returns whether more may be due. Commits the claim, then each kind of settlement."""
         allowed = self.breaker.allowance(self._batch)
         if not allowed:
             return False
@@ -77,11 +76,11 @@ class Relay:
             await self._release(spans, lease, fault)
             return self.breaker.state is BreakerState.CLOSED
         except BaseException:
-            # A fault of ours or the end of the process. The lease brings the rows back.
+            # An internal fault, or the process is ending. The rows are due again when the lease ends.
             self.breaker.unused()
             raise
         self.breaker.succeeded()
-        self._batch = min(self._most, self._batch * 2)
+        self._batch = min(self._max_batch, self._batch * 2)
         await self._settle(spans, outcomes, lease)
         return len(spans.entries) == allowed
 
@@ -97,15 +96,17 @@ class Relay:
         await self._write(spans, "released", queries.RELEASE_IF_LEASED, lease, ids, str(fault))
 
     async def _settle(self, spans: RowSpans, outcomes: Mapping[UUID, Outcome], lease: UUID) -> None:
-        decided = [(entry.id, decide_next(entry, outcomes[entry.id])) for entry in spans.entries]
-        delivered = [(key, orjson.dumps(it.result).decode()) for key, it in decided if isinstance(it, Deliver)]
-        again = [(key, it.delay_seconds, it.error, int(it.counted)) for key, it in decided if isinstance(it, Retry)]
-        canceled = [(key, it.reason) for key, it in decided if isinstance(it, Cancel)]
-        dead = [(key, it.error) for key, it in decided if isinstance(it, DeadLetter)]
+        steps = [(entry.id, decide_next(entry, outcomes[entry.id])) for entry in spans.entries]
+        delivered = [(key, orjson.dumps(step.result).decode()) for key, step in steps if isinstance(step, Deliver)]
+        retried = [
+            (k, step.delay_seconds, step.error, int(step.counted)) for k, step in steps if isinstance(step, Retry)
+        ]
+        canceled = [(key, step.reason) for key, step in steps if isinstance(step, Cancel)]
+        dead = [(key, step.error) for key, step in steps if isinstance(step, DeadLetter)]
         if delivered:
             await self._write(spans, "delivered", self._settle_delivered, lease, *_columns(delivered))
-        if again:
-            await self._write(spans, "retried", queries.SETTLE_RETRY_IF_LEASED, lease, *_columns(again))
+        if retried:
+            await self._write(spans, "retried", queries.SETTLE_RETRY_IF_LEASED, lease, *_columns(retried))
         if canceled:
             await self._write(spans, "canceled", queries.SETTLE_CANCELED_IF_LEASED, lease, *_columns(canceled))
         if dead:
@@ -113,17 +114,17 @@ class Relay:
             _log.warning("outbox_dead", effect=self._effect.name, rows=[str(key) for key, _ in dead])
 
     async def _write(
-        self, spans: RowSpans, what: str, query: str, lease: UUID, ids: Sequence[UUID], *columns: object
+        self, spans: RowSpans, outcome: str, query: str, lease: UUID, ids: Sequence[UUID], *columns: object
     ) -> None:
-        """One fenced statement over `ids`; whoever else holds a row by now keeps it, and that is counted."""
+        """Runs one fenced statement over `ids`. A row that another lease holds by now is left alone and counted."""
         written = await self._pool.fetchval(query, lease, ids, *columns)
-        self.counts[what] += written
+        self.counts[outcome] += written
         lost = len(ids) - written
-        # Which rows were lost the statement does not say.
-        spans.end(ids, f"{what}, or its lease lost" if lost else what)
+        # The statement does not say which rows were lost.
+        spans.end(ids, f"{outcome}, or its lease lost" if lost else outcome)
         if lost:
             self.counts["lease_lost"] += lost
-            _log.warning("lease_lost", effect=self._effect.name, rows=lost, while_writing=what)
+            _log.warning("lease_lost", effect=self._effect.name, rows=lost, while_writing=outcome)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -1,6 +1,6 @@
-"""An outbox row: its states, and what becomes of it after an attempt. Pure: nothing here reads a clock or a database.
+"""An outbox row and its next state after an attempt. Pure: nothing here reads a clock or a database.
 
-`pending ─claim▶ leased ─▶ delivered | dead | pending`. The CHECKs of the migration hold the same rules once more.
+`pending ─claim▶ leased ─▶ delivered | dead | pending`. The CHECKs of the migration hold the same rules.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 from shared.contract.ids import UUID
 from shared.worker.backoff import full_jitter
 
-# 1 s doubling to 5 min: a refused mail is asked for again soon, a hopeless one does not crowd out the rest.
+# 1 s doubling to 5 min: a refused mail is retried soon, a hopeless one does not crowd out the rest.
 RETRY_BASE_SECONDS = 1.0
-
 RETRY_CAP_SECONDS = 300.0
 
 
@@ -34,14 +33,14 @@ class ClaimedRow:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The effect took place. `result` is kept in the ledgers."""
+    """The effect took place. `result` is stored in the settled row."""
 
     result: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class TryLater:
-    """A verdict on this row that may be another one later."""
+    """A verdict on this row that may change later."""
 
     error: str
 
@@ -55,7 +54,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """No verdict on this row: the one peer it is for is away, while others are not. No attempt counts (P9)."""
+    """No verdict on this row: its own peer is unavailable, while others are not. No attempt counts (P9)."""
 
     error: str
     delay_seconds: float
@@ -63,7 +62,7 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Obsolete:
-    """There is nothing left to do it for."""
+    """The effect is no longer needed."""
 
     reason: str
 
@@ -72,7 +71,7 @@ Outcome: TypeAlias = Done | TryLater | Refused | Postponed | Obsolete
 
 
 class PeerFaultError(Exception):
-    """The other side could not be reached or is out of order: no verdict on any row, so no attempt counts (P9)."""
+    """The peer is unreachable or out of order: no verdict on any row, so no attempt counts (P9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ Settlement: TypeAlias = Deliver | Retry | DeadLetter | Cancel
 
 
 def decide_next(entry: ClaimedRow, outcome: Outcome, *, jitter: Callable[..., float] = full_jitter) -> Settlement:
-    """What a verdict means for a row. Giving up is by age, not by count (DESIGN decision 12)."""
+    """Decides how an outcome settles a row. Giving up is by age, not by count (DESIGN decision 12)."""
     match outcome:
         case Done(result):
             return Deliver(result)
@@ -121,6 +120,6 @@ def decide_next(entry: ClaimedRow, outcome: Outcome, *, jitter: Callable[..., fl
             return Retry(delay, error, counted=False)
         case TryLater(error) | Postponed(error):
             if entry.claimed_at >= entry.expires_at:
-                return DeadLetter(f"Given up, it was asked for too long ago. Last: {error}")
+                return DeadLetter(f"Given up: the row has expired. Last error: {error}")
             delay = jitter(entry.attempts + 1, base_seconds=RETRY_BASE_SECONDS, cap_seconds=RETRY_CAP_SECONDS)
             return Retry(delay, error)

@@ -1,6 +1,6 @@
-"""What a trace shows of outbox rows: from its claim to its settlement, a row is a span of its own.
+"""Trace spans of outbox rows: each row has its own span, from claim to settlement.
 
-It lies below the request that owes the row, so one trace leads on from the signup, whichever batch a row was in.
+The span is a child of the request that owes the row, so one trace follows a signup, whichever batch its rows were in.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from shared.observability.spans import Kind, Span, Tracing, message_attributes
 from .events import Event
 from .retry_policy import ClaimedRow
 
-# How a row was settled, where that was not what it was claimed for.
+# The error type of each settlement that is not a success.
 _ERRORS = {"retried": "try_later", "dead": "refused", "released": "peer_fault"}
 
 
 class RowSpans:
-    """Of one batch, as a context manager: a row that is not settled within it was interrupted.
+    """The spans of one batch, as a context manager: a row that is not settled inside it was interrupted.
 
-    `entries` are the rows with the context of their span: what is called for a row hangs below it.
+    `entries` are the rows with the context of their span, so that calls for a row become its children.
     """
 
     def __init__(self, tracing: Tracing, effect: str, entries: Sequence[ClaimedRow], *, seconds_ago: float) -> None:
@@ -49,12 +49,12 @@ class RowSpans:
 def _begin(tracing: Tracing, effect: str, entry: ClaimedRow, seconds_ago: float) -> Span:
     queue = f"outbox.{effect}"
     attributes = message_attributes("relay", "process", queue, entry.id) | {"counterfoil.attempt": entry.attempts + 1}
-    # An import owes as many rows as it has lines: below its one request they would be a trace that nothing can show.
-    alone = entry.payload.get("lane") == "bulk" or entry.payload.get("event") == Event.IMPORTED
+    # An import owes as many rows as it has lines. Below its one request they would make a trace too large to display.
+    own_trace = entry.payload.get("lane") == "bulk" or entry.payload.get("event") == Event.IMPORTED
     return tracing.begin(
         f"relay {queue}",
         Kind.CONSUMER,
-        parent=None if alone else entry.traceparent,
+        parent=None if own_trace else entry.traceparent,
         links=[entry.traceparent],
         attributes=attributes,
         seconds_ago=seconds_ago,

@@ -1,1 +1,1 @@
-"""Both ledgers compared: the feed is followed, differences are found, and repaired where that is safe."""
+"""Compares both ledgers: follows the change feed, finds differences, and repairs those that are safe to repair."""

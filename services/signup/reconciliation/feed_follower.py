@@ -1,6 +1,6 @@
-"""Follows the mail service's feed, so that signup's own ledger knows what became of each mail (P6).
+"""Follows the mail service's change feed, so that signup's own ledger knows each mail's outcome (P6).
 
-What was read and where to go on are one commit; reading a change twice changes nothing.
+The outcomes and the new cursor are one commit. Reading a change twice changes nothing.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ class FeedFollower:
         self.breaker = breaker
 
     async def run_once(self) -> bool:
-        """One batch; says whether there is more. While the mail service is away it waits, and only tells the breaker.
+        """Reads one batch; returns whether there is more. An outage of the mail service only counts in the breaker.
 
-        Commits what became of the mails together with the cursor.
+        Commits the mail outcomes together with the cursor.
         """
         if not self.breaker.allowance(1):
             return False
@@ -51,7 +51,7 @@ class FeedFollower:
         return more
 
     async def follow(self) -> bool:
-        """As `run_once`, for who must know.
+        """Does the same as `run_once`, without the breaker.
 
         Raises:
             PeerFaultError: the mail service gave no answer.
@@ -72,7 +72,7 @@ class FeedFollower:
     async def _keep(self, cursor: str | None, next_cursor: str, changes: Sequence[Change]) -> None:
         columns = [list(column) for column in zip(*map(_row, changes), strict=True)] or [[] for _ in range(9)]
         if not await self._pool.fetchval(queries.KEEP_OUTCOMES_IF_READ_FROM_CURSOR, cursor, next_cursor, *columns):
-            _log.info("feed_read_by_another")
+            _log.info("feed_cursor_moved_by_another_worker")
 
 
 def _row(change: Change) -> tuple[object, ...]:
@@ -82,7 +82,7 @@ def _row(change: Change) -> tuple[object, ...]:
         change.state,
         change.message_id,
         change.fingerprint,
-        # Of a line that says so: whatever its mail says now, it was sent then.
+        # A `sent` line proves that the mail was sent then, whatever the mail's state is now.
         change.sent_at or (change.at if change.state == _SENT else None),
         change.detail.get("code") if isinstance(change.detail.get("code"), int) else None,
         change.detail.get("enhanced_code") if isinstance(change.detail.get("enhanced_code"), str) else None,

@@ -1,11 +1,11 @@
-"""The SQL of following the mail service's feed of changes."""
+"""The SQL that follows the mail service's change feed."""
 
 from .queries import BEGINNING
 
 READ_CURSOR = "SELECT cursor FROM mail_feed"
 
-# One commit for what was read and for where to go on. Whoever read from another place than the ledger stands at writes
-# nothing. Of several changes of one mail the last counts; that it was sent is never taken back.
+# One commit for the outcomes and the cursor. A worker that read from another cursor than the stored one writes nothing.
+# The last of several changes of a mail counts; that it was sent is never taken back.
 KEEP_OUTCOMES_IF_READ_FROM_CURSOR = """
 WITH moved AS (
     UPDATE mail_feed SET cursor = $2, moved_at = now() WHERE cursor IS NOT DISTINCT FROM $1 RETURNING true
@@ -32,7 +32,7 @@ WITH moved AS (
 SELECT EXISTS (SELECT FROM moved)
 """
 
-# Back to the beginning, once for each loss; a reconciliation over everything is due.
+# Back to the beginning, once for each loss; requests a reconciliation over everything.
 START_AGAIN_IF_AT_CURSOR = f"""
 WITH moved AS (
     UPDATE mail_feed SET cursor = NULL, moved_at = now() WHERE cursor = $1 RETURNING true
@@ -45,8 +45,8 @@ INSERT INTO history (kind, subject, related, actor)
 SELECT 'feed.cursor_lost', 'mail', ARRAY[id::text], $2 FROM run
 """
 
-# What the mail service remembers of mails whose rows were deleted there: the feed has no lines of them any more. An end
-# that is known here stays, and that it was sent is never taken back.
+# What the mail service remembers of mails whose rows were deleted there: the feed no longer has lines for them. A final
+# state known here stays, and that a mail was sent is never taken back.
 LEARN_OF_LOST_MAILS = """
 INSERT INTO mail_outcomes AS f (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[])

@@ -1,13 +1,13 @@
-"""The SQL of reconciliation: runs, their steps, and what they look at.
+"""The SQL of reconciliation: runs, their steps, and the rows that they read.
 
-A statement `…_IF_LEASED` does nothing for a worker whose lease ($1 the run, $2 the lease) is over.
+A statement `…_IF_LEASED` does nothing once the worker's lease has ended ($1 the run, $2 the lease).
 """
 
-# Settled rows of an earlier time have been dropped (ADR 0013): of what was asked for then, nothing can be said.
+# Older settled rows have been dropped (ADR 0013): nothing can be said about mails that were requested before.
 _KEPT_FROM = "(SELECT kept_from FROM partition_upkeep WHERE parent = 'outbox_settled')"
 _KEPT = f"coalesce({_KEPT_FROM}, '-infinity')"
 
-# The beginning of both ledgers: the earliest that signup has asked for, and at least the day that cron looks at.
+# The beginning of both ledgers: the earliest mail that signup requested, and at least the day that the schedule covers.
 BEGINNING = f"""
 greatest({_KEPT}, least(
     now() - interval '25 hours',
@@ -16,8 +16,8 @@ greatest({_KEPT}, least(
 ))
 """
 
-# $1 from and $2 to as asked for, or NULL; a window is closed `$3` seconds ago at the latest, and begins where settled
-# rows are kept. What lies before, or is too young, leaves a window without length: a run of it compares nothing.
+# $1 from and $2 to as requested, or NULL. A window ends `$3` seconds ago at the latest and begins with the kept rows.
+# A request that lies before that, or is too young, leaves a window without length: its run compares nothing.
 REQUEST_RUN = f"""
 WITH asked AS (
     SELECT coalesce($1::timestamptz, {BEGINNING}) AS begins,
@@ -26,15 +26,15 @@ WITH asked AS (
     INSERT INTO reconciliation_runs (window_from, window_to, repair, actor, correlation_id)
     SELECT greatest(begins, least({_KEPT}, ends)), greatest(begins, ends), $4, $5, $6 FROM asked
     RETURNING *
-), told AS (
+), noted AS (
     INSERT INTO history (kind, subject, actor, correlation_id, detail)
     SELECT 'reconciliation.requested', id::text, actor, correlation_id, jsonb_build_object('repair', repair) FROM run
 )
 SELECT *, {_KEPT_FROM} AS kept_from FROM run
 """
 
-# An hour after the last run, or after the first person, and five minutes after one that got no answer. From where the
-# last balanced one ended, with an hour of overlap, and whatever those that failed since should have looked at.
+# Due an hour after the last run or the first user, and five minutes after a run that got no answer. The window starts
+# where the last balanced one ended, with an hour of overlap, and covers the windows of runs that failed since.
 SCHEDULE_IF_DUE = f"""
 INSERT INTO reconciliation_runs (window_from, window_to, repair, actor)
 SELECT greatest({_KEPT}, least(
@@ -55,7 +55,7 @@ WHERE coalesce(
 ) <= now() - interval '1 hour'
 """
 
-# The oldest run alone, so that two never mend the same at the same time. Moves `due_at` past the lease ($2 seconds).
+# Only the oldest run, so that no two runs repair the same rows at once. Moves `due_at` to the lease's end ($2 seconds).
 CLAIM_OLDEST_RUN = """
 UPDATE reconciliation_runs SET lease = $1, due_at = now() + make_interval(secs => $2)
 WHERE id = (SELECT id FROM reconciliation_runs WHERE state = 'running' ORDER BY id LIMIT 1)
@@ -63,8 +63,8 @@ WHERE id = (SELECT id FROM reconciliation_runs WHERE state = 'running' ORDER BY 
 RETURNING id, window_from, window_to, repair, phase, position, faults, now() AS now
 """
 
-# Findings, counts and place move in one commit, so that a run that was interrupted counts nothing twice. What cannot be
-# repaired and was named before, unchanged, is only `known`. $3 phase, $4 position, $5 rows compared, then the findings.
+# Findings, counts and position are one commit, so that an interrupted run counts nothing twice. An unrepairable finding
+# that was reported before, unchanged, is only `known`. $3 phase, $4 position, $5 rows compared, then the findings.
 KEEP_STEP_IF_LEASED = """
 WITH run AS MATERIALIZED (
     SELECT id FROM reconciliation_runs WHERE id = $1 AND lease = $2 FOR UPDATE
@@ -109,7 +109,7 @@ FROM counts c, run WHERE r.id = run.id
 RETURNING true
 """
 
-# Waiting rows, and those among them that wait too long. $3 after this ID, $4 how many, $5 how long is too long.
+# Waiting rows, and whether they wait too long. $3 after this ID, $4 how many, $5 seconds that are too long.
 NEXT_WAITING = """
 SELECT id, user_id,
        due_at <= now() - make_interval(secs => $5)
@@ -119,10 +119,10 @@ WHERE effect = 'mail' AND id > $3 AND created_at >= $1 AND created_at < $2
 ORDER BY id LIMIT $4
 """
 
-# What was handed over in the window, with everything that this ledger knows of it.
+# Mails handed over in the window, with everything that this ledger knows about them.
 NEXT_SETTLED = """
 SELECT s.id, s.user_id, s.created_at, s.outcome, s.payload #>> '{to,email}' AS to_email,
-       s.result ->> 'fingerprint' AS fingerprint, s.result ->> 'state' AS told_state,
+       s.result ->> 'fingerprint' AS fingerprint, s.result ->> 'state' AS answered_state,
        EXISTS (SELECT FROM outbox o WHERE o.id = s.id) AS waiting,
        s.payload ? 'link' AND u.status IS DISTINCT FROM 'pending' AS served,
        f.state AS known_state, f.sent_at, f.fingerprint AS known_fingerprint
@@ -133,8 +133,8 @@ WHERE s.effect = 'mail' AND s.created_at >= $1 AND s.created_at < $2 AND (s.crea
 ORDER BY s.created_at, s.id LIMIT $5
 """
 
-# Which of these were asked for here, ever: because of people ($1), or to alert operators ($2). What by its ID was asked
-# for in a time that is not kept must be believed.
+# Which of these signup ever requested: for users ($1) or as operator alerts ($2). An ID older than the kept rows
+# counts as requested.
 ASKED_FOR = f"""
 SELECT id::text AS name FROM outbox WHERE id = ANY ($1::uuid[])
 UNION
@@ -145,9 +145,9 @@ UNION
 SELECT 'alert/' || id FROM alerts WHERE id = ANY ($2::uuid[])
 """
 
-# Nothing stands that has told them of a link or that somebody decided about: no waiting, leased or dead row, and of the
-# settled ones only such as expired at the mail service before anybody said a word about the address (ADR 0008). Of
-# whoever signed up in a time that is not kept it is not known, and they are not mailed again.
+# Users who had no chance to verify: no waiting, leased or dead row carries a link, and every settled row that does has
+# expired at the mail service before any verdict on the address (ADR 0008). Nothing is known about mails to users from
+# before the kept rows, so they are not mailed again.
 UNSERVED = f"""
 u.status = 'pending' AND u.created_at >= {_KEPT}
 AND NOT EXISTS (SELECT FROM outbox o WHERE o.user_id = u.id AND o.effect = 'mail' AND o.payload ? 'link')
@@ -185,7 +185,7 @@ SELECT 'reconciliation.finished', id::text, $3, correlation_id, jsonb_build_obje
 FROM run RETURNING detail ->> 'verdict'
 """
 
-# The mail service gave no answer: again in $4 seconds.
+# The mail service gave no answer: retry in $4 seconds.
 POSTPONE_IF_LEASED = """
 UPDATE reconciliation_runs SET lease = NULL, faults = faults + 1, last_error = $3,
     due_at = now() + make_interval(secs => $4)

@@ -1,8 +1,7 @@
-"""Lays both ledgers side by side over a closed window, step by step, and names what does not agree.
+"""Compares both ledgers over a closed window, step by step, and reports the differences.
 
-A step claims the oldest run, looks, and keeps its findings, its counts and its place in one fenced commit: whoever is
-killed is followed by whoever claims next, at the place where the ledgers were left. The calls are made in between, with
-nothing open.
+A step claims the oldest run, reads, and stores findings, counts and position in one fenced commit. When a worker is
+killed, the next one continues from that position. Calls happen between the commits, with no transaction open.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,10 +24,10 @@ from .scan import LedgerScan, Run, Step
 
 _log = get_logger(__name__)
 
-# About half a minute without an answer: then it says so, instead of being `running` for ever.
-_MOST_FAULTS = 8
-_FOUND = ("kind", "request_id", "mail_id", "user_id", "reason", "mark", "repairable")
-_REMEMBERED = ("request_id", "mail_id", "state", "message_id", "fingerprint", "sent_at", "lost_at")
+# About half a minute without an answer: then the run fails instead of being `running` for ever.
+_MAX_FAULTS = 8
+_FINDING_COLUMNS = ("kind", "request_id", "mail_id", "user_id", "reason", "mark", "repairable")
+_LOST_COLUMNS = ("request_id", "mail_id", "state", "message_id", "fingerprint", "sent_at", "lost_at")
 
 
 class Reconciler:
@@ -37,28 +36,28 @@ class Reconciler:
     name = "reconciler"
 
     def __init__(
-        self, pool: Pool, follower: FeedFollower, walk: LedgerScan, repairer: Repairer, *, lease_seconds: float
+        self, pool: Pool, follower: FeedFollower, scan: LedgerScan, repairer: Repairer, *, lease_seconds: float
     ) -> None:
         self._pool = pool
         self._follower = follower
         self._repairer = repairer
         self._lease_seconds = lease_seconds
-        # In this order. Waiting rows come before settled ones: a row that settles meanwhile is seen twice, not never.
+        # In this order. Waiting rows come before settled ones: a row that settles meanwhile is seen twice, not missed.
         self._phases: dict[str, Callable[[Run], Awaitable[Step]]] = {
             "waiting": self._catch_up,
-            "pending": walk.pending,
-            "settled": walk.settled,
-            "ledger": walk.ledger,
-            "users": walk.users,
+            "pending": scan.pending,
+            "settled": scan.settled,
+            "ledger": scan.ledger,
+            "users": scan.users,
             "restore": self._restore,
             "requeue": self._requeue,
             "serve": self._serve,
         }
 
     async def run_once(self) -> bool:
-        """One step of the oldest run; says whether there is more to do. Commits the claim, then the step.
+        """Takes one step of the oldest run; returns whether there is more to do. Commits the claim, then the step.
 
-        A run whose steps fail again and again ends as `failed`, and its verdict stays `incomplete`.
+        A run whose steps keep failing ends as `failed`, and its verdict stays `incomplete`.
         """
         lease = uuid7()
         row = await self._pool.fetchrow(queries.CLAIM_OLDEST_RUN, lease, self._lease_seconds)
@@ -68,21 +67,21 @@ class Reconciler:
             await self._take_step(_run(row, lease), row["phase"])
         except UNAVAILABLE:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run must come to an end
+        except Exception as error:  # noqa: BLE001 - the run must end after any error
             await self._postpone(row["id"], lease, row["faults"], error)
         return True
 
     async def _take_step(self, run: Run, phase: str) -> None:
-        look = self._phases.get(phase)
-        if look is None:
+        perform = self._phases.get(phase)
+        if perform is None:
             verdict = await self._pool.fetchval(queries.FINISH_IF_LEASED, run.id, run.lease, WORKER)
             _log.info("reconciliation_finished", run=str(run.id), verdict=verdict)
             return
-        step = await look(run)
+        step = await perform(run)
         if step.lost:
-            # No matter whose the run is by now: what was sent, was sent.
-            await self._pool.execute(LEARN_OF_LOST_MAILS, *_columns(step.lost, _REMEMBERED))
-        columns = _columns(step.findings, _FOUND)
+            # Even if the lease is lost by now: what was sent stays sent.
+            await self._pool.execute(LEARN_OF_LOST_MAILS, *_columns(step.lost, _LOST_COLUMNS))
+        columns = _columns(step.findings, _FINDING_COLUMNS)
         position = None if step.position is None else orjson.dumps(step.position).decode()
         kept = await self._pool.fetchval(
             queries.KEEP_STEP_IF_LEASED, run.id, run.lease, step.phase, position, step.compared, *columns
@@ -91,17 +90,17 @@ class Reconciler:
             _log.warning("lease_lost", loop=self.name, run=str(run.id))
 
     async def _postpone(self, run: UUID, lease: UUID, faults: int, error: Exception) -> None:
-        # A fault of ours may repeat what it choked on, and that may be personal.
-        said = str(error) if isinstance(error, PeerFaultError) else type(error).__name__
-        _log.warning("reconciliation_step_failed", run=str(run), error=said)
-        if faults + 1 >= _MOST_FAULTS:
-            await self._pool.execute(queries.FAIL_IF_LEASED, run, lease, said, WORKER)
+        # An internal error may quote the data that it failed on, which may be personal.
+        message = str(error) if isinstance(error, PeerFaultError) else type(error).__name__
+        _log.warning("reconciliation_step_failed", run=str(run), error=message)
+        if faults + 1 >= _MAX_FAULTS:
+            await self._pool.execute(queries.FAIL_IF_LEASED, run, lease, message, WORKER)
             return
         wait = equal_jitter(faults + 1, base_seconds=1.0, cap_seconds=8.0)
-        await self._pool.execute(queries.POSTPONE_IF_LEASED, run, lease, said, wait)
+        await self._pool.execute(queries.POSTPONE_IF_LEASED, run, lease, message, wait)
 
     async def _catch_up(self, _run: Run) -> Step:
-        """First this ledger learns what it can: what it knows to have been sent is never asked for again."""
+        """Updates this ledger from the feed first: a mail that it knows as sent is never requested again."""
         return Step("waiting" if await self._follower.follow() else "pending")
 
     async def _restore(self, run: Run) -> Step:
@@ -119,7 +118,7 @@ class Reconciler:
 
 
 class Schedule:
-    """A loop: asks for a run an hour after the last one. Commits the request."""
+    """A loop: requests a run an hour after the last one. Commits the request."""
 
     name = "reconciliation-schedule"
 

@@ -1,8 +1,8 @@
-"""Mends what a reconciliation found and what is safe to mend: what either ledger knows to have been sent, or to be in the
-middle of it, is not sent again.
+"""Repairs what a reconciliation found and what is safe to repair: a mail that either ledger knows as sent, or as being
+sent, is not sent again.
 
-Works off the findings of a run, which were committed before. Each method mends a batch, commits it with its line of
-history and its count, and answers with the last finding it has come to, or None when there are no more.
+Works on the findings of a run, which are committed already. Each method repairs a batch, commits it with its history
+lines and count, and returns the last finding that it handled, or None when there are no more.
 """
 
 from typing import Any
@@ -27,8 +27,8 @@ class Repairer:
         self._policy = policy
 
     async def restore(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
-        """Records that were lost there are written back, as sent, and mails that wait there again leave its queue.
-        They are never sent again.
+        """Writes lost records back into the mail service's ledger, as sent, and takes mails that wait there again out
+        of its queue. They are never sent again.
 
         Raises:
             PeerFaultError: the mail service gave no answer.
@@ -36,17 +36,17 @@ class Repairer:
         rows = await self._pool.fetch(queries.NEXT_LOST, run, after, MAX_BATCH)
         if not rows:
             return None
-        # Whoever was erased since the look has no address any more.
-        known = [row for row in rows if row["email"] and row["message_id"]]
+        # A user who was erased since the scan has no address any more.
+        restorable = [row for row in rows if row["email"] and row["message_id"]]
         try:
-            restored = await self._mail_service.restore([_sent_mail(row) for row in known]) if known else []
+            restored = await self._mail_service.restore([_sent_mail(row) for row in restorable]) if restorable else []
         except RefusedError:
-            restored = await self._restore_one_by_one(known)
+            restored = await self._restore_one_by_one(restorable)
         await self._pool.execute(queries.KEEP_RESTORED_IF_LEASED, run, lease, "mail.record_restored", WORKER, restored)
         return _last(rows)
 
     async def _restore_one_by_one(self, rows: list[Record]) -> list[str]:
-        """What one record brings with it must not keep the others from being written back."""
+        """A record that is refused must not keep the others from being written back."""
         restored: list[str] = []
         for row in rows:
             try:
@@ -56,8 +56,8 @@ class Repairer:
         return restored
 
     async def requeue(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
-        """Mails that still waited when last heard of go back into the outbox: same request ID, same pinned payload. One
-        that was being sent there may have left; it is named, and not asked for again.
+        """Puts mails that still waited when last reported back into the outbox: same request ID, same pinned payload.
+        A mail that was being sent may have left: it is reported, and not requested again.
         """
         rows = await self._pool.fetch(queries.NEXT_MISSING, run, after, MAX_BATCH)
         if not rows:
@@ -69,7 +69,7 @@ class Repairer:
         return _last(rows)
 
     async def serve(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
-        """People whose verification mail stands nowhere are owed one."""
+        """Owes a verification mail to users who have none, or only expired ones."""
         rows = await self._pool.fetch(queries.NEXT_UNSERVED, run, after, MAX_BATCH)
         if not rows:
             return None

@@ -1,11 +1,11 @@
-"""The SQL of mending what a reconciliation found. Every write asks for the run's lease ($1 the run, $2 the lease)."""
+"""The SQL that repairs what a reconciliation found. Every write needs the run's lease ($1 the run, $2 the lease)."""
 
 from .queries import UNSERVED
 
 _RUN = "run AS MATERIALIZED (SELECT id, repaired FROM reconciliation_runs WHERE id = $1 AND lease = $2 FOR UPDATE)"
 
-# `repaired` is the findings just mended; $3 is what is told of them, $4 by whom.
-_TOLD = """
+# `repaired` holds the findings just repaired; $3 is the kind of their history lines, $4 the actor.
+_COUNT_AND_NOTE = """
 counted AS (
     UPDATE reconciliation_runs r SET repaired = r.repaired || sums.repaired
     FROM (
@@ -14,7 +14,7 @@ counted AS (
         GROUP BY run.id
     ) AS sums
     WHERE r.id = sums.id
-), told AS (
+), noted AS (
     INSERT INTO history (kind, subject, related, actor)
     SELECT $3, request_id, array_remove(ARRAY[run_id::text, user_id::text, mail_id::text], NULL), $4 FROM repaired
 )
@@ -39,17 +39,17 @@ ORDER BY open.id
 NEXT_MISSING = _OPEN.format(kinds="'missing'")
 NEXT_UNSERVED = _OPEN.format(kinds="'unserved_users'")
 
-# $5 the request IDs that the mail service has written down as sent.
+# $5 the request IDs that the mail service has stored as sent.
 KEEP_RESTORED_IF_LEASED = f"""
 WITH {_RUN}, repaired AS (
     UPDATE reconciliation_findings f SET repaired_at = now() FROM run
     WHERE f.run_id = run.id AND f.kind IN ('lost_records', 'different') AND f.repairable AND f.repaired_at IS NULL
       AND f.request_id = ANY ($5::text[])
     RETURNING f.run_id, f.kind, f.request_id, f.user_id, f.mail_id
-), {_TOLD}
+), {_COUNT_AND_NOTE}
 """
 
-# $5 the request IDs, $6 how long they are asked for. What became known as sent meanwhile stays where it is.
+# $5 the request IDs, $6 seconds until they expire. A mail that became known as sent meanwhile stays where it is.
 REQUEUE_IF_LEASED = f"""
 WITH {_RUN}, back AS MATERIALIZED (
     SELECT again.id::text AS request_id
@@ -58,11 +58,11 @@ WITH {_RUN}, back AS MATERIALIZED (
     UPDATE reconciliation_findings f SET repaired_at = now() FROM run, back
     WHERE f.run_id = run.id AND f.kind = 'missing' AND f.request_id = back.request_id
     RETURNING f.run_id, f.kind, f.request_id, f.user_id, f.mail_id
-), {_TOLD}
+), {_COUNT_AND_NOTE}
 """
 
-# $5 the users, $6 what the link is made of, $7 how long the mail is asked for. Whoever has been owed a mail since the
-# look has another `last_mail_at` when their row is locked, and is left alone.
+# $5 the users, $6 the parts of the link, $7 seconds until the mail expires. A user who was owed a mail since the scan
+# has a new `last_mail_at` when the row is locked, and is skipped.
 OWE_MAIL_IF_LEASED_AND_UNSERVED = f"""
 WITH {_RUN}, looked AS MATERIALIZED (
     SELECT id, last_mail_at FROM users WHERE id = ANY ($5::uuid[])
@@ -86,5 +86,5 @@ WITH {_RUN}, looked AS MATERIALIZED (
     WHERE owed.user_id = person.id AND f.run_id = person.run_id AND f.kind = 'unserved_users'
       AND f.request_id = person.id::text
     RETURNING f.run_id, f.kind, f.request_id, f.user_id, f.mail_id
-), {_TOLD}
+), {_COUNT_AND_NOTE}
 """

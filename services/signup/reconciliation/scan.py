@@ -1,6 +1,6 @@
-"""The walk over both ledgers, a page at a time: what a step of a reconciliation looks at, and what it finds there.
+"""Scans both ledgers a page at a time: what a step of a reconciliation reads, and what it finds.
 
-Writes nothing. Every page begins where the one before ended, so a walk can be taken up by anybody.
+Writes nothing. Every page begins where the previous one ended, so any worker can continue a scan.
 """
 
 from collections.abc import Sequence
@@ -36,19 +36,19 @@ class Run:
 
     @property
     def after(self) -> UUID:
-        """The position, in phases that go by ID."""
+        """The position, in phases that scan by ID."""
         return UUID(self.position) if self.position else FIRST_ID
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step has found, and where the next one goes on."""
+    """What a step found, and where the next one continues."""
 
     phase: str
     position: Any = None
     compared: int = 0
     findings: Sequence[Finding] = field(default_factory=tuple)
-    # What the other ledger remembers and this one may not know yet.
+    # What the mail service remembers and this ledger may not know yet.
     lost: Sequence[LostMail] = field(default_factory=tuple)
 
 
@@ -65,7 +65,7 @@ class LedgerScan:
             queries.NEXT_WAITING, run.window_from, run.window_to, run.after, MAX_LOOKUP, self._stuck_seconds
         )
         stuck = [
-            Finding("stuck", str(row["id"]), "waits here", str(run.id), user_id=row["user_id"])
+            Finding("stuck", str(row["id"]), "waits too long in the outbox", str(run.id), user_id=row["user_id"])
             for row in rows
             if row["stuck"]
         ]
@@ -74,37 +74,37 @@ class LedgerScan:
         return Step("pending", str(rows[-1]["id"]), len(rows), stuck)
 
     async def settled(self, run: Run) -> Step:
-        """Every mail that was handed over, against what the mail service knows under its request ID."""
-        moment, after = run.window_from, FIRST_ID
+        """Compares every mail that was handed over with what the mail service knows under its request ID."""
+        since, after = run.window_from, FIRST_ID
         if run.position:
-            moment, after = datetime.fromisoformat(run.position[0]), UUID(run.position[1])
-        rows = await self._pool.fetch(queries.NEXT_SETTLED, run.window_from, run.window_to, moment, after, MAX_LOOKUP)
+            since, after = datetime.fromisoformat(run.position[0]), UUID(run.position[1])
+        rows = await self._pool.fetch(queries.NEXT_SETTLED, run.window_from, run.window_to, since, after, MAX_LOOKUP)
         if not rows:
             return Step("ledger")
-        # Looked up after this ledger was read: what it knows as sent was in that ledger before, or is gone from it.
-        there = await self._mail_service.look_up([str(row["id"]) for row in rows])
+        # After this ledger was read: a mail that it knows as sent is in the mail service's ledger, or was lost there.
+        answer = await self._mail_service.look_up([str(row["id"]) for row in rows])
         findings: dict[tuple[str, str], Finding] = {}
         for row in rows:
-            asked, name = OwnRecord(**row), str(row["id"])
-            if lost := there.lost.get(name):
-                asked = asked.informed_by(lost)
-            seen = judge(asked, there.found.get(name), now=run.now, stuck_seconds=self._stuck_seconds, run=str(run.id))
+            own, name = OwnRecord(**row), str(row["id"])
+            if lost := answer.lost.get(name):
+                own = own.informed_by(lost)
+            seen = judge(own, answer.found.get(name), now=run.now, stuck_seconds=self._stuck_seconds, run=str(run.id))
             findings |= {(finding.kind, finding.request_id): finding for finding in seen}
         position = (rows[-1]["created_at"].isoformat(), str(rows[-1]["id"]))
-        return Step("settled", position, len(rows), list(findings.values()), list(there.lost.values()))
+        return Step("settled", position, len(rows), list(findings.values()), list(answer.lost.values()))
 
     async def ledger(self, run: Run) -> Step:
-        """Every mail of ours that the mail service accepted, against whether it was ever asked for."""
+        """Finds mails that the mail service accepted from signup and that signup never requested."""
         page = await self._mail_service.list_accepted(run.window_from, run.window_to, run.position, _PAGE)
         mails = [mail for mail in page.items if mail.client == MAIL_CLIENT]
         names = [_name(mail.request_id) for mail in mails]
         ids = [uuid for name in names if (uuid := _uuid(name))]
         alerts = [uuid for name in names if (uuid := _uuid(name.removeprefix(_ALERT)))]
-        asked = {row["name"] for row in await self._pool.fetch(queries.ASKED_FOR, ids, alerts)}
-        unasked = [unexpected(mail) for mail, name in zip(mails, names, strict=True) if name not in asked]
+        requested = {row["name"] for row in await self._pool.fetch(queries.ASKED_FOR, ids, alerts)}
+        findings = [unexpected(mail) for mail, name in zip(mails, names, strict=True) if name not in requested]
         if page.next_cursor is None:
-            return Step("users", None, len(unasked), unasked)
-        return Step("ledger", page.next_cursor, len(unasked), unasked)
+            return Step("users", None, len(findings), findings)
+        return Step("ledger", page.next_cursor, len(findings), findings)
 
     async def users(self, run: Run) -> Step:
         rows = await self._pool.fetch(queries.NEXT_PENDING_USERS, run.window_from, run.window_to, run.after, MAX_LOOKUP)
@@ -112,7 +112,7 @@ class LedgerScan:
             Finding(
                 "unserved_users",
                 str(row["id"]),
-                "no mail on the ledgers",
+                "no verification mail, or only expired ones",
                 "unserved",
                 repairable=True,
                 user_id=row["id"],
@@ -126,7 +126,7 @@ class LedgerScan:
 
 
 def _name(request_id: str) -> str:
-    """What a request ID stands for in this ledger: one alert is several mails (shared.audit.operator_mail)."""
+    """Returns the name of a request ID in this ledger: one alert is several mails (shared.audit.operator_mail)."""
     if request_id.startswith(_ALERT):
         return "/".join(request_id.split("/")[:2])
     return request_id

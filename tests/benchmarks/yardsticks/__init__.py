@@ -1,1 +1,1 @@
-"""What our numbers are held against. Each runs as a process of its own."""
+"""The yardsticks of the benchmarks. Each runs as a separate process."""

@@ -1,4 +1,4 @@
-"""aiosmtplib and nothing else: the same messages, built beforehand, on connections that stay open."""
+"""Bare aiosmtplib: sends the same messages, built beforehand, on connections that stay open."""
 
 import asyncio
 import sys
@@ -11,13 +11,13 @@ import uvloop
 
 from services.mail.delivery.message import Content, build
 from shared.contract.ids import uuid7
-from tests.benchmarks.product import letter
+from tests.benchmarks.product import rendered_mail
 
 SENDER = "no-reply@counterfoil.test"
 
 
 def messages(count: int) -> Iterator[tuple[str, bytes]]:
-    rendered = letter()
+    rendered = rendered_mail()
     for _ in range(count):
         mail_id = uuid7()
         to = f"{mail_id.hex}@example.test"

@@ -11,13 +11,13 @@ app = FastAPI()
 
 @app.post("/v1/signups")
 async def post_signup() -> Response:
-    # The cheapest there is: no body is read, nothing is serialised.
+    # The cheapest endpoint: reads no body and serializes nothing.
     return Response(b'{"status":"accepted"}\n', 202, media_type="application/json")
 
 
 @app.post("/as-usual/v1/signups", status_code=202)
 async def post_signup_as_usual() -> dict[str, str]:
-    # As it is usually written: FastAPI validates and serialises what is returned. No body is read either.
+    # The usual style: FastAPI validates and serializes the returned value. It reads no body either.
     return {"status": "accepted"}
 
 

@@ -1,5 +1,5 @@
--- The rows of one signup: the person, the mail that is owed, statistics and profile beside it (the default of
--- SIGNUP_EFFECTS), the line of history. One statement, one commit.
+-- The rows of one signup: the user, the owed mail, the statistics and profile effects (the default of SIGNUP_EFFECTS),
+-- the history entry. One statement, one commit.
 WITH person AS (
     INSERT INTO users (email, email_key, name, source, last_mail_at)
     SELECT address, address, 'Åsa Öberg', 'web', now()

@@ -1,6 +1,6 @@
-"""faststream-outbox, POSTing a mail a row. Runs in the benchmarks' own venv.
+"""faststream-outbox with one POST for each row. Runs in the benchmarks' own virtual environment.
 
-Its defaults are one worker and a look a second; it is given what txoutbox has by default: batches of 50, 10 at once.
+Its defaults are one worker and one poll a second; here it gets txoutbox's defaults: batches of 50, 10 at once.
 """
 
 import asyncio

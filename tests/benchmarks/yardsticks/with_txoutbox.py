@@ -1,4 +1,4 @@
-"""txoutbox with its own defaults (batches of 50, 10 at once), POSTing a mail a row. In the benchmarks' own venv."""
+"""txoutbox with its defaults (batches of 50, 10 at once) and one POST for each row, in its own virtual environment."""
 
 import os
 import sys

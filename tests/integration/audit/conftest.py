@@ -1,4 +1,4 @@
-"""Both services in this process, each on a database of its own; signup asks the real mail API."""
+"""Both services in this process, each on a database of its own; signup calls the real mail API."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import pytest
 from services.mail.app import create_app as create_mail_app
 from services.mail.settings import Settings as MailSettings
 from services.signup.accounts.effect_policy import EffectPolicy
-from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
 from services.signup.audit.mail_service_view import MailServiceView
 from services.signup.outbox.effects.mail import MailEffect
 from services.signup.outbox.effects.statistics import StatsEffect
 from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
+from services.signup.verification_token import TokenRing
 from shared.worker.circuit_breaker import Breaker
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
@@ -78,7 +78,7 @@ async def operator(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 
 @dataclass(frozen=True)
 class Relays:
-    """The worker's relays, run by hand."""
+    """The worker's relays, run explicitly."""
 
     relays: Sequence[Relay]
 

@@ -1,4 +1,4 @@
-"""The mail service's sanity checks: silent on a ledger that is in order, and each finds what it is there for."""
+"""The mail service's sanity checks: silent on a consistent ledger, and each finds its fault."""
 
 import asyncio
 
@@ -17,9 +17,9 @@ from tests.support.scripted_smtp import Script, scripted_smtp
 
 from .conftest import MAIL_SCOPES
 
-# What happens to the first mails: put off, refused, dropped before and after the body; then all is well.
+# The first mails are deferred, refused, dropped before and after the body; the rest succeed.
 TROUBLE: Script = {
-    "RCPT": ["450 4.2.1 later", "550 5.1.1 nobody", None, "550 5.7.1 policy"],
+    "RCPT": ["450 4.2.1 later", "550 5.1.1 unknown", None, "550 5.7.1 policy"],
     "dot": ["451 4.3.0 later", "354 what", None],
 }
 OLDEST = "(SELECT id FROM mails WHERE state = '{}' ORDER BY id LIMIT 1)"
@@ -58,8 +58,8 @@ PLANTED = {
         INSERT INTO history (at, kind, subject, actor) VALUES (now() + interval '2 years', 'test.planted', 's', 'test')
     """,
 }
-MENDED = {"stray_in_queue", "missing_in_queue", "attempts_miscounted"}
-# One planted fact that more than one check must find.
+REPAIRED = {"stray_in_queue", "missing_in_queue", "attempts_miscounted"}
+# Planted faults that more than one check must find.
 ALSO = {"sent_without_acceptance": {"attempts_miscounted"}}
 
 
@@ -68,8 +68,8 @@ def checks(mail_database: Clone) -> Checks:
     return alert_catalog(Settings()).checks_in(mail_database.database.pool)
 
 
-async def live(mail_api: Api) -> None:
-    """Mails are accepted, and meet every kind of fate; some are canceled, suppressed, resolved, retried."""
+async def run_mails(mail_api: Api) -> None:
+    """Accept mails and bring them to every state; cancel, suppress and retry some."""
     async with await mail_api.as_client("shop", MAIL_SCOPES) as http, scripted_smtp(TROUBLE) as server:
         for n in range(12):
             mail = {"request_id": f"r{n}", "to": {"email": f"p{n}@x.example"}, "subject": "S", "text": "T"}
@@ -88,23 +88,23 @@ async def live(mail_api: Api) -> None:
         assert (await http.post(f"/v1/mails/{failed[0]['id']}/retry")).status_code == 200
 
 
-async def test_checks_are_silent_while_mails_meet_every_kind_of_fate(
+async def test_checks_are_silent_while_mails_reach_every_state(
     mail_database: Clone, mail_api: Api, checks: Checks
 ) -> None:
-    over = asyncio.Event()
+    done = asyncio.Event()
 
-    async def look() -> None:
-        while not over.is_set():
+    async def run_checks() -> None:
+        while not done.is_set():
             await checks.run()
             assert await findings(mail_database) == {}
 
-    async def happen() -> None:
+    async def run_and_stop() -> None:
         try:
-            await live(mail_api)
+            await run_mails(mail_api)
         finally:
-            over.set()
+            done.set()
 
-    await asyncio.gather(happen(), look())
+    await asyncio.gather(run_and_stop(), run_checks())
     await checks.run()
     assert await findings(mail_database) == {}
     rows = await mail_database.database.pool.fetch("SELECT DISTINCT state FROM mails")
@@ -112,29 +112,27 @@ async def test_checks_are_silent_while_mails_meet_every_kind_of_fate(
 
 
 @pytest.mark.parametrize("name", [check.name for check in CHECKS])
-async def test_each_check_finds_what_it_is_there_for(
-    mail_database: Clone, mail_api: Api, checks: Checks, name: str
-) -> None:
-    await live(mail_api)
+async def test_each_check_finds_its_fault(mail_database: Clone, mail_api: Api, checks: Checks, name: str) -> None:
+    await run_mails(mail_api)
     await plant(mail_database, PLANTED[name])
     await checks.run()
     found = await findings(mail_database)
     assert set(found) == {name} | ALSO.get(name, set())
     violations, fixed = found[name]
     assert violations > 0
-    assert (fixed == violations) is (name in MENDED)
+    assert (fixed == violations) is (name in REPAIRED)
     await checks.run()
-    assert (name in await findings(mail_database)) is (name not in MENDED)
+    assert (name in await findings(mail_database)) is (name not in REPAIRED)
     rows = await mail_database.database.pool.fetch(
         "SELECT detail ->> 'check' AS c FROM history WHERE kind = 'check.fixed'"
     )
-    assert {row["c"] for row in rows} == ({name} | ALSO.get(name, set())) & MENDED
+    assert {row["c"] for row in rows} == ({name} | ALSO.get(name, set())) & REPAIRED
 
 
 async def test_a_mail_that_is_being_sent_is_never_queued_again(
     mail_database: Clone, mail_api: Api, checks: Checks
 ) -> None:
-    await live(mail_api)
+    await run_mails(mail_api)
     await plant(
         mail_database,
         f"UPDATE mails SET state = 'sending' WHERE id = {DEFERRED}",

@@ -1,4 +1,4 @@
-"""What operators do to outbox rows, by API and by command: each deed once, on record, and never on a row in hand."""
+"""Operator actions on outbox rows, by API and command: done once, recorded, never on a leased row."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ async def history_of(ledger: SignupLedger, row: dict[str, Any]) -> list[tuple[st
     ]
 
 
-async def test_a_dead_row_is_retried_with_time_to_live_and_on_record(
+async def test_a_retried_dead_row_gets_a_new_expiry_and_is_recorded(
     ledger: SignupLedger, operator: httpx.AsyncClient
 ) -> None:
     row = await mail_row(ledger)
@@ -45,12 +45,12 @@ async def test_a_dead_row_is_retried_with_time_to_live_and_on_record(
     answer = await operator.post(f"/audit/outbox/{row['id']}/retry")
     assert (answer.status_code, answer.json()["state"], answer.json()["dead_at"]) == (200, "pending", None)
     assert answer.json()["attempts"] == 3
-    now = await ledger.row("outbox", id=row["id"])
-    assert now["expires_at"] > now["due_at"]
+    retried = await ledger.row("outbox", id=row["id"])
+    assert retried["expires_at"] > retried["due_at"]
     assert await history_of(ledger, row) == [("outbox.retried", "key:operator")]
 
 
-async def test_a_waiting_row_is_made_due_now(ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays) -> None:
+async def test_a_retried_row_is_due_now(ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays) -> None:
     row = await mail_row(ledger)
     await ledger.run(WAITING)
     await relays.run()
@@ -75,7 +75,7 @@ async def test_a_canceled_row_is_settled_and_its_effect_never_takes_place(
 
 
 @pytest.mark.parametrize("action", ["retry", "cancel"])
-async def test_a_row_in_hand_or_settled_is_left_alone(
+async def test_a_leased_or_settled_row_is_not_changed(
     ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays, action: str
 ) -> None:
     row = await mail_row(ledger)
@@ -110,27 +110,27 @@ async def test_dead_rows_are_redriven_in_bulk_by_effect_and_error(
     assert (await operator.post("/audit/outbox/retry", json={"state": "leased"})).status_code == 422
 
 
-async def test_a_bulk_redrive_leaves_what_waits_on_purpose(ledger: SignupLedger, operator: httpx.AsyncClient) -> None:
+async def test_a_bulk_retry_skips_rows_that_wait_by_schedule(ledger: SignupLedger, operator: httpx.AsyncClient) -> None:
     await ledger.sign_up("paced@x.example", "refused@x.example")
     await ledger.run("UPDATE outbox SET due_at = now() + interval '1 hour'")
     await ledger.run("UPDATE outbox SET last_error = '503' WHERE payload #>> '{to,email}' = 'refused@x.example'")
     assert (await operator.post("/audit/outbox/retry", json={"state": "pending"})).json() == {"retried": 1}
 
 
-async def test_rows_are_listed_newest_first_over_what_is_owed_and_what_is_settled(
+async def test_owed_and_settled_rows_are_listed_together_newest_first(
     ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays
 ) -> None:
     done = await ledger.sign_up("one@x.example", "two@x.example")
     await relays.run()
     await ledger.sign_up("three@x.example")
-    seen: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     params = {"limit": "2"}
     while params.get("cursor", "first"):
         page = (await operator.get("/audit/outbox", params=params)).json()
-        seen += page["items"]
+        listed += page["items"]
         params["cursor"] = page["next_cursor"]
-    assert [row["id"] for row in seen] == sorted((row["id"] for row in seen), reverse=True)
-    assert sorted(row["state"] for row in seen) == ["delivered"] * 4 + ["pending"] * 2
+    assert [row["id"] for row in listed] == sorted((row["id"] for row in listed), reverse=True)
+    assert sorted(row["state"] for row in listed) == ["delivered"] * 4 + ["pending"] * 2
     user_id = str(done[0].user["id"])
     filtered = (
         await operator.get("/audit/outbox", params={"user_id": user_id, "effect": "mail", "state": "delivered"})
@@ -139,31 +139,29 @@ async def test_rows_are_listed_newest_first_over_what_is_owed_and_what_is_settle
     assert (row["user_id"], row["outcome"], row["attempts"]) == (user_id, "delivered", 1)
     assert row["result"]["mail_id"]
     assert (await operator.get(f"/audit/outbox/{row['id']}")).json() == row
-    assert "x.example" not in orjson.dumps([{**row, "correlation_id": None} for row in seen]).decode()
+    assert "x.example" not in orjson.dumps([{**row, "correlation_id": None} for row in listed]).decode()
 
 
-async def test_operating_needs_its_scope_and_unknown_rows_are_not_found(
+async def test_actions_need_their_scope_and_unknown_rows_are_not_found(
     signup_api: Api, operator: httpx.AsyncClient
 ) -> None:
-    nowhere = "/audit/outbox/0190a000-0000-7000-8000-000000000000"
-    assert (await operator.get(nowhere)).status_code == 404
-    assert (await operator.post(f"{nowhere}/retry")).status_code == 404
+    unknown = "/audit/outbox/0190a000-0000-7000-8000-000000000000"
+    assert (await operator.get(unknown)).status_code == 404
+    assert (await operator.post(f"{unknown}/retry")).status_code == 404
     async with await signup_api.as_client("reader", ["audit:read"]) as reader:
         assert (await reader.get("/audit/outbox")).status_code == 200
-        assert (await reader.post(f"{nowhere}/cancel")).status_code == 403
+        assert (await reader.post(f"{unknown}/cancel")).status_code == 403
         assert (await reader.post("/audit/outbox/retry", json={"state": "dead"})).status_code == 403
         assert (await reader.post("/audit/checks/run")).status_code == 403
 
 
-async def test_the_same_is_done_by_command_and_recorded_as_that_persons_deed(
-    signup_database: Clone, ledger: SignupLedger
-) -> None:
+async def test_commands_do_the_same_and_record_the_user_as_actor(signup_database: Clone, ledger: SignupLedger) -> None:
     row = await mail_row(ledger)
     await plant(signup_database, DEAD)
 
-    def command(*words: str) -> "subprocess.CompletedProcess[str]":
+    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "services.signup", *words],
+            [sys.executable, "-m", "services.signup", *arguments],
             cwd=ROOT,
             env={**os.environ, "SIGNUP_DATABASE_URL": signup_database.owner_url},
             capture_output=True,
@@ -171,8 +169,8 @@ async def test_the_same_is_done_by_command_and_recorded_as_that_persons_deed(
             check=False,
         )
 
-    listed = command("outbox", "list", "--state", "dead")
-    assert orjson.loads(listed.stdout)["id"] == str(row["id"])
+    output = command("outbox", "list", "--state", "dead")
+    assert orjson.loads(output.stdout)["id"] == str(row["id"])
     assert command("outbox", "redrive", "--state", "dead", "--error-like", "no such").stdout == "retried 1\n"
     assert orjson.loads(command("outbox", "cancel", str(row["id"])).stdout)["outcome"] == "canceled"
     again = command("outbox", "retry", str(row["id"]))

@@ -1,4 +1,4 @@
-"""Signup's sanity checks: silent on a ledger that is in order, and each finds what it is there for."""
+"""Signup's sanity checks: silent on a consistent ledger, and each finds its fault."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ from tests.support.signups import SignupLedger
 from .conftest import Relays
 
 PEOPLE = [f"sane-{n}@x.example" for n in range(6)]
-# Everything is as if it had happened a while ago: margins for what is under way are over.
+# Makes everything older than the margins for work in progress.
 AGE = (
     "ALTER TABLE history DISABLE TRIGGER USER",
     "UPDATE history SET at = at - interval '20 minutes'",
@@ -65,9 +65,9 @@ PLANTED = {
         VALUES ('client:shop', 'k', sha256(''), now() - interval '1 hour')
     """,
 }
-# What these plant is mended at once.
-MENDED = {"settled_and_owed", "key_without_answer"}
-# One planted fact that more than one check must find.
+# The faults of these are repaired at once.
+REPAIRED = {"settled_and_owed", "key_without_answer"}
+# Planted faults that more than one check must find.
 ALSO = {"pending_without_mail": {"owed_and_gone"}}
 
 
@@ -76,8 +76,8 @@ def checks(signup_database: Clone, signup_settings: Settings) -> Checks:
     return alert_catalog(signup_settings).checks_in(signup_database.database.pool)
 
 
-async def live(ledger: SignupLedger, relays: Relays, api: httpx.AsyncClient, policy: EffectPolicy) -> None:
-    """People sign up, some verify, some ask again, one with a key; effects are worked off meanwhile."""
+async def run_signups(ledger: SignupLedger, relays: Relays, api: httpx.AsyncClient, policy: EffectPolicy) -> None:
+    """Users sign up, one with an idempotency key; some verify, some request a resend; the relays run."""
     await ledger.sign_up(*PEOPLE)
     await relays.run()
     await api.post("/v1/signups", json={"email": "key@x.example", "name": "K"}, headers={"Idempotency-Key": "k1"})
@@ -92,15 +92,15 @@ async def live(ledger: SignupLedger, relays: Relays, api: httpx.AsyncClient, pol
     await relays.run()
 
 
-async def test_checks_are_silent_while_people_sign_up_and_effects_are_worked_off(
+async def test_checks_are_silent_while_users_sign_up_and_relays_run(
     signup_database: Clone, ledger: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks
 ) -> None:
-    async def look() -> None:
+    async def run_checks() -> None:
         for _ in range(4):
             await checks.run()
             assert await findings(signup_database) == {}
 
-    await asyncio.gather(live(ledger, relays, operator, ledger.policy), look())
+    await asyncio.gather(run_signups(ledger, relays, operator, ledger.policy), run_checks())
     await plant(signup_database, *AGE)
     await checks.run()
     assert await findings(signup_database) == {}
@@ -108,27 +108,27 @@ async def test_checks_are_silent_while_people_sign_up_and_effects_are_worked_off
 
 
 @pytest.mark.parametrize("name", [check.name for check in CHECKS])
-async def test_each_check_finds_what_it_is_there_for(
+async def test_each_check_finds_its_fault(
     signup_database: Clone, ledger: SignupLedger, relays: Relays, operator: httpx.AsyncClient, checks: Checks, name: str
 ) -> None:
-    await live(ledger, relays, operator, ledger.policy)
+    await run_signups(ledger, relays, operator, ledger.policy)
     await plant(signup_database, *AGE, PLANTED[name])
     await checks.run()
     found = await findings(signup_database)
     assert set(found) == {name} | ALSO.get(name, set())
     violations, fixed = found[name]
     assert violations > 0
-    assert (fixed == violations) is (name in MENDED)
+    assert (fixed == violations) is (name in REPAIRED)
     await checks.run()
-    assert (name in await findings(signup_database)) is (name not in MENDED)
-    mended = await ledger.rows("history", kind="check.fixed")
-    assert {entry["detail"]["check"] for entry in mended} == ({name} & MENDED)
+    assert (name in await findings(signup_database)) is (name not in REPAIRED)
+    repaired = await ledger.rows("history", kind="check.fixed")
+    assert {entry["detail"]["check"] for entry in repaired} == ({name} & REPAIRED)
 
 
-async def test_examples_name_the_rows_and_nobody(
+async def test_examples_name_rows_and_no_people(
     signup_database: Clone, ledger: SignupLedger, relays: Relays, operator: httpx.AsyncClient
 ) -> None:
-    await live(ledger, relays, operator, ledger.policy)
+    await run_signups(ledger, relays, operator, ledger.policy)
     await plant(signup_database, *AGE, PLANTED["verified_without_history"])
     answer = await operator.post("/audit/checks/run")
     assert answer.status_code == 200

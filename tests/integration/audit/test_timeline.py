@@ -23,12 +23,12 @@ async def deliver_after_one_deferral(mail_api: Api) -> None:
         await rig.close()
 
 
-async def test_it_tells_everything_in_order_with_the_gateways_words(
+async def test_it_shows_every_event_in_order_with_the_gateways_reply(
     ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays, mail_api: Api
 ) -> None:
     (done,) = await ledger.sign_up("asa@x.example")
-    await ledger.sign_up("somebody.else@x.example")
-    await ledger.run("UPDATE outbox SET due_at = now() + interval '1 day' WHERE payload #>> '{to,email}' LIKE 'some%'")
+    await ledger.sign_up("other@x.example")
+    await ledger.run("UPDATE outbox SET due_at = now() + interval '1 day' WHERE payload #>> '{to,email}' LIKE 'other%'")
     await relays.run()
     await deliver_after_one_deferral(mail_api)
     user_id = done.user["id"]
@@ -38,32 +38,32 @@ async def test_it_tells_everything_in_order_with_the_gateways_words(
     assert (answer["user_id"], answer["complete"], answer["unavailable"]) == (str(user_id), True, [])
     items = answer["items"]
     assert [item["at"] for item in items] == sorted(item["at"] for item in items)
-    told = [(item["service"], item["kind"]) for item in items if item["detail"].get("effect") != "stats"]
-    assert told[0][0] == "signup"
-    assert [pair for pair in told if pair[0] == "mail"] == [
+    events = [(item["service"], item["kind"]) for item in items if item["detail"].get("effect") != "stats"]
+    assert events[0][0] == "signup"
+    assert [pair for pair in events if pair[0] == "mail"] == [
         ("mail", "mail.accepted"),
         ("mail", "attempt.try_later"),
         ("mail", "mail.deferred"),
         ("mail", "attempt.accepted"),
         ("mail", "mail.sent"),
     ]
-    kinds = [kind for service, kind in told if service == "signup"]
+    kinds = [kind for service, kind in events if service == "signup"]
     assert set(kinds[:2]) == {"user.signed_up", "outbox.owed"}
     assert kinds[2] == "outbox.delivered"
     assert "user.verified" in kinds
-    (put_off,) = [item for item in items if item["kind"] == "attempt.try_later"]
-    assert put_off["detail"]["reply"] == "450 4.2.1 greylisted, come back"
+    (deferred,) = [item for item in items if item["kind"] == "attempt.try_later"]
+    assert deferred["detail"]["reply"] == "450 4.2.1 greylisted, come back"
     assert {item["correlation_id"] for item in items if item["service"] == "mail"} == {"because-of-asa@x.example"}
-    assert not any("somebody" in str(item) for item in items)
+    assert not any("other@" in str(item) for item in items)
 
 
-async def test_without_the_mail_service_it_is_signups_half_and_says_so(
+async def test_without_the_mail_service_it_has_signups_part_and_is_marked_incomplete(
     ledger: SignupLedger, operator: httpx.AsyncClient, relays: Relays, signup_api: Api
 ) -> None:
     (done,) = await ledger.sign_up("asa@x.example")
     await relays.run()
-    async with httpx.AsyncClient(base_url="http://127.0.0.1:1", timeout=1) as nobody:
-        signup_api.app.state.mail_service_view = MailServiceView(nobody)
+    async with httpx.AsyncClient(base_url="http://127.0.0.1:1", timeout=1) as unreachable:
+        signup_api.app.state.mail_service_view = MailServiceView(unreachable)
         answer = (await operator.get(f"/audit/users/{done.user['id']}")).json()
     assert (answer["complete"], answer["unavailable"]) == (False, ["mail"])
     kinds = {item["kind"] for item in answer["items"]}
@@ -71,7 +71,7 @@ async def test_without_the_mail_service_it_is_signups_half_and_says_so(
     assert {item["service"] for item in answer["items"]} == {"signup"}
 
 
-async def test_an_erased_person_has_a_timeline_and_a_stranger_has_none(
+async def test_an_erased_person_has_a_timeline_and_an_unknown_one_has_none(
     ledger: SignupLedger, operator: httpx.AsyncClient, signup_api: Api
 ) -> None:
     (done,) = await ledger.sign_up("asa@x.example")

@@ -1,4 +1,4 @@
-"""What a trace shows of mails that are asked for."""
+"""The trace spans of accepted mails."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,12 +16,12 @@ ROW, CALL = f"00-{TRACE}-00f067aa0ba902b7", f"00-{TRACE[::-1]}-53995c3f42cd8ad8"
 
 @pytest.fixture
 async def kept(mail_api: Api) -> AsyncIterator[KeptSpans]:
-    """Of mails only: requests are traced by a ring around this API, which is left away here."""
+    """Spans of mails only: the middleware that traces requests is left out here."""
     kept = KeptSpans()
-    resources = mail_api.app.state.resources
-    mail_api.app.state.resources = replace(resources, intake=replace(resources.intake, tracing=kept.tracing))
+    app_state = mail_api.app.state.mail
+    mail_api.app.state.mail = replace(app_state, intake=replace(app_state.intake, tracing=kept.tracing))
     yield kept
-    mail_api.app.state.resources = resources
+    mail_api.app.state.mail = app_state
 
 
 def a_mail(request_id: str, **more: Any) -> dict[str, Any]:
@@ -34,13 +34,13 @@ async def _stored(api: Api) -> dict[str, str]:
     return {row["id"]: row["traceparent"] for row in rows}
 
 
-async def test_each_mail_of_a_batch_is_a_span_below_its_own_cause_that_links_the_call(
+async def test_each_mail_of_a_batch_has_a_span_with_its_own_parent_and_a_link_to_the_call(
     mail_api: Api, client: httpx.AsyncClient, kept: KeptSpans
 ) -> None:
     mails = [a_mail("a", traceparent=f"{ROW}-01"), a_mail("b")]
     answer = await client.post("/v1/mails/batch", json={"mails": mails}, headers={"traceparent": f"{CALL}-01"})
     ids = [result["mail"]["id"] for result in answer.json()["results"]]
-    assert kept.told() == [("accept mail.queue", "queued", None)] * 2
+    assert kept.summaries() == [("accept mail.queue", "queued", None)] * 2
     assert [parent_of(span) for span in kept.ended] == [ROW, CALL]
     assert [links_of(span) for span in kept.ended] == [[CALL], []]
     assert await _stored(mail_api) == {key: context_of(span) for key, span in zip(ids, kept.ended, strict=True)}
@@ -54,18 +54,18 @@ async def test_each_mail_of_a_batch_is_a_span_below_its_own_cause_that_links_the
     }
 
 
-async def test_a_mail_that_is_asked_for_again_keeps_its_first_trace(
+async def test_a_mail_that_is_requested_again_keeps_its_first_trace(
     mail_api: Api, client: httpx.AsyncClient, kept: KeptSpans
 ) -> None:
     for cause in (ROW, CALL):
         await client.post("/v1/mails/batch", json={"mails": [a_mail("a", traceparent=f"{cause}-01")]})
-    assert [outcome for _, outcome, _ in kept.told()] == ["queued", "replayed"]
+    assert [outcome for _, outcome, _ in kept.summaries()] == ["queued", "replayed"]
     assert parent_of(kept.ended[1]) == CALL
     assert list((await _stored(mail_api)).values()) == [context_of(kept.ended[0])]
 
 
-async def test_the_spans_of_mails_say_nothing_of_what_they_hold(client: httpx.AsyncClient, kept: KeptSpans) -> None:
+async def test_the_spans_of_mails_hold_no_content(client: httpx.AsyncClient, kept: KeptSpans) -> None:
     await client.post("/v1/mails", json=a_mail("asas-first", metadata={"user_id": "asa-17"}, tags=["till-asa"]))
     (span,) = kept.ended
-    told = span.to_json().lower()
-    assert not [word for word in ("asa", "öberg", "hej", "till-", "shop") if word in told]
+    text = span.to_json().lower()
+    assert not [word for word in ("asa", "öberg", "hej", "till-", "shop") if word in text]

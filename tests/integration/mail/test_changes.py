@@ -1,4 +1,4 @@
-"""The feed of changes has no gap and nothing behind a cursor, whatever commits in which order."""
+"""The change feed has no gap and shows nothing behind a cursor, in whatever order transactions commit."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ def _mail(request_id: str) -> dict[str, Any]:
     return {"request_id": request_id, "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
 
 
-async def test_an_empty_feed_gives_a_cursor_to_go_on_from(client: httpx.AsyncClient) -> None:
+async def test_an_empty_feed_returns_a_cursor_to_continue_from(client: httpx.AsyncClient) -> None:
     empty = (await client.get("/v1/changes")).json()
     assert empty["items"] == []
     await client.post("/v1/mails", json=_mail("one"))
@@ -24,7 +24,7 @@ async def test_an_empty_feed_gives_a_cursor_to_go_on_from(client: httpx.AsyncCli
     assert (again["items"], again["next_cursor"]) == ([], page["next_cursor"])
 
 
-async def test_a_change_is_shown_only_when_none_can_commit_before_it(
+async def test_a_change_is_shown_only_when_no_earlier_one_can_still_commit(
     mail_database: Clone, client: httpx.AsyncClient
 ) -> None:
     await client.post("/v1/mails", json=_mail("one"))
@@ -65,13 +65,13 @@ async def test_a_follower_sees_every_change_once_while_writers_race(client: http
     assert sorted(seen) == sorted(f"{writer}-{n}" for writer in range(8) for n in range(20))
 
 
-async def test_a_cursor_from_a_future_that_was_undone_is_called_lost(
+async def test_a_cursor_from_before_a_restore_is_reported_as_lost(
     mail_database: Clone, client: httpx.AsyncClient
 ) -> None:
     await client.post("/v1/mails", json=_mail("one"))
     cursor = (await client.get("/v1/changes")).json()["next_cursor"]
     owner = await asyncpg.connect(mail_database.owner_url)
-    # As a restore to an earlier time does; the trigger would refuse anything less.
+    # Stands for a restore to an earlier time; with the trigger on, the database refuses it.
     await owner.execute("ALTER TABLE history DISABLE TRIGGER history_is_append_only")
     await owner.execute("DELETE FROM history")
     await owner.close()
@@ -84,7 +84,7 @@ async def test_positions_keep_rising_after_a_dump_is_restored_into_a_younger_clu
 ) -> None:
     await client.post("/v1/mails", json=_mail("one"))
     owner = await asyncpg.connect(mail_database.owner_url)
-    # As if the line had been written by a cluster whose transactions counted far ahead of this one's.
+    # As if a cluster with much higher transaction IDs had written the line.
     await owner.execute("ALTER TABLE history DISABLE TRIGGER history_is_append_only")
     await owner.execute("UPDATE history SET position = position + 1000000000000")
     assert await mail_database.database.pool.fetchval("SELECT rebase_feed()")
@@ -103,6 +103,6 @@ async def test_a_client_follows_only_its_own_mails(mail_api: Api, client: httpx.
         assert [change["client"] for change in (await ops.get("/v1/changes")).json()["items"]] == ["shop"]
 
 
-async def test_a_cursor_that_is_none_is_refused(client: httpx.AsyncClient) -> None:
+async def test_an_invalid_cursor_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/changes?after=abc")
     assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "after")

@@ -1,4 +1,4 @@
-"""After the mail ledger went back in time, a mail that waits again becomes what its client knows it to be: sent."""
+"""After the mail ledger is restored to an earlier time, a waiting mail that its client knows as sent becomes sent."""
 
 import asyncio
 from typing import Any
@@ -15,8 +15,8 @@ from tests.support.stack import eventually
 
 MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-BECOME = """
-WITH gone AS (DELETE FROM queue WHERE $1 NOT IN ('queued', 'deferred', 'sending'))
+SET_STATE = """
+WITH dequeued AS (DELETE FROM queue WHERE $1 NOT IN ('queued', 'deferred', 'sending'))
 UPDATE mails SET state = $1, failure_reason = 'why',
     sent_at = CASE WHEN $1 IN ('sent', 'bounced') THEN now() END,
     next_attempt_at = CASE WHEN $1 IN ('queued', 'deferred', 'sending') THEN now() END
@@ -26,7 +26,7 @@ CORRECTED = [state for state in MailState if "restore" in MAIL_TRANSITIONS[state
 
 async def _mail_in(api: Api, client: httpx.AsyncClient, state: str) -> dict[str, Any]:
     mail: dict[str, Any] = (await client.post("/v1/mails", json=MAIL)).json()
-    await api.database.pool.execute(BECOME, state)
+    await api.database.pool.execute(SET_STATE, state)
     return mail
 
 
@@ -84,7 +84,7 @@ async def test_without_the_flag_or_for_another_mail_nothing_changes(
 @pytest.mark.parametrize(
     ("phase", "outcome", "counted"), [("claimed", "gateway_fault", 0), ("transmitting", "unknown", 1)]
 )
-async def test_a_mail_whose_worker_is_gone_is_taken_from_it_and_its_late_word_changes_nothing(
+async def test_a_mail_whose_worker_is_lost_is_corrected_and_late_writes_change_nothing(
     mail_api: Api, client: httpx.AsyncClient, phase: str, outcome: str, counted: int
 ) -> None:
     mail = (await client.post("/v1/mails", json=MAIL)).json()
@@ -102,7 +102,7 @@ async def test_a_mail_whose_worker_is_gone_is_taken_from_it_and_its_late_word_ch
     assert await _state(mail_api) == ("sent", 0)
 
 
-async def test_a_mail_that_its_slow_worker_lets_go_at_the_same_moment_is_corrected_and_not_lost(
+async def test_a_mail_that_its_slow_worker_releases_at_the_same_time_is_corrected(
     mail_api: Api, client: httpx.AsyncClient
 ) -> None:
     mail = (await client.post("/v1/mails", json=MAIL)).json()

@@ -1,4 +1,4 @@
-"""P4: one mail per (client, request ID), for ever; and nothing is left behind by what is refused."""
+"""P4: one mail per (client, request ID), for ever. A refused request leaves nothing behind."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ async def _rows(api: Api) -> dict[str, int]:
     }
 
 
-async def test_a_mail_is_accepted_with_its_content_its_place_in_the_queue_and_its_history(
+async def test_a_mail_is_accepted_with_its_content_queue_row_and_history(
     mail_api: Api, client: httpx.AsyncClient
 ) -> None:
     answer = await client.post("/v1/mails", json=MAIL)
@@ -93,11 +93,11 @@ async def test_other_content_under_a_known_request_id_is_refused_naming_the_fiel
 
 async def test_two_clients_may_use_the_same_request_id(mail_api: Api, client: httpx.AsyncClient) -> None:
     async with await mail_api.as_client("other", ["mails:send", "mails:read"]) as other:
-        mine = (await client.post("/v1/mails", json=MAIL)).json()
-        theirs = (await other.post("/v1/mails", json=MAIL | {"subject": "Theirs"})).json()
-        assert mine["id"] != theirs["id"]
-        assert (await other.get(f"/v1/mails/{mine['id']}")).status_code == 404
-        assert [mail["id"] for mail in (await other.get("/v1/mails")).json()["items"]] == [theirs["id"]]
+        own_mail = (await client.post("/v1/mails", json=MAIL)).json()
+        other_mail = (await other.post("/v1/mails", json=MAIL | {"subject": "Other"})).json()
+        assert own_mail["id"] != other_mail["id"]
+        assert (await other.get(f"/v1/mails/{own_mail['id']}")).status_code == 404
+        assert [mail["id"] for mail in (await other.get("/v1/mails")).json()["items"]] == [other_mail["id"]]
 
 
 async def test_the_request_id_may_come_in_the_header_and_must_agree_with_the_body(client: httpx.AsyncClient) -> None:
@@ -113,14 +113,14 @@ async def test_the_request_id_may_come_in_the_header_and_must_agree_with_the_bod
 
 
 NASTY: dict[str, tuple[dict[str, Any], str]] = {
-    "no address": ({"to": {"email": "nobody"}}, "/to/email"),
+    "no address": ({"to": {"email": "no-at-sign"}}, "/to/email"),
     "two addresses": ({"to": {"email": "a@x.example, b@x.example"}}, "/to/email"),
     "a line break in the address": ({"to": {"email": "a@x.example\r\nBcc: b@x.example"}}, "/to/email"),
     "a line break in the name": ({"to": {"email": "a@x.example", "name": "A\r\nBcc: b@x.example"}}, "/to/name"),
     "a line break in the subject": ({"subject": "Hi\nBcc: b@x.example"}, "/subject"),
     "NUL in the text": ({"text": "a\0b"}, "/text"),
     "NUL in metadata": ({"metadata": {"k": "a\0b"}}, "/metadata"),
-    "a header that is ours": ({"headers": {"Message-ID": "<x@y>"}}, "/headers"),
+    "a reserved header": ({"headers": {"Message-ID": "<x@y>"}}, "/headers"),
     "a header name with a line break": ({"headers": {"X-A\r\nBcc": "b@x.example"}}, "/headers"),
     "a header value with a line break": ({"headers": {"X-A": "1\r\nBcc: b"}}, "/headers/X-A"),
     "an unknown field": ({"cc": "b@x.example"}, "/cc"),
@@ -144,7 +144,7 @@ async def test_bad_input_names_its_field_leaves_nothing_behind_and_frees_the_id(
     assert (await client.post("/v1/mails", json=MAIL)).status_code == 202
 
 
-# What was written at a place may be a short form, or one of several forms: the problem points at what was written.
+# A field may have a short form or several forms. The problem points at the form that the client wrote.
 WRITTEN = {
     "/from": {"from": "nope"},
     "/from/email": {"from": {"email": "nope"}},
@@ -158,7 +158,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize(("pointer", "change"), WRITTEN.items(), ids=WRITTEN.keys())
-async def test_a_problem_points_at_what_the_caller_wrote(
+async def test_a_problem_points_at_what_the_client_wrote(
     client: httpx.AsyncClient, pointer: str, change: dict[str, Any]
 ) -> None:
     alone = await client.post("/v1/mails", json=MAIL | change)
@@ -167,7 +167,7 @@ async def test_a_problem_points_at_what_the_caller_wrote(
     assert [error["pointer"] for error in result["problem"]["errors"]] == [pointer]
 
 
-async def test_a_problem_with_one_of_several_forms_points_at_the_place_and_not_at_the_forms(
+async def test_a_problem_in_a_field_with_several_forms_points_at_the_field(
     client: httpx.AsyncClient,
 ) -> None:
     answer = await client.post("/v1/erasures", json={"metadata": {"good": 1, "a/b": []}})
@@ -175,7 +175,7 @@ async def test_a_problem_with_one_of_several_forms_points_at_the_place_and_not_a
     assert {error["pointer"] for error in answer.json()["errors"]} == {"/metadata/a~1b"}
 
 
-async def test_a_batch_is_judged_item_by_item_and_answered_in_order(mail_api: Api, client: httpx.AsyncClient) -> None:
+async def test_a_batch_is_checked_item_by_item_and_answered_in_order(mail_api: Api, client: httpx.AsyncClient) -> None:
     await client.post("/v1/mails", json=MAIL)
     batch = [
         MAIL | {"request_id": "new"},
@@ -216,7 +216,7 @@ async def test_concurrent_batches_with_the_same_ids_in_other_orders_do_not_deadl
     assert (await _rows(mail_api))["mails"] == 100
 
 
-async def test_a_replay_needs_neither_a_living_template_nor_a_future_expiry(
+async def test_a_replay_needs_neither_its_template_nor_a_future_expiry(
     mail_api: Api, client: httpx.AsyncClient
 ) -> None:
     made = await client.post(
@@ -225,7 +225,7 @@ async def test_a_replay_needs_neither_a_living_template_nor_a_future_expiry(
     )  # fmt: skip
     assert made.status_code == 202, made.text
     # As after a deployment without this template.
-    mail_api.app.state.resources.intake.templates._loaded.pop("welcome")
+    mail_api.app.state.mail.intake.templates._loaded.pop("welcome")
     again = await client.post(
         "/v1/mails", json={"request_id": "t", "to": {"email": "a@x.example"}, "template": "welcome",
                            "variables": {"name": "A"}}

@@ -1,4 +1,4 @@
-"""What operators do to single mails, and in which states they may."""
+"""Operator actions on single mails, and the states that allow them."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from tests.support.apis import Api
 
 MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
 
-# How a mail gets into a state, told to the database as delivery would.
-BECOME = """
-WITH gone AS (DELETE FROM queue WHERE $1 NOT IN ('queued', 'deferred', 'sending')),
+# Puts a mail into a state, with the rows that delivery would write.
+SET_STATE = """
+WITH dequeued AS (DELETE FROM queue WHERE $1 NOT IN ('queued', 'deferred', 'sending')),
      held AS (UPDATE queue SET lease = gen_random_uuid() WHERE $1 = 'sending'),
      tried AS (
          INSERT INTO attempts (mail_id, n, lease, phase, outcome, counted, transmitting_at, ended_at)
@@ -28,7 +28,7 @@ UPDATE mails SET state = $1, failure_reason = 'why',
 
 async def _mail_in(api: Api, client: httpx.AsyncClient, state: str) -> str:
     mail = (await client.post("/v1/mails", json=MAIL)).json()
-    await api.database.pool.execute(BECOME, state)
+    await api.database.pool.execute(SET_STATE, state)
     return str(mail["id"])
 
 
@@ -46,7 +46,7 @@ ACTIONS: dict[str, dict[str, Any] | None] = {
 
 @pytest.mark.parametrize("state", list(MailState))
 @pytest.mark.parametrize("action", ACTIONS)
-async def test_an_action_is_done_in_its_states_and_refused_with_them_in_all_others(
+async def test_an_action_works_in_its_allowed_states_and_names_them_in_all_others(
     mail_api: Api, client: httpx.AsyncClient, action: str, state: MailState
 ) -> None:
     mail_id = await _mail_in(mail_api, client, state)
@@ -79,14 +79,14 @@ async def test_a_retried_mail_is_due_at_once(mail_api: Api, client: httpx.AsyncC
 
 
 @pytest.mark.parametrize(("resolution", "state"), [("sent", "sent"), ("resend", "queued"), ("abandon", "canceled")])
-async def test_an_uncertain_mail_becomes_what_somebody_found_out(
+async def test_an_uncertain_mail_gets_the_state_that_an_operator_resolves_it_to(
     mail_api: Api, client: httpx.AsyncClient, resolution: str, state: str
 ) -> None:
     mail_id = await _mail_in(mail_api, client, "uncertain")
     body = {"as": resolution, "reason": "Seen in the gateway's log"}
     mail = (await client.post(f"/v1/mails/{mail_id}/resolve", json=body)).json()
     assert mail["state"] == state
-    # It was sent when its body left, not when somebody found out.
+    # It was sent when its body left, not when an operator resolved it.
     assert (mail["sent_at"] or "9") < mail["accepted_at"] or state != "sent"
     assert await _queued(mail_api) == (1 if state == "queued" else 0)
     newest = (await client.get(f"/v1/mails/{mail_id}/history")).json()["items"][0]
@@ -101,7 +101,7 @@ async def test_a_mail_of_another_client_cannot_be_touched(mail_api: Api, client:
         assert (await ops.post(f"/v1/mails/{mail_id}/cancel")).status_code == 200
 
 
-async def test_what_a_client_knows_to_have_been_sent_is_written_back_and_never_sent(
+async def test_a_mail_that_its_client_knows_as_sent_is_written_back_and_never_sent(
     mail_api: Api, client: httpx.AsyncClient
 ) -> None:
     known = (await client.post("/v1/mails", json=MAIL)).json()
@@ -124,7 +124,7 @@ async def test_what_a_client_knows_to_have_been_sent_is_written_back_and_never_s
     assert (await client.post("/v1/mails", json=MAIL | {"request_id": "lost"})).status_code == 422
 
 
-async def test_suppressions_are_put_listed_and_taken_back(mail_api: Api, client: httpx.AsyncClient) -> None:
+async def test_suppressions_are_put_listed_and_deleted(mail_api: Api, client: httpx.AsyncClient) -> None:
     path = "/v1/suppressions/Asa@b%C3%BCcher.example"
     assert (await client.put(path, json={"reason": "asked to"})).status_code == 201
     again = await client.put(path, json={"reason": "another"})

@@ -1,4 +1,4 @@
-"""What have you sent? One by one, in bulk, and as a list with every filter."""
+"""Reading the ledger: one mail, in bulk, and as a list with every filter."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def _mail(request_id: str, **changes: Any) -> dict[str, Any]:
     return {"request_id": request_id, "to": {"email": "a@x.example"}, "subject": "S", "text": "T"} | changes
 
 
-async def _ask(client: httpx.AsyncClient, *mails: dict[str, Any]) -> list[dict[str, Any]]:
+async def _send(client: httpx.AsyncClient, *mails: dict[str, Any]) -> list[dict[str, Any]]:
     answer = await client.post("/v1/mails/batch", json={"mails": list(mails)})
     return [result["mail"] for result in answer.json()["results"]]
 
@@ -42,8 +42,8 @@ async def _ask(client: httpx.AsyncClient, *mails: dict[str, Any]) -> list[dict[s
         ("tag=red&metadata.paid=true", ["two"]),
     ],
 )
-async def test_every_filter_finds_what_it_says(client: httpx.AsyncClient, query: str, expected: list[str]) -> None:
-    await _ask(
+async def test_every_filter_finds_its_mails(client: httpx.AsyncClient, query: str, expected: list[str]) -> None:
+    await _send(
         client,
         _mail("one", tags=["red"], metadata={"order": 17}),
         _mail("two", to={"email": "b@x.example"}, tags=["red", "blue"], metadata={"order": "eighteen", "paid": True}),
@@ -63,23 +63,21 @@ async def test_every_filter_finds_what_it_says(client: httpx.AsyncClient, query:
     ("query", "parameter"),
     [
         ("state=lost", "state"),
-        ("to=nobody", "to"),
+        ("to=no-at-sign", "to"),
         ("accepted_after=yesterday", "accepted_after"),
         ("limit=0", "limit"),
         ("cursor=%21", "cursor"),
         ("recipient=a%40x.example", "recipient"),
     ],
 )
-async def test_a_filter_that_cannot_be_meant_is_refused_by_name(
-    client: httpx.AsyncClient, query: str, parameter: str
-) -> None:
+async def test_an_invalid_filter_is_refused_by_name(client: httpx.AsyncClient, query: str, parameter: str) -> None:
     answer = await client.get(f"/v1/mails?{query}")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["parameter"] == parameter
 
 
 async def test_pages_follow_each_other_newest_first_without_gaps_or_repeats(client: httpx.AsyncClient) -> None:
-    made = await _ask(client, *(_mail(f"r{n}") for n in range(7)))
+    sent = await _send(client, *(_mail(f"r{n}") for n in range(7)))
     seen: list[str] = []
     cursor = None
     while True:
@@ -88,21 +86,21 @@ async def test_pages_follow_each_other_newest_first_without_gaps_or_repeats(clie
         cursor = page["next_cursor"]
         if cursor is None:
             break
-    assert seen == [mail["id"] for mail in reversed(made)]
+    assert seen == [mail["id"] for mail in reversed(sent)]
 
 
-async def test_a_limit_past_the_largest_is_taken_as_the_largest(client: httpx.AsyncClient) -> None:
+async def test_a_limit_above_the_maximum_is_accepted(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/mails?limit=100000")).status_code == 200
 
 
-async def test_a_lookup_says_what_is_known_and_what_is_missing(client: httpx.AsyncClient) -> None:
-    (mail,) = await _ask(client, _mail("one"))
+async def test_a_lookup_returns_the_known_mails_and_the_missing_ids(client: httpx.AsyncClient) -> None:
+    (mail,) = await _send(client, _mail("one"))
     answer = (await client.post("/v1/mails/lookup", json={"request_ids": ["one", "two", "two"]})).json()
     assert answer == {"found": {"one": mail}, "missing": ["two"]}
 
 
-async def test_only_a_key_for_all_mails_sees_those_of_others(mail_api: Api, client: httpx.AsyncClient) -> None:
-    (mail,) = await _ask(client, _mail("one"))
+async def test_only_a_key_for_all_mails_sees_mails_of_other_clients(mail_api: Api, client: httpx.AsyncClient) -> None:
+    (mail,) = await _send(client, _mail("one"))
     async with await mail_api.as_client("batcher", ["mails:read"]) as batcher:
         assert (await batcher.get("/v1/mails")).json()["items"] == []
         assert (await batcher.post("/v1/mails/lookup", json={"request_ids": ["one"]})).json()["missing"] == ["one"]
@@ -115,15 +113,15 @@ async def test_only_a_key_for_all_mails_sees_those_of_others(mail_api: Api, clie
 
 
 async def test_the_content_is_shown_as_it_was_pinned(client: httpx.AsyncClient) -> None:
-    (mail,) = await _ask(client, _mail("one", headers={"X-Order": "17"}, html="<p>T</p>"))
+    (mail,) = await _send(client, _mail("one", headers={"X-Order": "17"}, html="<p>T</p>"))
     content = (await client.get(f"/v1/mails/{mail['id']}?include=content")).json()["content"]
     assert (content["subject"], content["text"], content["html"]) == ("S", "T", "<p>T</p>")
     assert content["headers"] == {"X-Order": "17"}
 
 
-async def test_keys_open_only_what_their_scopes_say(mail_api: Api) -> None:
+async def test_keys_allow_only_what_their_scopes_allow(mail_api: Api) -> None:
     assert (await mail_api.http.get("/v1/mails")).status_code == 401
-    wrong = {"Authorization": "Bearer cf_nobody_knows"}
+    wrong = {"Authorization": "Bearer cf_unknown_key"}
     assert (await mail_api.http.get("/v1/mails", headers=wrong)).status_code == 401
     async with await mail_api.as_client("batcher", ["mails:read"]) as batcher:
         refused = await batcher.post("/v1/mails", json=_mail("one"))
@@ -133,8 +131,8 @@ async def test_keys_open_only_what_their_scopes_say(mail_api: Api) -> None:
 
 
 async def test_history_is_found_by_request_id_client_and_related_ids(client: httpx.AsyncClient) -> None:
-    (mail,) = await _ask(client, _mail("one", metadata={"user_id": "u-1"}))
-    await _ask(client, _mail("two"))
+    (mail,) = await _send(client, _mail("one", metadata={"user_id": "u-1"}))
+    await _send(client, _mail("two"))
     for subject in (mail["id"], "one", "u-1"):
         entries = (await client.get("/audit/history", params={"subject": subject})).json()["items"]
         assert [entry["subject"] for entry in entries] == [mail["id"]]
@@ -154,7 +152,7 @@ async def test_correlation_goes_from_the_request_into_the_ledger_and_back_to_the
     assert entry["correlation_id"] == "my-request-7"
 
 
-async def test_a_method_that_is_not_there_is_answered_with_all_that_are(client: httpx.AsyncClient) -> None:
+async def test_an_unsupported_method_is_answered_with_the_supported_ones(client: httpx.AsyncClient) -> None:
     answer = await client.patch("/v1/mails")
     assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
     assert set(answer.headers["Allow"].replace(" ", "").split(",")) >= {"GET", "POST"}

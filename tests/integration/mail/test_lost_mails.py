@@ -1,4 +1,4 @@
-"""A mail whose row somebody deletes leaves a trace, and whoever asks for it again is not mailed again."""
+"""A mail whose row is deleted leaves a record, and the same request again does not send it again."""
 
 import asyncio
 from typing import Any
@@ -10,22 +10,22 @@ import pytest
 
 from tests.support.apis import Api
 from tests.support.databases import Clone, Server
-from tests.support.reconciliation_lab import FORGET, SENT
+from tests.support.reconciliation_lab import DELETE_MAILS, SENT
 from tests.support.stack import eventually
 
 MAIL: dict[str, Any] = {"request_id": "one", "to": {"email": "a@x.example"}, "subject": "S", "text": "T"}
-BECOME = """
+SET_STATE = """
 UPDATE mails SET state = $1, failure_reason = 'why', next_attempt_at = NULL,
     sent_at = CASE WHEN $1 IN ('sent', 'bounced') THEN now() END
 """
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-ENDS = ["sent", "bounced", "uncertain", "failed", "canceled", "expired", "suppressed"]
+END_STATES = ["sent", "bounced", "uncertain", "failed", "canceled", "expired", "suppressed"]
 
 
 async def _lose(clone: Clone, *statements: str) -> None:
     owner = await asyncpg.connect(clone.owner_url)
     ids = [row["id"] for row in await owner.fetch("SELECT id FROM mails")]
-    for statement in statements or FORGET:
+    for statement in statements or DELETE_MAILS:
         await owner.execute(statement, *([ids] if "$1" in statement else []))
     await owner.close()
 
@@ -33,9 +33,9 @@ async def _lose(clone: Clone, *statements: str) -> None:
 async def _mail_in(api: Api, client: httpx.AsyncClient, state: str) -> dict[str, Any]:
     mail = (await client.post("/v1/mails", json=MAIL)).json()
     await api.database.pool.execute("DELETE FROM queue")
-    await api.database.pool.execute(BECOME, state)
-    told: dict[str, Any] = (await client.get(f"/v1/mails/{mail['id']}")).json()
-    return told
+    await api.database.pool.execute(SET_STATE, state)
+    stored: dict[str, Any] = (await client.get(f"/v1/mails/{mail['id']}")).json()
+    return stored
 
 
 async def _queued(api: Api) -> int:
@@ -43,8 +43,8 @@ async def _queued(api: Api) -> int:
     return count
 
 
-@pytest.mark.parametrize("state", ENDS)
-async def test_a_mail_whose_row_was_deleted_is_what_it_was_when_it_is_asked_for_again(
+@pytest.mark.parametrize("state", END_STATES)
+async def test_a_mail_whose_row_was_deleted_is_restored_when_it_is_requested_again(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone, state: str
 ) -> None:
     before = await _mail_in(mail_api, client, state)
@@ -62,13 +62,13 @@ async def test_a_mail_whose_row_was_deleted_is_what_it_was_when_it_is_asked_for_
     assert again.json() == after
 
 
-async def test_a_request_that_waits_while_the_row_is_deleted_is_answered_from_what_is_left(
+async def test_a_request_that_waits_while_the_row_is_deleted_gets_the_restored_mail(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
     before = await _mail_in(mail_api, client, "sent")
     owner = await asyncpg.connect(mail_database.owner_url)
     async with owner.transaction():
-        for statement in FORGET:
+        for statement in DELETE_MAILS:
             await owner.execute(statement, *([[UUID(before["id"])]] if "$1" in statement else []))
         asking = asyncio.create_task(client.post("/v1/mails", json=MAIL))
         await eventually(lambda: mail_api.database.pool.fetchval(WAITING), lambda waiting: waiting == 1)
@@ -78,7 +78,7 @@ async def test_a_request_that_waits_while_the_row_is_deleted_is_answered_from_wh
     assert await _queued(mail_api) == 0
 
 
-async def test_with_other_content_its_request_id_is_refused_as_ever(
+async def test_other_content_under_a_lost_request_id_is_refused(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
     await _mail_in(mail_api, client, "sent")
@@ -90,7 +90,7 @@ async def test_with_other_content_its_request_id_is_refused_as_ever(
     assert (await client.get("/v1/mails?request_id=one")).json()["items"] == []
 
 
-async def test_a_deleted_mail_that_had_not_been_sent_is_sent_when_it_is_asked_for_again(
+async def test_a_deleted_mail_that_had_not_been_sent_is_sent_when_it_is_requested_again(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
     first = (await client.post("/v1/mails", json=MAIL)).json()
@@ -112,7 +112,7 @@ async def _lose_while_sending(
     return accepted
 
 
-async def test_a_deleted_mail_that_was_being_sent_is_uncertain_when_it_is_asked_for_again(
+async def test_a_deleted_mail_that_was_being_sent_is_uncertain_when_it_is_requested_again(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
     before = await _lose_while_sending(mail_api, client, mail_database, MAIL)
@@ -127,7 +127,7 @@ async def test_a_deleted_mail_that_was_being_sent_is_uncertain_when_it_is_asked_
     assert await _queued(mail_api) == 1
 
 
-async def test_a_deleted_mail_that_was_being_sent_is_sent_again_where_its_policy_says_so_and_as_it_was(
+async def test_a_deleted_mail_that_was_being_sent_is_sent_again_where_its_policy_allows_it(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
     mail = MAIL | {"on_uncertain": "resend"}
@@ -138,23 +138,23 @@ async def test_a_deleted_mail_that_was_being_sent_is_sent_again_where_its_policy
     assert await _queued(mail_api) == 1
 
 
-async def test_a_lookup_says_what_is_remembered_of_deleted_mails_and_to_whom_they_belong(
+async def test_a_lookup_returns_the_record_of_deleted_mails_to_their_client_only(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
     before = await _mail_in(mail_api, client, "sent")
     await _lose(mail_database)
-    asked = {"request_ids": ["one", "two"]}
-    told = (await client.post("/v1/mails/lookup", json=asked)).json()
-    lost = told["lost"].pop("one")
-    assert told == {"found": {}, "missing": ["one", "two"], "lost": {}}
+    request = {"request_ids": ["one", "two"]}
+    answer = (await client.post("/v1/mails/lookup", json=request)).json()
+    lost = answer["lost"].pop("one")
+    assert answer == {"found": {}, "missing": ["one", "two"], "lost": {}}
     assert (lost["mail_id"], lost["client"], lost["state"]) == (before["id"], "shop", "sent")
     same = ("request_id", "message_id", "fingerprint", "accepted_at", "sent_at")
     assert [lost[name] for name in same] == [before[name] for name in same]
     async with await mail_api.as_client("other", ["mails:read"]) as other:
-        assert (await other.post("/v1/mails/lookup", json=asked)).json() == {"found": {}, "missing": ["one", "two"]}
+        assert (await other.post("/v1/mails/lookup", json=request)).json() == {"found": {}, "missing": ["one", "two"]}
 
 
-async def test_what_its_client_knows_comes_back_under_the_id_that_it_had(
+async def test_a_mail_restored_by_its_client_keeps_its_id(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
 ) -> None:
     before = await _mail_in(mail_api, client, "sent")
@@ -166,11 +166,11 @@ async def test_what_its_client_knows_comes_back_under_the_id_that_it_had(
 
 
 @pytest.mark.parametrize("deletion", ["TRUNCATE mails CASCADE", "SET session_replication_role = replica; {}"])
-async def test_no_way_of_deleting_mails_leaves_no_trace(
+async def test_every_way_of_deleting_mails_leaves_a_record(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone, postgres_server: Server, deletion: str
 ) -> None:
     await client.post("/v1/mails", json=MAIL)
-    await _lose(mail_database)  # once before, while it waited: that it is sent now must outweigh that
+    await _lose(mail_database)  # once while it waited: the later loss, as sent, must count
     await _mail_in(mail_api, client, "sent")
     await client.post("/v1/mails", json=MAIL | {"request_id": "waiting"})
     name = mail_database.owner_url.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""The mail API on a database of its own, as the tests of the ledger have it."""
+"""The mail API on its own database, as in the tests of the ledger."""
 
 from tests.integration.mail.conftest import client, mail_api
 

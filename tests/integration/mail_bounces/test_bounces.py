@@ -1,4 +1,4 @@
-"""What comes back changes what the ledger says of a mail, once, and never more than the notice proves."""
+"""A notice changes the record of its mail once, and never further than it proves."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 
 from services.mail.delivery.states import MailState
 from shared.contract.ids import uuid7
-from tests.integration.mail.test_interventions import BECOME, MAIL
+from tests.integration.mail.test_interventions import MAIL, SET_STATE
 from tests.support.apis import Api
 from tests.support.mails import history_kinds
 from tests.support.notices import complaint, quoted_header, recipient_fields, report
@@ -25,15 +25,15 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' 
 
 async def _mail_in(api: Api, client: httpx.AsyncClient, state: str, **changes: Any) -> str:
     mail = (await client.post("/v1/mails", json=MAIL | changes)).json()
-    await api.database.pool.execute(BECOME, state)
+    await api.database.pool.execute(SET_STATE, state)
     return str(mail["id"])
 
 
 async def _post(client: httpx.AsyncClient, raw: bytes) -> dict[str, Any]:
     answer = await client.post("/v1/bounces", content=raw, headers=RFC822)
     assert answer.status_code == 202, answer.text
-    taken: dict[str, Any] = answer.json()
-    return taken
+    ingested: dict[str, Any] = answer.json()
+    return ingested
 
 
 async def _get(client: httpx.AsyncClient, mail_id: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ async def _get(client: httpx.AsyncClient, mail_id: str) -> dict[str, Any]:
     return mail
 
 
-async def test_a_sent_mail_bounces_with_the_words_of_the_server(mail_api: Api, client: httpx.AsyncClient) -> None:
+async def test_a_sent_mail_bounces_with_the_reply_of_the_server(mail_api: Api, client: httpx.AsyncClient) -> None:
     mail_id = await _mail_in(mail_api, client, "sent")
     before = await _get(client, mail_id)
     assert await _post(client, report(quoted_header(mail_id))) == {"outcome": "bounced", "mail_id": mail_id}
@@ -70,21 +70,21 @@ async def test_the_same_notice_again_changes_nothing(mail_api: Api, client: http
     assert await mail_api.database.pool.fetchval("SELECT count(*) FROM bounces") == 1
 
 
-async def test_of_two_failures_reported_at_once_one_is_the_bounce(mail_api: Api, client: httpx.AsyncClient) -> None:
+async def test_one_of_two_concurrent_failure_notices_is_the_bounce(mail_api: Api, client: httpx.AsyncClient) -> None:
     mail_id = await _mail_in(mail_api, client, "sent")
     pool = mail_api.database.pool
-    both = [report(quoted_header(mail_id)), report(quoted_header(mail_id), BLOCKED)]
+    notices = [report(quoted_header(mail_id)), report(quoted_header(mail_id), BLOCKED)]
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM mails FOR UPDATE")
-        posting = [asyncio.create_task(_post(client, raw)) for raw in both]
-        await eventually(lambda: pool.fetchval(WAITING), lambda count: count == len(both))
+        posting = [asyncio.create_task(_post(client, raw)) for raw in notices]
+        await eventually(lambda: pool.fetchval(WAITING), lambda count: count == len(notices))
     assert [answer["outcome"] for answer in await asyncio.gather(*posting)] == ["bounced", "bounced"]
     kinds = await history_kinds(pool, UUID(mail_id))
     assert kinds == ["mail.accepted", "mail.bounced", "mail.bounce_noted"]
 
 
 @pytest.mark.parametrize("state", [state for state in MailState if state != MailState.SENDING])
-async def test_only_a_mail_that_had_left_can_bounce(mail_api: Api, client: httpx.AsyncClient, state: MailState) -> None:
+async def test_only_sent_and_uncertain_mails_bounce(mail_api: Api, client: httpx.AsyncClient, state: MailState) -> None:
     mail_id = await _mail_in(mail_api, client, state)
     before = await _get(client, mail_id)
     assert (await _post(client, report(quoted_header(mail_id))))["outcome"] == "bounced"
@@ -98,21 +98,21 @@ async def test_only_a_mail_that_had_left_can_bounce(mail_api: Api, client: httpx
         assert (after, kinds) == (before, ["mail.bounce_noted"])
 
 
-async def test_a_notice_that_is_faster_than_our_own_record_has_to_come_again(
+async def test_a_notice_before_the_attempt_is_recorded_must_be_posted_again(
     mail_api: Api, client: httpx.AsyncClient
 ) -> None:
-    """A gateway's 250 is recorded a moment after it was said, or when a rescue finds a worker dead."""
+    """A gateway's 250 is recorded shortly after it arrives, or by a rescue if the worker died."""
     mail_id = await _mail_in(mail_api, client, "sending")
     raw = report(quoted_header(mail_id))
     answer = await client.post("/v1/bounces", content=raw, headers=RFC822)
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/still-sending")
     assert answer.headers["retry-after"] == "5"
     assert (await client.get("/v1/bounces")).json()["items"] == []
-    await mail_api.database.pool.execute(BECOME, "sent")
+    await mail_api.database.pool.execute(SET_STATE, "sent")
     assert await _post(client, raw) == {"outcome": "bounced", "mail_id": mail_id}
     assert (await _get(client, mail_id))["state"] == "bounced"
-    # And what was taken in stays so, whatever the mail does afterwards.
-    await mail_api.database.pool.execute(BECOME, "sending")
+    # An ingested notice keeps its outcome, whatever the mail's later state.
+    await mail_api.database.pool.execute(SET_STATE, "sending")
     assert await _post(client, raw) == {"outcome": "bounced", "mail_id": mail_id}
 
 
@@ -120,14 +120,14 @@ async def test_a_notice_that_is_faster_than_our_own_record_has_to_come_again(
     ("raw", "kind"),
     [(DELAYED, "mail.delayed"), (DELIVERED, "mail.delivered"), (None, "mail.complained")],
 )
-async def test_whatever_quotes_an_uncertain_mail_proves_that_it_was_sent(
+async def test_a_notice_that_quotes_an_uncertain_mail_proves_that_it_was_sent(
     mail_api: Api, client: httpx.AsyncClient, raw: str | None, kind: str
 ) -> None:
     mail_id = await _mail_in(mail_api, client, "uncertain")
     quoted = quoted_header(mail_id)
     await _post(client, report(quoted, raw) if raw else complaint(quoted))
     mail = await _get(client, mail_id)
-    # It was sent when its body left, not when somebody reported on it.
+    # It was sent when its body was transmitted, not when the notice came.
     assert (mail["state"], mail["sent_at"] < mail["accepted_at"]) == ("sent", True)
     history = (await client.get(f"/v1/mails/{mail_id}/history")).json()["items"]
     assert [line["kind"] for line in history] == [kind, "mail.resolved", "mail.accepted"]
@@ -136,7 +136,7 @@ async def test_whatever_quotes_an_uncertain_mail_proves_that_it_was_sent(
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(DELAYED, "delayed"), (DELIVERED, "delivered")])
-async def test_a_notice_that_is_no_failure_leaves_a_line_of_history_and_no_more(
+async def test_a_notice_without_a_failure_only_adds_a_history_entry(
     mail_api: Api, client: httpx.AsyncClient, status: str, outcome: str
 ) -> None:
     mail_id = await _mail_in(mail_api, client, "sent")
@@ -152,9 +152,7 @@ async def _suppressed_by(client: httpx.AsyncClient) -> list[tuple[str, str, str]
     return [(item["email"], item["source"], item["mail_id"]) for item in items]
 
 
-async def test_a_dead_address_is_suppressed_and_a_policy_is_not_its_fault(
-    mail_api: Api, client: httpx.AsyncClient
-) -> None:
+async def test_a_dead_address_is_suppressed_and_a_blocked_one_is_not(mail_api: Api, client: httpx.AsyncClient) -> None:
     blocked = await _mail_in(mail_api, client, "sent")
     await _post(client, report(quoted_header(blocked), BLOCKED))
     assert await _suppressed_by(client) == []
@@ -166,16 +164,14 @@ async def test_a_dead_address_is_suppressed_and_a_policy_is_not_its_fault(
     assert next_mail.json()["failure"]["reason"] == "bounced with 5.1.1"
 
 
-async def test_only_the_mails_own_address_is_ever_suppressed_whatever_a_notice_names(
-    mail_api: Api, client: httpx.AsyncClient
-) -> None:
+async def test_a_notice_suppresses_only_the_mails_own_address(mail_api: Api, client: httpx.AsyncClient) -> None:
     mail_id = await _mail_in(mail_api, client, "sent", to={"email": "Me@x.example"})
     forged = recipient_fields().replace("b@x.example", "victim@x.example")
     await _post(client, report(quoted_header(mail_id), forged))
     assert [email for email, _, _ in await _suppressed_by(client)] == ["Me@x.example"]
 
 
-async def test_a_complaint_suppresses_and_is_told(mail_api: Api, client: httpx.AsyncClient) -> None:
+async def test_a_complaint_suppresses_the_address_and_is_in_history(mail_api: Api, client: httpx.AsyncClient) -> None:
     mail_id = await _mail_in(mail_api, client, "sent")
     assert await _post(client, complaint(quoted_header(mail_id))) == {"outcome": "complaint", "mail_id": mail_id}
     assert await _suppressed_by(client) == [("a@x.example", "complaint", mail_id)]
@@ -194,11 +190,11 @@ async def test_a_mail_that_was_restored_is_found_by_its_message_id(client: httpx
     }
     await client.post("/v1/mails/restore", json={"mails": [lost]})
     (restored,) = (await client.get("/v1/mails?request_id=lost")).json()["items"]
-    taken = await _post(client, report(quoted_header(uuid7(), message_id)))
-    assert taken == {"outcome": "bounced", "mail_id": restored["id"]}
+    ingested = await _post(client, report(quoted_header(uuid7(), message_id)))
+    assert ingested == {"outcome": "bounced", "mail_id": restored["id"]}
 
 
-async def test_what_is_no_report_is_ignored_and_not_kept(mail_api: Api, client: httpx.AsyncClient) -> None:
+async def test_a_message_that_is_no_report_is_ignored_and_not_stored(mail_api: Api, client: httpx.AsyncClient) -> None:
     assert await _post(client, b"Subject: Re: Welcome\n\nThank you!") == {"outcome": "ignored", "mail_id": None}
     assert (await client.get("/v1/bounces")).json()["items"] == []
     mail_id = await _mail_in(mail_api, client, "uncertain")
@@ -207,7 +203,7 @@ async def test_what_is_no_report_is_ignored_and_not_kept(mail_api: Api, client: 
     assert (await _get(client, mail_id))["state"] == "uncertain"
 
 
-async def test_a_notice_for_another_clients_mail_finds_none_until_somebody_who_may_see_it_brings_it(
+async def test_a_notice_about_another_clients_mail_is_unmatched_until_a_client_that_may_see_it_posts_it(
     mail_api: Api, client: httpx.AsyncClient
 ) -> None:
     mail_id = await _mail_in(mail_api, client, "sent")
@@ -238,7 +234,7 @@ async def test_bounces_are_listed_by_mail_and_outcome_newest_first(mail_api: Api
     assert [item["mail_id"] for item in bounced] == [other_id, mail_id]
 
 
-async def test_of_an_erased_mail_no_words_are_kept_and_its_address_is_not_suppressed(
+async def test_an_erased_mail_keeps_no_replies_and_its_address_is_not_suppressed(
     mail_api: Api, client: httpx.AsyncClient
 ) -> None:
     mail_id = await _mail_in(mail_api, client, "sent")
@@ -253,7 +249,7 @@ async def test_of_an_erased_mail_no_words_are_kept_and_its_address_is_not_suppre
     assert [(item["outcome"], item["diagnostic"]) for item in items] == [("bounced", None), ("delayed", None)]
 
 
-async def test_taken_in_notices_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
+async def test_ingested_notices_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
     await _post(client, report(quoted_header(uuid7())))
     await _post(client, b"Subject: hello\n\n")
     metrics = (await client.get("/metrics")).text
@@ -261,7 +257,7 @@ async def test_taken_in_notices_are_counted_by_outcome(client: httpx.AsyncClient
     assert 'mail_bounces_total{outcome="ignored"} 1.0' in metrics
 
 
-async def test_what_cannot_be_a_message_is_refused(client: httpx.AsyncClient) -> None:
+async def test_a_body_that_cannot_be_a_message_is_refused(client: httpx.AsyncClient) -> None:
     cases: list[tuple[dict[str, str], bytes, int]] = [
         ({"Content-Type": "application/json"}, b"{}", 415),
         ({}, b"Subject: x\n\n", 415),
@@ -273,14 +269,14 @@ async def test_what_cannot_be_a_message_is_refused(client: httpx.AsyncClient) ->
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
-async def test_bringing_notices_needs_the_scope_to_operate(mail_api: Api) -> None:
+async def test_posting_notices_needs_the_scope_to_operate(mail_api: Api) -> None:
     async with await mail_api.as_client("reader", ["mails:read"]) as reader:
         assert (await reader.post("/v1/bounces", content=b"x", headers=RFC822)).status_code == 403
         assert (await reader.get("/v1/bounces")).status_code == 200
 
 
 async def _waiting_again(api: Api, client: httpx.AsyncClient, *, in_doubt: bool = True) -> str:
-    """Uncertain, and to be sent again on somebody's word; or waiting for the first time."""
+    """A mail that an operator resends after an unknown attempt; or one that waits for its first attempt."""
     mail_id = await _mail_in(api, client, "uncertain" if in_doubt else "queued")
     if in_doubt:
         body = {"as": "resend", "reason": "Not in the gateway's log"}
@@ -291,22 +287,22 @@ async def _waiting_again(api: Api, client: httpx.AsyncClient, *, in_doubt: bool 
 @pytest.mark.parametrize(
     ("fields", "state"), [(recipient_fields(), "bounced"), (DELAYED, "sent"), (DELIVERED, "sent"), (BLOCKED, "bounced")]
 )
-async def test_a_mail_that_waits_to_be_sent_again_is_not_once_a_notice_proves_that_it_had_left(
+async def test_a_notice_that_proves_a_mail_was_sent_cancels_its_resend(
     mail_api: Api, client: httpx.AsyncClient, fields: str, state: str
 ) -> None:
     mail_id = await _waiting_again(mail_api, client)
     raw = report(quoted_header(mail_id), fields)
-    taken = await _post(client, raw)
+    first = await _post(client, raw)
     mail = await _get(client, mail_id)
     assert (mail["state"], mail["next_attempt_at"]) == (state, None)
-    assert mail["sent_at"] < mail["accepted_at"], "when its body left"
+    assert mail["sent_at"] < mail["accepted_at"], "when its body was transmitted"
     assert await mail_api.database.pool.fetchval("SELECT count(*) FROM queue") == 0
     assert "mail.resolved" in await history_kinds(mail_api.database.pool, UUID(mail_id))
-    assert await _post(client, raw) == taken
+    assert await _post(client, raw) == first
 
 
 @pytest.mark.parametrize("reason", ["it was never in doubt", "a worker has it"])
-async def test_a_notice_takes_no_other_mail_out_of_the_queue(
+async def test_a_notice_removes_no_other_mail_from_the_queue(
     mail_api: Api, client: httpx.AsyncClient, reason: str
 ) -> None:
     mail_id = await _waiting_again(mail_api, client, in_doubt=reason == "a worker has it")

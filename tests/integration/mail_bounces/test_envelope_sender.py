@@ -1,4 +1,4 @@
-"""With MAIL_BOUNCE_DOMAIN, a bounce finds its mail by the address that it is sent to."""
+"""With MAIL_BOUNCE_DOMAIN set, the recipient address of a bounce identifies its mail."""
 
 import pytest
 

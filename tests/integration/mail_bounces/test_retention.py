@@ -1,4 +1,4 @@
-"""What is kept for how long, and what is kept for ever."""
+"""What retention wipes after which time, and what stays for ever."""
 
 from typing import Any
 from uuid import UUID
@@ -12,14 +12,14 @@ from services.mail.ledger import retention
 from services.mail.ledger.retention import Retention
 from shared.contract.ids import uuid7
 from shared.db.pool import Pool
-from tests.integration.mail.test_interventions import BECOME, MAIL
+from tests.integration.mail.test_interventions import MAIL, SET_STATE
 from tests.support.apis import Api
 from tests.support.databases import Clone
 from tests.support.mails import attempt_rows, mail_row
 from tests.support.notices import quoted_header, recipient_fields, report
 
 FINAL = {"sent", "bounced", "failed", "canceled", "expired", "suppressed"}
-# Accepted that many days ago, as its ID says too, and tried once; $2 is its state.
+# A mail accepted $1 days ago (its ID says so too), in state $2, with one attempt.
 INSERT_OLD = """
 WITH m AS (
     INSERT INTO mails (id, client, request_id, fingerprint, state, to_email, to_key, to_name, metadata, on_uncertain,
@@ -56,7 +56,7 @@ async def _has_content(pool: Pool, mail_id: UUID) -> bool:
     return bool(await pool.fetchval("SELECT true FROM contents WHERE mail_id = $1", mail_id))
 
 
-async def test_words_of_settled_mails_are_wiped_in_time_and_of_no_other(mail_database: Clone) -> None:
+async def test_content_and_replies_are_wiped_of_settled_mails_only(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     old = {state: await _aged(pool, 31, state) for state in MailState}
     await _run(pool)
@@ -65,12 +65,12 @@ async def test_words_of_settled_mails_are_wiped_in_time_and_of_no_other(mail_dat
         wiped = state in FINAL
         assert await _has_content(pool, mail_id) is not wiped, state
         assert (row["failure_reply"], attempt["reply"]) == ((None, None) if wiped else ("words", "words")), state
-        # Whom it went to is kept, unless that is limited as well.
+        # The recipient stays unless MAIL_ADDRESS_DAYS is set.
         assert row["to_email"] is not None
         assert (row["state"], row["failure_reason"]) == (state, "why")
 
 
-async def test_what_is_young_enough_is_kept(mail_database: Clone) -> None:
+async def test_content_of_recent_mails_is_kept(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     young = await _aged(pool, 29)
     await _run(pool)
@@ -78,7 +78,7 @@ async def test_what_is_young_enough_is_kept(mail_database: Clone) -> None:
     assert (await mail_row(pool, young))["failure_reply"] == "words"
 
 
-async def test_addresses_and_names_go_after_their_own_time_and_ids_stay(mail_database: Clone) -> None:
+async def test_addresses_and_names_are_wiped_after_their_own_time_and_ids_stay(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     metadata = {"user_id": "u1", "shoe_size": 39}
     old, young = await _aged(pool, 91, metadata=metadata), await _aged(pool, 89, metadata=metadata)
@@ -94,7 +94,7 @@ async def test_addresses_and_names_go_after_their_own_time_and_ids_stay(mail_dat
         assert (await mail_row(pool, kept))["to_email"] is not None
 
 
-async def test_a_pass_goes_on_batch_by_batch_to_its_end(mail_database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pass_wipes_batch_after_batch_to_the_end(mail_database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "_BATCH", 2)
     monkeypatch.setattr(retention, "_WINDOW", 2)
     pool = mail_database.database.pool
@@ -107,7 +107,7 @@ async def test_a_pass_goes_on_batch_by_batch_to_its_end(mail_database: Clone, mo
     assert tuple(run) == (len(old), len(old))
 
 
-async def test_a_mail_that_somebody_works_on_is_left_for_the_next_run(mail_database: Clone) -> None:
+async def test_a_locked_mail_is_left_for_the_next_run(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     old = await _aged(pool, 31)
     async with pool.acquire() as connection, connection.transaction():
@@ -118,10 +118,10 @@ async def test_a_mail_that_somebody_works_on_is_left_for_the_next_run(mail_datab
     assert not await _has_content(pool, old)
 
 
-async def test_the_words_of_a_notice_are_wiped_in_their_own_time(mail_api: Api, client: httpx.AsyncClient) -> None:
+async def test_the_diagnostic_of_a_notice_is_wiped_after_its_own_time(mail_api: Api, client: httpx.AsyncClient) -> None:
     pool = mail_api.database.pool
     mail_id = (await client.post("/v1/mails", json=MAIL)).json()["id"]
-    await pool.execute(BECOME, "sent")
+    await pool.execute(SET_STATE, "sent")
     headers = {"Content-Type": "message/rfc822"}
     await client.post("/v1/bounces", content=report(quoted_header(mail_id)), headers=headers)
     unmatched = report(quoted_header(uuid7()), recipient_fields())
@@ -148,7 +148,7 @@ async def test_health_says_when_retention_last_ran_and_warns_when_that_is_long_a
     assert (await check())["status"] == "warn"
 
 
-async def test_health_warns_of_content_that_is_there_after_its_time(mail_api: Api) -> None:
+async def test_health_warns_of_content_that_is_overdue(mail_api: Api) -> None:
     pool = mail_api.database.pool
 
     async def check() -> tuple[str, bool]:
@@ -158,7 +158,7 @@ async def test_health_warns_of_content_that_is_there_after_its_time(mail_api: Ap
     await _run(pool)
     await _aged(pool, 30)
     await _aged(pool, 40, "uncertain")
-    assert await check() == ("pass", False), "a worker comes every few hours, and what is in doubt stays"
+    assert await check() == ("pass", False), "a day of grace, and uncertain mails keep their content"
     await _aged(pool, 32)
     assert await check() == ("warn", True)
     await _run(pool)

@@ -1,4 +1,4 @@
-"""All workers together keep to a gateway's rate: the turns are given out by the database, by its clock."""
+"""All workers together keep to a gateway's rate: the database hands out the turns, by its own clock."""
 
 import asyncio
 import itertools
@@ -24,17 +24,17 @@ async def _reserve(pool: Pool, turns: int, gap_seconds: float) -> list[datetime]
     return [first + place * timedelta(seconds=gap_seconds) for place in range(turns)]
 
 
-async def test_turns_reserved_at_the_same_time_are_a_gap_apart_whoever_reserves(mail_database: Clone) -> None:
+async def test_turns_that_are_reserved_concurrently_are_a_gap_apart(mail_database: Clone) -> None:
     pool, gap = mail_database.database.pool, 0.5
     batches = await asyncio.gather(*(_reserve(pool, 1 + n % 4, gap) for n in range(40)))
     turns = sorted(turn for batch in batches for turn in batch)
     assert len(turns) == 100
     assert min(later - earlier for earlier, later in itertools.pairwise(turns)) >= timedelta(seconds=gap)
-    # And none is wasted while there are takers.
+    # No turn is wasted while workers wait.
     assert turns[-1] - turns[0] == timedelta(seconds=99 * gap)
 
 
-async def test_an_idle_gateway_has_its_next_turn_now_and_no_more_than_that(mail_database: Clone) -> None:
+async def test_an_idle_gateway_has_its_next_turn_now_and_saves_up_no_others(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await pool.execute(SET_NEXT, timedelta(hours=-1))
     before = await pool.fetchval("SELECT clock_timestamp()")
@@ -52,35 +52,32 @@ async def test_two_workers_on_one_queue_take_their_turns_from_one_row(mail_datab
     other = await open_database(DatabaseOptions(mail_database.runtime_url, "other"))
     async with scripted_smtp() as server:
         settings = GatewaySettings("g", "127.0.0.1", server.port, Tls.NONE, connections=2, per_second=per_second)
-        rigs = [
-            make_rig(
-                its, [SmtpGateway(settings, Timeouts(20, 20), "w.example", pace=GatewayRateLimit(its, "g", per_second))]
-            )
-            for its in (pool, other.pool)
-        ]
+        rigs = []
+        for each in (pool, other.pool):
+            limit = GatewayRateLimit(each, "g", per_second)
+            rigs.append(make_rig(each, [SmtpGateway(settings, Timeouts(20, 20), "w.example", rate_limit=limit)]))
         await asyncio.gather(*(rig.deliver() for rig in rigs))
         assert await states(mail_database.database) == {"sent": count}
-        # Each mail moved the one row on by its gap: so however many they are, they keep the rate together.
+        # Each mail moved the one row on by its gap, so any number of workers keeps the rate.
         assert await pool.fetchval(NEXT) >= started + count * timedelta(seconds=1 / per_second)
         for rig in rigs:
             await rig.close()
     await other.close()
 
 
-async def test_without_its_turn_no_mail_is_tried_and_none_counts_as_tried(mail_database: Clone) -> None:
+async def test_a_mail_without_a_turn_is_not_tried_and_not_counted(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
-    away = await open_database(DatabaseOptions(mail_database.runtime_url, "away"))
-    away.pool.terminate()
+    closed = await open_database(DatabaseOptions(mail_database.runtime_url, "closed"))
+    closed.pool.terminate()
     async with scripted_smtp() as server:
         settings = GatewaySettings("g", "127.0.0.1", server.port, Tls.NONE)
-        rig = make_rig(
-            pool, [SmtpGateway(settings, Timeouts(20, 20), "w.example", pace=GatewayRateLimit(away.pool, "g", 1000))]
-        )
+        limit = GatewayRateLimit(closed.pool, "g", 1000)
+        rig = make_rig(pool, [SmtpGateway(settings, Timeouts(20, 20), "w.example", rate_limit=limit)])
         await rig.delivery.run_once()
         await rig.finish()
         await rig.close()
     row = await pool.fetchrow("SELECT state, attempts, failure_reason FROM mails WHERE id = $1", mail_id)
     assert row is not None
     assert tuple(row) == ("queued", 0, "nothing sent: the gateway's rate could not be reserved")
-    await away.close()
+    await closed.close()

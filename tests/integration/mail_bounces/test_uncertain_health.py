@@ -1,8 +1,8 @@
-"""Somebody has to look at a mail whose fate is unknown: `/health` warns at once, and fails after a day."""
+"""An operator must resolve an uncertain mail: `/health` warns at once, and fails after a day."""
 
 import pytest
 
-from tests.integration.mail.test_interventions import BECOME
+from tests.integration.mail.test_interventions import SET_STATE
 from tests.support.apis import Api
 from tests.support.mails import insert_mails
 
@@ -15,7 +15,7 @@ async def test_health_warns_and_then_fails_as_the_oldest_uncertain_mail_ages(
 ) -> None:
     pool = mail_api.database.pool
     await insert_mails(pool)
-    await pool.execute(BECOME, "uncertain" if age else "sent")
+    await pool.execute(SET_STATE, "uncertain" if age else "sent")
     await pool.execute("UPDATE attempts SET ended_at = now() - $1::text::interval", age or "0")
     answer = await mail_api.http.get("/health")
     check = answer.json()["checks"]["uncertain_mails"]

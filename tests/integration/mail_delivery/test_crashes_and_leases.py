@@ -1,4 +1,4 @@
-"""A worker may die, or fall silent, at any moment: what another one makes of it."""
+"""A worker dies or goes silent at any point, and another one rescues its mails."""
 
 from uuid import UUID, uuid4
 
@@ -59,7 +59,9 @@ async def test_a_worker_lost_before_the_body_left_costs_nothing(mail_database: C
 
 
 @pytest.mark.parametrize(("policy", "state"), [("hold", "uncertain"), ("resend", "queued")])
-async def test_a_worker_lost_after_the_body_started_leaves_doubt(policy: str, state: str, mail_database: Clone) -> None:
+async def test_a_worker_lost_after_the_body_started_leaves_the_outcome_unknown(
+    policy: str, state: str, mail_database: Clone
+) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool, on_uncertain=policy)
     assert await begin_transmission(pool, await claim_one(pool))
@@ -74,7 +76,7 @@ async def test_a_worker_lost_after_the_body_started_leaves_doubt(policy: str, st
     assert rig.rescue.rescued == 1
 
 
-async def test_a_rescuer_that_dies_itself_is_rescued(mail_database: Clone) -> None:
+async def test_a_mail_whose_rescuer_dies_is_rescued_again(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     await begin_transmission(pool, await claim_one(pool))
@@ -136,7 +138,7 @@ async def test_a_body_never_leaves_once_the_lease_is_lost(mail_database: Clone) 
     assert (await mail_row(pool, mail_id))["state"] == "sending"
 
 
-async def test_an_expired_lease_still_counts_while_nobody_took_it(mail_database: Clone) -> None:
+async def test_an_expired_lease_still_counts_while_no_worker_took_it(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     mail = await claim_one(pool)
@@ -199,7 +201,7 @@ async def test_an_overdue_lease_is_left_alone_until_the_grace_is_over(mail_datab
         assert rig.rescue.rescued == rescued
 
 
-async def test_a_lease_renewed_at_the_last_moment_is_not_taken_over(mail_database: Clone) -> None:
+async def test_a_lease_renewed_just_before_the_takeover_is_not_taken_over(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     mail = await claim_one(pool)  # its lease runs: as if renewed between the rescue's look and its takeover
@@ -210,7 +212,7 @@ async def test_a_lease_renewed_at_the_last_moment_is_not_taken_over(mail_databas
     assert (row["lease"], rig.rescue.rescued) == (mail.lease, 0)
 
 
-async def test_a_stray_queue_row_of_a_settled_mail_spoils_no_claim(mail_database: Clone) -> None:
+async def test_a_stray_queue_row_of_a_settled_mail_breaks_no_claim(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     stray, good = await insert_mails(pool, 2)
     await pool.execute("UPDATE mails SET state = 'sent', sent_at = now(), next_attempt_at = NULL WHERE id = $1", stray)

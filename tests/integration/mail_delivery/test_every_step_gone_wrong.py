@@ -1,4 +1,4 @@
-"""Everything that can go wrong at each step of a conversation, and what is on record afterwards (DESIGN section 6)."""
+"""Each failure at each step of an SMTP conversation, and the record that it leaves (DESIGN section 6)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from shared.worker.circuit_breaker import BreakerState
 from tests.support.databases import Clone
 from tests.support.delivery import IMPATIENT, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, queue_row
-from tests.support.scripted_smtp import Act, Deed, Slowly, scripted_smtp
+from tests.support.scripted_smtp import Act, Misbehavior, Slowly, scripted_smtp
 
 FAULT, LATER, REFUSED = Outcome.GATEWAY_FAULT, Outcome.TRY_LATER, Outcome.REFUSED
 UNKNOWN, ACCEPTED = Outcome.UNKNOWN, Outcome.ACCEPTED
@@ -24,7 +24,7 @@ KIND = {
     ACCEPTED: "mail.sent",
 }
 
-_SILENT: list[Act] = [Deed.DROP, Deed.HANG, Deed.GARBAGE]
+_SILENT: list[Act] = [Misbehavior.DROP, Misbehavior.HANG, Misbehavior.GARBAGE]
 BEFORE_THE_MAIL: list[tuple[Act, Outcome]] = [
     *((act, FAULT) for act in ["421 4.3.2 closing", "450 4.7.1 busy", "554 5.7.1 go away", *_SILENT]),
 ]
@@ -43,7 +43,7 @@ TABLE: dict[str, Sequence[tuple[Act, Outcome]]] = {
     "MAIL": [*ABOUT_THE_MAIL, ("354 what", FAULT), ("530 5.7.0 log in first", FAULT)],
     "RCPT": [*ABOUT_THE_MAIL, ("251 will forward", ACCEPTED), (Slowly("250 ok"), ACCEPTED)],
     "DATA": [*ABOUT_THE_MAIL, ("250 what", FAULT), (Slowly("354 well\n354 go on"), ACCEPTED)],
-    "body": [(Deed.DROP, UNKNOWN)],
+    "body": [(Misbehavior.DROP, UNKNOWN)],
     "dot": [
         ("421 4.3.2 closing", LATER),
         ("451 4.3.0 later", LATER),
@@ -55,11 +55,11 @@ TABLE: dict[str, Sequence[tuple[Act, Outcome]]] = {
     "RSET": [(act, ACCEPTED) for act in ["421 4.3.2 closing", "550 no", *_SILENT]],
     "QUIT": [(act, ACCEPTED) for act in ["421 4.3.2 closing", *_SILENT]],
 }
-# What a server must offer for the conversation to come to that step.
+# Extensions that a server must offer for the conversation to reach the step.
 OFFERED = {"STARTTLS": ("STARTTLS",), "AUTH": ("AUTH PLAIN",)}
 
 
-def _breaker_heard_a_fault(gateways: Gateways) -> bool:
+def _breaker_counted_a_fault(gateways: Gateways) -> bool:
     breaker = gateways.routes[0].breaker
     assert breaker.state is BreakerState.CLOSED  # one fault opens nothing
     return breaker.last_fault is not None
@@ -88,13 +88,13 @@ async def test_each_step_gone_wrong_leaves_the_right_record(
         assert attempt["counted"] == (outcome is not FAULT), case
         assert attempt["phase"] == "ended", case
         assert (attempt["transmitting_at"] is not None) == (step in {"body", "dot"} or outcome is ACCEPTED), case
-        assert _breaker_heard_a_fault(rig.gateways) == (outcome in {FAULT, UNKNOWN}), case
+        assert _breaker_counted_a_fault(rig.gateways) == (outcome in {FAULT, UNKNOWN}), case
         assert await history_kinds(pool, mail_id) == [KIND[outcome]], case
         assert (await queue_row(pool, mail_id) is not None) == (outcome in {FAULT, LATER}), case
         await pool.execute("DELETE FROM queue")
 
 
-async def test_the_gateways_own_words_are_kept_in_full(mail_database: Clone) -> None:
+async def test_the_gateways_reply_is_stored_in_full(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     async with scripted_smtp({"RCPT": ["550 5.7.1 first line\n550 5.7.1 second line"]}) as server:
@@ -109,9 +109,9 @@ async def test_the_gateways_own_words_are_kept_in_full(mail_database: Clone) -> 
     assert mail["gateway"] == "scripted"
 
 
-async def test_history_holds_codes_and_ids_but_neither_words_nor_addresses(mail_database: Clone) -> None:
+async def test_history_holds_codes_and_ids_but_neither_replies_nor_addresses(mail_database: Clone) -> None:
     pool = mail_database.database.pool
-    metadata = {"user_id": "u-7", "colour": "blue"}
+    metadata = {"user_id": "u-7", "color": "blue"}
     (mail_id,) = await insert_mails(pool, to="asa@example.test", metadata=metadata)
     async with scripted_smtp({"RCPT": ["550 5.1.1 <asa@example.test> is unknown"]}) as server:
         rig = make_rig(pool, [smtp_gateway(server.port)])
@@ -148,7 +148,7 @@ async def test_a_dead_mailbox_is_suppressed_and_the_next_mail_to_it_is_not_sent(
     assert not server.received
 
 
-async def test_a_policy_refusal_suppresses_nobody(mail_database: Clone) -> None:
+async def test_a_policy_refusal_suppresses_no_address(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool)
     async with scripted_smtp({"dot": ["554 5.7.1 looks like spam"]}) as server:
@@ -177,7 +177,7 @@ async def test_a_retry_sends_the_same_bytes(mail_database: Clone) -> None:
 async def test_a_resend_policy_queues_the_mail_again_after_an_unknown_end(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool, on_uncertain="resend")
-    async with scripted_smtp({"dot": [Deed.DROP, "550 5.1.1 gone meanwhile"]}) as server:
+    async with scripted_smtp({"dot": [Misbehavior.DROP, "550 5.1.1 gone meanwhile"]}) as server:
         rig = make_rig(pool, [smtp_gateway(server.port)])
         await rig.deliver()
         assert (await mail_row(pool, mail_id))["state"] == "queued"
@@ -215,7 +215,7 @@ async def test_smtputf8_is_asked_for_only_when_an_address_needs_it(mail_database
     assert {mail.recipient for mail in server.accepted} == {"åsa@example.test", "asa@xn--bcher-kva.example"}
 
 
-async def test_a_mail_that_cannot_be_built_fails_and_says_why_to_its_client_alone(mail_database: Clone) -> None:
+async def test_a_mail_that_cannot_be_built_fails_and_only_its_client_sees_the_reason(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     await pool.execute('UPDATE contents SET headers = \'{"X-Bad\\r\\nBcc": "asa@example.test"}\'')

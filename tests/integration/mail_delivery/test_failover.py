@@ -1,4 +1,4 @@
-"""Several gateways, breakers, and what an outage costs."""
+"""Several gateways, circuit breakers, and the cost of an outage."""
 
 from services.mail.delivery.gateways.protocol import Envelope
 from services.mail.delivery.smtp_outcomes import Step
@@ -7,7 +7,7 @@ from tests.support.databases import Clone
 from tests.support.delivery import Rig, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, insert_mails, mail_row, queue_row, states
 from tests.support.memory_gateway import ACCEPTED, Answer, MemoryGateway
-from tests.support.scripted_smtp import Deed, scripted_smtp
+from tests.support.scripted_smtp import Misbehavior, scripted_smtp
 
 
 def _state(rig: Rig) -> BreakerState:
@@ -17,7 +17,7 @@ def _state(rig: Rig) -> BreakerState:
 async def test_the_next_gateway_is_tried_at_once_while_nothing_has_left(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
-    async with scripted_smtp({"banner": Deed.DROP}) as first, scripted_smtp() as second:
+    async with scripted_smtp({"banner": Misbehavior.DROP}) as first, scripted_smtp() as second:
         rig = make_rig(pool, [smtp_gateway(first.port, name="first"), smtp_gateway(second.port, name="second")])
         await rig.deliver()
         await rig.close()
@@ -33,7 +33,7 @@ async def test_the_next_gateway_is_tried_at_once_while_nothing_has_left(mail_dat
 async def test_no_other_gateway_is_tried_when_the_mail_may_have_left(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
-    async with scripted_smtp({"dot": Deed.DROP}) as first, scripted_smtp() as second:
+    async with scripted_smtp({"dot": Misbehavior.DROP}) as first, scripted_smtp() as second:
         rig = make_rig(pool, [smtp_gateway(first.port, name="first"), smtp_gateway(second.port, name="second")])
         await rig.deliver()
         await rig.close()
@@ -41,7 +41,7 @@ async def test_no_other_gateway_is_tried_when_the_mail_may_have_left(mail_databa
     assert not second.commands
 
 
-async def test_a_verdict_is_not_taken_to_another_gateway(mail_database: Clone) -> None:
+async def test_a_mail_with_a_verdict_is_not_tried_at_another_gateway(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     async with scripted_smtp({"RCPT": "450 4.2.1 later"}) as first, scripted_smtp() as second:
@@ -102,7 +102,7 @@ async def test_an_open_breaker_sends_everything_by_the_other_gateway_and_probes_
     await rig.close()
 
 
-async def test_a_gateway_that_falls_silent_after_every_dot_is_left_alone(mail_database: Clone) -> None:
+async def test_a_gateway_that_goes_silent_after_every_dot_gets_no_more_mails(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool, 40)
     gateway = MemoryGateway(connections=1, answer=lambda _: (Step.BODY, 0, ""))

@@ -1,4 +1,4 @@
-"""What every gateway must do: the SMTP one and the one in memory pass the same tests."""
+"""What every gateway must do. The SMTP gateway and the memory gateway pass the same tests."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,7 +10,7 @@ from services.mail.delivery.gateways.protocol import Envelope, Gateway
 from services.mail.delivery.smtp_outcomes import Outcome, Step
 from tests.support.delivery import smtp_gateway
 from tests.support.memory_gateway import ACCEPTED, Answer, MemoryGateway
-from tests.support.scripted_smtp import Deed, scripted_smtp
+from tests.support.scripted_smtp import Misbehavior, scripted_smtp
 
 ENVELOPE = Envelope("from@example.test", "to@example.test")
 BODY = b"Subject: x\r\n\r\n.dotted\r\n..\r\nend\r\n"
@@ -18,16 +18,16 @@ BODY = b"Subject: x\r\n\r\n.dotted\r\n..\r\nend\r\n"
 
 @dataclass
 class Subject:
-    """A gateway, and what has reached the other side of it."""
+    """A gateway, and the mails that its other side received."""
 
     gateway: Gateway
-    taken: Callable[[], list[tuple[str, str, bytes]]]
-    asked: int = 0
-    may: bool = True
+    received: Callable[[], list[tuple[str, str, bytes]]]
+    asks: int = 0
+    agrees: bool = True
 
     async def about_to_transmit(self) -> bool:
-        self.asked += 1
-        return self.may
+        self.asks += 1
+        return self.agrees
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def memory(answer: Answer) -> AsyncIterator[Subject]:
 async def smtp(answer: Answer) -> AsyncIterator[Subject]:
     step, code, text = answer
     place = {Step.CONNECT: "banner", Step.BODY: "dot"}.get(step, str(step))
-    async with scripted_smtp({place: f"{code} {text}" if code else Deed.DROP}) as server:
+    async with scripted_smtp({place: f"{code} {text}" if code else Misbehavior.DROP}) as server:
         gateway = smtp_gateway(server.port)
         yield Subject(gateway, lambda: [(m.sender, m.recipient, m.data) for m in server.accepted])
         await gateway.close()
@@ -54,20 +54,20 @@ def connect(request: pytest.FixtureRequest) -> Connect:
     return request.param  # type: ignore[no-any-return]
 
 
-async def test_an_accepted_mail_arrives_as_it_was_given(connect: Connect) -> None:
+async def test_an_accepted_mail_arrives_unchanged(connect: Connect) -> None:
     async with connect(ACCEPTED) as subject:
         verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
         assert (verdict.outcome, verdict.code) == (Outcome.ACCEPTED, 250)
-        assert subject.taken() == [("from@example.test", "to@example.test", BODY)]
-        assert subject.asked == 1
+        assert subject.received() == [("from@example.test", "to@example.test", BODY)]
+        assert subject.asks == 1
 
 
 async def test_not_a_byte_leaves_unless_the_caller_agrees(connect: Connect) -> None:
     async with connect(ACCEPTED) as subject:
-        subject.may = False
+        subject.agrees = False
         verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
         assert (verdict.outcome, verdict.blames_gateway) == (Outcome.GATEWAY_FAULT, False)
-        assert subject.taken() == []
+        assert subject.received() == []
 
 
 @pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA])
@@ -75,7 +75,7 @@ async def test_a_refusal_before_the_body_never_asks_to_transmit(step: Step, conn
     async with connect((step, 550, "5.7.1 no")) as subject:
         verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
         assert (verdict.outcome, verdict.code, verdict.enhanced_code) == (Outcome.REFUSED, 550, "5.7.1")
-        assert subject.asked == 0
+        assert subject.asks == 0
 
 
 @pytest.mark.parametrize(
@@ -86,17 +86,17 @@ async def test_a_drop_is_a_verdict_too(step: Step, outcome: Outcome, connect: Co
     async with connect((step, 0, "")) as subject:
         verdict = await subject.gateway.send(ENVELOPE, lambda: BODY, subject.about_to_transmit)
         assert verdict.outcome is outcome
-        assert subject.taken() == []
+        assert subject.received() == []
 
 
-async def test_what_cannot_be_built_is_the_callers_to_handle(connect: Connect) -> None:
+async def test_the_caller_gets_the_error_of_a_body_that_cannot_be_built(connect: Connect) -> None:
     def broken() -> bytes:
         raise ValueError("no such header")
 
     async with connect(ACCEPTED) as subject:
         with pytest.raises(ValueError, match="no such header"):
             await subject.gateway.send(ENVELOPE, broken, subject.about_to_transmit)
-        assert subject.taken() == []
+        assert subject.received() == []
 
 
 async def test_closing_twice_is_fine(connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""The whole worker, without its process: loops, wake-ups, outages, and an orderly end."""
+"""The whole worker without its process: loops, wake-ups, outages and shutdown."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from shared.worker.arq_host import redis_settings
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, insert_mails, mail_row, queue_row, states
-from tests.support.scripted_smtp import Deed, ScriptedSmtp, scripted_smtp
+from tests.support.scripted_smtp import Misbehavior, ScriptedSmtp, scripted_smtp
 from tests.support.stack import eventually
 from tests.support.tcp_forwarder import Forwarder
 
@@ -28,14 +28,14 @@ PARTITIONS = "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhpar
 LISTENS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND query LIKE 'LISTEN%'"
 
 
-def settings_for(database_url: str, server: ScriptedSmtp, **differently: Any) -> Settings:
+def settings_for(database_url: str, server: ScriptedSmtp, **overrides: Any) -> Settings:
     return Settings(
         **{
             "mail_runtime_database_url": database_url,
             "mail_gateways": f"smtp://127.0.0.1:{server.port}?name=scripted&connections=2",
-            "redis_url": f"redis://127.0.0.1:{pick_free()}/0",  # nobody is there: the loops must not care
+            "redis_url": f"redis://127.0.0.1:{pick_free()}/0",  # no server there: the loops must run without it
             "mail_ehlo_name": "worker.example",
-            **differently,
+            **overrides,
         }
     )
 
@@ -53,16 +53,16 @@ async def working(settings: Settings) -> AsyncIterator[worker.Parts]:
         await serving
 
 
-async def test_a_worker_delivers_while_valkey_is_down_and_beats(
+async def test_a_worker_delivers_and_sends_heartbeats_while_valkey_is_down(
     mail_database: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "_HEARTBEAT_SECONDS", 0.05)
     pool = mail_database.database.pool
     await insert_mails(pool, 25)
 
     async with scripted_smtp() as server, working(settings_for(mail_database.runtime_url, server)):
         await eventually(lambda: states(mail_database.database), lambda found: found == {"sent": 25})
-        await eventually(lambda: pool.fetchval(LISTENING), lambda heard: heard == "true")
+        await eventually(lambda: pool.fetchval(LISTENING), lambda listening: listening == "true")
     detail = orjson.loads(await pool.fetchval("SELECT detail::text FROM heartbeats"))
     (gateway,) = detail["gateways"]
     assert (gateway["name"], gateway["breaker"]) == ("scripted", "closed")
@@ -89,7 +89,7 @@ async def test_a_worker_outlives_every_arq_that_valkey_takes_down(
         await eventually(lambda: states(mail_database.database), lambda found: found == {"sent": 1})
 
 
-async def test_a_wake_up_is_heard_long_before_the_next_poll(mail_database: Clone) -> None:
+async def test_a_wake_up_starts_delivery_long_before_the_next_poll(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     async with scripted_smtp() as server:
         settings = settings_for(mail_database.runtime_url, server, mail_poll_seconds=3600)
@@ -132,14 +132,14 @@ async def test_arq_wakes_the_delivery_and_makes_partitions(mail_database: Clone,
 
 
 async def test_a_worker_waits_for_a_database_that_is_down_when_it_starts(mail_database: Clone) -> None:
-    door = Forwarder(mail_database.runtime_url)
+    forwarder = Forwarder(mail_database.runtime_url)
     await insert_mails(mail_database.database.pool)
-    async with scripted_smtp() as server, working(settings_for(door.url, server)):
+    async with scripted_smtp() as server, working(settings_for(forwarder.url, server)):
         assert not server.connections
-        await door.open()
+        await forwarder.open()
         async with asyncio.timeout(20):
             await server.dot_seen.wait()
-    await door.shut()
+    await forwarder.shut()
     assert await states(mail_database.database) == {"sent": 1}
 
 
@@ -147,24 +147,24 @@ async def test_a_mail_accepted_during_an_outage_of_the_database_is_sent_and_not_
     mail_database: Clone,
 ) -> None:
     pool = mail_database.database.pool
-    door = Forwarder(mail_database.runtime_url)
-    await door.open()
+    forwarder = Forwarder(mail_database.runtime_url)
+    await forwarder.open()
     await insert_mails(pool)
     answer = asyncio.Event()
 
     async with scripted_smtp() as server:
         server.before_dot_reply = answer.wait  # not before the database has gone
-        # Leases so short that they are long over when the database is back.
-        async with working(settings_for(door.url, server, mail_lease_seconds=0.6)) as parts:
+        # Leases so short that they have expired when the database is back.
+        async with working(settings_for(forwarder.url, server, mail_lease_seconds=0.6)) as parts:
             async with asyncio.timeout(20):
                 await server.dot_seen.wait()
-            await door.shut()
+            await forwarder.shut()
             answer.set()
             await pool.execute("UPDATE queue SET due_at = now() - interval '1 hour'")
-            await door.open()
+            await forwarder.open()
             await eventually(lambda: states(mail_database.database), lambda found: found == {"sent": 1})
             assert parts.leases.lost == 0
-    await door.shut()
+    await forwarder.shut()
 
 
 async def test_a_drain_lets_mails_in_flight_finish(mail_database: Clone) -> None:
@@ -179,10 +179,10 @@ async def test_a_drain_lets_mails_in_flight_finish(mail_database: Clone) -> None
     assert await pool.fetchval("SELECT count(*) FROM queue WHERE lease IS NOT NULL") == 0
 
 
-async def test_what_outlasts_the_drain_is_released_or_left_on_record(mail_database: Clone) -> None:
+async def test_mails_that_outlast_the_drain_are_released_or_left_on_record(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     ids = await insert_mails(pool, 5)
-    async with scripted_smtp({"dot": Deed.HANG}) as server:
+    async with scripted_smtp({"dot": Misbehavior.HANG}) as server:
         rig = make_rig(pool, [smtp_gateway(server.port, connections=1)])
         await rig.delivery.run_once()
         await server.dot_seen.wait()
@@ -200,12 +200,12 @@ async def test_what_outlasts_the_drain_is_released_or_left_on_record(mail_databa
         assert (mail["state"], mail["attempts"], row["lease"], row["due"]) == ("queued", 0, None, True)
 
 
-async def test_a_drain_ends_although_the_database_is_away(mail_database: Clone) -> None:
+async def test_a_drain_ends_although_the_database_is_down(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool)
     async with scripted_smtp() as server:
         rig = make_rig(pool, [smtp_gateway(server.port)])
-        rig.recorder._endings._write = _away  # the database, gone for good
+        rig.recorder._endings._write = _unreachable  # the database, gone for good
         await rig.delivery.run_once()
         await server.dot_seen.wait()
         await rig.delivery.drain(0, write_seconds=0.05)
@@ -213,10 +213,10 @@ async def test_a_drain_ends_although_the_database_is_away(mail_database: Clone) 
     assert await states(mail_database.database) == {"sending": 1}
 
 
-async def _away(_items: object) -> set[Any]:
+async def _unreachable(_items: object) -> set[Any]:
     raise ConnectionRefusedError
 
 
-async def test_gateways_that_cannot_be_read_end_the_worker_at_once(mail_database: Clone) -> None:
+async def test_invalid_gateway_settings_end_the_worker_at_once(mail_database: Clone) -> None:
     with pytest.raises(ValueError, match="MAIL_GATEWAYS"):
         await worker.assemble(Settings(mail_runtime_database_url=mail_database.runtime_url, mail_gateways="ftp://x"))

@@ -1,4 +1,4 @@
-"""Who is claimed, who is not, and in which order."""
+"""Which mails are claimed, and in which order."""
 
 import asyncio
 from collections import Counter
@@ -11,7 +11,7 @@ from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_
 from tests.support.scripted_smtp import scripted_smtp
 
 
-async def test_live_mails_go_first_and_bulk_ones_still_have_their_share(mail_database: Clone) -> None:
+async def test_live_mails_go_first_and_bulk_mails_still_get_their_share(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     bulk = set(await insert_mails(pool, 50, lane="bulk"))
     await insert_mails(pool, 50)
@@ -20,7 +20,7 @@ async def test_live_mails_go_first_and_bulk_ones_still_have_their_share(mail_dat
     assert 4 <= sum(mail.mail_id in bulk for mail in claimed) <= 5
 
 
-async def test_a_lane_takes_what_the_other_leaves(mail_database: Clone) -> None:
+async def test_a_lane_uses_the_share_that_the_other_leaves(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool, 10)
     assert len((await claim_due(pool, 10, 30)).mails) == 10
@@ -36,7 +36,7 @@ async def test_bulk_mails_are_not_starved_by_single_claims(mail_database: Clone)
     assert 0 < len(bulk.intersection(claimed)) < 60
 
 
-async def test_a_claimed_mail_is_nobody_elses(mail_database: Clone) -> None:
+async def test_a_mail_is_claimed_by_one_worker_only(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool, 200)
     claims = await asyncio.gather(*(claim_due(pool, 40, 30) for _ in range(8)))
@@ -76,7 +76,7 @@ async def test_expiry_does_not_wait_for_a_claim(mail_database: Clone) -> None:
     assert (await mail_row(pool, fresh))["state"] == "queued"
 
 
-async def test_a_tried_mail_that_expires_fails_with_the_last_words(mail_database: Clone) -> None:
+async def test_a_tried_mail_that_expires_fails_with_the_last_reply(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     async with scripted_smtp({"RCPT": ["450 4.2.1 greylisted"]}) as server:

@@ -1,4 +1,4 @@
-"""Group commit: many writers, few statements, each told the truth about its own write."""
+"""Group commit: many writers, few statements, and each writer gets its own result."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def accepted(mail: ClaimedMail) -> AttemptEnd:
     return AttemptEnd(mail.mail_id, mail.snapshot.attempt, mail.lease, "g", settlement)
 
 
-class Counted:
-    """Stands where the database would be, and counts what arrives together."""
+class FakeDatabase:
+    """Stands in for the database and counts the rows of each write."""
 
     def __init__(self, *, failing: int = 0, error: Exception | None = None) -> None:
         self.batches: list[int] = []
@@ -42,49 +42,49 @@ class Counted:
         return {item.lease for item in items}
 
 
-class Unheard(Exception):  # noqa: N818 - like asyncpg's InternalClientError, which is in no family of errors
-    """What nobody expected of a driver."""
+class UnknownFault(Exception):  # noqa: N818 - like asyncpg's InternalClientError, which is in no family of errors
+    """An error that the driver does not document."""
 
 
-def some(count: int) -> list[Transmission]:
+def transmissions(count: int) -> list[Transmission]:
     return [Transmission(uuid4(), 1, uuid4(), "g") for _ in range(count)]
 
 
-async def test_writes_that_come_together_share_a_commit() -> None:
-    there = Counted()
-    commits = GroupCommit(there.write, keep_trying=False)
-    assert all(await asyncio.gather(*(commits.submit(item) for item in some(50))))
-    assert there.batches == [50]
+async def test_writes_that_arrive_together_share_a_commit() -> None:
+    database = FakeDatabase()
+    commits = GroupCommit(database.write, keep_trying=False)
+    assert all(await asyncio.gather(*(commits.submit(item) for item in transmissions(50))))
+    assert database.batches == [50]
 
 
-async def test_writes_that_come_during_a_commit_share_the_next() -> None:
-    there = Counted()
-    commits = GroupCommit(there.write, keep_trying=False)
-    first = asyncio.create_task(commits.submit(some(1)[0]))
+async def test_writes_that_arrive_during_a_commit_share_the_next() -> None:
+    database = FakeDatabase()
+    commits = GroupCommit(database.write, keep_trying=False)
+    first = asyncio.create_task(commits.submit(transmissions(1)[0]))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    later = [asyncio.create_task(commits.submit(item)) for item in some(7)]
+    later = [asyncio.create_task(commits.submit(item)) for item in transmissions(7)]
     assert all(await asyncio.gather(first, *later))
-    assert there.batches == [1, 7]
+    assert database.batches == [1, 7]
 
 
 async def test_a_failed_transmission_record_is_reported_and_not_repeated() -> None:
-    there = Counted(failing=1)
-    commits = GroupCommit(there.write, keep_trying=False)
+    database = FakeDatabase(failing=1)
+    commits = GroupCommit(database.write, keep_trying=False)
     with pytest.raises(asyncpg.ConnectionDoesNotExistError):
-        await commits.submit(some(1)[0])
-    assert there.batches == []
+        await commits.submit(transmissions(1)[0])
+    assert database.batches == []
 
 
-@pytest.mark.parametrize("error", [asyncpg.CannotConnectNowError("starting up"), OSError("gone"), Unheard("?")])
+@pytest.mark.parametrize("error", [asyncpg.CannotConnectNowError("starting up"), OSError("gone"), UnknownFault("?")])
 async def test_an_outcome_is_written_however_the_database_fails_meanwhile(error: Exception) -> None:
-    there = Counted(failing=2, error=error)
-    commits = GroupCommit(there.write, keep_trying=True)
-    assert await commits.submit(some(1)[0])
-    assert there.batches == [1]
+    database = FakeDatabase(failing=2, error=error)
+    commits = GroupCommit(database.write, keep_trying=True)
+    assert await commits.submit(transmissions(1)[0])
+    assert database.batches == [1]
 
 
-async def test_one_bad_record_does_not_spoil_its_neighbours(mail_database: Clone) -> None:
+async def test_one_bad_record_does_not_fail_the_others(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool, 3)
     first, bad, last = (await claim_due(pool, 3, 30)).mails
@@ -105,10 +105,10 @@ async def test_one_bad_record_does_not_spoil_its_neighbours(mail_database: Clone
     assert await states(mail_database.database) == {"sent": 2, "sending": 1}
 
 
-async def test_closing_lets_nobody_wait_for_ever() -> None:
-    there = Counted(failing=10**6)
-    commits = GroupCommit(there.write, keep_trying=True)
-    waiting = [asyncio.create_task(commits.submit(item)) for item in some(3)]
+async def test_closing_cancels_every_waiting_writer() -> None:
+    database = FakeDatabase(failing=10**6)
+    commits = GroupCommit(database.write, keep_trying=True)
+    waiting = [asyncio.create_task(commits.submit(item)) for item in transmissions(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await commits.close()
@@ -116,7 +116,7 @@ async def test_closing_lets_nobody_wait_for_ever() -> None:
     assert all(isinstance(answer, asyncio.CancelledError) for answer in done)
 
 
-async def test_in_one_commit_each_caller_learns_its_own_fate(mail_database: Clone) -> None:
+async def test_in_one_commit_each_caller_gets_its_own_result(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool, 3)
     first, second, third = (await claim_due(pool, 3, 30)).mails

@@ -1,4 +1,4 @@
-"""Connections to a gateway: reuse, replacement, TLS, login, pace."""
+"""Connections to a gateway: reuse, replacement, TLS, login."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,10 @@ from services.mail.delivery.gateways.settings import GatewaySettings, Tls
 from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
 from services.mail.delivery.smtp_outcomes import Outcome, Verdict
 from tests.support.delivery import IMPATIENT, PATIENT, smtp_gateway
-from tests.support.scripted_smtp import Deed, scripted_smtp
+from tests.support.scripted_smtp import Misbehavior, scripted_smtp
 
 
-async def yes() -> bool:
+async def agree() -> bool:
     await asyncio.sleep(0)
     return True
 
@@ -30,10 +30,10 @@ ENVELOPE = Envelope("a@example.test", "b@example.test")
 
 
 async def send(gateway: SmtpGateway) -> Verdict:
-    return await gateway.send(Envelope("a@example.test", "b@example.test"), lambda: b"Subject: x\r\n\r\nx\r\n", yes)
+    return await gateway.send(Envelope("a@example.test", "b@example.test"), lambda: b"Subject: x\r\n\r\nx\r\n", agree)
 
 
-async def test_a_connection_is_used_again_without_a_word_in_between() -> None:
+async def test_a_connection_is_reused_without_a_command_in_between() -> None:
     async with scripted_smtp() as server:
         gateway = smtp_gateway(server.port)
         for _ in range(3):
@@ -53,7 +53,7 @@ async def test_after_a_refusal_the_connection_is_reset_before_it_is_used_again()
     assert server.commands[3] == "RSET"
 
 
-async def test_a_gateway_that_takes_pipelines_hears_all_of_the_envelope_before_it_answers() -> None:
+async def test_a_pipelining_gateway_gets_the_whole_envelope_before_it_replies() -> None:
     async with scripted_smtp(extensions=("PIPELINING",)) as server:
         gateway = smtp_gateway(server.port)
         for _ in range(3):
@@ -75,7 +75,7 @@ async def test_a_refusal_in_a_pipeline_leaves_the_connection_in_step(step: str) 
     assert [command.split()[0] for command in server.commands[4:]] == ["RSET", "MAIL", "RCPT", "DATA", "QUIT"]
 
 
-async def test_a_gateway_that_asks_for_the_text_of_a_refused_mail_gets_none() -> None:
+async def test_a_gateway_that_asks_for_the_body_of_a_refused_mail_gets_none() -> None:
     script = {"RCPT": ["550 5.1.1 no"], "DATA": ["354 all the same"]}
     async with scripted_smtp(script, extensions=("PIPELINING",)) as server:
         gateway = smtp_gateway(server.port)
@@ -87,7 +87,7 @@ async def test_a_gateway_that_asks_for_the_text_of_a_refused_mail_gets_none() ->
     assert len(server.received) == 1
 
 
-async def test_what_an_idle_connection_says_unasked_is_not_taken_for_a_reply() -> None:
+async def test_an_unrequested_reply_on_an_idle_connection_is_not_read_as_the_next_one() -> None:
     async with scripted_smtp() as server:
         gateway = smtp_gateway(server.port)
         assert (await send(gateway)).outcome is Outcome.ACCEPTED
@@ -95,7 +95,7 @@ async def test_what_an_idle_connection_says_unasked_is_not_taken_for_a_reply() -
         (connection,) = gateway._pool._idle
         writer.write(b"421 4.4.2 you have been idle for too long\r\n")
         async with asyncio.timeout(PATIENT.reply_seconds):
-            while connection.is_open:  # noqa: ASYNC110 - nothing tells when the words have come
+            while connection.is_open:  # noqa: ASYNC110 - no event marks the arrival
                 await asyncio.sleep(0)
         assert (await send(gateway)).outcome is Outcome.ACCEPTED
         await gateway.close()
@@ -103,18 +103,18 @@ async def test_what_an_idle_connection_says_unasked_is_not_taken_for_a_reply() -
 
 
 @pytest.mark.parametrize("line", ["250 and so on", "250 "])
-async def test_a_reply_without_end_is_no_reply(line: str) -> None:
+async def test_an_endless_reply_is_a_gateway_fault(line: str) -> None:
     async with scripted_smtp({"RCPT": ["\n".join([line] * 20_000)]}) as server:
         verdict = await send(smtp_gateway(server.port))
     assert verdict.outcome is Outcome.GATEWAY_FAULT
 
 
-async def test_what_has_not_left_when_the_verdict_falls_does_not_leave_afterwards() -> None:
+async def test_bytes_that_have_not_left_at_the_verdict_never_leave() -> None:
     may_read, ended = asyncio.Event(), asyncio.Event()
-    taken = 0
+    bytes_read = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal taken
+        nonlocal bytes_read
         writer.write(b"220 slow\r\n")
         for reply in (b"250 slow\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
             await reader.readline()
@@ -122,21 +122,21 @@ async def test_what_has_not_left_when_the_verdict_falls_does_not_leave_afterward
         await may_read.wait()
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(1 << 20):
-                taken += len(data)
+                bytes_read += len(data)
         writer.close()
         ended.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
     port = server.sockets[0].getsockname()[1]
     body = b"x" * 64_000_000  # more than any socket buffers
-    verdict = await smtp_gateway(port, timeouts=IMPATIENT).send(ENVELOPE, lambda: body, yes)
+    verdict = await smtp_gateway(port, timeouts=IMPATIENT).send(ENVELOPE, lambda: body, agree)
     may_read.set()
     await ended.wait()
     server.close()
-    assert (verdict.outcome, taken < len(body)) == (Outcome.UNKNOWN, True)
+    assert (verdict.outcome, bytes_read < len(body)) == (Outcome.UNKNOWN, True)
 
 
-async def test_a_250_before_the_whole_mail_has_left_is_no_acceptance() -> None:
+async def test_a_250_before_the_whole_mail_has_left_is_unknown() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 hasty\r\n")
         for reply in (b"250 hasty\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
@@ -153,14 +153,14 @@ async def test_a_250_before_the_whole_mail_has_left_is_no_acceptance() -> None:
     gone = asyncio.Event()
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
     gateway = smtp_gateway(server.sockets[0].getsockname()[1])
-    verdict = await gateway.send(ENVELOPE, lambda: b"x" * 64_000_000, yes)
+    verdict = await gateway.send(ENVELOPE, lambda: b"x" * 64_000_000, agree)
     gone.set()
     server.close()
     assert verdict.outcome is Outcome.UNKNOWN
 
 
 def _on_uvloop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """As in production."""
+    """Run as in production."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
 
@@ -171,7 +171,7 @@ def test_the_conversation_is_taken_over_on_every_kind_of_connection(
     tls: Tls, pipelining: tuple[str, ...], certificate: Path
 ) -> None:
     async def work() -> None:
-        ours = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+        client_tls = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
         extensions = (*(("STARTTLS",) if tls is Tls.STARTTLS else ()), *pipelining)
         secure = None if tls is Tls.NONE else server_tls(certificate)
         async with scripted_smtp(
@@ -179,7 +179,7 @@ def test_the_conversation_is_taken_over_on_every_kind_of_connection(
         ) as server:
 
             async def say_250_before_421() -> None:
-                # Good-bye in the same breath, and closing is left to us.
+                # 421 follows at once, and the client has to close.
                 if len(server.received) == len(["first", "second"]):
                     (writer,) = server.writers
                     writer.write(b"250 taken\r\n")
@@ -187,7 +187,7 @@ def test_the_conversation_is_taken_over_on_every_kind_of_connection(
 
             server.before_dot_reply = say_250_before_421
             gateway = SmtpGateway(
-                GatewaySettings("x", "127.0.0.1", server.port, tls), PATIENT, "worker.example", tls_context=ours
+                GatewaySettings("x", "127.0.0.1", server.port, tls), PATIENT, "worker.example", tls_context=client_tls
             )
             for lines in (1, 50_000, 1):
                 text = b"Subject: x\r\n\r\n" + b"x" * 18 * lines + b"\r\n"
@@ -196,7 +196,7 @@ def test_the_conversation_is_taken_over_on_every_kind_of_connection(
                 def body(text: bytes = text) -> bytes:
                     return text
 
-                assert (await gateway.send(ENVELOPE, body, yes)).outcome is Outcome.ACCEPTED
+                assert (await gateway.send(ENVELOPE, body, agree)).outcome is Outcome.ACCEPTED
             await gateway.close()
         assert [len(mail.data) for mail in server.received] == [34, 900_016, 34]
         assert server.connections == 2
@@ -204,8 +204,10 @@ def test_the_conversation_is_taken_over_on_every_kind_of_connection(
     _on_uvloop(work)
 
 
-@pytest.mark.parametrize("act", ["421 4.3.2 closing", "500 what", Deed.DROP, Deed.HANG, Deed.GARBAGE])
-async def test_a_connection_that_fails_at_rset_is_replaced_silently(act: str | Deed) -> None:
+@pytest.mark.parametrize(
+    "act", ["421 4.3.2 closing", "500 what", Misbehavior.DROP, Misbehavior.HANG, Misbehavior.GARBAGE]
+)
+async def test_a_connection_that_fails_at_rset_is_replaced_without_a_fault(act: str | Misbehavior) -> None:
     async with scripted_smtp({"RCPT": ["550 5.1.1 no"], "RSET": [act]}) as server:
         gateway = smtp_gateway(server.port, timeouts=IMPATIENT)
         await send(gateway)
@@ -214,11 +216,11 @@ async def test_a_connection_that_fails_at_rset_is_replaced_silently(act: str | D
     assert server.connections == 2
 
 
-@pytest.mark.parametrize("act", [None, "421 4.4.2 timeout", Deed.DROP])
-async def test_an_idle_connection_is_asked_before_it_is_used(
-    act: str | Deed | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("act", [None, "421 4.4.2 timeout", Misbehavior.DROP])
+async def test_an_idle_connection_is_probed_before_it_is_used(
+    act: str | Misbehavior | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "_ASK_AFTER_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(pool_module, "_PROBE_AFTER_IDLE_SECONDS", 0.0)
     async with scripted_smtp({"NOOP": [act]}) as server:
         gateway = smtp_gateway(server.port)
         assert (await send(gateway)).outcome is Outcome.ACCEPTED
@@ -228,8 +230,8 @@ async def test_an_idle_connection_is_asked_before_it_is_used(
     assert server.connections == (1 if act is None else 2)
 
 
-@pytest.mark.parametrize("act", ["421 4.7.0 too many mails on this connection", Deed.DROP])
-async def test_a_reused_connection_that_is_turned_away_says_nothing_about_the_gateway(act: str | Deed) -> None:
+@pytest.mark.parametrize("act", ["421 4.7.0 too many mails on this connection", Misbehavior.DROP])
+async def test_a_rejected_mail_command_on_a_reused_connection_is_no_gateway_fault(act: str | Misbehavior) -> None:
     async with scripted_smtp({"MAIL": [None, act]}) as server:
         gateway = smtp_gateway(server.port)
         assert (await send(gateway)).outcome is Outcome.ACCEPTED
@@ -238,7 +240,7 @@ async def test_a_reused_connection_that_is_turned_away_says_nothing_about_the_ga
     assert server.connections == 2
 
 
-async def test_a_connection_takes_so_many_mails_and_is_left_politely(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_is_closed_with_quit_after_its_limit_of_mails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_TRANSACTIONS_PER_CONNECTION", 2)
     async with scripted_smtp() as server:
         gateway = smtp_gateway(server.port)
@@ -249,7 +251,7 @@ async def test_a_connection_takes_so_many_mails_and_is_left_politely(monkeypatch
     assert server.commands.count("QUIT") == 2
 
 
-async def test_what_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_is_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_CLOSE_AFTER_IDLE_SECONDS", -1.0)
     async with scripted_smtp() as server:
         gateway = smtp_gateway(server.port)
@@ -281,7 +283,7 @@ async def test_the_body_leaves_only_after_it_is_on_record() -> None:
         await gateway.close()
 
 
-async def test_nothing_leaves_when_the_record_breaks() -> None:
+async def test_nothing_leaves_when_the_record_fails() -> None:
     async def about_to_transmit() -> bool:
         raise RuntimeError("no database")
 
@@ -295,16 +297,16 @@ async def test_nothing_leaves_when_the_record_breaks() -> None:
 
 
 @pytest.mark.parametrize("address", ["b@example.test> NOTIFY=NEVER", "b c@example.test", "b@example.test\r\nRSET"])
-async def test_an_address_cannot_smuggle_words_into_the_envelope(address: str) -> None:
+async def test_an_address_cannot_inject_parameters_or_commands(address: str) -> None:
     async with scripted_smtp() as server:
         gateway = smtp_gateway(server.port)
-        verdict = await gateway.send(Envelope("a@example.test", address), lambda: b"x\r\n", yes)
+        verdict = await gateway.send(Envelope("a@example.test", address), lambda: b"x\r\n", agree)
         await gateway.close()
     assert verdict.outcome is Outcome.REFUSED
     assert not any(command.startswith("MAIL") for command in server.commands)
 
 
-async def test_the_gateways_own_sender_stands_in_the_envelope() -> None:
+async def test_the_gateways_own_sender_is_used_in_the_envelope() -> None:
     async with scripted_smtp() as server:
         settings = GatewaySettings("x", "127.0.0.1", server.port, Tls.NONE, sender="bounces@example.test")
         gateway = SmtpGateway(settings, PATIENT, "worker.example")
@@ -364,12 +366,12 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 @pytest.mark.parametrize("tls", [Tls.STARTTLS, Tls.IMPLICIT])
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_tls_is_verified(tls: Tls, trusted: bool, certificate: Path) -> None:
-    ours = ssl.create_default_context(cafile=str(certificate / "cert.pem") if trusted else None)
+    client_tls = ssl.create_default_context(cafile=str(certificate / "cert.pem") if trusted else None)
     async with scripted_smtp(
         extensions=("STARTTLS",), tls=server_tls(certificate), implicit_tls=tls is Tls.IMPLICIT
     ) as server:
         settings = GatewaySettings("x", "127.0.0.1", server.port, tls)
-        gateway = SmtpGateway(settings, PATIENT, "worker.example", tls_context=ours)
+        gateway = SmtpGateway(settings, PATIENT, "worker.example", tls_context=client_tls)
         verdict = await send(gateway)
         await gateway.close()
     assert verdict.outcome is (Outcome.ACCEPTED if trusted else Outcome.GATEWAY_FAULT)
@@ -378,7 +380,7 @@ async def test_tls_is_verified(tls: Tls, trusted: bool, certificate: Path) -> No
         assert "TLS" in verdict.reason
 
 
-async def test_a_gateway_that_is_not_there_is_a_fault_that_says_so() -> None:
+async def test_an_unreachable_gateway_is_a_fault_that_says_so() -> None:
     async with scripted_smtp() as server:
         port = server.port
     verdict = await send(smtp_gateway(port))

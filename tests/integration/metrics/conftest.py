@@ -1,4 +1,4 @@
-"""Both APIs, each on a database of its own, and what their workers would have written there."""
+"""Both APIs, each on its own database, without workers."""
 
 from collections.abc import AsyncIterator
 
@@ -7,21 +7,21 @@ import pytest
 from services.mail.app import create_app as create_mail_app
 from services.mail.settings import Settings as MailSettings
 from services.signup.accounts.effect_policy import EffectPolicy
-from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app as create_signup_app
 from services.signup.settings import Settings as SignupSettings
+from services.signup.verification_token import TokenRing
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.signups import SignupLedger
 
-NOBODY = "redis://127.0.0.1:1/0"
+UNREACHABLE_REDIS = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
 def signup_settings(signup_database: Clone) -> SignupSettings:
     return SignupSettings(
         signup_runtime_database_url=signup_database.runtime_url,
-        redis_url=NOBODY,
+        redis_url=UNREACHABLE_REDIS,
         signup_token_keys="k" * 32,
         signup_limit_per_ip="off",
     )
@@ -41,6 +41,6 @@ def ledger(signup_database: Clone, signup_settings: SignupSettings) -> SignupLed
 
 @pytest.fixture
 async def mail_api(mail_database: Clone) -> AsyncIterator[Api]:
-    settings = MailSettings(mail_runtime_database_url=mail_database.runtime_url, redis_url=NOBODY)
+    settings = MailSettings(mail_runtime_database_url=mail_database.runtime_url, redis_url=UNREACHABLE_REDIS)
     async with running(create_mail_app(settings), mail_database.database) as api:
         yield api

@@ -1,4 +1,4 @@
-"""docs/metrics.md names what a scrape finds, neither more nor less."""
+"""docs/metrics.md names exactly the metrics of a scrape."""
 
 import re
 
@@ -11,12 +11,12 @@ from tests.support.apis import Api
 from tests.support.documented import documented
 from tests.support.metrics import scrape
 
-SIGNUP_SAYS = {"listening": True, "effects": {"mail": {"breaker": "closed", "last_fault": None, "rows": {}}}}
-MAIL_SAYS = {
+SIGNUP_DETAIL = {"listening": True, "effects": {"mail": {"breaker": "closed", "last_fault": None, "rows": {}}}}
+MAIL_DETAIL = {
     "listening": True,
     "gateways": [{"name": "main", "breaker": "closed", "last_fault": None, "in_flight": 0, "connections": 8}],
 }
-# Made by the library beside every histogram: when it began.
+# The library adds the creation time of every histogram.
 CREATED = "_created"
 
 
@@ -26,22 +26,22 @@ async def scraped_types(api: Api) -> dict[str, str]:
     return {name: kind for name, kind in types if not name.endswith(CREATED)}
 
 
-async def all_agree(api: Api, service: str, process: str, said: object) -> None:
-    await api.database.pool.execute(BEAT, process, "here:1", orjson.dumps(said).decode())
-    told = documented(service)
+async def assert_documented(api: Api, service: str, process: str, detail: object) -> None:
+    await api.database.pool.execute(BEAT, process, "here:1", orjson.dumps(detail).decode())
+    expected = documented(service)
     await api.http.get("/health/live")
 
-    assert await scraped_types(api) == {name: metric.type for name, metric in told.items()}
-    assert all(metric.help for metric in told.values())
+    assert await scraped_types(api) == {name: metric.type for name, metric in expected.items()}
+    assert all(metric.help for metric in expected.values())
     for name, series in (await scrape(api.http)).items():
-        if (metric := told.get(name)) is not None:
+        if (metric := expected.get(name)) is not None:
             found = {frozenset(label for label, _ in labels) for labels in series}
             assert found == {metric.labels}, name
 
 
 async def test_every_metric_of_signup_is_documented_with_its_type_and_labels(signup_api: Api) -> None:
-    await all_agree(signup_api, "signup", WORKER, SIGNUP_SAYS)
+    await assert_documented(signup_api, "signup", WORKER, SIGNUP_DETAIL)
 
 
 async def test_every_metric_of_the_mail_service_is_documented_with_its_type_and_labels(mail_api: Api) -> None:
-    await all_agree(mail_api, "mail", MAIL_WORKER, MAIL_SAYS)
+    await assert_documented(mail_api, "mail", MAIL_WORKER, MAIL_DETAIL)

@@ -1,4 +1,4 @@
-"""What the mail service's `/metrics` says of the queue, of delivery and of what is in doubt."""
+"""The mail service's metrics of the queue, of delivery and of uncertain mails."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.support.scripted_smtp import scripted_smtp
 from tests.support.stack import eventually
 
 PREFIX = "counterfoil_mail_"
-SAID: dict[str, Any] = {
+DETAIL: dict[str, Any] = {
     "listening": False,
     "in_flight": 3,
     "lease_lost": 1,
@@ -27,7 +27,7 @@ SAID: dict[str, Any] = {
 }
 
 
-async def test_the_queue_is_counted_by_lane_and_its_first_due_mail_is_told(mail_api: Api) -> None:
+async def test_the_queue_is_counted_by_lane_with_the_age_of_its_oldest_due_mail(mail_api: Api) -> None:
     pool = mail_api.database.pool
     await insert_mails(pool, 3)
     (bulk,) = await insert_mails(pool, 1, lane="bulk")
@@ -35,15 +35,15 @@ async def test_the_queue_is_counted_by_lane_and_its_first_due_mail_is_told(mail_
     (leased, *_) = await insert_mails(pool, 1)
     await pool.execute("UPDATE queue SET lease = mail_id, due_at = now() - interval '1 h' WHERE mail_id = $1", leased)
 
-    seen = await scrape(mail_api.http)
+    series = await scrape(mail_api.http)
 
-    assert seen[PREFIX + "queue_mails"] == {
+    assert series[PREFIX + "queue_mails"] == {
         labels(lane="live", state="waiting"): 3,
         labels(lane="live", state="leased"): 1,
         labels(lane="bulk", state="waiting"): 1,
         labels(lane="bulk", state="leased"): 0,
     }
-    ages = seen[PREFIX + "queue_oldest_due_age_seconds"]
+    ages = series[PREFIX + "queue_oldest_due_age_seconds"]
     assert 100 <= ages[labels(lane="bulk")] < 3600
     assert ages[labels(lane="live")] < 100
 
@@ -64,31 +64,31 @@ async def test_uncertain_mails_are_counted_with_the_age_of_the_oldest(mail_api: 
     )
 
     async def uncertain() -> tuple[float, float]:
-        seen = await scrape(mail_api.http)
-        return seen[PREFIX + "uncertain_mails"][NONE], seen[PREFIX + "uncertain_oldest_age_seconds"][NONE]
+        series = await scrape(mail_api.http)
+        return series[PREFIX + "uncertain_mails"][NONE], series[PREFIX + "uncertain_oldest_age_seconds"][NONE]
 
-    # The second answer may be up to a second old.
+    # Answers are cached for a second.
     _count, age = await eventually(uncertain, lambda found: found[0] == 2)
     assert 3600 <= age < 7200
 
 
-async def test_what_the_worker_said_last_is_shown_gateway_by_gateway(mail_api: Api) -> None:
-    await mail_api.database.pool.execute(BEAT, WORKER, "here:7", orjson.dumps(SAID).decode())
+async def test_the_last_heartbeat_of_the_worker_is_shown_by_gateway(mail_api: Api) -> None:
+    await mail_api.database.pool.execute(BEAT, WORKER, "here:7", orjson.dumps(DETAIL).decode())
 
-    seen = await scrape(mail_api.http)
+    series = await scrape(mail_api.http)
 
-    def of(name: str, **more: str) -> float:
-        return seen[PREFIX + name][labels(worker="here:7", **more)]
+    def value(name: str, **more: str) -> float:
+        return series[PREFIX + name][labels(worker="here:7", **more)]
 
-    assert (of("listener_up"), of("in_flight"), of("rescued_total"), of("lease_lost_total")) == (0, 3, 2, 1)
-    assert (of("attempts_total", outcome="accepted"), of("attempts_total", outcome="refused")) == (9, 0)
-    assert [of("mails_total", state=state) for state in ("sent", "canceled", "failed")] == [9, 1, 0]
+    assert (value("listener_up"), value("in_flight"), value("rescued_total"), value("lease_lost_total")) == (0, 3, 2, 1)
+    assert (value("attempts_total", outcome="accepted"), value("attempts_total", outcome="refused")) == (9, 0)
+    assert [value("mails_total", state=state) for state in ("sent", "canceled", "failed")] == [9, 1, 0]
     gateway = {"gateway": "main"}
-    assert of("breaker_state", **gateway) == 2
-    assert (of("gateway_in_flight", **gateway), of("gateway_connections", **gateway)) == (1, 8)
+    assert value("breaker_state", **gateway) == 2
+    assert (value("gateway_in_flight", **gateway), value("gateway_connections", **gateway)) == (1, 8)
 
 
-async def test_a_worker_counts_the_mails_that_it_brought_to_an_end(mail_database: Clone, mail_api: Api) -> None:
+async def test_a_worker_counts_the_mails_that_it_finished(mail_database: Clone, mail_api: Api) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool, 5)
     await insert_mails(pool, 2, expires_in_seconds=-1)
@@ -108,9 +108,9 @@ async def test_a_worker_counts_the_mails_that_it_brought_to_an_end(mail_database
         await parts.gateways.close()
         await parts.database.close()
 
-    seen = await scrape(mail_api.http)
+    series = await scrape(mail_api.http)
 
-    ends: dict[str, float] = {}
-    for series, value in seen[PREFIX + "mails_total"].items():
-        ends[dict(series)["state"]] = value
-    assert (ends["sent"], ends["expired"], ends["failed"]) == (5, 3, 0)
+    finished: dict[str, float] = {}
+    for label_set, value in series[PREFIX + "mails_total"].items():
+        finished[dict(label_set)["state"]] = value
+    assert (finished["sent"], finished["expired"], finished["failed"]) == (5, 3, 0)

@@ -8,8 +8,8 @@ import pytest
 from services.mail.app import create_app
 from services.mail.settings import Settings as MailSettings
 from services.signup.accounts.effect_policy import EffectPolicy
-from services.signup.accounts.verification_token import TokenRing
 from services.signup.settings import Settings
+from services.signup.verification_token import TokenRing
 from tests.support.apis import running
 from tests.support.databases import Clone
 from tests.support.reconciliation_lab import Laboratory

@@ -1,4 +1,4 @@
-"""/audit/reconciliation as operators see it."""
+"""/audit/reconciliation as operators use it."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from services.signup.app import create_app
 from services.signup.reconciliation.reconciler import Schedule
 from services.signup.settings import Settings
 from tests.support.apis import Api, running
-from tests.support.reconciliation_lab import NOBODY_ASKED, Laboratory
+from tests.support.reconciliation_lab import INSERT_UNREQUESTED_MAILS, Laboratory
 
 PATH = "/audit/reconciliation"
 
@@ -27,25 +27,25 @@ async def operator(api: Api) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-async def _work(lab: Laboratory) -> None:
+async def _reconcile(lab: Laboratory) -> None:
     reconciler = lab.reconciler()
     while await reconciler.run_once():
         pass
 
 
-async def test_a_run_is_asked_for_worked_off_and_told(lab: Laboratory, operator: httpx.AsyncClient) -> None:
+async def test_a_run_is_requested_finished_and_shown(lab: Laboratory, operator: httpx.AsyncClient) -> None:
     assert (await operator.get(PATH)).status_code == 404
     ids = await lab.mailed(3)
     await lab.forget(ids[:1])
     answer = await operator.post(f"{PATH}/run")
-    asked = answer.json()
-    assert (answer.status_code, answer.headers["Location"]) == (202, f"{PATH}/{asked['id']}")
-    assert (asked["state"], asked["verdict"], asked["compared"]) == ("running", "incomplete", 0)
-    assert asked["window"]["from"] < asked["window"]["to"]
-    await _work(lab)
-    told = (await operator.get(answer.headers["Location"])).json()
-    assert (told["state"], told["verdict"], told["compared"], told["lost_records"]) == ("done", "out_of_balance", 3, 1)
-    assert told["healed"] == {
+    requested = answer.json()
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"{PATH}/{requested['id']}")
+    assert (requested["state"], requested["verdict"], requested["compared"]) == ("running", "incomplete", 0)
+    assert requested["window"]["from"] < requested["window"]["to"]
+    await _reconcile(lab)
+    run = (await operator.get(answer.headers["Location"])).json()
+    assert (run["state"], run["verdict"], run["compared"], run["lost_records"]) == ("done", "out_of_balance", 3, 1)
+    assert run["healed"] == {
         "missing": 0,
         "lost_records": 1,
         "unexpected": 0,
@@ -53,9 +53,9 @@ async def test_a_run_is_asked_for_worked_off_and_told(lab: Laboratory, operator:
         "stuck": 0,
         "unserved_users": 0,
     }
-    assert [example["request_id"] for example in told["examples"]["lost_records"]] == [str(ids[0])]
-    assert (await operator.get(PATH)).json() == told
-    history = (await operator.get("/audit/history", params={"subject": asked["id"]})).json()["items"]
+    assert [example["request_id"] for example in run["examples"]["lost_records"]] == [str(ids[0])]
+    assert (await operator.get(PATH)).json() == run
+    history = (await operator.get("/audit/history", params={"subject": requested["id"]})).json()["items"]
     assert [entry["kind"] for entry in history] == [
         "reconciliation.finished",
         "mail.record_restored",
@@ -63,17 +63,17 @@ async def test_a_run_is_asked_for_worked_off_and_told(lab: Laboratory, operator:
     ]
 
 
-async def test_the_window_and_healing_are_as_asked(lab: Laboratory, operator: httpx.AsyncClient) -> None:
+async def test_the_window_and_repair_are_as_requested(lab: Laboratory, operator: httpx.AsyncClient) -> None:
     ids = await lab.mailed(2)
     await lab.forget(ids)
     before = {"from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z"}
     for body, compared in ((before, 0), ({"from": "2020-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}, 2)):
-        asked = (await operator.post(f"{PATH}/run", json={**body, "heal": False})).json()
-        assert asked["window"]["from"] == "2020-01-01T00:00:00Z"
-        assert asked["window"]["to"] < "2098", "the rest is still on its way"
-        await _work(lab)
-        told = (await operator.get(PATH)).json()
-        assert (told["compared"], told["heal"], sum(told["healed"].values())) == (compared, False, 0)
+        requested = (await operator.post(f"{PATH}/run", json={**body, "heal": False})).json()
+        assert requested["window"]["from"] == "2020-01-01T00:00:00Z"
+        assert requested["window"]["to"] < "2098", "the window ends before now"
+        await _reconcile(lab)
+        run = (await operator.get(PATH)).json()
+        assert (run["compared"], run["heal"], sum(run["healed"].values())) == (compared, False, 0)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_the_window_and_healing_are_as_asked(lab: Laboratory, operator: ht
         ({"since": "2026-01-02T00:00:00Z"}, "/since"),
     ],
 )
-async def test_a_request_that_makes_no_sense_is_refused_by_field(
+async def test_an_invalid_request_is_refused_by_field(
     operator: httpx.AsyncClient, body: dict[str, str], pointer: str
 ) -> None:
     answer = await operator.post(f"{PATH}/run", json=body)
@@ -96,18 +96,18 @@ async def test_a_request_that_makes_no_sense_is_refused_by_field(
 
 
 @pytest.mark.parametrize("bound", ["from", "to"])
-async def test_a_window_in_which_nothing_can_be_compared_yet_or_any_more_is_incomplete(
+async def test_a_window_that_is_too_young_or_too_old_to_compare_is_incomplete(
     lab: Laboratory, operator: httpx.AsyncClient, bound: str
 ) -> None:
     await lab.mailed(1)
     at = datetime.now(UTC) if bound == "from" else datetime(2000, 1, 1, tzinfo=UTC)
     assert (await operator.post(f"{PATH}/run", json={bound: at.isoformat()})).status_code == 202
-    await _work(lab)
-    told = (await operator.get(PATH)).json()
-    assert (told["state"], told["verdict"], told["compared"]) == ("done", "incomplete", 0)
+    await _reconcile(lab)
+    run = (await operator.get(PATH)).json()
+    assert (run["state"], run["verdict"], run["compared"]) == ("done", "incomplete", 0)
 
 
-async def test_asking_needs_another_scope_than_reading(api: Api) -> None:
+async def test_requesting_a_run_needs_another_scope_than_reading(api: Api) -> None:
     async with await api.as_client("reader", ["audit:read"]) as reader:
         assert (await reader.post(f"{PATH}/run", json={})).status_code == 403
         assert (await reader.get(f"{PATH}/findings")).status_code == 200
@@ -117,9 +117,9 @@ async def test_asking_needs_another_scope_than_reading(api: Api) -> None:
 async def test_every_finding_can_be_listed_page_by_page(lab: Laboratory, operator: httpx.AsyncClient) -> None:
     ids = await lab.mailed(3)
     await lab.forget(ids[:1])
-    await lab.mail.database.pool.execute(NOBODY_ASKED, ["one", "two", "three"])
+    await lab.mail.database.pool.execute(INSERT_UNREQUESTED_MAILS, ["one", "two", "three"])
     await operator.post(f"{PATH}/run")
-    await _work(lab)
+    await _reconcile(lab)
     seen, params = set[str](), {"limit": "2"}
     while True:
         page = (await operator.get(f"{PATH}/findings", params=params)).json()
@@ -134,25 +134,25 @@ async def test_every_finding_can_be_listed_page_by_page(lab: Laboratory, operato
     assert len(filtered.json()["items"]) == 3
 
 
-async def test_health_warns_when_the_ledgers_are_out_of_balance_or_were_not_looked_at(
+async def test_health_warns_when_the_ledgers_are_out_of_balance_or_were_not_compared(
     lab: Laboratory, api: Api, operator: httpx.AsyncClient
 ) -> None:
     async def status() -> tuple[str, str | None]:
         check = (await api.http.get("/health")).json()["checks"]["reconciliation"]
         return check["status"], check["observed_value"]
 
-    assert await status() == ("pass", None), "there is nothing to look at yet"
+    assert await status() == ("pass", None), "there is nothing to compare yet"
     ids = await lab.mailed(2)
     await lab.forget(ids[:1])
     for expected in (("warn", "out_of_balance"), ("pass", "balanced")):
         await operator.post(f"{PATH}/run")
-        await _work(lab)
+        await _reconcile(lab)
         assert await status() == expected
     await lab.pool.execute("UPDATE reconciliation_runs SET finished_at = now() - interval '2 hours'")
     assert await status() == ("warn", "balanced")
 
 
-async def test_a_run_is_due_an_hour_after_the_last_one_and_takes_up_where_the_balanced_one_ended(
+async def test_a_run_is_due_an_hour_after_the_last_one_and_starts_where_the_balanced_one_ended(
     lab: Laboratory,
 ) -> None:
     async def runs() -> int:
@@ -164,19 +164,19 @@ async def test_a_run_is_due_an_hour_after_the_last_one_and_takes_up_where_the_ba
     assert await runs() == 0
     await lab.pool.execute("UPDATE users SET created_at = now() - interval '1 hour'")
     assert [await runs(), await runs()] == [1, 1]
-    await _work(lab)
+    await _reconcile(lab)
     await lab.pool.execute("UPDATE reconciliation_runs SET started_at = now() - interval '1 hour'")
     assert await runs() == 2
     overlap = "SELECT max(window_from) = min(window_to) - interval '1 hour' FROM reconciliation_runs"
     assert await lab.pool.fetchval(overlap)
 
 
-async def test_what_a_run_that_got_no_answer_should_have_looked_at_is_looked_at_soon(lab: Laboratory) -> None:
+async def test_the_window_of_a_run_that_got_no_answer_is_compared_again_soon(lab: Laboratory) -> None:
     schedule = Schedule(lab.pool, lag_seconds=0)
     await lab.mailed(1)
     await lab.run()
     failed = "state = 'failed', finished_at = now(), due_at = NULL, window_from = '2020-01-01 00:00Z'"
-    await lab.asks_for_run()
+    await lab.request_run()
     await lab.pool.execute(f"UPDATE reconciliation_runs SET {failed} WHERE state = 'running'")
     await schedule.run_once()
     again = "SELECT count(*) FROM reconciliation_runs WHERE state = 'running' AND window_from = '2020-01-01 00:00Z'"

@@ -1,11 +1,11 @@
-"""A ledger that went back in time, or whose rows were deleted: what either ledger knows to be sent is not sent again."""
+"""A ledger that went back in time or lost rows: a mail that either ledger knows as sent is not sent again."""
 
 from shared.contract.ids import UUID
 from tests.support.reconciliation_lab import Laboratory, counts
 
 
 async def _wait_again(lab: Laboratory, count: int) -> None:
-    """The mail ledger goes back to a time at which this many mails were not sent yet, long ago."""
+    """Takes the mail service's ledger back to a time, long ago, at which this many mails were not sent yet."""
     back = """
     WITH back AS (
         UPDATE mails SET state = 'queued', sent_at = NULL, next_attempt_at = now() - interval '2 hours'
@@ -16,7 +16,7 @@ async def _wait_again(lab: Laboratory, count: int) -> None:
     await lab.mail.database.pool.execute(back, count)
 
 
-async def test_mails_that_were_sent_and_wait_there_again_are_different_and_leave_that_queue(lab: Laboratory) -> None:
+async def test_sent_mails_that_wait_in_the_queue_again_are_different_and_leave_it(lab: Laboratory) -> None:
     await lab.mailed(4)
     before = await lab.mails()
     await _wait_again(lab, 3)
@@ -35,7 +35,7 @@ async def test_mails_that_were_sent_and_wait_there_again_are_different_and_leave
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_a_ledger_that_lost_some_mails_and_waits_with_others_is_mended_of_both_and_both_are_counted(
+async def test_lost_mails_and_mails_that_wait_again_are_repaired_in_one_run_and_both_are_counted(
     lab: Laboratory,
 ) -> None:
     ids = await lab.mailed(5)
@@ -47,7 +47,7 @@ async def test_a_ledger_that_lost_some_mails_and_waits_with_others_is_mended_of_
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_a_mail_that_waits_there_again_for_somebody_else_is_nobodys_to_mend(lab: Laboratory) -> None:
+async def test_a_mail_that_waits_again_for_another_recipient_is_not_repaired(lab: Laboratory) -> None:
     await lab.mailed(1)
     await _wait_again(lab, 1)
     await lab.mail.database.pool.execute("UPDATE mails SET to_email = 'eve@x.example', to_key = 'eve@x.example'")
@@ -57,32 +57,32 @@ async def test_a_mail_that_waits_there_again_for_somebody_else_is_nobodys_to_men
     assert counts(await lab.run()) == {"known": 1}
 
 
-async def test_a_mail_that_was_sent_and_deleted_before_this_ledger_heard_of_it_is_written_back(lab: Laboratory) -> None:
+async def test_a_mail_that_was_sent_and_deleted_before_the_feed_reported_it_is_written_back(lab: Laboratory) -> None:
     await lab.ledger.sign_up("asa@x.example", "bo@x.example")
     owed = [str(row["id"]) for row in await lab.ledger.rows("outbox", effect="mail")]
     await lab.hand_over()
     await lab.follow()
     before = await lab.mails()
     await lab.deliver()
-    await lab.forget([UUID(one) for one in owed])
+    await lab.forget([UUID(request_id) for request_id in owed])
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"lost_records": 2}, {"lost_records": 2})
     assert await lab.named("lost_records") == set(owed)
-    assert await lab.ledger.rows("outbox", effect="mail") == [], "nothing is asked for again"
+    assert await lab.ledger.rows("outbox", effect="mail") == [], "nothing is requested again"
     after = await lab.mails()
     same = ("id", "to_key", "message_id", "fingerprint")
-    assert [[after[one][name] for name in same] for one in owed] == [
-        [before[one][name] for name in same] for one in owed
+    assert [[after[key][name] for name in same] for key in owed] == [
+        [before[key][name] for name in same] for key in owed
     ]
     assert {mail["state"] for mail in after.values()} == {"sent"}
     assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0
     outcomes = await lab.pool.fetch("SELECT state, sent_at FROM mail_outcomes")
-    assert {known_state["state"] for known_state in outcomes} == {"sent"}
-    assert None not in {known_state["sent_at"] for known_state in outcomes}
+    assert {outcome["state"] for outcome in outcomes} == {"sent"}
+    assert None not in {outcome["sent_at"] for outcome in outcomes}
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_a_mail_that_was_decided_about_and_deleted_before_this_ledger_heard_of_it_is_only_named(
+async def test_an_uncertain_mail_that_was_deleted_before_the_feed_reported_it_is_only_reported(
     lab: Laboratory,
 ) -> None:
     (request_id,) = await lab.mailed(1)
@@ -96,7 +96,7 @@ async def test_a_mail_that_was_decided_about_and_deleted_before_this_ledger_hear
     assert await lab.ledger.rows("outbox", effect="mail") == []
 
 
-async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_named_and_not_asked_for_again(
+async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_not_requested_again(
     lab: Laboratory,
 ) -> None:
     await lab.ledger.sign_up("asa@x.example")

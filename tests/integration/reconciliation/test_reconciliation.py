@@ -1,4 +1,4 @@
-"""Whatever happened to either ledger is named exactly, mended where that is safe, and balanced after."""
+"""Differences between the ledgers are reported exactly and repaired where that is safe; the ledgers then balance."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ from services.signup.reconciliation.repair_queries import REQUEUE_IF_LEASED
 from shared.contract.ids import uuid7
 from shared.db.pool import DatabaseOptions, open_database
 from tests.support.databases import Clone, Server
-from tests.support.reconciliation_lab import NOBODY_ASKED, SENT, Laboratory, counts
+from tests.support.reconciliation_lab import INSERT_UNREQUESTED_MAILS, SENT, Laboratory, counts
 
 ALERT = "INSERT INTO alerts (name, severity, subject) VALUES ('x', 'red', 'X') RETURNING id"
 
@@ -35,23 +35,23 @@ async def test_a_run_that_compared_nothing_is_incomplete(lab: Laboratory) -> Non
     assert (run["state"], run["verdict"], run["compared"]) == ("done", "incomplete", 0)
 
 
-async def test_what_is_younger_than_the_lag_is_left_alone(lab: Laboratory) -> None:
+async def test_mails_younger_than_the_lag_are_skipped(lab: Laboratory) -> None:
     ids = await lab.mailed(2)
     await lab.forget(ids)
     lab.lag_seconds = 60
     assert counts(await lab.run()) == {}
 
 
-async def test_lost_mails_foreign_ones_and_changed_recipients_are_named_exactly_and_mended_where_safe(
+async def test_lost_unexpected_and_changed_mails_are_reported_exactly_and_repaired_where_safe(
     lab: Laboratory,
 ) -> None:
     ids = await lab.mailed(60)
     before, people = await lab.mails(), await _recipients(lab)
     shuffled = random.Random(7).sample(ids, 60)
-    lost, changed = [str(one) for one in shuffled[:30]], [str(one) for one in shuffled[30:35]]
+    lost, changed = [str(key) for key in shuffled[:30]], [str(key) for key in shuffled[30:35]]
     await lab.forget(shuffled[:30])
-    foreign = [*(str(uuid7()) for _ in range(8)), "nobody asked", str(ids[0]).upper()]
-    await lab.mail.database.pool.execute(NOBODY_ASKED, foreign)
+    foreign = [*(str(uuid7()) for _ in range(8)), "not requested", str(ids[0]).upper()]
+    await lab.mail.database.pool.execute(INSERT_UNREQUESTED_MAILS, foreign)
     change = "UPDATE mails SET to_email = 'thief@x.example', to_key = 'thief@x.example' WHERE request_id = ANY ($1)"
     await lab.mail.database.pool.execute(change, changed)
 
@@ -77,15 +77,15 @@ async def test_lost_mails_foreign_ones_and_changed_recipients_are_named_exactly_
         assert after[request_id]["restored"]
     assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0, "nothing is sent again"
     assert await lab.ledger.rows("outbox", effect="mail") == []
-    told = await lab.ledger.rows("history", kind="mail.record_restored")
-    assert {note["subject"] for note in told} == set(lost)
+    history = await lab.ledger.rows("history", kind="mail.record_restored")
+    assert {note["subject"] for note in history} == set(lost)
 
     second = await lab.run()
     assert (second["verdict"], counts(second)) == ("balanced", {"known": 15})
     assert len(await _recipients(lab)) == len(people) + 10
 
 
-async def test_a_known_finding_is_named_again_when_it_has_changed(lab: Laboratory) -> None:
+async def test_a_known_finding_is_reported_again_when_it_has_changed(lab: Laboratory) -> None:
     await lab.mailed(3)
     for name in ("one", "one", "two"):
         change = f"UPDATE mails SET to_email = '{name}@x.example', to_key = '{name}@x.example'"
@@ -95,7 +95,7 @@ async def test_a_known_finding_is_named_again_when_it_has_changed(lab: Laborator
     assert counts(await lab.run()) == {"known": 3}
 
 
-async def test_a_missing_mail_that_nobody_knows_to_be_sent_is_asked_for_again_as_it_was(lab: Laboratory) -> None:
+async def test_a_missing_mail_that_neither_ledger_knows_as_sent_is_requested_again_unchanged(lab: Laboratory) -> None:
     await lab.ledger.sign_up("asa@x.example", "bo@x.example")
     owed = await lab.ledger.rows("outbox", effect="mail")
     await lab.hand_over()
@@ -119,7 +119,7 @@ async def test_a_missing_mail_that_nobody_knows_to_be_sent_is_asked_for_again_as
 
 
 @pytest.mark.parametrize("state", ["failed", "canceled", "suppressed", "uncertain"])
-async def test_a_missing_mail_that_was_decided_about_or_may_have_been_sent_is_only_named(
+async def test_a_missing_mail_that_was_decided_about_or_may_have_been_sent_is_only_reported(
     lab: Laboratory, state: str
 ) -> None:
     await lab.ledger.sign_up("asa@x.example")
@@ -135,11 +135,11 @@ async def test_a_missing_mail_that_was_decided_about_or_may_have_been_sent_is_on
     assert counts(await lab.run()) == {"known": 1}
 
 
-async def test_what_became_known_as_sent_after_it_was_found_missing_is_not_asked_for_again(lab: Laboratory) -> None:
+async def test_a_missing_mail_that_becomes_known_as_sent_is_not_requested_again(lab: Laboratory) -> None:
     (request_id,) = await lab.mailed(1)
     await lab.pool.execute("UPDATE mail_outcomes SET sent_at = NULL, state = 'queued'")
     await lab.forget([request_id], without_trace=True)
-    await lab.asks_for_run()
+    await lab.request_run()
     reconciler = lab.reconciler()
     while await lab.pool.fetchval("SELECT phase FROM reconciliation_runs") != "requeue":
         await reconciler.run_once()
@@ -151,7 +151,7 @@ async def test_what_became_known_as_sent_after_it_was_found_missing_is_not_asked
     assert (await lab.run())["lost_records"] == 1
 
 
-async def test_without_heal_everything_is_named_again_and_nothing_is_mended(lab: Laboratory) -> None:
+async def test_without_heal_everything_is_reported_again_and_nothing_is_repaired(lab: Laboratory) -> None:
     ids = await lab.mailed(4)
     await lab.forget(ids[:2])
     for _ in range(2):
@@ -160,24 +160,24 @@ async def test_without_heal_everything_is_named_again_and_nothing_is_mended(lab:
     assert len(await lab.mails()) == 2
 
 
-async def test_a_signup_database_restored_to_an_older_backup_is_healed_without_a_second_mail(
+async def test_a_signup_database_restored_to_an_older_backup_causes_no_second_mail(
     lab: Laboratory, postgres_server: Server
 ) -> None:
     await lab.mailed(3)
     await lab.ledger.sign_up("owed@x.example")
-    await lab.signup.database.close()  # a copy wants nobody else there
+    await lab.signup.database.close()  # copying a database allows no other connection
     superuser = await asyncpg.connect(postgres_server.superuser_url)
     source, backup = lab.signup.runtime_url.rpartition("/")[2], f"signup_{uuid7().hex}"
     await superuser.execute(f'CREATE DATABASE "{backup}" TEMPLATE "{source}" OWNER signup_owner')
     lab.signup = await _opened(postgres_server, source)
-    late = await lab.mailed(4)  # the one that was owed at the backup, and three who are unknown after it
+    late = await lab.mailed(4)  # one that was owed at the backup, and three that the backup does not know
     await lab.signup.database.close()
     lab.signup = await _opened(postgres_server, backup)
 
-    await lab.hand_over()  # the relay asks for what was owed at the backup, and is told that it was sent
+    await lab.hand_over()  # the relay requests the mail that was owed at the backup; the answer says `sent`
     run = await lab.run()
     assert (run["verdict"], counts(run)) == ("out_of_balance", {"unexpected": 4})
-    assert await lab.named("unexpected") == {str(one) for one in late[1:]}
+    assert await lab.named("unexpected") == {str(request_id) for request_id in late[1:]}
     assert (await lab.run())["verdict"] == "balanced"
     assert len(await lab.mails()) == 8
     assert await lab.mail.database.pool.fetchval("SELECT count(*) FROM queue") == 0
@@ -191,7 +191,7 @@ async def _opened(server: Server, name: str) -> Clone:
     return Clone(server.url(name, "signup_owner"), url, await open_database(DatabaseOptions(url, "test")))
 
 
-async def test_pending_users_without_a_mail_on_the_ledgers_are_owed_one_and_only_they(lab: Laboratory) -> None:
+async def test_only_pending_users_without_a_verification_mail_are_owed_one(lab: Laboratory) -> None:
     await lab.mailed(2)
     await lab.ledger.sign_up("lost@x.example", "expired@x.example", "failed@x.example", "dead@x.example")
     rows = {row["payload"]["to"]["email"]: row["id"] for row in await lab.ledger.rows("outbox", effect="mail")}
@@ -201,8 +201,8 @@ async def test_pending_users_without_a_mail_on_the_ledgers_are_owed_one_and_only
     await lab.hand_over()
     await lab.follow()
     for state in ("expired", "failed"):
-        known_state = "UPDATE mail_outcomes SET state = $1 WHERE request_id = $2"
-        await lab.pool.execute(known_state, state, str(rows[f"{state}@x.example"]))
+        set_state = "UPDATE mail_outcomes SET state = $1 WHERE request_id = $2"
+        await lab.pool.execute(set_state, state, str(rows[f"{state}@x.example"]))
     run = await lab.run()
     assert (counts(run), run["repaired"]) == ({"unserved_users": 2}, {"unserved_users": 2})
     owed = [row for row in await lab.ledger.rows("outbox", effect="mail") if row["state"] == "pending"]
@@ -213,7 +213,7 @@ async def test_pending_users_without_a_mail_on_the_ledgers_are_owed_one_and_only
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_what_waits_too_long_on_either_side_is_stuck_in_every_run_that_sees_it(lab: Laboratory) -> None:
+async def test_a_mail_that_waits_too_long_in_either_ledger_is_stuck_in_every_run(lab: Laboratory) -> None:
     await lab.ledger.sign_up("there@x.example")
     await lab.hand_over()
     await lab.ledger.sign_up("here@x.example")
@@ -229,25 +229,25 @@ async def test_what_waits_too_long_on_either_side_is_stuck_in_every_run_that_see
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_alerts_to_operators_are_mails_that_were_asked_for(lab: Laboratory) -> None:
+async def test_operator_alerts_are_not_unexpected(lab: Laboratory) -> None:
     await lab.mailed(1)
     alert = await lab.pool.fetchval(ALERT)
     foreign = f"alert/{uuid7()}/opened/0"
-    await lab.mail.database.pool.execute(NOBODY_ASKED, [f"alert/{alert}/opened/0a1b2c3d", foreign])
+    await lab.mail.database.pool.execute(INSERT_UNREQUESTED_MAILS, [f"alert/{alert}/opened/0a1b2c3d", foreign])
     await lab.run()
     assert await lab.named("unexpected") == {foreign}
 
 
-async def test_a_run_that_was_interrupted_anywhere_is_continued_and_counts_nothing_twice(lab: Laboratory) -> None:
+async def test_an_interrupted_run_is_continued_and_counts_nothing_twice(lab: Laboratory) -> None:
     ids = await lab.mailed(6)
     await lab.forget(ids[:3])
-    await lab.mail.database.pool.execute(NOBODY_ASKED, ["mystery"])
-    run = await lab.asks_for_run()
+    await lab.mail.database.pool.execute(INSERT_UNREQUESTED_MAILS, ["mystery"])
+    run = await lab.request_run()
     steps = 0
     while await lab.pool.fetchval("SELECT state FROM reconciliation_runs") == "running":
-        # Whoever claims it dies before the step is kept; then its lease is over.
+        # A worker claims the run and dies before it stores the step; then its lease ends.
         assert await lab.pool.fetchrow(CLAIM_OLDEST_RUN, uuid7(), 30.0)
-        assert not await lab.reconciler().run_once(), "it is somebody's"
+        assert not await lab.reconciler().run_once(), "another worker holds the lease"
         await lab.pool.execute("UPDATE reconciliation_runs SET due_at = now()")
         assert await lab.reconciler().run_once()
         steps += 1
@@ -257,10 +257,10 @@ async def test_a_run_that_was_interrupted_anywhere_is_continued_and_counts_nothi
     assert result["repaired"] == {"lost_records": 3}
 
 
-async def test_whoever_lost_the_lease_of_a_run_changes_nothing(lab: Laboratory) -> None:
+async def test_a_worker_that_lost_the_lease_of_a_run_changes_nothing(lab: Laboratory) -> None:
     ids = await lab.mailed(1)
     await lab.pool.execute("UPDATE mail_outcomes SET sent_at = NULL")
-    run = await lab.asks_for_run()
+    run = await lab.request_run()
     stale = uuid7()
     await lab.pool.fetchrow(CLAIM_OLDEST_RUN, stale, 0.0)
     await lab.pool.fetchrow(CLAIM_OLDEST_RUN, uuid7(), 30.0)
@@ -272,12 +272,12 @@ async def test_whoever_lost_the_lease_of_a_run_changes_nothing(lab: Laboratory) 
     assert (await lab.result(run))["state"] == "running"
 
 
-async def test_any_number_of_workers_and_runs_at_once_ask_for_a_mail_once(lab: Laboratory) -> None:
+async def test_any_number_of_workers_and_runs_at_once_request_a_mail_once(lab: Laboratory) -> None:
     await lab.ledger.sign_up(*(f"p{n}@x.example" for n in range(10)))
     owed = await lab.ledger.rows("outbox", effect="mail")
     await lab.hand_over()
     await lab.forget([row["id"] for row in owed])
-    runs = [await lab.asks_for_run() for _ in range(3)]
+    runs = [await lab.request_run() for _ in range(3)]
 
     async def work() -> None:
         reconciler = lab.reconciler()
@@ -296,7 +296,7 @@ async def test_a_run_that_gets_no_answer_ends_as_failed_and_incomplete(
 ) -> None:
     ids = await lab.mailed(2)
     await lab.forget(ids)
-    run = await lab.asks_for_run()
+    run = await lab.request_run()
     monkeypatch.setattr(lab.http, "headers", {"Authorization": "Bearer none", "Content-Type": "application/json"})
     reconciler = lab.reconciler()
     while (result := await lab.result(run))["state"] == "running":
@@ -307,7 +307,7 @@ async def test_a_run_that_gets_no_answer_ends_as_failed_and_incomplete(
     assert not await reconciler.run_once()
 
 
-async def test_an_erased_person_is_neither_mailed_nor_written_back(lab: Laboratory) -> None:
+async def test_an_erased_user_is_neither_mailed_nor_written_back(lab: Laboratory) -> None:
     ids = await lab.mailed(2)
     owner: Any = await asyncpg.connect(lab.signup.owner_url)
     await owner.execute("UPDATE outbox_settled SET payload = payload - 'to'")

@@ -1,4 +1,4 @@
-"""Months are dropped behind: exactly those past their time, and in nobody's way."""
+"""Old months are dropped: exactly those past their retention, without blocking other work."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ import pytest
 from shared.worker import partitions
 from shared.worker.partitions import PartitionRetention, Partitions
 from tests.support.databases import Clone
-from tests.support.months import look_after, past_partitions, plant_months, reading, told, upkeep
+from tests.support.months import dropped_partitions, maintain_partitions, past_partitions, plant_months, reading, upkeep
 
 TABLES = ("history", "outbox_settled")
 WRITE = {
@@ -21,18 +21,18 @@ WRITE = {
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_whole_months_before_the_span_are_dropped_and_no_other_and_each_is_told(
+async def test_exactly_the_whole_months_past_retention_are_dropped_and_recorded(
     signup_database: Clone, table: str
 ) -> None:
     pool = signup_database.database.pool
     names = await plant_months(signup_database, table, [1, 2, 3, 4, 5], rows=2)
-    assert await look_after(pool, PartitionRetention(table, 3)) == 3
+    assert await maintain_partitions(pool, PartitionRetention(table, 3)) == 3
     assert await past_partitions(pool, table) == sorted(names[month] for month in (1, 2, 3))
     rows = [
         await pool.fetchval(f"SELECT count(*) FROM {table} WHERE tableoid = $1::regclass", names[n]) for n in (1, 2, 3)
     ]
     assert rows == [2, 2, 2]
-    entries = await told(pool)
+    entries = await dropped_partitions(pool)
     assert [(entry["subject"], entry["actor"]) for entry in entries] == [
         (names[5], "signup_app"),
         (names[4], "signup_app"),
@@ -48,20 +48,20 @@ async def test_whole_months_before_the_span_are_dropped_and_no_other_and_each_is
 async def test_history_is_dropped_in_both_ledgers(either_database: Clone) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [2, 3, 30], rows=1)
-    await look_after(pool, PartitionRetention("history", 2))
+    await maintain_partitions(pool, PartitionRetention("history", 2))
     assert await past_partitions(pool, "history") == [names[2]]
-    assert {entry["subject"] for entry in await told(pool)} == {names[3], names[30]}
+    assert {entry["subject"] for entry in await dropped_partitions(pool)} == {names[3], names[30]}
 
 
-async def test_what_is_kept_for_ever_is(either_database: Clone) -> None:
+async def test_with_zero_months_everything_is_kept(either_database: Clone) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [1, 200], rows=1)
-    await look_after(pool, PartitionRetention("history", 0))
+    await maintain_partitions(pool, PartitionRetention("history", 0))
     assert await past_partitions(pool, "history") == sorted(names.values())
     assert (await upkeep(pool, "history"))["kept_from"] is None
 
 
-async def test_a_partition_that_reaches_into_the_span_is_kept_whole(either_database: Clone) -> None:
+async def test_a_partition_that_reaches_into_the_kept_months_is_kept(either_database: Clone) -> None:
     pool = either_database.database.pool
     owner = await asyncpg.connect(either_database.owner_url)
     await owner.execute(
@@ -69,38 +69,36 @@ async def test_a_partition_that_reaches_into_the_span_is_kept_whole(either_datab
         " (" + await owner.fetchval("SELECT quote_literal(date_trunc('month', now()) - interval '1 month')") + ")"
     )
     await owner.close()
-    await look_after(pool, PartitionRetention("history", 2))
-    assert await past_partitions(pool, "history") == ["history_y1999m01"], "its name says nothing, its bounds do"
+    await maintain_partitions(pool, PartitionRetention("history", 2))
+    assert await past_partitions(pool, "history") == ["history_y1999m01"], "the bounds count, not the name"
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_a_table_in_use_is_left_for_the_next_time_and_nobody_waits_for_it(
-    signup_database: Clone, table: str
-) -> None:
+async def test_a_table_in_use_is_left_for_the_next_run_and_blocks_no_query(signup_database: Clone, table: str) -> None:
     pool = signup_database.database.pool
     names = await plant_months(signup_database, table, [30], rows=1)
     loop = Partitions(pool, [PartitionRetention(table, 2)])
     async with reading(signup_database, table), pool.acquire() as traffic:
-        # Whoever came after a lock that waits for the reader would wait with it, to the end of the test.
+        # A query behind a lock that waits for the reader would wait until the end of the test.
         await traffic.execute("SET statement_timeout = '5s'")
-        trying = asyncio.create_task(loop.run_once())
-        while not trying.done():
+        attempt = asyncio.create_task(loop.run_once())
+        while not attempt.done():
             await traffic.execute(WRITE[table])
-        assert await trying is False
+        assert await attempt is False
         assert await past_partitions(pool, table) == [names[30]]
         blocked = await upkeep(pool, table)
         assert blocked["blocked_since"] is not None
-        assert (blocked["kept_from"], await told(pool)) == (None, [])
+        assert (blocked["kept_from"], await dropped_partitions(pool)) == (None, [])
         await loop.run_once()
-        assert (await upkeep(pool, table))["blocked_since"] == blocked["blocked_since"], "since the first try"
+        assert (await upkeep(pool, table))["blocked_since"] == blocked["blocked_since"], "since the first attempt"
         await traffic.execute("RESET statement_timeout")
-    await look_after(pool, PartitionRetention(table, 2))
+    await maintain_partitions(pool, PartitionRetention(table, 2))
     assert await past_partitions(pool, table) == []
     assert (await upkeep(pool, table))["blocked_since"] is None
-    assert [entry["subject"] for entry in await told(pool)] == [names[30]]
+    assert [entry["subject"] for entry in await dropped_partitions(pool)] == [names[30]]
 
 
-async def test_a_month_ahead_is_made_later_when_the_table_is_in_use(either_database: Clone) -> None:
+async def test_a_future_month_is_created_later_when_the_table_is_in_use(either_database: Clone) -> None:
     pool = either_database.database.pool
     owner = await asyncpg.connect(either_database.owner_url)
     newest = await owner.fetchval("SELECT max(name) FROM month_partitions('history')")
@@ -114,7 +112,7 @@ async def test_a_month_ahead_is_made_later_when_the_table_is_in_use(either_datab
     assert await pool.fetchval("SELECT to_regclass($1)", newest) == newest
 
 
-async def test_months_are_dropped_although_none_can_be_made(either_database: Clone) -> None:
+async def test_months_are_dropped_although_none_can_be_created(either_database: Clone) -> None:
     pool = either_database.database.pool
     owner = await asyncpg.connect(either_database.owner_url)
     newest, at = await owner.fetchrow(  # type: ignore[misc]  # there is one
@@ -132,12 +130,12 @@ async def test_months_are_dropped_although_none_can_be_made(either_database: Clo
 async def test_many_workers_drop_each_month_once(either_database: Clone) -> None:
     pool = either_database.database.pool
     names = await plant_months(either_database, "history", [20, 21, 22, 23], rows=3)
-    await asyncio.gather(*(look_after(pool, PartitionRetention("history", 2)) for _ in range(4)))
-    await look_after(pool, PartitionRetention("history", 2))
-    assert sorted(entry["subject"] for entry in await told(pool)) == sorted(names.values())
+    await asyncio.gather(*(maintain_partitions(pool, PartitionRetention("history", 2)) for _ in range(4)))
+    await maintain_partitions(pool, PartitionRetention("history", 2))
+    assert sorted(entry["subject"] for entry in await dropped_partitions(pool)) == sorted(names.values())
 
 
-async def test_a_month_that_takes_too_long_to_count_is_left_for_the_next_time(
+async def test_a_month_that_takes_too_long_to_count_is_left_for_the_next_run(
     either_database: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = either_database.database.pool

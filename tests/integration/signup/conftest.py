@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from services.signup.accounts.effect_policy import EffectPolicy
-from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
 from services.signup.outbox.effects.mail import MailEffect
 from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
+from services.signup.verification_token import TokenRing
 from shared.observability.spans import OFF, Tracing
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 from tests.support.apis import Api, running
@@ -42,7 +42,7 @@ async def signup_api(signup_settings: Settings, signup_database: Clone) -> Async
 
 @pytest.fixture
 async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
-    """A service with a key."""
+    """A client with a key."""
     async with await signup_api.as_client("shop", ALL_SCOPES) as http:
         yield http
 
@@ -63,7 +63,7 @@ async def mail_api() -> AsyncIterator[MailStandIn]:
 async def make_relay(
     signup_database: Clone, signup_settings: Settings, mail_api: MailStandIn
 ) -> AsyncIterator[Callable[..., Relay]]:
-    """Relays that ask the stand-in; their breaker opens after two faults and probes at once."""
+    """Relays that call the stand-in. Their breaker opens after two faults and probes at once."""
     effects = []
 
     def make(

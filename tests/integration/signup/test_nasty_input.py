@@ -1,6 +1,6 @@
-"""What POST /v1/signups takes and refuses, on purpose. Each table is one test: pytest shows the rows that differ.
+"""What POST /v1/signups accepts and refuses. Each table is one test: pytest shows the rows that differ.
 
-Refused means a problem that names the place and says why, and not a row left behind.
+A refusal is a problem that names the place and the reason, and it stores no row.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +26,7 @@ BO = {"email": "bo@example.org", "name": "Bo"}
 
 
 async def refusals(api: Api, bodies: Mapping[Any, tuple[bytes, str, str]]) -> dict[Any, str]:
-    """What was not refused as it should be, and what was answered instead; each body with the place and the reason."""
+    """The bodies not refused as expected, each with its answer. `bodies` has the expected place and reason."""
     wrong = {}
     headers = {"Content-Type": "application/json", "Idempotency-Key": "k"}
     for label, (body, pointer, reason) in bodies.items():
@@ -38,17 +38,15 @@ async def refusals(api: Api, bodies: Mapping[Any, tuple[bytes, str, str]]) -> di
     return wrong
 
 
-async def test_addresses_are_taken_as_they_can_be_mailed_and_compared_by_their_key(
-    signup_api: Api, ledger: SignupLedger
-) -> None:
-    taken = {}
+async def test_addresses_are_stored_as_mailable_and_compared_by_key(signup_api: Api, ledger: SignupLedger) -> None:
+    stored = {}
     for typed in ADDRESSES_TAKEN:
         await ledger.run("DELETE FROM outbox")
         await ledger.run("DELETE FROM users")
         answer = await signup_api.http.post("/v1/signups", json=BO | {"email": typed})
         user = await ledger.row("users") if answer.status_code == 202 else {"email": answer.text, "email_key": ""}
-        taken[typed] = (user["email"], user["email_key"])
-    assert taken == ADDRESSES_TAKEN
+        stored[typed] = (user["email"], user["email_key"])
+    assert stored == ADDRESSES_TAKEN
 
 
 async def test_addresses_that_cannot_be_mailed_or_seen_are_refused_with_the_reason(
@@ -68,27 +66,25 @@ async def test_a_refusal_does_not_repeat_the_address(signup_api: Api) -> None:
         assert "astrid" not in refused.text
 
 
-async def test_names_are_taken_as_they_are_typed_but_for_space_around_them(
-    signup_api: Api, ledger: SignupLedger
-) -> None:
-    taken = {}
+async def test_names_are_stored_as_typed_without_surrounding_space(signup_api: Api, ledger: SignupLedger) -> None:
+    stored = {}
     for number, typed in enumerate(NAMES_TAKEN):
         email = f"p{number}@example.org"
         await signup_api.http.post("/v1/signups", json={"email": email, "name": typed})
         (user,) = await ledger.rows("users", email=email) or [{"id": None, "name": "refused"}]
         (owed,) = await ledger.rows("outbox", user_id=user["id"]) or [{"payload": {"to": {"name": "refused"}}}]
         assert user["name"] == owed["payload"]["to"]["name"]
-        taken[typed] = user["name"]
-    assert taken == NAMES_TAKEN
+        stored[typed] = user["name"]
+    assert stored == NAMES_TAKEN
 
 
-async def test_names_that_show_nothing_or_could_forge_a_line_are_refused(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_names_that_are_blank_or_could_forge_a_line_are_refused(signup_api: Api, ledger: SignupLedger) -> None:
     bodies = {name: (orjson.dumps(BO | {"name": name}), "/name", reason) for name, reason in NAMES_REFUSED.items()}
     assert await refusals(signup_api, bodies) == {}
     assert set((await ledger.counts()).values()) == {0}
 
 
-async def test_a_name_that_looks_like_a_program_is_only_text_in_the_mail(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_a_name_with_markup_is_plain_text_in_the_mail(signup_api: Api, ledger: SignupLedger) -> None:
     name = "<img src=x onerror=alert(1)> & {{ 7 * 7 }} \"'"
     await signup_api.http.post("/v1/signups", json=BO | {"name": name})
     owed = (await ledger.row("outbox"))["payload"]["to"]["name"]
@@ -99,7 +95,7 @@ async def test_a_name_that_looks_like_a_program_is_only_text_in_the_mail(signup_
     assert name in mail.text
 
 
-async def test_metadata_comes_back_as_it_was_given(signup_api: Api) -> None:
+async def test_metadata_is_returned_as_given(signup_api: Api) -> None:
     shown = {}
     async with await signup_api.as_client("shop", ["signups:write", "users:read"]) as client:
         for number, (label, metadata) in enumerate(METADATA_TAKEN.items()):
@@ -118,7 +114,7 @@ async def test_an_integer_past_64_bits_is_kept_as_the_nearest_double(signup_api:
     assert created.json()["metadata"] == {"a": 2.0**64}, "what RFC 8259 section 6 tells senders to expect"
 
 
-async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_the_last_of_duplicate_json_keys_counts(signup_api: Api, ledger: SignupLedger) -> None:
     body = b'{"email": "al@example.org", "email": "bo@example.org", "name": "Al", "name": "Bo"}'
     answer = await signup_api.http.post("/v1/signups", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 202
@@ -126,9 +122,7 @@ async def test_of_a_name_given_twice_the_last_counts(signup_api: Api, ledger: Si
     assert (user["email"], user["name"]) == ("bo@example.org", "Bo")
 
 
-async def test_bodies_of_another_shape_are_refused_at_the_place_that_is_wrong(
-    signup_api: Api, ledger: SignupLedger
-) -> None:
+async def test_bodies_of_the_wrong_shape_are_refused_naming_the_place(signup_api: Api, ledger: SignupLedger) -> None:
     bodies = {body[:80]: (body, *expected) for body, expected in WRONG_SHAPES.items()}
     for metadata, expected in WRONG_METADATA.items():
         whole = b'{"email": "bo@example.org", "name": "Bo", "metadata": ' + metadata + b"}"
@@ -151,7 +145,7 @@ async def test_bodies_of_another_shape_are_refused_at_the_place_that_is_wrong(
         ("multipart/form-data; boundary=application/json", 415),
     ],
 )
-async def test_a_body_that_does_not_say_that_it_is_json_is_not_read(
+async def test_a_body_without_a_json_content_type_is_refused(
     signup_api: Api, ledger: SignupLedger, content_type: str, status: int
 ) -> None:
     answer = await signup_api.http.post("/v1/signups", content=orjson.dumps(BO), headers={"Content-Type": content_type})

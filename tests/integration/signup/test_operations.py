@@ -1,4 +1,4 @@
-"""What operators ask of the signup API."""
+"""The operator endpoints of the signup API."""
 
 import asyncio
 
@@ -17,14 +17,14 @@ from tests.support.databases import Clone
 from tests.support.signups import SignupLedger
 
 
-async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_health_shows_the_worker_its_breakers_and_stuck_rows(signup_api: Api, ledger: SignupLedger) -> None:
     before = (await signup_api.http.get("/health")).json()
-    assert before["checks"]["worker"]["status"] == "warn", "nobody has reported"
+    assert before["checks"]["worker"]["status"] == "warn", "no worker has reported"
     await Heartbeat(
         ledger.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "closed", "last_fault": None}}}
     ).run_once()
-    well = await signup_api.http.get("/health")
-    assert (well.status_code, well.json()["status"]) == (200, "pass")
+    healthy = await signup_api.http.get("/health")
+    assert (healthy.status_code, healthy.json()["status"]) == (200, "pass")
     await ledger.sign_up("asa@example.org", "bo@example.org")
     first, second = await ledger.rows("outbox")
     await ledger.run("UPDATE outbox SET created_at = created_at - interval '2 minutes' WHERE id = $1", first["id"])
@@ -34,15 +34,15 @@ async def test_health_knows_the_worker_its_breakers_and_what_is_stuck(signup_api
         ledger.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "open", "last_fault": "503"}}}
     ).run_once()
     report = (await signup_api.http.get("/health")).json()
-    worried = {name for name, check in report["checks"].items() if check["status"] == "warn"}
-    assert worried == {"outbox_oldest_due", "outbox_dead", "breaker_mail"}
+    warnings = {name for name, check in report["checks"].items() if check["status"] == "warn"}
+    assert warnings == {"outbox_oldest_due", "outbox_dead", "breaker_mail"}
     assert report["checks"]["breaker_mail"]["detail"] == "503"
     await ledger.run("UPDATE heartbeats SET at = at - interval '2 minutes'")
     failing = await signup_api.http.get("/health")
     assert (failing.status_code, failing.json()["checks"]["worker"]["status"]) == (503, "fail")
 
 
-async def test_valkey_being_away_is_a_warning_and_signups_go_on(
+async def test_a_valkey_outage_is_a_warning_and_signups_continue(
     signup_settings: Settings, signup_database: Clone
 ) -> None:
     settings = signup_settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
@@ -53,10 +53,10 @@ async def test_valkey_being_away_is_a_warning_and_signups_go_on(
         assert answer.status_code == 202
 
 
-async def test_without_its_database_it_lives_is_not_ready_and_says_503(
+async def test_without_its_database_the_api_is_live_not_ready_and_answers_503(
     signup_settings: Settings, signup_database: Clone
 ) -> None:
-    url = "postgresql://nobody:x@127.0.0.1:1/none"
+    url = "postgresql://unused:x@127.0.0.1:1/none"
     settings = signup_settings.model_copy(update={"signup_runtime_database_url": url})
     async with running(create_app(settings), signup_database.database) as api:
         assert (await api.http.get("/health/live")).status_code == 200
@@ -106,8 +106,8 @@ async def test_the_frameworks_own_errors_are_problems(signup_api: Api, method: s
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
 
 
-async def test_head_leaves_the_body_out_by_itself_and_is_counted_as_what_it_is(signup_api: Api) -> None:
-    """Servers drop the body of an answer to HEAD, but the next thing in front of the app may be no server."""
+async def test_head_has_no_body_and_is_counted_as_head(signup_api: Api) -> None:
+    """A server drops the body of a HEAD answer, but not every layer in front of the app is a server."""
     head = await signup_api.http.head("/version")
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["Content-Length"]) > 0
@@ -124,7 +124,9 @@ async def test_metrics_name_routes_and_never_paths(signup_api: Api) -> None:
     assert not any(word in text for word in ("secret-token", "asa@", "nothing", "BREW"))
 
 
-async def test_the_worker_makes_room_for_the_months_to_come(ledger: SignupLedger, signup_database: Clone) -> None:
+async def test_the_worker_creates_the_partitions_of_the_next_months(
+    ledger: SignupLedger, signup_database: Clone
+) -> None:
     before = await ledger.pool.fetchval("SELECT count(*) FROM pg_inherits")
     assert await Partitions(signup_database.database.pool, Settings().kept).run_once() is False
     assert await ledger.pool.fetchval("SELECT count(*) FROM pg_inherits") == before, "the migration made them"

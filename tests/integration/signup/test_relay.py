@@ -1,4 +1,4 @@
-"""The outbox relay against a mail API that goes wrong on command."""
+"""The outbox relay against a mail API that fails on command."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from tests.support.signups import SignupLedger
 MakeRelay = Callable[..., Relay]
 
 
-async def test_a_delivered_row_leaves_the_outbox_for_the_ledgers_with_its_receipt(
+async def test_a_delivered_row_moves_to_outbox_settled_with_its_receipt(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
@@ -41,7 +41,7 @@ async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(10)))
     bad = (await ledger.rows("outbox"))[3]
-    mail_api.known_state = lambda mail: (rejects(422) if mail["request_id"] == str(bad["id"]) else accepts)(mail)
+    mail_api.answer_for = lambda mail: (rejects(422) if mail["request_id"] == str(bad["id"]) else accepts)(mail)
     await relay.run_once()
     assert len(mail_api.requests) == 1
     assert len(await ledger.rows("outbox_settled")) == 9
@@ -50,35 +50,35 @@ async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
     assert (dead["last_error"], dead["lease"]) == ("422 No: because", None)
     entry = await ledger.row("history", kind="outbox.dead")
     assert (entry["subject"], entry["related"]) == (str(bad["id"]), [str(bad["user_id"])])
-    assert "No: because" not in str(entry), "what the mail service said may be personal"
+    assert "No: because" not in str(entry), "the mail service's answer may be personal data"
     await relay.run_once()
-    assert len(mail_api.requests) == 1, "the dead are left alone"
+    assert len(mail_api.requests) == 1, "dead rows are not claimed"
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_not_now_for_one_mail_counts_an_attempt_and_waits(
+async def test_a_temporary_refusal_of_one_mail_counts_an_attempt_and_waits(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, status: int
 ) -> None:
     await ledger.sign_up("asa@example.org")
-    mail_api.known_state = rejects(status)
+    mail_api.answer_for = rejects(status)
     await relay.run_once()
     row = await ledger.row("outbox")
     assert (row["state"], row["attempts"], row["lease"]) == ("pending", 1, None)
     assert row["last_error"] == f"{status} No: because"
     assert relay.breaker.state is BreakerState.CLOSED
-    mail_api.known_state = accepts
+    mail_api.answer_for = accepts
     await ledger.run("UPDATE outbox SET due_at = now()")
     await relay.run_once()
     assert (await ledger.row("outbox_settled"))["attempts"] == 2
-    assert mail_api.requests[0] == mail_api.requests[1], "every retry asks for the same"
+    assert mail_api.requests[0] == mail_api.requests[1], "every retry sends the same request"
 
 
-async def test_a_row_refused_past_its_time_is_given_up(
+async def test_a_row_refused_after_its_expiry_becomes_dead(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up("asa@example.org")
     await ledger.run("UPDATE outbox SET expires_at = now()")
-    mail_api.known_state = rejects(429)
+    mail_api.answer_for = rejects(429)
     await relay.run_once()
     row = await ledger.row("outbox")
     assert row["state"] == "dead"
@@ -98,7 +98,7 @@ async def test_an_outage_costs_no_attempt_and_nothing_is_sent_twice_after_it(
     assert [(row["state"], row["attempts"], row["lease"]) for row in rows] == [("pending", 0, None)] * 2
     assert all(row["last_error"] for row in rows)
     assert relay.breaker.seconds_to_probe() == 0
-    assert relay.breaker.allowance(2) == 1, "it is open"
+    assert relay.breaker.allowance(2) == 1, "the breaker is open"
     relay.breaker.unused()
     mail_api.answer_with = 200
     while await ledger.rows("outbox"):
@@ -118,15 +118,15 @@ async def test_an_open_breaker_lets_one_row_out_as_a_probe(
     assert [len(request["mails"]) for request in mail_api.requests] == [5, 2, 1]
 
 
-async def test_a_probe_that_finds_no_row_is_handed_back(relay: Relay) -> None:
+async def test_an_unused_probe_is_returned_to_the_breaker(relay: Relay) -> None:
     for _ in range(2):
-        relay.breaker.faulted("away")
+        relay.breaker.faulted("down")
     assert await relay.run_once() is False
     assert relay.breaker.state is BreakerState.OPEN
     assert relay.breaker.allowance(1) == 1
 
 
-async def test_a_row_that_breaks_the_other_side_is_soon_alone_and_the_others_get_out(
+async def test_a_row_that_crashes_the_peer_is_isolated_and_the_others_are_delivered(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(8)))
@@ -137,23 +137,23 @@ async def test_a_row_that_breaks_the_other_side_is_soon_alone_and_the_others_get
             raise ConnectionResetError
         return accepts(mail)
 
-    mail_api.known_state = crash_on_poison
+    mail_api.answer_for = crash_on_poison
     for _ in range(40):
         await relay.run_once()
     assert [str(row["id"]) for row in await ledger.rows("outbox")] == [poison]
 
 
-async def test_an_answer_that_leaves_a_mail_out_is_asked_again(
+async def test_a_mail_missing_from_the_answer_is_retried(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up("asa@example.org")
-    mail_api.known_state = lambda _mail: None
+    mail_api.answer_for = lambda _mail: None
     await relay.run_once()
     row = await ledger.row("outbox")
     assert (row["state"], row["attempts"]) == ("pending", 1)
 
 
-async def test_a_row_whose_signing_key_is_gone_waits_for_it_and_holds_nobody_up(
+async def test_a_row_whose_signing_key_is_missing_waits_without_a_request(
     ledger: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up("asa@example.org")
@@ -165,16 +165,16 @@ async def test_a_row_whose_signing_key_is_gone_waits_for_it_and_holds_nobody_up(
 
 
 class Paused:
-    """An effect that waits until it is let go, so that something else can happen meanwhile."""
+    """An effect that waits until the test resumes it."""
 
     name = "mail"
 
     def __init__(self) -> None:
-        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
+        self.reached, self.resume = asyncio.Event(), asyncio.Event()
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> Mapping[UUID, Outcome]:
         self.reached.set()
-        await self.go_on.wait()
+        await self.resume.wait()
         return {entry.id: Done({"mail_id": "mine"}) for entry in entries}
 
     async def close(self) -> None: ...
@@ -190,7 +190,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
     await paused.reached.wait()
     rescuer = make_relay()
     await rescuer.run_once()
-    paused.go_on.set()
+    paused.resume.set()
     await slow
     assert zombie.counts == {"delivered": 0, "lease_lost": 1}
     assert rescuer.counts == {"delivered": 1}
@@ -198,7 +198,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
     assert len(await ledger.rows("history", kind="outbox.delivered")) == 1
 
 
-async def test_a_lease_that_another_took_over_is_not_settled_either(ledger: SignupLedger) -> None:
+async def test_a_row_leased_by_another_worker_is_not_settled(ledger: SignupLedger) -> None:
     await ledger.sign_up("asa@example.org")
     paused = Paused()
     zombie = Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30)
@@ -206,14 +206,14 @@ async def test_a_lease_that_another_took_over_is_not_settled_either(ledger: Sign
     await paused.reached.wait()
     other = uuid7()
     await ledger.run("UPDATE outbox SET lease = $1", other)
-    paused.go_on.set()
+    paused.resume.set()
     await slow
     row = await ledger.row("outbox")
     assert (row["state"], row["lease"]) == ("leased", other)
     assert zombie.counts["lease_lost"] == 1
 
 
-async def test_relays_side_by_side_share_the_work_and_ask_for_nothing_twice(
+async def test_concurrent_relays_share_the_rows_and_request_no_mail_twice(
     ledger: SignupLedger, make_relay: MakeRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(100)))
@@ -229,7 +229,7 @@ async def test_relays_side_by_side_share_the_work_and_ask_for_nothing_twice(
     assert sum(relay.counts["delivered"] for relay in relays) == 100
 
 
-async def test_rows_that_another_is_claiming_are_passed_over_without_waiting(
+async def test_rows_locked_by_another_claim_are_skipped_without_waiting(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(10)))
@@ -241,20 +241,20 @@ async def test_rows_that_another_is_claiming_are_passed_over_without_waiting(
     assert not {str(row["id"]) for row in claimed} & set(mail_api.asked_for)
 
 
-async def test_no_transaction_is_open_while_the_mail_service_is_asked(ledger: SignupLedger) -> None:
+async def test_no_transaction_is_open_during_the_call_to_the_mail_service(ledger: SignupLedger) -> None:
     await ledger.sign_up("asa@example.org")
     paused = Paused()
     asking = asyncio.create_task(
         Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30).run_once()
     )
     await paused.reached.wait()
-    open_ones = await ledger.pool.fetchval(
+    open_transactions = await ledger.pool.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         " AND (state LIKE 'idle in transaction%' OR state = 'active')"
     )
-    paused.go_on.set()
+    paused.resume.set()
     await asking
-    assert open_ones == 0
+    assert open_transactions == 0
 
 
 async def test_rows_of_another_effect_are_left_to_its_own_relay(

@@ -1,4 +1,4 @@
-"""What a trace shows of requests to an API, and what is stored below them."""
+"""The spans of API requests, and the traceparents stored with their rows."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from tests.support.databases import Clone
 from tests.support.signups import SignupLedger
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-THEIRS = f"00-{TRACE}-00f067aa0ba902b7-01"
+CALLERS_TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 ASA = {"email": "asa@example.org", "name": "Åsa Öberg"}
 
 
 @dataclass
 class Traced:
-    """`http` has no key. Spans are all there once the API is closed."""
+    """`http` has no key."""
 
     api: Api
     http: httpx.AsyncClient
     collector: Collector
 
     async def spans(self) -> list[SeenSpan]:
-        (tracing,) = [ring.kwargs["tracing"] for ring in self.api.app.user_middleware if "tracing" in ring.kwargs]
+        (tracing,) = [layer.kwargs["tracing"] for layer in self.api.app.user_middleware if "tracing" in layer.kwargs]
         assert isinstance(tracing, OtlpTracing)
         assert tracing._provider.force_flush()
         return self.collector.spans
@@ -42,14 +42,14 @@ async def traced(signup_settings: Settings, signup_database: Clone) -> AsyncIter
             yield Traced(api, api.http, collector)
 
 
-async def test_a_signup_is_a_span_below_the_callers_and_what_it_owes_hangs_on_that(
+async def test_a_signup_is_a_child_span_of_the_callers_and_its_rows_store_it(
     traced: Traced, ledger: SignupLedger
 ) -> None:
-    answer = await traced.http.post("/v1/signups", json=ASA, headers={"traceparent": THEIRS})
+    answer = await traced.http.post("/v1/signups", json=ASA, headers={"traceparent": CALLERS_TRACEPARENT})
     assert answer.status_code == 202
     (span,) = await traced.spans()
     assert (span.name, span.kind, span.service) == ("POST /v1/signups", "SERVER", "signup-api")
-    assert (span.trace_id, span.parent_id) == (TRACE, THEIRS.split("-")[2])
+    assert (span.trace_id, span.parent_id) == (TRACE, CALLERS_TRACEPARENT.split("-")[2])
     assert span.attributes == {
         "http.request.method": "POST",
         "http.route": "/v1/signups",
@@ -62,19 +62,19 @@ async def test_a_signup_is_a_span_below_the_callers_and_what_it_owes_hangs_on_th
         assert (await ledger.row(table))["traceparent"].startswith(span.traceparent)
 
 
-async def test_callers_hear_their_own_traceparent_or_that_of_the_trace_that_began_here(traced: Traced) -> None:
-    theirs = await traced.http.post("/v1/signups", json=ASA, headers={"traceparent": THEIRS})
-    ours = await traced.http.post("/v1/signups", json=ASA)
+async def test_an_answer_carries_the_callers_traceparent_or_that_of_the_new_trace(traced: Traced) -> None:
+    given = await traced.http.post("/v1/signups", json=ASA, headers={"traceparent": CALLERS_TRACEPARENT})
+    absent = await traced.http.post("/v1/signups", json=ASA)
     nonsense = await traced.http.post("/v1/signups", json=ASA, headers={"traceparent": "nonsense"})
     spans = await traced.spans()
-    assert theirs.headers.get_list("traceparent") == [THEIRS]
-    for answer, span in zip((ours, nonsense), spans[1:], strict=True):
+    assert given.headers.get_list("traceparent") == [CALLERS_TRACEPARENT]
+    for answer, span in zip((absent, nonsense), spans[1:], strict=True):
         assert span.parent_id == ""
         assert answer.headers["traceparent"].startswith(span.traceparent)
 
 
-async def test_a_callers_mistake_is_no_error_and_our_own_is(traced: Traced) -> None:
-    await traced.http.post("/v1/signups", json={"email": "nobody"})
+async def test_a_client_error_is_not_a_failed_span_and_a_server_error_is(traced: Traced) -> None:
+    await traced.http.post("/v1/signups", json={"email": "no address"})
     await traced.api.app.state.database.close()
     await traced.http.post("/v1/signups", json=ASA)
     refused, broken = await traced.spans()
@@ -83,7 +83,7 @@ async def test_a_callers_mistake_is_no_error_and_our_own_is(traced: Traced) -> N
     assert broken.attributes["error.type"] == "503"
 
 
-async def test_no_path_query_or_method_as_it_was_asked_for_is_told(traced: Traced) -> None:
+async def test_spans_contain_no_raw_path_query_or_method(traced: Traced) -> None:
     await traced.http.get("/verify/secret-token")
     await traced.http.get("/v1/users", params={"email": "asa@example.org"})
     await traced.http.get("/asa@example.org")
@@ -101,10 +101,10 @@ async def test_probes_and_scrapes_make_no_traces(traced: Traced) -> None:
     assert await traced.spans() == []
 
 
-async def test_without_a_collector_the_callers_traceparent_is_stored_as_it_came(
+async def test_without_a_collector_the_callers_traceparent_is_stored_unchanged(
     signup_api: Api, ledger: SignupLedger
 ) -> None:
-    answer = await signup_api.http.post("/v1/signups", json=ASA, headers={"traceparent": THEIRS})
-    assert answer.headers["traceparent"] == THEIRS
-    assert (await ledger.row("outbox"))["traceparent"] == THEIRS
+    answer = await signup_api.http.post("/v1/signups", json=ASA, headers={"traceparent": CALLERS_TRACEPARENT})
+    assert answer.headers["traceparent"] == CALLERS_TRACEPARENT
+    assert (await ledger.row("outbox"))["traceparent"] == CALLERS_TRACEPARENT
     assert "traceparent" not in (await signup_api.http.post("/v1/signups", json=ASA)).headers

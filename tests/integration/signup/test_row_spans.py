@@ -1,4 +1,4 @@
-"""What a trace shows of outbox rows that are relayed."""
+"""The spans of relayed outbox rows."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ async def _owe(ledger: SignupLedger, *emails: str) -> None:
     await ledger.run("UPDATE outbox SET traceparent = $1", f"{CAUSE}-01")
 
 
-async def test_a_row_is_a_span_below_its_cause_and_the_mail_is_asked_for_below_the_row(
+async def test_a_row_is_a_child_span_of_its_cause_and_the_mail_request_names_the_row(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(ledger, "asa@example.org")
@@ -51,10 +51,10 @@ async def test_a_row_is_a_span_below_its_cause_and_the_mail_is_asked_for_below_t
         "counterfoil.attempt": 1,
         "counterfoil.outcome": "delivered",
     }
-    assert (await ledger.row("outbox_settled"))["traceparent"] == f"{CAUSE}-01", "what caused it stays what it was"
+    assert (await ledger.row("outbox_settled"))["traceparent"] == f"{CAUSE}-01", "the stored cause is unchanged"
 
 
-async def test_the_call_for_a_batch_is_a_trace_of_its_own_that_links_every_row(
+async def test_the_call_for_a_batch_is_a_separate_trace_that_links_every_row(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(ledger, *(f"p{n}@example.org" for n in range(150)))
@@ -69,7 +69,7 @@ async def test_the_call_for_a_batch_is_a_trace_of_its_own_that_links_every_row(
 @pytest.mark.parametrize(
     ("status", "outcome", "error"), [(422, "dead", "refused"), (503, "retried", "try_later"), (200, "delivered", None)]
 )
-async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
+async def test_an_undelivered_row_is_a_failed_span_without_the_peers_text(
     ledger: SignupLedger,
     relay: Relay,
     mail_api: MailStandIn,
@@ -79,29 +79,29 @@ async def test_a_row_that_is_not_delivered_is_an_error_without_anybodys_words(
     error: str | None,
 ) -> None:
     await _owe(ledger, "asa@example.org")
-    mail_api.known_state = accepts if status == 200 else rejects(status)
+    mail_api.answer_for = accepts if status == 200 else rejects(status)
     await relay.run_once()
-    assert kept.told() == [(CALL, None, None), (ROW, outcome, error)]
+    assert kept.summaries() == [(CALL, None, None), (ROW, outcome, error)]
     assert "because" not in str([span.attributes for span in kept.ended])
 
 
 @pytest.mark.parametrize(
     ("answer", "error"), [("hang_up", "RemoteProtocolError"), (500, "500"), ("hang", "TimeoutError")]
 )
-async def test_an_outage_is_an_error_of_the_call_and_of_every_row_that_it_hands_back(
+async def test_an_outage_fails_the_spans_of_the_call_and_of_every_released_row(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
 ) -> None:
     await _owe(ledger, "asa@example.org", "bo@example.org")
     mail_api.answer_with = answer
     await relay.run_once()
-    assert kept.told() == [(CALL, None, error), *[(ROW, "released", "peer_fault")] * 2]
+    assert kept.summaries() == [(CALL, None, error), *[(ROW, "released", "peer_fault")] * 2]
 
 
-async def test_every_try_is_a_span_with_its_number(
+async def test_every_attempt_is_a_span_with_its_number(
     ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(ledger, "asa@example.org")
-    mail_api.known_state = rejects(503)
+    mail_api.answer_for = rejects(503)
     for _ in range(2):
         await relay.run_once()
         await ledger.run("UPDATE outbox SET due_at = now()")
@@ -110,7 +110,7 @@ async def test_every_try_is_a_span_with_its_number(
     assert {parent_of(row) for row in rows} == {CAUSE}
 
 
-async def test_rows_of_an_import_are_traces_of_their_own_that_link_the_import(
+async def test_rows_of_an_import_are_separate_traces_that_link_the_import(
     ledger: SignupLedger, relay: Relay, kept: KeptSpans
 ) -> None:
     await _owe(ledger, "asa@example.org", "bo@example.org")
@@ -121,9 +121,7 @@ async def test_rows_of_an_import_are_traces_of_their_own_that_link_the_import(
     assert len({context_of(row).split("-")[1] for row in rows} | {CAUSE.split("-")[1]}) == 3
 
 
-async def test_a_row_without_a_cause_or_with_an_unreadable_one_is_relayed_all_the_same(
-    ledger: SignupLedger, relay: Relay, kept: KeptSpans
-) -> None:
+async def test_a_row_without_a_readable_cause_is_relayed(ledger: SignupLedger, relay: Relay, kept: KeptSpans) -> None:
     await ledger.sign_up("asa@example.org", "bo@example.org")
     await ledger.run("UPDATE outbox SET traceparent = 'nonsense' WHERE payload #>> '{to,email}' = 'bo@example.org'")
     await relay.run_once()
@@ -135,7 +133,7 @@ async def test_a_row_without_a_cause_or_with_an_unreadable_one_is_relayed_all_th
     ("fault", "error"),
     [(RuntimeError("asa@example.org"), "RuntimeError"), (asyncio.CancelledError(), "CancelledError")],
 )
-async def test_rows_that_are_not_settled_are_told_as_interrupted(
+async def test_spans_of_unsettled_rows_are_interrupted(
     ledger: SignupLedger, kept: KeptSpans, fault: BaseException, error: str
 ) -> None:
     class Broken:
@@ -151,27 +149,27 @@ async def test_rows_that_are_not_settled_are_told_as_interrupted(
     relay = Relay(ledger.pool, Broken(), breaker=Breaker("mail"), batch=10, lease_seconds=30, tracing=kept.tracing)
     with pytest.raises(type(fault)):
         await relay.run_once()
-    assert kept.told() == [(ROW, "interrupted", error)]
+    assert kept.summaries() == [(ROW, "interrupted", error)]
     assert "asa@" not in str(kept.ended[0].to_json())
 
 
 async def test_every_effect_has_spans_of_its_own(ledger: SignupLedger, kept: KeptSpans) -> None:
-    class Away:
+    class Down:
         name = "webhook"
         seen: list[str | None]
 
         async def perform(self, entries: "list[ClaimedRow]") -> dict[UUID, Outcome]:
             self.seen = [entry.traceparent for entry in entries]
-            raise PeerFaultError("away")
+            raise PeerFaultError("down")
 
         async def close(self) -> None:
             """Holds nothing."""
 
     await _owe(ledger, "asa@example.org")
     await ledger.run("UPDATE outbox SET effect = 'webhook'")
-    away = Away()
-    relay = Relay(ledger.pool, away, breaker=Breaker("webhook"), batch=10, lease_seconds=30, tracing=kept.tracing)  # type: ignore[arg-type]
+    down = Down()
+    relay = Relay(ledger.pool, down, breaker=Breaker("webhook"), batch=10, lease_seconds=30, tracing=kept.tracing)  # type: ignore[arg-type]
     await relay.run_once()
     (span,) = kept.ended
-    assert kept.told() == [("relay outbox.webhook", "released", "peer_fault")]
-    assert away.seen == [context_of(span)]
+    assert kept.summaries() == [("relay outbox.webhook", "released", "peer_fault")]
+    assert down.seen == [context_of(span)]

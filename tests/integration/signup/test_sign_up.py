@@ -1,4 +1,4 @@
-"""POST /v1/signups; what it refuses is in `test_nasty_input`."""
+"""POST /v1/signups; refusals are in `test_nasty_input`."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.support.signups import SignupLedger
 BO = {"email": "bo@example.org", "name": "Bo"}
 
 
-async def test_a_signup_commits_the_person_their_mail_and_its_history_together(
+async def test_a_signup_commits_the_user_the_mail_and_the_history_together(
     signup_api: Api, ledger: SignupLedger
 ) -> None:
     traceparent = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
@@ -31,7 +31,7 @@ async def test_a_signup_commits_the_person_their_mail_and_its_history_together(
     assert (owed["correlation_id"], owed["traceparent"]) == ("why", traceparent)
     assert (entry["kind"], entry["subject"], entry["actor"]) == ("user.signed_up", str(user["id"]), "anonymous")
     assert (entry["related"], entry["correlation_id"]) == ([str(owed["id"])], "why")
-    assert user["created_at"] == owed["created_at"] == user["last_mail_at"], "they are of one transaction"
+    assert user["created_at"] == owed["created_at"] == user["last_mail_at"], "one transaction wrote them"
 
 
 async def test_no_row_holds_a_token_or_a_key(signup_api: Api, ledger: SignupLedger) -> None:
@@ -42,14 +42,14 @@ async def test_no_row_holds_a_token_or_a_key(signup_api: Api, ledger: SignupLedg
     assert "k" * 32 not in stored
 
 
-async def test_history_holds_nothing_personal(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_history_holds_no_personal_data(signup_api: Api, ledger: SignupLedger) -> None:
     for _ in range(2):
         await signup_api.http.post("/v1/signups", json={"email": "astrid@example.org", "name": "Lindgren"})
     stored = str(await ledger.rows("history"))
     assert not any(word in stored for word in ("astrid", "Lindgren", "example"))
 
 
-async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
+async def test_a_client_with_a_key_gets_the_user(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
     created = await client.post("/v1/signups", json=BO)
     user = created.json()
     assert (created.status_code, created.headers["Location"]) == (201, f"/v1/users/{user['id']}")
@@ -64,7 +64,7 @@ async def test_a_service_is_told_what_became_of_its_signup(client: httpx.AsyncCl
     assert actors == ["key:shop", "key:shop"]
 
 
-async def test_a_service_learns_that_an_address_is_verified_and_changes_nothing(
+async def test_a_client_with_a_key_gets_409_for_a_verified_address_and_changes_nothing(
     client: httpx.AsyncClient, ledger: SignupLedger
 ) -> None:
     await client.post("/v1/signups", json=BO)
@@ -77,7 +77,9 @@ async def test_a_service_learns_that_an_address_is_verified_and_changes_nothing(
 
 
 @pytest.mark.parametrize("header", ["Bearer cf_nonsense", "Basic Ym86Ym8=", ""])
-async def test_a_bad_key_is_not_taken_for_nobody(signup_api: Api, ledger: SignupLedger, header: str) -> None:
+async def test_a_bad_key_is_refused_and_not_treated_as_anonymous(
+    signup_api: Api, ledger: SignupLedger, header: str
+) -> None:
     refused = await signup_api.http.post("/v1/signups", json=BO, headers={"Authorization": header})
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
     assert (await ledger.counts())["users"] == 0
@@ -89,37 +91,37 @@ async def test_a_key_without_the_scope_is_refused(signup_api: Api, ledger: Signu
     assert (await ledger.counts())["users"] == 0
 
 
-async def test_again_within_the_cooldown_changes_the_details_and_owes_no_mail(
+async def test_a_repetition_within_the_cooldown_changes_the_details_and_owes_no_mail(
     signup_api: Api, ledger: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
     await signup_api.http.post("/v1/signups", json={"email": "BO@Example.ORG", "name": "Bosse", "locale": "sv"})
     user = await ledger.row("users")
     assert (user["email"], user["name"], user["locale"]) == ("bo@example.org", "Bosse", "sv")
-    assert (await ledger.row("outbox"))["payload"]["to"]["name"] == "Bo", "what was owed stays as it was pinned"
+    assert (await ledger.row("outbox"))["payload"]["to"]["name"] == "Bo", "the pinned payload is unchanged"
     assert [entry["kind"] for entry in await ledger.rows("history")] == ["user.signed_up", "user.signed_up_again"]
 
 
-async def test_what_is_left_out_of_a_later_signup_is_kept_and_what_is_said_replaces(client: httpx.AsyncClient) -> None:
+async def test_a_later_signup_keeps_missing_fields_and_replaces_given_ones(client: httpx.AsyncClient) -> None:
     first = BO | {"locale": "sv", "metadata": {"plan": "x", "seats": 3}}
     created = (await client.post("/v1/signups", json=first)).json()
-    for said, changed in (
+    for given, changed in (
         ({}, {}),
         ({"locale": None, "metadata": None}, {}),
         ({"locale": "de"}, {"locale": "de"}),
         ({"metadata": {"plan": "y"}}, {"locale": "de", "metadata": {"plan": "y"}}),
         ({"metadata": {}}, {"locale": "de", "metadata": {}}),
     ):
-        again = await client.post("/v1/signups", json=BO | said)
-        assert (again.status_code, again.json()) == (200, created | changed), said
+        again = await client.post("/v1/signups", json=BO | given)
+        assert (again.status_code, again.json()) == (200, created | changed), given
 
 
-async def test_a_first_signup_that_says_little_has_the_defaults(client: httpx.AsyncClient) -> None:
+async def test_a_first_signup_without_optional_fields_gets_the_defaults(client: httpx.AsyncClient) -> None:
     created = (await client.post("/v1/signups", json=BO)).json()
     assert (created["locale"], created["metadata"]) == ("en", {})
 
 
-async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_address_on_record(
+async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_stored_address(
     signup_api: Api, ledger: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
@@ -131,7 +133,7 @@ async def test_after_the_cooldown_another_mail_with_the_new_details_goes_to_the_
     assert (await ledger.rows("history"))[1]["related"] == [str(second["id"])]
 
 
-async def test_a_verified_owner_is_told_once_per_cooldown_and_nothing_else_changes(
+async def test_a_verified_owner_is_mailed_once_per_cooldown_and_nothing_else_changes(
     signup_api: Api, ledger: SignupLedger
 ) -> None:
     await signup_api.http.post("/v1/signups", json=BO)
@@ -141,10 +143,10 @@ async def test_a_verified_owner_is_told_once_per_cooldown_and_nothing_else_chang
     for _ in range(3):
         await signup_api.http.post("/v1/signups", json=BO | {"name": "Mallory", "locale": "de"})
     assert await ledger.row("users") | {"last_mail_at": None} == before | {"last_mail_at": None}
-    _, told = await ledger.rows("outbox")
-    assert told["payload"]["template"] == "already-registered"
-    assert told["payload"]["to"] == {"email": "bo@example.org", "name": "Bo"}
-    assert "link" not in told["payload"]
+    _, owed = await ledger.rows("outbox")
+    assert owed["payload"]["template"] == "already-registered"
+    assert owed["payload"]["to"] == {"email": "bo@example.org", "name": "Bo"}
+    assert "link" not in owed["payload"]
 
 
 async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api: Api, ledger: SignupLedger) -> None:
@@ -159,7 +161,7 @@ async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api
     assert answers == [answers[0]] * 4
 
 
-async def test_two_hundred_signups_of_one_address_at_once_make_one_person_and_one_mail(
+async def test_two_hundred_concurrent_signups_of_one_address_make_one_user_and_one_mail(
     signup_api: Api, ledger: SignupLedger
 ) -> None:
     answers = await asyncio.gather(*(signup_api.http.post("/v1/signups", json=BO) for _ in range(200)))
@@ -168,7 +170,7 @@ async def test_two_hundred_signups_of_one_address_at_once_make_one_person_and_on
     assert (counts["users"], counts["outbox"], counts["history"]) == (1, 1, 200)
 
 
-async def test_signups_that_come_at_once_share_statements_and_each_gets_its_own_answer(
+async def test_concurrent_signups_share_statements_and_each_gets_its_own_answer(
     client: httpx.AsyncClient, ledger: SignupLedger
 ) -> None:
     people = [{"email": f"p{n}@example.org", "name": f"Person {n}", "metadata": {"n": n}} for n in range(60)]
@@ -179,7 +181,7 @@ async def test_signups_that_come_at_once_share_statements_and_each_gets_its_own_
     assert len({user["created_at"] for user in await ledger.rows("users")}) < 60, "they shared commits"
 
 
-async def test_what_one_person_brings_in_does_not_fail_the_others(
+async def test_one_refused_signup_does_not_fail_the_rest_of_its_batch(
     signup_api: Api, ledger: SignupLedger, signup_database: Clone
 ) -> None:
     owner = await asyncpg.connect(signup_database.owner_url)

@@ -23,7 +23,7 @@ async def test_an_address_is_found_in_every_spelling(client: httpx.AsyncClient, 
     assert sorted(await emails(client, email=["asa@bücher.example", "BO@example.org"])) == [
         "Asa@bücher.example", "bo@example.org",
     ]  # fmt: skip
-    assert await emails(client, email="nobody@example.org") == []
+    assert await emails(client, email="unknown@example.org") == []
 
 
 async def test_filters_combine_and_pages_follow_each_other_without_gaps(
@@ -31,14 +31,14 @@ async def test_filters_combine_and_pages_follow_each_other_without_gaps(
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(7)))
     await ledger.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'p3%'")
-    everyone = await emails(client)
+    expected = await emails(client)
     seen, cursor, pages = [], None, 0
     while cursor or not pages:
         params = {"limit": 3, **({"cursor": cursor} if cursor else {})}
         page = (await client.get("/v1/users", params=params)).json()
         seen += [user["email"] for user in page["items"]]
         cursor, pages = page["next_cursor"], pages + 1
-    assert (seen, pages) == (everyone, 3)
+    assert (seen, pages) == (expected, 3)
     assert await emails(client, status="verified") == ["p3@example.org"]
     assert await emails(client, status="verified", source="shop") == []
     assert len(await emails(client, status=["verified", "pending"], source=["web", "shop"])) == 7
@@ -64,20 +64,20 @@ async def test_filters_combine_and_pages_follow_each_other_without_gaps(
         ("emial", "asa@example.org"),
     ],
 )
-async def test_a_filter_that_makes_no_sense_is_named(client: httpx.AsyncClient, parameter: str, value: str) -> None:
+async def test_an_invalid_filter_is_refused_by_name(client: httpx.AsyncClient, parameter: str, value: str) -> None:
     refused = await client.get("/v1/users", params={parameter: value})
     assert (refused.status_code, refused.headers["Content-Type"]) == (422, "application/problem+json")
     assert [error["parameter"] for error in refused.json()["errors"]] == [parameter]
 
 
-async def test_one_user_is_what_the_list_shows(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
+async def test_get_user_equals_its_list_entry(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
-    one = await client.get(f"/v1/users/{asa.user['id']}")
+    user = await client.get(f"/v1/users/{asa.user['id']}")
     listed = (await client.get("/v1/users")).json()["items"]
-    assert (one.status_code, [one.json()]) == (200, listed)
+    assert (user.status_code, [user.json()]) == (200, listed)
 
 
-async def test_nobody_is_404_nonsense_is_422_and_the_erased_are_410(
+async def test_an_unknown_id_is_404_an_invalid_one_422_and_an_erased_user_410(
     client: httpx.AsyncClient, ledger: SignupLedger
 ) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")

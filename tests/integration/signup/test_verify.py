@@ -1,4 +1,4 @@
-"""Tokens from mails: the API, and the pages for browsers."""
+"""Verification tokens: the API, and the pages for browsers."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from tests.support.signups import SignupLedger
 ASA = "asa@example.org"
 
 
-async def test_a_token_verifies_once_and_is_welcome_again_afterwards(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_a_token_verifies_once_and_may_be_repeated(signup_api: Api, ledger: SignupLedger) -> None:
     (asa,) = await ledger.sign_up(ASA)
     verification = await ledger.row("outbox")
     body = {"token": await ledger.token(ASA)}
@@ -34,7 +34,7 @@ async def test_a_token_verifies_once_and_is_welcome_again_afterwards(signup_api:
     assert await ledger.counts() == before
 
 
-async def test_a_token_still_works_after_its_mail_was_handed_over(
+async def test_a_token_still_works_after_its_row_was_delivered(
     signup_api: Api, ledger: SignupLedger, relay: Relay
 ) -> None:
     await ledger.sign_up(ASA)
@@ -45,17 +45,17 @@ async def test_a_token_still_works_after_its_mail_was_handed_over(
     assert answer.json() == {"status": "verified"}
 
 
-async def test_fifty_clicks_at_once_verify_once_and_welcome_once(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_fifty_concurrent_clicks_verify_once_and_owe_one_welcome(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up(ASA)
     body = {"token": await ledger.token(ASA)}
     answers = await asyncio.gather(*(signup_api.http.post("/v1/verifications", json=body) for _ in range(50)))
-    said = [answer.json()["status"] for answer in answers]
-    assert sorted(said) == ["already_verified"] * 49 + ["verified"]
+    statuses = [answer.json()["status"] for answer in answers]
+    assert sorted(statuses) == ["already_verified"] * 49 + ["verified"]
     assert [row["payload"]["template"] for row in await ledger.rows("outbox")] == ["verification", "welcome"]
     assert len(await ledger.rows("history", kind="user.verified")) == 1
 
 
-async def test_an_expired_token_is_gone_and_changes_nothing(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_an_expired_token_is_410_and_changes_nothing(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up(ASA)
     await ledger.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
     before = await ledger.rows("users"), await ledger.counts()
@@ -64,7 +64,7 @@ async def test_an_expired_token_is_gone_and_changes_nothing(signup_api: Api, led
     assert (await ledger.rows("users"), await ledger.counts()) == before
 
 
-async def test_tokens_that_lead_nowhere_are_unknown(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_tokens_without_a_row_or_user_are_unknown(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up(ASA, "erased@example.org")
     erased = await ledger.token("erased@example.org")
     await ledger.run(
@@ -77,7 +77,7 @@ async def test_tokens_that_lead_nowhere_are_unknown(signup_api: Api, ledger: Sig
         assert (refused.status_code, refused.json()["type"]) == (404, "/problems/token-unknown")
 
 
-async def test_the_token_of_a_welcome_mail_verifies_nobody(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_the_token_of_a_welcome_mail_verifies_no_user(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up(ASA)
     await ledger.run("""UPDATE outbox SET payload = payload || '{"template": "welcome"}'""")
     row = await ledger.row("outbox")
@@ -98,15 +98,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-async def test_looking_at_the_page_consumes_nothing_and_its_button_verifies(
-    signup_api: Api, ledger: SignupLedger
-) -> None:
+async def test_opening_the_page_changes_nothing_and_its_button_verifies(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up(ASA)
     path = f"/verify/{await ledger.token(ASA)}"
     for _ in range(3):
         page = Page((await signup_api.http.get(path)).text)
     assert (await ledger.row("users"))["status"] == "pending"
-    assert page.attributes("form") == [{"method": "post"}], "it posts to where it is"
+    assert page.attributes("form") == [{"method": "post"}], "it posts to its own URL"
     assert page.attributes("button") == [{"type": "submit"}]
     done = await signup_api.http.post(path)
     assert (done.status_code, "Your address is confirmed" in done.text) == (200, True)
@@ -115,7 +113,7 @@ async def test_looking_at_the_page_consumes_nothing_and_its_button_verifies(
     assert (await ledger.row("users"))["status"] == "verified"
 
 
-async def test_what_trackers_and_mail_programs_add_to_the_link_shows_the_page_and_verifies_all_the_same(
+async def test_the_page_ignores_query_parameters_that_trackers_and_mail_programs_add(
     signup_api: Api, ledger: SignupLedger
 ) -> None:
     await ledger.sign_up(ASA)
@@ -128,7 +126,7 @@ async def test_what_trackers_and_mail_programs_add_to_the_link_shows_the_page_an
     assert (api.status_code, api.json()["errors"][0]["parameter"]) == (422, "utm_source")
 
 
-async def test_the_page_says_when_a_link_is_too_old_or_unknown(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_the_page_shows_that_a_link_is_expired_or_unknown(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up(ASA)
     await ledger.run("UPDATE outbox SET created_at = created_at - interval '3 days'")
     expired = await signup_api.http.post(f"/verify/{await ledger.token(ASA)}")
@@ -138,7 +136,7 @@ async def test_the_page_says_when_a_link_is_too_old_or_unknown(signup_api: Api, 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_pages_tell_nobody_run_nothing_and_can_be_read_by_all(signup_api: Api, method: str) -> None:
+async def test_pages_send_no_referrer_run_no_script_and_are_accessible(signup_api: Api, method: str) -> None:
     answer = await signup_api.http.request(method, "/verify/whatever")
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert answer.headers["Cache-Control"] == "no-store"
@@ -165,14 +163,14 @@ async def test_resend_owes_another_link_once_per_cooldown(signup_api: Api, ledge
         assert answer.status_code == 200
 
 
-async def test_resend_says_and_does_the_same_for_whoever_is_asked_about(signup_api: Api, ledger: SignupLedger) -> None:
+async def test_resend_answers_and_commits_the_same_for_every_address(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up("pending@example.org", "verified@example.org")
     await ledger.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
     await ledger.run("DELETE FROM outbox")
     await ledger.let_the_cooldown_pass()
     answers = set()
-    for who in ("pending", "verified", "unknown"):
-        answer = await signup_api.http.post("/v1/verifications/resend", json={"email": f"{who}@example.org"})
+    for kind in ("pending", "verified", "unknown"):
+        answer = await signup_api.http.post("/v1/verifications/resend", json={"email": f"{kind}@example.org"})
         answers.add((answer.status_code, answer.content, answer.headers["Content-Type"]))
     assert len(answers) == 1
     assert len(await ledger.rows("history", kind="verification.resend_asked")) == 3, "each was a commit"

@@ -1,4 +1,4 @@
-"""The worker as a process of its own."""
+"""The worker as a separate process."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ async def start(role: str, environment: Mapping[str, str]) -> asyncio.subprocess
     )
 
 
-async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_sigterm(
+async def test_the_worker_delivers_without_valkey_wakes_on_notify_and_stops_on_sigterm(
     ledger: SignupLedger, signup_settings: Settings, mail_api: MailStandIn
 ) -> None:
     environment = {
@@ -32,7 +32,7 @@ async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_
         "SIGNUP_TOKEN_KEYS": "k" * 32,
         "MAIL_URL": mail_api.url,
         "MAIL_API_KEY": "cf_of_signup",
-        "SIGNUP_POLL_SECONDS": "3600",  # only a ping can wake it
+        "SIGNUP_POLL_SECONDS": "3600",  # only NOTIFY can wake it
     }
     worker = await start("worker", environment)
     try:
@@ -40,7 +40,7 @@ async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_
         await eventually(lambda: ledger.pool.fetchval(listening), bool, what="the worker listens")
         await ledger.sign_up("asa@example.org")
         await ledger.run("NOTIFY signup_outbox")
-        await eventually(lambda: ledger.rows("outbox_settled"), bool, what="the mail is handed over")
+        await eventually(lambda: ledger.rows("outbox_settled"), bool, what="the mail is delivered")
         (beat,) = await ledger.pool.fetch("SELECT process, detail FROM heartbeats WHERE process NOT LIKE '%/%'")
         assert (beat["process"], '"breaker": "closed"' in beat["detail"]) == ("signup-worker", True)
     finally:
@@ -51,7 +51,7 @@ async def test_the_worker_delivers_while_valkey_is_away_hears_pings_and_ends_on_
     assert "asa@" not in output.decode(), "logs hold no address"
 
 
-async def test_a_process_that_cannot_work_says_which_setting_it_needs() -> None:
+async def test_a_process_with_a_wrong_setting_exits_and_names_it() -> None:
     complete = {"SIGNUP_TOKEN_KEYS": "k" * 32, "MAIL_API_KEY": "x"}
     for role, wrong in (
         ("api", {"SIGNUP_TOKEN_KEYS": ""}),

@@ -1,4 +1,4 @@
-"""The signup API with every effect on, and relays that are run by hand."""
+"""The signup API with every effect on, and relays that tests run step by step."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from services.signup.accounts.effect_policy import EffectPolicy
-from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
-from services.signup.outbox.effect_registry import EFFECTS, Effect, Means
+from services.signup.outbox.effect_registry import EFFECTS, Effect, EffectContext
 from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
+from services.signup.verification_token import TokenRing
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
@@ -29,7 +29,7 @@ def signup_settings(signup_database: Clone, redis_url: str) -> Settings:
         signup_limit_per_ip="off",
         signup_webhook_allow_private=True,
         signup_webhook_timeout_seconds=30,
-        mail_url="http://127.0.0.1:9",  # nobody is there
+        mail_url="http://127.0.0.1:9",  # no server listens on this port
     )
 
 
@@ -60,7 +60,7 @@ async def relay_for(signup_database: Clone, signup_settings: Settings) -> AsyncI
     def make(name: str, **settings: object) -> Relay:
         changed = signup_settings.model_copy(update=settings)
         ring = TokenRing.from_setting(changed.signup_token_keys)
-        effect = EFFECTS[name].connect(Means(changed, ring, signup_database.database.pool))
+        effect = EFFECTS[name].connect(EffectContext(changed, ring, signup_database.database.pool))
         effects.append(effect)
         breaker = Breaker(name, BreakerPolicy(faults_to_open=2, first_probe_seconds=0))
         return Relay(signup_database.database.pool, effect, breaker=breaker, batch=100, lease_seconds=30)

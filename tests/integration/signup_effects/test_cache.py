@@ -1,4 +1,4 @@
-"""Profiles in Valkey."""
+"""The effect `cache`: profiles in Valkey."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -7,7 +7,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from services.signup.accounts.erase import erase
+from services.signup.erasure.erase import erase
 from services.signup.outbox.relay import Relay
 from shared.contract.ids import UUID
 from shared.worker.circuit_breaker import BreakerState
@@ -27,7 +27,7 @@ def key(user_id: UUID) -> str:
     return f"counterfoil:profile:{user_id}"
 
 
-async def test_a_profile_holds_what_is_public_and_ends_by_itself(
+async def test_a_profile_holds_public_fields_only_and_expires(
     ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
@@ -38,14 +38,14 @@ async def test_a_profile_holds_what_is_public_and_ends_by_itself(
     assert 70 <= await valkey.ttl(key(asa.user["id"])) <= 77
 
 
-async def test_a_replay_writes_what_is_true_now(ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis) -> None:
+async def test_a_replay_writes_the_current_profile(ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
     await ledger.run("UPDATE users SET name = 'Åsa'")
     await relay_for("cache").run_once()
     assert orjson.loads(await valkey.get(key(asa.user["id"])))["name"] == "Åsa"
 
 
-async def test_an_erased_profile_is_deleted_whichever_row_comes_last(
+async def test_an_erased_users_profile_is_deleted_whichever_row_runs_last(
     ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
@@ -61,18 +61,18 @@ async def test_an_erased_profile_is_deleted_whichever_row_comes_last(
     assert await valkey.get(key(asa.user["id"])) is None
 
 
-async def test_whoever_is_erased_while_the_profile_is_written_is_looked_at_again(
+async def test_a_user_erased_while_the_profile_is_written_is_retried(
     ledger: SignupLedger, relay_for: MakeRelay, valkey: Redis
 ) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
     relay = relay_for("cache")
     write = relay._effect._write  # type: ignore[attr-defined]
 
-    async def erased_meanwhile(*args: Any) -> None:
+    async def erase_then_write(*args: Any) -> None:
         await erase(ledger.pool, asa.user["id"], "test", ledger.policy)
         await write(*args)
 
-    relay._effect._write = erased_meanwhile  # type: ignore[attr-defined]
+    relay._effect._write = erase_then_write  # type: ignore[attr-defined]
     await relay.run_once()
     row = await ledger.row("outbox", effect="cache", attempts=1)
     assert row["last_error"] == "The user changed while the profile was written"
@@ -83,7 +83,7 @@ async def test_whoever_is_erased_while_the_profile_is_written_is_looked_at_again
     assert await valkey.get(key(asa.user["id"])) is None
 
 
-async def test_an_absent_valkey_costs_no_attempt_and_opens_the_breaker(
+async def test_a_valkey_outage_costs_no_attempt_and_opens_the_breaker(
     ledger: SignupLedger, relay_for: MakeRelay
 ) -> None:
     await ledger.sign_up("asa@example.org")

@@ -1,4 +1,4 @@
-"""Erasing a person, and removing accounts that nobody verified."""
+"""Erasing a user, and removing accounts that were never verified."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import httpx
 import orjson
 import pytest
 
-from services.signup.accounts.erase import erase
-from services.signup.accounts.pending_cleanup import PendingCleanup
+from services.signup.erasure.erase import erase
+from services.signup.erasure.pending_cleanup import PendingCleanup
 from services.signup.outbox.relay import Relay
 from shared.contract.ids import uuid7
 from tests.support.apis import Api
@@ -18,7 +18,7 @@ from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
 MakeRelay = Callable[..., Relay]
-# Everything that was ever said about the person, in lower case.
+# All personal data of the user, in lower case.
 PERSONAL = ("asa@example.org", "åsa öberg", "s3cret-note")
 
 
@@ -48,11 +48,11 @@ async def sign_up(client: httpx.AsyncClient, email: str = "Asa@example.org", key
     return user_id
 
 
-async def test_nothing_personal_is_left_in_the_whole_ledger(
+async def test_no_personal_data_is_left_in_the_whole_database(
     signup_database: Clone, ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
-    # One mail in the ledgers behind the outbox, one still in it.
+    # One mail is settled, one is still in the outbox.
     await client.post("/v1/verifications", json={"token": await ledger.token("Asa@example.org")})
     await ledger.run(
         "WITH gone AS (DELETE FROM outbox WHERE payload ->> 'template' = 'verification' RETURNING *)"
@@ -70,7 +70,7 @@ async def test_nothing_personal_is_left_in_the_whole_ledger(
     assert kinds == ["user.signed_up", "user.verified", "user.erased"]
 
 
-async def test_erasing_again_changes_nothing_and_a_stranger_is_not_found(
+async def test_erasing_again_changes_nothing_and_an_unknown_user_is_not_found(
     ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
@@ -90,7 +90,7 @@ async def test_erasing_needs_its_own_scope(signup_api: Api, client: httpx.AsyncC
     assert (await signup_api.http.delete(f"/v1/users/{user_id}", headers=eraser)).status_code == 204
 
 
-async def test_the_address_can_sign_up_again_at_once_and_is_somebody_new(
+async def test_the_address_can_sign_up_again_at_once_as_a_new_user(
     ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     first = await sign_up(client)
@@ -98,10 +98,10 @@ async def test_the_address_can_sign_up_again_at_once_and_is_somebody_new(
     answer = await client.post("/v1/signups", json={"email": "asa@example.org", "name": "Asa"})
     assert answer.status_code == 201
     assert answer.json()["id"] != first
-    assert len(await ledger.rows("outbox", effect="mail")) == 1, "no cooldown is left of the first"
+    assert len(await ledger.rows("outbox", effect="mail")) == 1, "the first user's cooldown is cleared"
 
 
-async def test_a_late_repetition_of_the_signup_brings_nobody_back(
+async def test_a_late_repetition_of_the_signup_restores_no_user(
     ledger: SignupLedger, signup_api: Api, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client, key="of-asa")
@@ -120,7 +120,7 @@ async def test_a_late_repetition_of_the_signup_brings_nobody_back(
     assert {row["status"] for row in await ledger.rows("users")} == {"erased"}
 
 
-async def test_waiting_mails_are_canceled_and_one_that_is_under_way_is_waited_for(
+async def test_waiting_mails_are_canceled_and_the_erasure_waits_for_one_that_is_being_sent(
     ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     asa, bo = await sign_up(client), await sign_up(client, "bo@example.org")
@@ -138,14 +138,14 @@ async def test_waiting_mails_are_canceled_and_one_that_is_under_way_is_waited_fo
     assert await ledger.pool.fetchval(waits, bo) is False
 
 
-async def test_the_link_of_an_erased_person_leads_nowhere(ledger: SignupLedger, client: httpx.AsyncClient) -> None:
+async def test_the_link_of_an_erased_user_is_unknown(ledger: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
     token = await ledger.token("Asa@example.org")
     await client.delete(f"/v1/users/{user_id}")
     assert (await client.post("/v1/verifications", json={"token": token})).status_code == 404
 
 
-async def test_a_mail_that_is_owed_while_erasing_waits_for_its_turn_is_canceled_too(
+async def test_a_mail_that_is_owed_while_the_erasure_waits_for_a_lock_is_canceled_too(
     ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:
     user_id = await sign_up(client)
@@ -165,7 +165,7 @@ async def test_a_mail_that_is_owed_while_erasing_waits_for_its_turn_is_canceled_
     assert [row["payload"] for row in await ledger.rows("outbox_settled") if "to" in row["payload"]] == []
 
 
-async def test_verifying_and_erasing_at_once_leaves_nobody_half_erased(
+async def test_verifying_and_erasing_at_once_leaves_no_user_half_erased(
     ledger: SignupLedger, client: httpx.AsyncClient, signup_database: Clone
 ) -> None:
     people = [await sign_up(client, f"asa{n}@example.org") for n in range(10)]
@@ -178,7 +178,7 @@ async def test_verifying_and_erasing_at_once_leaves_nobody_half_erased(
     assert "@example.org" not in await whole_ledger(signup_database)
 
 
-async def test_only_payloads_of_the_erased_can_be_erased(ledger: SignupLedger, client: httpx.AsyncClient) -> None:
+async def test_only_payloads_of_erased_users_can_be_erased(ledger: SignupLedger, client: httpx.AsyncClient) -> None:
     user_id = await sign_up(client)
     with pytest.raises(asyncpg.RestrictViolationError):
         await ledger.pool.execute("SELECT erase_user_payloads(ARRAY[$1::uuid])", user_id)
@@ -190,7 +190,7 @@ async def test_only_payloads_of_the_erased_can_be_erased(ledger: SignupLedger, c
     ("status", "state", "attempts"),
     [(200, "settled", 1), (503, "pending", 0), (401, "pending", 0), (404, "pending", 1), (422, "dead", 1)],
 )
-async def test_the_mail_service_is_asked_to_forget_too(
+async def test_the_mail_service_is_asked_to_erase_too(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, status: int, state: str, attempts: int
 ) -> None:
     asked = []
@@ -215,12 +215,12 @@ async def test_the_mail_service_is_asked_to_forget_too(
     assert row["attempts"] == attempts
 
 
-async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_nobody_else(
+async def test_the_cleanup_frees_only_addresses_of_stale_pending_users(
     ledger: SignupLedger, signup_database: Clone
 ) -> None:
     await ledger.sign_up(*(f"{name}@example.org" for name in ("stale", "verified", "recent", "again", "resent")))
     month = "interval '31 days'"
-    # Their IDs hold the time at which they were made.
+    # User IDs contain the time of creation.
     owner = await asyncpg.connect(signup_database.owner_url)
     await owner.execute("DELETE FROM outbox")
     await owner.execute(
@@ -234,13 +234,13 @@ async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_n
     )
     await owner.close()
     stale = await ledger.row("users", email="stale@example.org")
-    never = PendingCleanup(ledger.pool, ledger.policy, days=0)
-    assert await never.run_once() is False
+    disabled = PendingCleanup(ledger.pool, ledger.policy, days=0)
+    assert await disabled.run_once() is False
     assert await PendingCleanup(ledger.pool, ledger.policy, days=32).run_once() is False
-    cleaning = PendingCleanup(ledger.pool, ledger.policy, days=30, batch=1)
-    while await cleaning.run_once():
+    cleanup = PendingCleanup(ledger.pool, ledger.policy, days=30, batch=1)
+    while await cleanup.run_once():
         pass
-    assert cleaning.counts == {"cleaned": 1}
+    assert cleanup.counts == {"cleaned": 1}
     left = {row["email"] for row in await ledger.rows("users") if row["email"]}
     assert left == {f"{name}@example.org" for name in ("verified", "recent", "again", "resent")}
     entry = await ledger.row("history", kind="user.pending_removed")
@@ -250,7 +250,7 @@ async def test_cleaning_frees_the_addresses_of_those_who_never_answered_and_of_n
     assert fresh.created
 
 
-async def test_who_waits_for_the_mail_that_asks_them_is_not_cleaned_away_and_then_has_the_days_that_all_have(
+async def test_the_cleanup_keeps_users_whose_mail_still_waits_and_counts_their_days_from_when_it_was_handed_over(
     ledger: SignupLedger, signup_database: Clone
 ) -> None:
     names = ("held", "under-way", "just-asked", "asked-long-ago", "refused", "canceled")
@@ -277,14 +277,14 @@ async def test_who_waits_for_the_mail_that_asks_them_is_not_cleaned_away_and_the
         "UPDATE outbox SET state = 'leased', lease = uuidv7() WHERE payload #>> '{to,email}' = 'under-way@example.org'"
     )
     await _make_older(signup_database, "31 days")
-    cleaning = PendingCleanup(ledger.pool, ledger.policy, days=30)
-    await cleaning.run_once()
+    cleanup = PendingCleanup(ledger.pool, ledger.policy, days=30)
+    await cleanup.run_once()
     left = {row["email"] for row in await ledger.rows("users") if row["email"]}
     assert left == {f"{name}@example.org" for name in ("held", "under-way", "just-asked")}
 
 
 async def _make_older(clone: Clone, age: str) -> None:
-    """Users, in all that they are told apart by; their ID holds the time at which they were made."""
+    """Makes users older: their times, and their IDs, which contain the time of creation."""
     owner = await asyncpg.connect(clone.owner_url)
     try:
         await owner.execute("ALTER TABLE outbox DROP CONSTRAINT outbox_user_id_fkey")

@@ -1,4 +1,4 @@
-"""How often anybody without a key may write."""
+"""How often anonymous clients may write."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,13 +24,13 @@ async def limited(signup_settings: Settings, signup_database: Clone) -> Limited:
         changed = signup_settings.model_copy(update={"signup_limit_per_ip": "3/minute"} | settings)
         async with running(create_app(changed), signup_database.database) as api:
             if (limit := api.app.state.signup.limit) and changed.redis_url == signup_settings.redis_url:
-                limit._patience_seconds = 30  # a busy machine must not let anybody in
+                limit._timeout_seconds = 30  # a slow machine must not let requests through
             yield api
 
     return start
 
 
-async def test_the_fourth_of_three_requests_is_refused_and_told_when_to_come_back(limited: Limited) -> None:
+async def test_a_request_over_the_limit_is_refused_with_a_retry_after(limited: Limited) -> None:
     async with limited() as api:
         answers = [await api.http.post("/v1/signups", json=ASA) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
@@ -41,7 +41,7 @@ async def test_the_fourth_of_three_requests_is_refused_and_told_when_to_come_bac
     assert refused.headers["ratelimit"] == f'"address";r=0;t={refused.headers["retry-after"]}'
 
 
-async def test_every_way_to_write_without_a_key_is_counted_in_one_place_and_reading_is_not(limited: Limited) -> None:
+async def test_all_anonymous_writes_share_one_limit_and_reads_are_not_counted(limited: Limited) -> None:
     async with limited(signup_limit_per_ip="4/minute") as api:
         assert (await api.http.post("/v1/signups", json=ASA)).status_code == 202
         assert (await api.http.post("/v1/verifications", json={"token": "x"})).status_code == 404
@@ -57,7 +57,7 @@ async def test_every_way_to_write_without_a_key_is_counted_in_one_place_and_read
         assert (await api.http.get("/verify/x")).status_code == 200
 
 
-async def test_who_presses_the_button_too_often_is_told_on_a_page(limited: Limited) -> None:
+async def test_a_user_who_presses_the_button_too_often_sees_a_page(limited: Limited) -> None:
     async with limited(signup_limit_per_ip="1/minute") as api:
         assert (await api.http.post("/verify/x")).status_code == 404
         refused = await api.http.post("/verify/x")
@@ -67,21 +67,21 @@ async def test_who_presses_the_button_too_often_is_told_on_a_page(limited: Limit
     assert refused.headers["referrer-policy"] == "no-referrer"
 
 
-async def test_a_caller_with_a_key_is_never_refused(limited: Limited) -> None:
+async def test_a_keyed_client_is_never_refused(limited: Limited) -> None:
     async with limited() as api:
         key = await api.key("shop", "signups:write")
         answers = [await api.http.post("/v1/signups", json=ASA, headers=key) for _ in range(5)]
     assert {answer.status_code for answer in answers} == {200, 201}
 
 
-async def test_without_valkey_everybody_is_let_in_and_it_is_asked_no_more(limited: Limited) -> None:
+async def test_without_valkey_all_requests_pass_and_valkey_is_not_called_again(limited: Limited) -> None:
     async with limited(redis_url="redis://127.0.0.1:9/0") as api:
         answers = [await api.http.post("/v1/signups", json=ASA) for _ in range(6)]
         assert api.app.state.signup.limit.breaker.state is BreakerState.OPEN
     assert {answer.status_code for answer in answers} == {202}
 
 
-async def test_a_valkey_that_does_not_answer_holds_up_nobody_for_long(limited: Limited) -> None:
+async def test_a_valkey_that_does_not_answer_delays_no_request_for_long(limited: Limited) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

@@ -1,4 +1,4 @@
-"""Effects side by side: each is owed once for each event, and fails alone (P3)."""
+"""Several effects of one event: each is owed once per event, and fails alone (P3)."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ async def test_a_verification_owes_its_effects_in_the_same_commit_and_only_once(
     ]
 
 
-async def test_signing_up_again_is_as_much_work_and_is_counted_once(ledger: SignupLedger, relay_for: MakeRelay) -> None:
+async def test_a_repeated_signup_is_as_much_work_but_counted_once(ledger: SignupLedger, relay_for: MakeRelay) -> None:
     await ledger.sign_up("asa@example.org")
     await ledger.sign_up("asa@example.org")
     assert [pair for pair in await owed(ledger) if pair[0] != "mail"] == [
@@ -63,7 +63,7 @@ async def test_signing_up_again_is_as_much_work_and_is_counted_once(ledger: Sign
     assert await ledger.rows("outbox", effect="stats") == []
 
 
-async def test_what_a_verified_person_is_asked_by_a_stranger_is_as_much_work_as_a_first_signup(
+async def test_an_anonymous_signup_of_a_verified_user_is_as_much_work_as_a_first_signup(
     ledger: SignupLedger,
 ) -> None:
     await ledger.sign_up("asa@example.org")

@@ -1,4 +1,4 @@
-"""Daily counts, settled with the rows that they count."""
+"""The effect `stats`: daily counts, written with the settlement of the rows that they count."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +69,7 @@ async def test_a_worker_that_lost_its_lease_counts_nothing(ledger: SignupLedger,
     assert await ledger.pool.fetchval("SELECT count(*) FROM signup_statistics") == 0
 
 
-async def test_the_last_thirty_days_are_shown_unless_others_are_asked_for(client: httpx.AsyncClient) -> None:
+async def test_the_default_is_the_last_thirty_days(client: httpx.AsyncClient) -> None:
     days = [item["day"] for item in (await client.get("/v1/stats/signups")).json()["items"]]
     assert len(days) == 30
     assert days == sorted(days)
@@ -92,13 +92,13 @@ async def test_the_last_thirty_days_are_shown_unless_others_are_asked_for(client
         {"since": "2026-01-01"},
     ],
 )
-async def test_a_span_that_makes_no_sense_is_refused(client: httpx.AsyncClient, params: dict[str, str]) -> None:
+async def test_an_invalid_span_is_refused(client: httpx.AsyncClient, params: dict[str, str]) -> None:
     answer = await client.get("/v1/stats/signups", params=params)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["parameter"] in {"from", "to", "since"}
 
 
-async def test_a_year_can_be_asked_for_at_once(client: httpx.AsyncClient) -> None:
+async def test_one_request_can_span_a_year(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/stats/signups", params={"from": "2024-01-01", "to": "2024-12-31"})
     assert len(answer.json()["items"]) == 366
 
@@ -109,6 +109,6 @@ async def test_statistics_need_their_own_scope(signup_api: Api) -> None:
     assert (await signup_api.http.get("/v1/stats/signups")).status_code == 401
 
 
-async def test_the_last_day_of_all_can_be_asked_for(client: httpx.AsyncClient) -> None:
+async def test_the_last_possible_day_can_be_requested(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/stats/signups", params={"from": "9999-12-31", "to": "9999-12-31"})
     assert [item["day"] for item in answer.json()["items"]] == ["9999-12-31"]

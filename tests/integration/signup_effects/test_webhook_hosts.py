@@ -1,4 +1,4 @@
-"""Which hosts may subscribe, unless private addresses are allowed."""
+"""Which webhook hosts are accepted when private addresses are not allowed."""
 
 from collections.abc import AsyncIterator
 
@@ -21,7 +21,7 @@ async def guarded(signup_settings: Settings, signup_database: Clone) -> AsyncIte
         yield http
 
 
-async def test_only_https_at_a_host_that_may_be_public_is_taken(guarded: httpx.AsyncClient) -> None:
+async def test_only_https_at_a_public_host_is_accepted(guarded: httpx.AsyncClient) -> None:
     statuses = {
         url: (await guarded.post("/v1/webhooks", json={"url": url, "events": ["user.verified"]})).status_code
         for url in (

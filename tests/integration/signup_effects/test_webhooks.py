@@ -1,4 +1,4 @@
-"""Telling subscribers: each row is one event for one of them."""
+"""The effect `webhook`: each row is one event for one subscriber."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from services.signup.accounts.erase import erase
+from services.signup.erasure.erase import erase
 from services.signup.outbox.relay import Relay
 from tests.support.apis import Api
 from tests.support.signups import SignupLedger
@@ -23,11 +23,11 @@ async def subscribe(client: httpx.AsyncClient, url: str, *events: str) -> dict[s
     return created
 
 
-async def due_again(ledger: SignupLedger) -> None:
+async def make_due(ledger: SignupLedger) -> None:
     await ledger.run("UPDATE outbox SET due_at = now() WHERE effect = 'webhook' AND state = 'pending'")
 
 
-async def test_each_event_is_told_signed_and_names_the_user_by_id_only(
+async def test_each_event_is_sent_signed_and_names_the_user_by_id_only(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     secret = (await subscribe(client, subscriber.url))["secret"]
@@ -36,21 +36,21 @@ async def test_each_event_is_told_signed_and_names_the_user_by_id_only(
     await erase(ledger.pool, asa.user["id"], "test", ledger.policy)
     rows = await ledger.rows("outbox", effect="webhook")
     await relay_for("webhook").run_once()
-    told = {}
+    sent = {}
     for received in subscriber.received:
         event = Webhook(secret).verify(received.body, received.headers)
         assert set(event) == {"type", "timestamp", "data"}
         assert event["data"] == {"id": str(asa.user["id"])}
-        told[received.headers["webhook-id"]] = event["type"]
+        sent[received.headers["webhook-id"]] = event["type"]
         with pytest.raises(WebhookVerificationError):
             Webhook(secret).verify(received.body.replace(b"user.", b"uses."), received.headers)
-    assert told == {str(row["id"]): row["payload"]["event"] for row in rows}
-    assert sorted(told.values()) == sorted(ALL)
+    assert sent == {str(row["id"]): row["payload"]["event"] for row in rows}
+    assert sorted(sent.values()) == sorted(ALL)
     assert len(await ledger.rows("outbox_settled", effect="webhook", outcome="delivered")) == 3
 
 
 @pytest.mark.parametrize("failure", [500, 404, 307, "hang", "hang_up"])
-async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
+async def test_a_failed_call_is_retried_with_the_same_bytes_under_the_same_id(
     ledger: SignupLedger,
     client: httpx.AsyncClient,
     relay_for: MakeRelay,
@@ -64,7 +64,7 @@ async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
     row = await ledger.row("outbox", effect="webhook")
     assert (row["state"], row["attempts"]) == ("pending", 1)
     subscriber.answer_with = 200
-    await due_again(ledger)
+    await make_due(ledger)
     await relay_for("webhook").run_once()
     first, second = subscriber.received
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
@@ -74,23 +74,23 @@ async def test_a_failure_is_tried_again_with_the_same_bytes_under_the_same_id(
 async def test_one_subscribers_outage_leaves_the_others_alone_and_costs_few_attempts(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
-    async with subscriber_stand_in() as away:
-        away.answer_with = 503
-        await subscribe(client, away.url)
+    async with subscriber_stand_in() as failing:
+        failing.answer_with = 503
+        await subscribe(client, failing.url)
         await subscribe(client, subscriber.url)
         await ledger.sign_up(*(f"p{n}@example.org" for n in range(30)))
         relay = relay_for("webhook")
         for _ in range(5):
             await relay.run_once()
-            await due_again(ledger)
+            await make_due(ledger)
         assert len(subscriber.received) == 30
         assert len(await ledger.rows("outbox", effect="webhook")) == 30
-        # Eight at once, and then its breaker is open.
-        assert len(away.received) <= 8
-        assert sum(row["attempts"] for row in await ledger.rows("outbox", effect="webhook")) == len(away.received)
+        # Eight concurrent calls, then its breaker opens.
+        assert len(failing.received) <= 8
+        assert sum(row["attempts"] for row in await ledger.rows("outbox", effect="webhook")) == len(failing.received)
 
 
-async def test_a_subscriber_that_is_gone_is_disabled_and_told_nothing_more(
+async def test_a_subscriber_that_answers_gone_is_disabled_and_gets_no_more_events(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
@@ -104,10 +104,10 @@ async def test_a_subscriber_that_is_gone_is_disabled_and_told_nothing_more(
     assert (await ledger.row("history", kind="webhook.disabled"))["subject"] == created["id"]
     assert (await ledger.row("outbox_settled", effect="webhook"))["outcome"] == "canceled"
     await ledger.sign_up("bo@example.org")
-    assert await ledger.rows("outbox", effect="webhook") == [], "nothing is owed to the disabled"
+    assert await ledger.rows("outbox", effect="webhook") == [], "nothing is owed to a disabled subscriber"
 
 
-async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_its_secret(
+async def test_an_enabled_subscriber_gets_events_again_and_keeps_its_secret(
     ledger: SignupLedger,
     signup_api: Api,
     client: httpx.AsyncClient,
@@ -121,8 +121,8 @@ async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_
     await ledger.sign_up("bo@example.org")
     subscriber.answer_with = 200
     path = f"/v1/webhooks/{created['id']}/enable"
-    stranger = await signup_api.key("other", "webhooks:manage")
-    assert (await signup_api.http.post(path, headers=stranger)).status_code == 404
+    other_client = await signup_api.key("other", "webhooks:manage")
+    assert (await signup_api.http.post(path, headers=other_client)).status_code == 404
     for _ in range(2):
         enabled = await client.post(path)
         assert (enabled.status_code, enabled.json()["disabled_at"], enabled.json()["disabled_reason"]) == (
@@ -136,10 +136,10 @@ async def test_a_disabled_subscriber_is_told_again_once_it_is_enabled_and_keeps_
     await relay_for("webhook").run_once()
     event = Webhook(created["secret"]).verify(subscriber.received[-1].body, subscriber.received[-1].headers)
     assert event["data"] == {"id": str(eve.user["id"])}
-    assert len(subscriber.received) == 2, "what happened meanwhile is not owed"
+    assert len(subscriber.received) == 2, "events from the disabled time are not owed"
 
 
-async def test_what_is_owed_to_a_deleted_subscriber_is_canceled(
+async def test_rows_of_a_deleted_subscriber_are_canceled(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
@@ -151,7 +151,7 @@ async def test_what_is_owed_to_a_deleted_subscriber_is_canceled(
     assert subscriber.received == []
 
 
-async def test_what_has_failed_for_too_long_is_dead(
+async def test_a_row_that_failed_for_too_long_is_dead(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url)
@@ -162,7 +162,7 @@ async def test_what_has_failed_for_too_long_is_dead(
     assert (await ledger.row("outbox", effect="webhook"))["state"] == "dead"
 
 
-async def test_a_private_address_is_never_connected_to(
+async def test_no_connection_goes_to_a_private_address(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url.replace("127.0.0.1", "localhost"))
@@ -173,7 +173,7 @@ async def test_a_private_address_is_never_connected_to(
     assert subscriber.received == []
 
 
-async def test_an_endless_answer_is_not_read(
+async def test_an_endless_answer_is_not_read_to_its_end(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     await subscribe(client, subscriber.url)
@@ -183,7 +183,7 @@ async def test_an_endless_answer_is_not_read(
     assert (await ledger.row("outbox_settled", effect="webhook"))["outcome"] == "delivered"
 
 
-async def test_for_a_day_after_a_rotation_both_secrets_sign(
+async def test_both_secrets_sign_for_a_day_after_a_rotation(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     created = await subscribe(client, subscriber.url)
@@ -202,7 +202,7 @@ async def test_for_a_day_after_a_rotation_both_secrets_sign(
     assert Webhook(rotated["secret"]).verify(subscriber.received[1].body, subscriber.received[1].headers)
 
 
-async def test_a_secret_stays_the_same_when_another_key_signs_links_and_is_written_nowhere(
+async def test_a_secret_survives_a_change_of_the_signing_key_and_is_never_stored(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:
     secret = (await subscribe(client, subscriber.url))["secret"]
@@ -220,10 +220,10 @@ async def test_subscribers_belong_to_the_client_that_made_them(
     path = f"/v1/webhooks/{created['id']}"
     assert "secret" not in (await client.get(path)).json()
     assert [item["id"] for item in (await client.get("/v1/webhooks")).json()["items"]] == [created["id"]]
-    stranger = await signup_api.key("other", "webhooks:manage")
-    assert (await signup_api.http.get("/v1/webhooks", headers=stranger)).json()["items"] == []
+    other_client = await signup_api.key("other", "webhooks:manage")
+    assert (await signup_api.http.get("/v1/webhooks", headers=other_client)).json()["items"] == []
     for method, url in (("GET", path), ("DELETE", path), ("POST", f"{path}/rotate-secret")):
-        assert (await signup_api.http.request(method, url, headers=stranger)).status_code == 404
+        assert (await signup_api.http.request(method, url, headers=other_client)).status_code == 404
     reader = await signup_api.key("other", "users:read")
     assert (await signup_api.http.get(path, headers=reader)).status_code == 403
 
@@ -238,7 +238,7 @@ async def test_subscribers_belong_to_the_client_that_made_them(
         "https://hooks.example/" + "x" * 2000,
     ],
 )
-async def test_a_url_that_cannot_be_told_is_refused(client: httpx.AsyncClient, url: str) -> None:
+async def test_an_unusable_url_is_refused(client: httpx.AsyncClient, url: str) -> None:
     answer = await client.post("/v1/webhooks", json={"url": url, "events": ["user.verified"]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/url"

@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from services.signup.accounts.effect_policy import EffectPolicy
-from services.signup.accounts.verification_token import TokenRing
 from services.signup.app import create_app
 from services.signup.imports.cleanup import ImportCleanup
 from services.signup.imports.import_loop import ImportLoop
 from services.signup.settings import Settings
+from services.signup.verification_token import TokenRing
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.imports import Imports
@@ -52,6 +52,6 @@ def imports(client: httpx.AsyncClient, ledger: SignupLedger) -> Imports:
     pool = ledger.pool
     return Imports(
         client,
-        ImportLoop(pool, ledger.policy, owed=lambda: None, batch_lines=20),
+        ImportLoop(pool, ledger.policy, on_mails_owed=lambda: None, batch_lines=20),
         ImportCleanup(pool, ledger.policy),
     )

@@ -1,4 +1,4 @@
-"""Somebody is erased while an import is on its way."""
+"""Erasing a user while an import runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def eraser(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
     ],
 )
 @pytest.mark.parametrize("state", ["running", "paused"])
-async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
+async def test_a_user_erased_while_a_row_names_them_is_not_created_again(
     imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient, line: dict[str, str] | bytes, state: str
 ) -> None:
     (asa,) = await ledger.sign_up("asa@bücher.example")
@@ -42,7 +42,7 @@ async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
     assert (await eraser.delete(f"/v1/users/{asa.user['id']}")).status_code == 204
     kept = await ledger.pool.fetchval("SELECT count(*) FROM import_rows WHERE import_id = $1 AND line = 31"
                                     " AND raw IS NULL AND email IS NULL", import_id)  # fmt: skip
-    assert kept == 1, "nothing of the line is left, at once"
+    assert kept == 1, "the erasure empties the row at once"
     if state == "paused":
         await imports.act(import_id, "resume")
     await imports.work()
@@ -53,7 +53,7 @@ async def test_who_is_erased_while_a_line_names_them_is_not_brought_back_by_it(
     assert not [row for row in await ledger.rows("users") if row["email"] and row["email"].startswith("asa")]
 
 
-async def test_who_is_known_by_the_id_of_the_source_is_not_brought_back_under_another_address(
+async def test_an_erased_user_is_not_created_again_by_a_row_with_the_same_external_id(
     imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
     await imports.run([person(1)], source="acquired")
@@ -67,7 +67,7 @@ async def test_who_is_known_by_the_id_of_the_source_is_not_brought_back_under_an
     assert (await imports.get(other))["outcomes"]["created"] == 1
 
 
-async def test_a_line_that_comes_in_after_the_erasure_is_somebody_new(
+async def test_a_row_uploaded_after_the_erasure_creates_a_new_user(
     imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
     (asa,) = await ledger.sign_up("asa@x.example")
@@ -76,7 +76,7 @@ async def test_a_line_that_comes_in_after_the_erasure_is_somebody_new(
     assert done["outcomes"]["created"] == 1
 
 
-async def test_erasing_waits_for_the_batch_under_way_and_leaves_nothing_of_it_behind(
+async def test_erasing_waits_for_the_running_batch_and_erases_its_rows_too(
     imports: Imports, ledger: SignupLedger, eraser: httpx.AsyncClient
 ) -> None:
     (asa,) = await ledger.sign_up("asa@x.example")

@@ -1,4 +1,4 @@
-"""Imports of a ledger that was restored to an earlier time: held by command, rid of whom they mailed since, let go on."""
+"""Imports after a restore to an earlier time: pause them, skip addresses mailed since, resume them."""
 
 import os
 import subprocess
@@ -33,23 +33,23 @@ def command(signup_database: Clone) -> Command:
     return run
 
 
-def _answers(said: "subprocess.CompletedProcess[str]") -> list[Any]:
-    assert (said.returncode, said.stderr) == (0, "")
-    return [orjson.loads(line) for line in said.stdout.splitlines()]
+def _answers(result: "subprocess.CompletedProcess[str]") -> list[Any]:
+    assert (result.returncode, result.stderr) == (0, "")
+    return [orjson.loads(line) for line in result.stdout.splitlines()]
 
 
-async def test_every_running_import_is_paused_whichever_clients_it_is_and_nobody_is_brought_in(
+async def test_pause_stops_the_running_imports_of_every_client(
     signup_api: Api, imports: Imports, ledger: SignupLedger, command: Command
 ) -> None:
     first = await imports.start(people(60))
     await imports.importer.run_once()
     async with await signup_api.as_client("other", ["users:import"]) as http:
-        second = await Imports(http, imports.importer, imports.sweep).start(people(5, start=100))
-    assert [(one["id"], one["client"]) for one in _answers(command("list"))] == [
+        second = await Imports(http, imports.importer, imports.cleanup).start(people(5, start=100))
+    assert [(row["id"], row["client"]) for row in _answers(command("list"))] == [
         (first, "acquirer"),
         (second, "other"),
     ]
-    assert [(one["id"], one["state"]) for one in _answers(command("pause"))] == [
+    assert [(row["id"], row["state"]) for row in _answers(command("pause"))] == [
         (first, "paused"),
         (second, "paused"),
     ]
@@ -58,42 +58,44 @@ async def test_every_running_import_is_paused_whichever_clients_it_is_and_nobody
     assert {row["actor"].partition(":")[0] for row in await ledger.rows("history", kind="import.paused")} == {"cli"}
 
 
-async def test_whoever_is_skipped_is_not_brought_in_when_the_import_goes_on(
+async def test_skipped_addresses_are_not_created_when_the_import_resumes(
     imports: Imports, ledger: SignupLedger, command: Command
 ) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
     command("pause")
-    # In another spelling; before the place where the import stands; and of nobody in the file.
-    addresses = "PERSON-30@x.example\nperson-31@X.EXAMPLE\nperson-7@x.example\nnobody@x.example\n"
+    # Other spellings, an address that is already processed, and one that is not in the file.
+    addresses = "PERSON-30@x.example\nperson-31@X.EXAMPLE\nperson-7@x.example\nunknown@x.example\n"
     assert _answers(command("skip", import_id, stdin=addresses)) == [{"id": import_id, "skipped": 2}]
-    assert [one["state"] for one in _answers(command("resume", import_id))] == ["running"]
+    assert [row["state"] for row in _answers(command("resume", import_id))] == ["running"]
     await imports.work()
     users = {row["email"] for row in await ledger.rows("users")}
     assert users == {f"person-{n}@x.example" for n in range(1, 61) if n not in {30, 31}}
     assert len(await ledger.rows("outbox", effect="mail")) == 58
-    left_out = await imports.rows(import_id, outcome="invalid")
+    excluded = await imports.rows(import_id, outcome="invalid")
     reason = "Mailed already, before the database was restored to an earlier time"
-    assert [(row["line"], row["reason"]) for row in left_out] == [(30, reason), (31, reason)]
+    assert [(row["line"], row["reason"]) for row in excluded] == [(30, reason), (31, reason)]
     (noted,) = await ledger.rows("history", kind="import.lines_skipped")
     assert (noted["subject"], noted["detail"]) == (import_id, {"lines": 2, "reason": reason})
 
 
-async def test_of_an_import_that_is_not_paused_nobody_is_skipped(
+async def test_skip_refuses_an_import_that_is_not_paused(
     imports: Imports, ledger: SignupLedger, command: Command
 ) -> None:
     import_id = await imports.start(people(5))
-    said = command("skip", import_id, stdin="person-3@x.example\n")
-    assert (said.returncode, said.stdout) == (1, "")
-    assert "paused" in said.stderr
+    result = command("skip", import_id, stdin="person-3@x.example\n")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "paused" in result.stderr
     await imports.work()
     assert len(await ledger.rows("users")) == 5
     assert command("resume", import_id).returncode == 1
 
 
-async def test_what_is_no_address_is_said_without_repeating_it(imports: Imports, command: Command) -> None:
+async def test_a_line_that_is_not_an_address_is_reported_without_repeating_it(
+    imports: Imports, command: Command
+) -> None:
     import_id = await imports.start(people(5))
     command("pause")
-    said = command("skip", import_id, stdin="person-3@x.example\nnot an address\n")
-    assert said.stderr == "line 2 is no address\n"
-    assert orjson.loads(said.stdout)["skipped"] == 1
+    result = command("skip", import_id, stdin="person-3@x.example\nnot an address\n")
+    assert result.stderr == "line 2 is not an e-mail address\n"
+    assert orjson.loads(result.stdout)["skipped"] == 1

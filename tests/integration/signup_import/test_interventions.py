@@ -1,4 +1,4 @@
-"""Pausing, resuming and canceling imports, and what is swept up behind them."""
+"""Pausing, resuming and canceling imports, and the cleanup after it."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,12 +13,12 @@ from tests.support.signups import SignupLedger
 
 
 async def _claim(ledger: SignupLedger, limit: int = 500) -> list[Any]:
-    """As the relay does."""
+    """Claims mails as the relay does."""
     lease = uuid7()
     return [(lease, row["id"]) for row in await ledger.pool.fetch(CLAIM_DUE, "mail", limit, lease, 30.0)]
 
 
-async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: Imports, ledger: SignupLedger) -> None:
+async def test_a_paused_import_processes_no_row_and_sends_no_mail(imports: Imports, ledger: SignupLedger) -> None:
     import_id = await imports.start(people(60))
     await imports.importer.run_once()
     paused = (await imports.act(import_id, "pause")).json()
@@ -32,7 +32,7 @@ async def test_a_paused_import_takes_no_further_line_and_mails_nobody(imports: I
     assert (await imports.get(import_id))["outcomes"]["created"] == 60
 
 
-async def test_resuming_starts_the_pace_anew_from_now_in_the_same_order(imports: Imports, ledger: SignupLedger) -> None:
+async def test_resuming_paces_the_mails_from_now_in_the_same_order(imports: Imports, ledger: SignupLedger) -> None:
     import_id = (await imports.run(people(50), mails_per_minute=6))["id"]
     await imports.act(import_id, "pause")
     await ledger.run("UPDATE imports SET next_mail_at = next_mail_at + interval '1 day'")
@@ -42,12 +42,12 @@ async def test_resuming_starts_the_pace_anew_from_now_in_the_same_order(imports:
     assert due == [due[0] + timedelta(seconds=10 * n) for n in range(50)]
     assert abs(due[0] - await ledger.pool.fetchval("SELECT now()")) < timedelta(minutes=1)
     assert [mail["created_at"] for mail in mails] == due
-    # And whoever is still to come is mailed after them.
+    # Users created later are mailed after them.
     row = await ledger.row("imports")
     assert row["next_mail_at"] == due[0] + timedelta(seconds=500)
 
 
-async def test_mails_that_are_left_when_all_lines_are_done_can_be_paused_too(imports: Imports) -> None:
+async def test_the_mails_left_after_all_rows_are_done_can_be_paused(imports: Imports) -> None:
     import_id = (await imports.run(people(5)))["id"]
     paused = (await imports.act(import_id, "pause")).json()
     assert (paused["state"], paused["finished_at"]) == ("paused", None)
@@ -57,7 +57,7 @@ async def test_mails_that_are_left_when_all_lines_are_done_can_be_paused_too(imp
     assert (done["state"], done["mails_left"]) == ("done", 5)
 
 
-async def test_a_canceled_import_drops_its_lines_and_mails_and_keeps_its_users(
+async def test_a_canceled_import_drops_its_rows_and_mails_and_keeps_its_users(
     imports: Imports, ledger: SignupLedger
 ) -> None:
     import_id = await imports.start(people(60))
@@ -72,27 +72,27 @@ async def test_a_canceled_import_drops_its_lines_and_mails_and_keeps_its_users(
         ("canceled", "mail", import_id)
     }
     assert len(await ledger.rows("history", kind="outbox.canceled")) == len(settled) == 20
-    while await imports.sweep.run_once():
+    while await imports.cleanup.run_once():
         pass
     assert await ledger.pool.fetchval("SELECT count(*) FROM import_rows") == 20
-    assert (await ledger.row("imports"))["swept_at"] is not None
+    assert (await ledger.row("imports"))["cleaned_at"] is not None
 
 
 @pytest.mark.parametrize("action", ["pause", "cancel"])
-async def test_a_mail_that_the_relay_hands_back_later_is_held_or_canceled_then(
+async def test_cleanup_holds_or_cancels_a_mail_that_the_relay_releases_later(
     imports: Imports, ledger: SignupLedger, action: str
 ) -> None:
     import_id = (await imports.run(people(10)))["id"]
-    in_hand = await _claim(ledger, 4)
+    leased = await _claim(ledger, 4)
     assert (await imports.act(import_id, action)).json()["mails_left"] == (10 if action == "pause" else 4)
-    lease = in_hand[0][0]
-    await ledger.pool.fetchval(RELEASE_IF_LEASED, lease, [row_id for _, row_id in in_hand], "The other side is down")
-    await imports.sweep.run_once()
+    lease = leased[0][0]
+    await ledger.pool.fetchval(RELEASE_IF_LEASED, lease, [row_id for _, row_id in leased], "The mail service is down")
+    await imports.cleanup.run_once()
     assert await _claim(ledger) == []
     assert (await imports.get(import_id))["mails_left"] == (10 if action == "pause" else 0)
 
 
-async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
+async def test_cleanup_releases_the_mails_of_a_resumed_import_after_the_api_died(
     imports: Imports, ledger: SignupLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = (await imports.run(people(7)))["id"]
@@ -106,7 +106,7 @@ async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
         assert (await imports.act(import_id, "resume")).status_code == 503
     await imports.work()
     assert (await imports.get(import_id))["state"] == "running", "its mails are still held"
-    await imports.sweep.run_once()
+    await imports.cleanup.run_once()
     await imports.work()
     assert (await imports.get(import_id))["state"] == "done"
     assert len(await _claim(ledger)) == 7
@@ -116,25 +116,25 @@ async def test_mails_follow_a_resumed_import_even_if_the_api_died_over_it(
     ("before", "action"),
     [((), "resume"), (("pause",), "pause"), (("cancel",), "pause"), (("cancel",), "resume"), (("cancel",), "cancel")],
 )
-async def test_what_a_state_does_not_allow_is_refused_and_changes_nothing(
+async def test_an_action_that_the_state_does_not_allow_is_refused_and_changes_nothing(
     imports: Imports, ledger: SignupLedger, before: tuple[str, ...], action: str
 ) -> None:
     import_id = await imports.start(people(3))
     for earlier in before:
         assert (await imports.act(import_id, earlier)).status_code == 200
-    was = await ledger.rows("imports")
+    before_action = await ledger.rows("imports")
     answer = await imports.act(import_id, action)
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/wrong-state")
-    assert await ledger.rows("imports") == was
+    assert await ledger.rows("imports") == before_action
 
 
 @pytest.mark.parametrize("action", ["pause", "cancel"])
-async def test_an_import_with_nothing_left_to_do_cannot_be_stopped(imports: Imports, action: str) -> None:
+async def test_a_done_import_without_mails_left_cannot_be_paused_or_canceled(imports: Imports, action: str) -> None:
     import_id = (await imports.run(people(3), dry_run=True))["id"]
     assert (await imports.act(import_id, action)).status_code == 409
 
 
-async def test_each_change_of_state_stands_in_the_history(imports: Imports, ledger: SignupLedger) -> None:
+async def test_the_history_has_each_change_of_state(imports: Imports, ledger: SignupLedger) -> None:
     import_id = await imports.start(people(3))
     for action in ("pause", "resume"):
         await imports.act(import_id, action)
@@ -147,15 +147,13 @@ async def test_each_change_of_state_stands_in_the_history(imports: Imports, ledg
     assert all(entry["related"] == ["acquirer"] for entry in entries)
 
 
-async def test_an_upload_that_nobody_goes_on_with_is_failed_and_its_rows_are_deleted(
-    imports: Imports, ledger: SignupLedger
-) -> None:
+async def test_an_abandoned_upload_fails_and_its_rows_are_deleted(imports: Imports, ledger: SignupLedger) -> None:
     import_id = await imports.start(people(3))
     await ledger.run(
         "UPDATE imports SET state = 'receiving', receiver = uuidv7(), body_digest = NULL,"
         " received_at = now() - interval '1 hour'"
     )
-    while await imports.sweep.run_once():
+    while await imports.cleanup.run_once():
         pass
     failed = await imports.get(import_id)
     assert (failed["state"], failed["failure"] is not None) == ("failed", True)

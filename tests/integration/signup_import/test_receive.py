@@ -1,4 +1,4 @@
-"""How a body comes in: once per key, as a whole or not at all, and never past its limit."""
+"""Uploading a body: once per key, completely or not at all, and within the limit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from tests.support.imports import Imports, ndjson, people, person
 from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
-ASK = ImportCommand("acquirer", "test", "key-1", "acquirer", "ndjson", dry_run=False, mails_per_minute=0)
+COMMAND = ImportCommand("acquirer", "test", "key-1", "acquirer", "ndjson", dry_run=False, mails_per_minute=0)
 
 
 async def _in_pieces(body: bytes, size: int = 1000) -> AsyncIterator[bytes]:
@@ -37,7 +37,7 @@ async def test_the_same_key_and_body_is_the_same_import(imports: Imports, ledger
     assert (again.json()["state"], len(await ledger.rows("imports"))) == ("done", 1)
 
 
-async def test_the_same_key_with_something_else_is_refused_and_says_what(
+async def test_the_same_key_with_another_request_is_refused_naming_the_differences(
     imports: Imports, ledger: SignupLedger
 ) -> None:
     await imports.post(people(5), key="once", source="acquired")
@@ -52,10 +52,10 @@ async def test_the_same_key_with_something_else_is_refused_and_says_what(
 
 
 async def test_the_same_key_of_another_client_is_another_import(signup_api: Api, imports: Imports) -> None:
-    mine = await imports.post(people(1), key="once")
+    first = await imports.post(people(1), key="once")
     async with await signup_api.as_client("other", ["users:import"]) as other:
-        theirs = await Imports(other, imports.importer, imports.sweep).post(people(1), key="once")
-    assert theirs.json()["id"] != mine.json()["id"]
+        second = await Imports(other, imports.importer, imports.cleanup).post(people(1), key="once")
+    assert second.json()["id"] != first.json()["id"]
 
 
 async def test_two_requests_with_one_key_at_once_are_one_import(imports: Imports, ledger: SignupLedger) -> None:
@@ -66,29 +66,27 @@ async def test_two_requests_with_one_key_at_once_are_one_import(imports: Imports
     assert len(await ledger.rows("users")) == await _staged(ledger) == 2000
 
 
-async def test_a_body_that_breaks_off_is_failed_and_begins_anew_with_its_key(
-    imports: Imports, ledger: SignupLedger
-) -> None:
+async def test_an_interrupted_upload_fails_and_restarts_with_its_key(imports: Imports, ledger: SignupLedger) -> None:
     whole = ndjson(people(3000))
 
-    async def breaking() -> AsyncIterator[bytes]:
+    async def interrupted() -> AsyncIterator[bytes]:
         yield whole[: len(whole) * 2 // 3]
-        raise MalformedRequest("The body broke off.")
+        raise MalformedRequest("The connection closed.")
 
     with pytest.raises(MalformedRequest):
-        await receive(ledger.pool, ASK, breaking())
+        await receive(ledger.pool, COMMAND, interrupted())
     failed = await ledger.row("imports")
-    assert (failed["state"], failed["failure"].partition(";")[0]) == ("failed", "The body broke off")
+    assert (failed["state"], failed["failure"].partition(";")[0]) == ("failed", "The upload was interrupted")
     assert await _staged(ledger) > 0
     await imports.work()
     assert await ledger.rows("users") == []
-    again, replayed = await receive(ledger.pool, ASK, _in_pieces(whole))
+    again, replayed = await receive(ledger.pool, COMMAND, _in_pieces(whole))
     assert (again["id"], again["row_count"], replayed) == (failed["id"], 3000, False)
     await imports.work()
     assert len(await ledger.rows("users")) == 3000
 
 
-async def test_who_was_receiving_before_cannot_add_to_what_another_request_began_anew(
+async def test_an_overtaken_upload_adds_no_rows_to_the_one_that_took_over(
     imports: Imports, ledger: SignupLedger
 ) -> None:
     whole = ndjson(people(4000))
@@ -99,9 +97,9 @@ async def test_who_was_receiving_before_cannot_add_to_what_another_request_began
         await stalled.wait()
         yield whole[len(whole) // 2 :]
 
-    slow = asyncio.create_task(receive(ledger.pool, ASK, stalling()))
+    slow = asyncio.create_task(receive(ledger.pool, COMMAND, stalling()))
     await eventually(lambda: _staged(ledger), bool)
-    quick, replayed = await receive(ledger.pool, ASK, _in_pieces(whole))
+    quick, replayed = await receive(ledger.pool, COMMAND, _in_pieces(whole))
     assert (quick["row_count"], replayed) == (4000, False)
     stalled.set()
     overtaken, replayed = await slow
@@ -110,7 +108,7 @@ async def test_who_was_receiving_before_cannot_add_to_what_another_request_began
     assert len(await ledger.rows("users")) == 4000
 
 
-async def test_an_upload_that_was_canceled_meanwhile_is_told_so(imports: Imports, ledger: SignupLedger) -> None:
+async def test_an_upload_canceled_meanwhile_is_answered_with_409(imports: Imports, ledger: SignupLedger) -> None:
     whole = ndjson(people(4000))
 
     async def canceling() -> AsyncIterator[bytes]:
@@ -141,7 +139,7 @@ async def test_a_body_past_the_limit_leaves_nothing_behind(
     assert (await imports.post(people(3), key="large")).status_code == 202
 
 
-async def test_a_csv_file_is_imported_as_the_same_rows_in_ndjson_are(imports: Imports, ledger: SignupLedger) -> None:
+async def test_a_csv_file_is_imported_like_the_same_rows_in_ndjson(imports: Imports, ledger: SignupLedger) -> None:
     body = (
         b"\xef\xbb\xbfemail,external_id,name,verified,locale,metadata.plan,metadata.since\r\n"
         b'asa@b\xc3\xbccher.example,1,"\xc3\x85sa ""the"" \xc3\x96berg, Dr.",TRUE,de,gold,\r\n'
@@ -173,7 +171,7 @@ BAD_HEADERS = {
 
 
 @pytest.mark.parametrize(("body", "column"), BAD_HEADERS.items())
-async def test_a_csv_file_whose_header_is_no_good_is_refused_and_uses_up_no_key(
+async def test_a_csv_file_with_an_invalid_header_is_refused_and_leaves_its_key_unused(
     imports: Imports, ledger: SignupLedger, body: bytes, column: str
 ) -> None:
     answer = await imports.post(body, media="text/csv", key="once")
@@ -190,14 +188,16 @@ async def test_another_media_type_is_refused(imports: Imports, media: str) -> No
 
 
 @pytest.mark.parametrize("params", [{"mails_per_minute": -1}, {"source": ""}, {"source": "a\u0000"}, {"sauce": "x"}])
-async def test_a_bad_parameter_is_named(imports: Imports, ledger: SignupLedger, params: dict[str, Any]) -> None:
+async def test_an_invalid_parameter_is_refused_by_name(
+    imports: Imports, ledger: SignupLedger, params: dict[str, Any]
+) -> None:
     answer = await imports.post(people(1), **params)
     assert answer.status_code == 422
     assert [error["parameter"] for error in answer.json()["errors"]] == list(params)
     assert await ledger.rows("imports") == []
 
 
-async def test_an_import_is_its_clients_and_needs_the_scope(signup_api: Api, imports: Imports) -> None:
+async def test_an_import_belongs_to_its_client_and_needs_the_scope(signup_api: Api, imports: Imports) -> None:
     import_id = await imports.start([person(1)])
     async with await signup_api.as_client("other", ["users:import"]) as other:
         for method, path in (("GET", ""), ("GET", "/rows"), ("POST", "/pause"), ("POST", "/cancel")):

@@ -1,4 +1,4 @@
-"""One signup is one trace, through both services, the outbox and the queue, in the product as it really runs."""
+"""One signup is one trace through both services, the outbox and the queue, with the real processes."""
 
 import re
 import signal
@@ -15,7 +15,7 @@ from tests.support.running import open_ledgers
 from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-THEIRS = f"00-{TRACE}-00f067aa0ba902b7-01"
+CALLER = f"00-{TRACE}-00f067aa0ba902b7-01"
 EMAIL, NAME = "zsofia.spanova@x.example", "Zsófia Spanová"
 ACCEPT, DELIVER = "accept mail.queue", "deliver mail.queue"
 CHAIN = ("POST /v1/signups", "relay outbox.mail", ACCEPT, DELIVER)
@@ -46,7 +46,7 @@ def traced_stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector)
 
 
 async def _trace(collector: Collector, trace_id: str, *names: str) -> list[SeenSpan]:
-    """The spans of a trace in the order of their ends, once these are among them, as often as they are named."""
+    """Returns the spans of a trace in the order they ended, once each name is among them as often as it is given."""
 
     async def spans() -> list[SeenSpan]:
         return [span for span in collector.spans if span.trace_id == trace_id]
@@ -70,14 +70,14 @@ async def test_one_signup_is_one_trace_from_the_request_to_the_smtp_attempt(
 ) -> None:
     async with open_ledgers(traced_stack) as ledgers:
         answer = await ledgers.anonymous.post(
-            "/v1/signups", json={"email": EMAIL, "name": NAME}, headers={"traceparent": THEIRS}
+            "/v1/signups", json={"email": EMAIL, "name": NAME}, headers={"traceparent": CALLER}
         )
-        assert (answer.status_code, answer.headers["traceparent"]) == (202, THEIRS)
+        assert (answer.status_code, answer.headers["traceparent"]) == (202, CALLER)
         spans = await _trace(collector, TRACE, *CHAIN)
         mail = await _mail_of(ledgers, EMAIL)
         kept = await ledgers.fetchval("mail", KEPT, mail["id"])
     request, row, accept, attempt = chain = [_named(spans, name) for name in CHAIN]
-    assert [span.parent_id for span in chain] == [THEIRS.split("-")[2], *(span.span_id for span in chain[:-1])]
+    assert [span.parent_id for span in chain] == [CALLER.split("-")[2], *(span.span_id for span in chain[:-1])]
     assert [span.service for span in chain] == ["signup-api", "signup-worker", "mail-api", "mail-worker"]
     assert [span.kind for span in chain] == ["SERVER", "CONSUMER", "PRODUCER", "CONSUMER"]
     assert not any(span.failed for span in spans)
@@ -86,25 +86,23 @@ async def test_one_signup_is_one_trace_from_the_request_to_the_smtp_attempt(
     assert accept.attributes["messaging.message.id"] == attempt.attributes["messaging.message.id"] == mail["id"]
     assert len(kept) == 3
     assert {traceparent[:-2] for traceparent in kept} == {accept.traceparent}
-    told = {name: value for name, value in attempt.attributes.items() if not name.startswith("messaging.")}
-    assert told == {
+    attributes = {name: value for name, value in attempt.attributes.items() if not name.startswith("messaging.")}
+    assert attributes == {
         "network.protocol.name": "smtp",
         "counterfoil.attempt": 1,
         "counterfoil.gateway": "catcher",
         "counterfoil.outcome": "accepted",
         "counterfoil.phase": "transmitting",
         "counterfoil.smtp.code": 250,
-    } | ({"counterfoil.smtp.enhanced_code": "2.0.0"} if "counterfoil.smtp.enhanced_code" in told else {})
+    } | ({"counterfoil.smtp.enhanced_code": "2.0.0"} if "counterfoil.smtp.enhanced_code" in attributes else {})
     (link,) = accept.links
     (call,) = [span for span in collector.named("POST /v1/mails/batch") if (span.trace_id, span.span_id) == link]
-    (asked,) = [span for span in collector.named("POST /v1/mails/batch") if span.span_id == call.parent_id]
-    assert (call.service, call.kind, asked.service, asked.kind) == ("mail-api", "SERVER", "signup-worker", "CLIENT")
-    assert (row.trace_id, row.span_id) in asked.links
+    (sender,) = [span for span in collector.named("POST /v1/mails/batch") if span.span_id == call.parent_id]
+    assert (call.service, call.kind, sender.service, sender.kind) == ("mail-api", "SERVER", "signup-worker", "CLIENT")
+    assert (row.trace_id, row.span_id) in sender.links
 
 
-async def test_nothing_that_leaves_for_the_collector_is_about_a_person(
-    traced_stack: Stack, collector: Collector
-) -> None:
+async def test_no_personal_data_is_exported_to_the_collector(traced_stack: Stack, collector: Collector) -> None:
     async with open_ledgers(traced_stack) as ledgers:
         await ledgers.sign_up(EMAIL, NAME)
         mail = await _mail_of(ledgers, EMAIL)
@@ -136,13 +134,13 @@ async def _spans_named(collector: Collector, name: str) -> list[SeenSpan]:
     return collector.named(name)
 
 
-async def test_an_attempt_whose_worker_was_killed_is_told_by_whoever_rescued_it(
+async def test_the_span_of_a_killed_workers_attempt_is_exported_by_the_worker_that_rescues_it(
     traced_stack: Stack, collector: Collector
 ) -> None:
     trace_id, stack = "a" * 32, traced_stack
     async with open_ledgers(stack) as ledgers:
         stack.kill("catcher")
-        with socket.create_server(("127.0.0.1", stack.ports["smtp"])):  # takes connections and says nothing
+        with socket.create_server(("127.0.0.1", stack.ports["smtp"])):  # accepts connections and sends nothing
             await ledgers.anonymous.post(
                 "/v1/signups",
                 json={"email": "rescued@x.example", "name": "R"},
@@ -164,7 +162,7 @@ async def test_an_attempt_whose_worker_was_killed_is_told_by_whoever_rescued_it(
     assert lost.parent_id == sent.parent_id == _named(spans, ACCEPT).span_id
 
 
-async def test_collectors_that_refuse_or_fall_silent_change_nothing_but_a_line_in_the_log(traced_stack: Stack) -> None:
+async def test_collectors_that_refuse_or_do_not_answer_cause_only_a_log_line(traced_stack: Stack) -> None:
     stack = traced_stack
     _end_all(stack)
     logged = {name: len(stack.log_of(name)) for name in PROCESSES}
@@ -178,7 +176,7 @@ async def test_collectors_that_refuse_or_fall_silent_change_nothing_but_a_line_i
             assert {answer.status_code for answer in answers} == {202}
             for email in emails:
                 await _mail_of(ledgers, email)
-            # As without a collector: uvicorn ends by the very signal, once it has closed everything.
+            # As without a collector: uvicorn ends by the signal itself, after it has closed everything.
             assert _end_all(stack) == dict(zip(PROCESSES, (-signal.SIGTERM, 0) * 2, strict=True))
     for name, length in logged.items():
         lines = stack.log_of(name)[length:].splitlines()
@@ -187,13 +185,13 @@ async def test_collectors_that_refuse_or_fall_silent_change_nothing_but_a_line_i
 
 
 def _end_all(stack: Stack) -> dict[str, int]:
-    """SIGTERM to all four at once, and their exit statuses."""
+    """Sends SIGTERM to all four at once; returns their exit statuses."""
     for name in PROCESSES:
         stack.processes[name].terminate()
     return {name: stack.processes[name].wait(30) for name in PROCESSES}
 
 
-async def test_a_mail_that_another_service_asks_for_begins_its_trace_at_the_mail_service(
+async def test_the_trace_of_another_clients_mail_begins_at_the_mail_service(
     traced_stack: Stack, collector: Collector
 ) -> None:
     async with open_ledgers(traced_stack) as ledgers:

@@ -1,4 +1,4 @@
-"""Where alerts go when the mail service is what is broken."""
+"""Where alerts go when the mail service is down."""
 
 import pytest
 from pydantic import ValidationError
@@ -17,19 +17,19 @@ from shared.process.settings import ServiceSettings
         ("smtps://me:secret@relay.example", 465, True, False),
     ],
 )
-def test_a_gateways_url_says_how_to_reach_it(url: str, port: int, *, implicit: bool, starttls: bool) -> None:
+def test_the_url_of_a_gateway_sets_port_and_tls(url: str, port: int, *, implicit: bool, starttls: bool) -> None:
     gateway = DirectGateway.of(url, "Alerts <a@x.example>")
     assert (gateway.port, gateway.implicit_tls, gateway.starttls) == (port, implicit, starttls)
     assert gateway.password in {None, "se@cret", "secret"}
 
 
 @pytest.mark.parametrize("url", ["http://relay.example", "relay.example", "smtp://"])
-def test_anything_else_is_refused_without_repeating_it(url: str) -> None:
+def test_any_other_url_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(ValueError, match="ALERT_SMTP_URL must look like"):
         DirectGateway.of(url, "a@x.example")
 
 
-def test_a_request_id_is_the_same_for_the_same_incident_phase_and_person_only() -> None:
+def test_a_request_id_is_the_same_only_for_the_same_incident_phase_and_recipient() -> None:
     first = alert_request_id("id", "opened", "a@x.example")
     assert first == alert_request_id("id", "opened", "a@x.example")
     assert (
@@ -39,9 +39,9 @@ def test_a_request_id_is_the_same_for_the_same_incident_phase_and_person_only() 
     assert "@" not in first
 
 
-def test_settings_that_would_reach_nobody_stop_a_process_from_starting() -> None:
+def test_unusable_alert_settings_stop_a_process_from_starting() -> None:
     settings = ServiceSettings(alert_email=" a@x.example ,b@x.example,")
     assert settings.alert_email == "a@x.example,b@x.example"
-    for wrong in ({"alert_email": "a@x.example,nobody"}, {"alert_smtp_url": "relay.example"}):
+    for wrong in ({"alert_email": "a@x.example,not-an-address"}, {"alert_smtp_url": "relay.example"}):
         with pytest.raises(ValidationError):
             ServiceSettings(**wrong)  # type: ignore[arg-type] # one at a time

@@ -1,10 +1,10 @@
-"""One line of configuration says how loud a finding is."""
+"""One line of configuration sets the severity of a finding."""
 
 import pytest
 
-from services.mail.audit.alerts import alert_catalog as mail_register
+from services.mail.audit.alerts import alert_catalog as mail_catalog
 from services.mail.settings import Settings as MailSettings
-from services.signup.audit.alerts import alert_catalog as signup_register
+from services.signup.audit.alerts import alert_catalog as signup_catalog
 from services.signup.errors import ConfigurationError
 from services.signup.settings import Settings as SignupSettings
 from shared.audit.severity import Severity, read_severities
@@ -12,25 +12,25 @@ from shared.audit.severity import Severity, read_severities
 KNOWN = {"stove_on": Severity.RED, "light_on": Severity.WARNING}
 
 
-def test_what_is_not_named_keeps_its_severity() -> None:
+def test_a_name_without_override_keeps_its_severity() -> None:
     assert read_severities("", KNOWN) == KNOWN
     assert read_severities(" light_on = red ,", KNOWN) == {"stove_on": Severity.RED, "light_on": Severity.RED}
 
 
 @pytest.mark.parametrize("text", ["stove=red", "stove_on", "stove_on=loud", "=red"])
-def test_what_there_is_not_is_refused_by_name(text: str) -> None:
+def test_an_unknown_name_or_severity_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match=r"stove|no check"):
         read_severities(text, KNOWN)
 
 
-def test_a_misspelt_setting_stops_a_service_from_starting() -> None:
+def test_a_misspelled_setting_stops_a_service_from_starting() -> None:
     with pytest.raises(ConfigurationError, match="SIGNUP_CHECK_SEVERITY: no check or alert is named 'outbox_ded'"):
-        signup_register(SignupSettings(signup_check_severity="outbox_ded=warning"))
+        signup_catalog(SignupSettings(signup_check_severity="outbox_ded=warning"))
     with pytest.raises(ValueError, match="MAIL_CHECK_SEVERITY"):
-        mail_register(MailSettings(mail_check_severity="uncertain_mails=purple"))
+        mail_catalog(MailSettings(mail_check_severity="uncertain_mails=purple"))
 
 
 def test_checks_and_alerts_share_one_list_of_names() -> None:
-    for register in (signup_register(SignupSettings()), mail_register(MailSettings())):
-        assert len(register.sources) == len(register.severities)
-        assert {check.name for check in register.checks} < set(register.sources)
+    for catalog in (signup_catalog(SignupSettings()), mail_catalog(MailSettings())):
+        assert len(catalog.sources) == len(catalog.severities)
+        assert {check.name for check in catalog.checks} < set(catalog.sources)

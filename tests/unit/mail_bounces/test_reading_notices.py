@@ -1,4 +1,4 @@
-"""What strangers' messages report, and which mails they may be about."""
+"""What notices report, and which mails they may be about."""
 
 from uuid import UUID
 
@@ -16,7 +16,7 @@ QUOTED = quoted_header(ID)
 VERP = f"bounce+{ID.hex}@bounces.example"
 
 
-def test_a_failure_is_read_with_the_words_of_the_server() -> None:
+def test_a_failure_is_read_with_the_reply_of_the_server() -> None:
     notice = read(report(QUOTED))
     assert (notice.kind, notice.status, notice.code) == (Kind.FAILED, "5.1.1", 550)
     assert notice.diagnostic == "550 5.1.1 <b@x.example>: User unknown"
@@ -29,7 +29,7 @@ def test_a_failure_is_read_with_the_words_of_the_server() -> None:
     [
         ("failed", "5.1.1", Kind.FAILED),
         ("Failed (unknown user)", "5.1.1", Kind.FAILED),
-        # RFC 3464 section 2.3.3: whatever the status, who says failed has given up.
+        # RFC 3464 section 2.3.3: `failed` is final, whatever the status.
         ("failed", "4.4.7", Kind.FAILED),
         ("delayed", "4.4.1", Kind.DELAYED),
         ("delivered", "2.0.0", Kind.DELIVERED),
@@ -41,14 +41,12 @@ def test_a_failure_is_read_with_the_words_of_the_server() -> None:
         ("exploded", "", Kind.OTHER),
     ],
 )
-def test_the_action_says_what_became_of_it_and_the_status_where_there_is_none(
-    action: str, status: str, kind: Kind
-) -> None:
+def test_the_action_decides_and_without_one_the_status(action: str, status: str, kind: Kind) -> None:
     assert read(report(QUOTED, recipient_fields(action, status, ""))).kind is kind
 
 
 @pytest.mark.parametrize(
-    ("status", "diagnostic", "telling", "code"),
+    ("status", "diagnostic", "specific", "code"),
     [
         ("5.0.0", "smtp; 550 5.1.1 no such user", "5.1.1", 550),
         ("5.0.0", "smtp; 450 4.2.0 busy", "5.0.0", 450),
@@ -59,23 +57,23 @@ def test_the_action_says_what_became_of_it_and_the_status_where_there_is_none(
         ("5.4.4", "not typed at all", "5.4.4", None),
     ],
 )
-def test_the_most_telling_code_is_kept(status: str, diagnostic: str, telling: str, code: int | None) -> None:
+def test_the_most_specific_code_is_kept(status: str, diagnostic: str, specific: str, code: int | None) -> None:
     notice = read(report(QUOTED, recipient_fields("failed", status, diagnostic)))
-    assert (notice.status, notice.code) == (telling, code)
+    assert (notice.status, notice.code) == (specific, code)
 
 
 @pytest.mark.parametrize("code", ["5.1.1", "5.1.2", "5.1.10", "5.2.1"])
-def test_a_dead_address_is_condemned_by_a_failure_and_by_nothing_less(code: str) -> None:
+def test_a_dead_address_is_suppressed_by_a_failure_and_not_by_a_delay(code: str) -> None:
     assert suppresses_recipient(read(report(QUOTED, recipient_fields("failed", code))))
     assert not suppresses_recipient(read(report(QUOTED, recipient_fields("delayed", code))))
 
 
 @pytest.mark.parametrize("code", ["5.7.1", "5.7.26", "5.2.2", "5.0.0", "4.4.7", "5.1.11"])
-def test_other_failures_condemn_no_address(code: str) -> None:
+def test_other_failures_suppress_no_address(code: str) -> None:
     assert not suppresses_recipient(read(report(QUOTED, recipient_fields("failed", code, ""))))
 
 
-def test_a_mail_that_was_passed_on_has_failed_only_when_it_reached_nobody() -> None:
+def test_a_forwarded_mail_has_failed_only_when_it_reached_no_address() -> None:
     failed, delivered = recipient_fields(), "\nFinal-Recipient: rfc822; c@x.example\nAction: delivered\nStatus: 2.0.0\n"
     assert read(report(QUOTED, failed + delivered)).kind is Kind.DELIVERED
     assert read(report(QUOTED, failed + "\nAction: failed\nStatus: 5.2.2\n")).kind is Kind.FAILED
@@ -92,19 +90,19 @@ def test_an_internationalized_report_is_read_too() -> None:
     assert (notice.kind, notice.status) == (Kind.FAILED, "5.1.1")
 
 
-def test_an_envelope_sender_of_ours_tells_more_than_what_is_quoted() -> None:
+def test_our_envelope_sender_comes_before_the_quoted_mail() -> None:
     raw = report(quoted_header(OTHER_ID), to=VERP)
     assert read(raw, "bounces.example").mail_ids == (ID, OTHER_ID)
     assert read(report("", to=VERP), "bounces.example").mail_ids == (ID,)
 
 
-def test_an_envelope_sender_at_another_domain_is_none_of_ours() -> None:
+def test_an_envelope_sender_at_another_domain_is_not_ours() -> None:
     for domain in ("", "other.example"):
         assert read(report("", to=VERP), domain).mail_ids == ()
     assert read(report("", to="x" + VERP), "bounces.example").mail_ids == ()
 
 
-def test_the_envelope_id_and_the_sender_in_a_complaint_are_looked_at() -> None:
+def test_the_envelope_id_and_the_sender_in_a_complaint_are_read() -> None:
     status = f"Original-Envelope-Id: {VERP}\n" + recipient_fields()
     assert read(report("", status), "bounces.example").mail_ids == (ID,)
     feedback = f"Feedback-Type: abuse\nOriginal-Mail-From: <{VERP}>\n"
@@ -116,21 +114,21 @@ def test_a_foreign_message_id_is_kept_for_mails_that_were_restored() -> None:
     assert (notice.mail_ids, notice.message_ids) == ((), ("<abc@old.example>",))
 
 
-def test_a_complaint_is_read_and_condemns_the_address() -> None:
+def test_a_complaint_is_read_and_suppresses_the_address() -> None:
     notice = read(complaint(QUOTED))
     assert (notice.kind, notice.status, notice.mail_ids) == (Kind.COMPLAINT, "abuse", (ID,))
     assert suppresses_recipient(notice)
 
 
 @pytest.mark.parametrize("feedback", ["not-spam", "auth-failure", "dmarc", ""])
-def test_feedback_that_is_no_complaint_is_none(feedback: str) -> None:
+def test_other_feedback_is_no_complaint(feedback: str) -> None:
     notice = read(complaint(QUOTED, f"Feedback-Type: {feedback}\n"))
     assert notice.kind is Kind.OTHER
     assert not suppresses_recipient(notice)
 
 
 def test_a_notice_inside_a_quoted_message_reports_nothing() -> None:
-    """Somebody forwards, or answers with, a bounce of ours."""
+    """A recipient forwards one of our bounces, or replies with it."""
     inner = report(QUOTED).decode().replace("\r\n", "\n").replace("b1/", "b2/")
     forwarded = report(inner, "Action: none\n")
     assert read(forwarded).kind is Kind.OTHER
@@ -150,11 +148,11 @@ def test_a_notice_inside_a_quoted_message_reports_nothing() -> None:
         b"Content-Type: text/rfc822-headers; charset=nonsense\nContent-Transfer-Encoding: base64\n\n////",
     ],
 )
-def test_what_is_no_report_is_other(raw: bytes) -> None:
+def test_a_message_that_is_no_report_is_other(raw: bytes) -> None:
     assert read(raw).kind is Kind.OTHER
 
 
-def test_the_beginning_of_a_notice_says_it_all() -> None:
+def test_the_beginning_of_a_notice_is_enough() -> None:
     whole = report(QUOTED + "\n" + "A long mail.\n" * 1000)
     assert read(whole[:-5000]) == read(whole)
 
@@ -186,12 +184,12 @@ def test_a_diagnostic_is_kept_up_to_its_limit_on_one_line_and_can_be_stored() ->
         (complaint(QUOTED), "the recipient complained (abuse)"),
     ],
 )
-def test_our_words_for_it_repeat_no_stranger(raw: bytes, reason: str) -> None:
+def test_our_reason_repeats_nothing_from_the_notice(raw: bytes, reason: str) -> None:
     assert reason_for(read(raw)) == reason
 
 
 @given(st.binary(max_size=300), st.integers(0, 1200))
-def test_whatever_is_written_into_a_report_it_is_read_without_a_fault(junk: bytes, at: int) -> None:
+def test_junk_in_a_report_raises_nothing(junk: bytes, at: int) -> None:
     raw = report(QUOTED)
     notice = read(raw[:at] + junk + raw[at:], "bounces.example")
     assert notice.diagnostic is None or notice.diagnostic.encode()

@@ -1,4 +1,4 @@
-"""A process does not start with settings that would wipe what is still to be sent."""
+"""A process does not start with settings that would wipe content before it is sent."""
 
 import pytest
 from pydantic import ValidationError
@@ -14,9 +14,9 @@ def test_no_process_starts_when_content_would_not_outlive_its_retries(
     monkeypatch.setenv("MAIL_DATABASE_URL", "postgresql://x@127.0.0.1:1/x")
     monkeypatch.setenv("MAIL_CONTENT_DAYS", "2")
     assert main([process]) == 2
-    said = capsys.readouterr().err
-    assert "MAIL_CONTENT_DAYS=2" in said
-    assert "MAIL_EXPIRE_SECONDS=172800" in said
+    error = capsys.readouterr().err
+    assert "MAIL_CONTENT_DAYS=2" in error
+    assert "MAIL_EXPIRE_SECONDS=172800" in error
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_no_process_starts_when_history_would_not_outlive_content(
     monkeypatch.setenv("MAIL_CONTENT_DAYS", "90")
     monkeypatch.setenv("HISTORY_MONTHS", "3")
     assert main(["worker"]) == 2
-    said = capsys.readouterr().err
-    assert "HISTORY_MONTHS=3" in said
-    assert "MAIL_CONTENT_DAYS=90" in said
+    error = capsys.readouterr().err
+    assert "HISTORY_MONTHS=3" in error
+    assert "MAIL_CONTENT_DAYS=90" in error
 
 
 @pytest.mark.parametrize(

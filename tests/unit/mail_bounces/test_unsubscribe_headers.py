@@ -1,4 +1,4 @@
-"""The headers by which mailbox providers let people leave: as they were given, or refused when asked for."""
+"""List headers, with which mailbox providers let people unsubscribe: sent as given, or refused at accept."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def _request(headers: dict[str, str]) -> MailRequest:
 
 
 def _field(name: str, value: str) -> list[str]:
-    """The lines of one field in a mail that was asked for with it."""
+    """The lines of one field in a mail that was requested with it."""
     headers = _request({name: value}).headers
     assert headers is not None
     lines = [line.decode() for line in header_lines(build(mail(headers=headers)))]
@@ -29,7 +29,7 @@ def _field(name: str, value: str) -> list[str]:
     return lines[start:end]
 
 
-def test_mails_leave_without_unsubscribe_headers_unless_asked_for() -> None:
+def test_mails_have_no_unsubscribe_headers_unless_requested() -> None:
     assert b"list-unsubscribe" not in build(mail()).lower()
 
 
@@ -70,15 +70,15 @@ def test_urls_that_look_like_encoded_words_are_not_encoded() -> None:
         {"List-Unsubscribe": "<https://x.example/u>", "List-Unsubscribe-Post": "One-Click"},
     ],
 )
-def test_a_header_that_no_program_could_read_is_refused(headers: dict[str, str]) -> None:
+def test_a_malformed_header_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         _request(headers)
 
 
-def test_what_was_accepted_otherwise_is_not_encoded_at_the_last_moment_either() -> None:
+def test_build_refuses_a_header_that_is_not_ascii() -> None:
     with pytest.raises(ValueError, match="must be ASCII"):
         build(mail(headers={"List-Help": "<https://bücher.example/>"}))
 
 
-def test_a_list_that_takes_no_posts_may_say_so() -> None:
+def test_a_list_may_state_that_it_accepts_no_posts() -> None:
     assert _field("List-Post", "NO") == ["List-Post: NO"]

@@ -1,4 +1,4 @@
-"""Mails for the tests of this folder, and what a reader makes of them."""
+"""Mails for the tests of this folder, and how a reader parses them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,8 +43,8 @@ def read(content: Content) -> EmailMessage:
     return parse(build(content))
 
 
-def said(part: Message) -> str:
-    """The text of a part, with the line ends that it had before it was mailed."""
+def text_of(part: Message) -> str:
+    """The text of a part, with LF line ends as before it was built."""
     payload = part.get_payload(decode=True)
     assert isinstance(payload, bytes)
     return payload.decode().replace("\r\n", "\n")
@@ -61,7 +61,7 @@ def field_names(data: bytes) -> list[str]:
 
 
 def read_mailbox(data: bytes, field: str) -> tuple[str, str]:
-    """Display name and address, decoded by the letter of RFC 2047.
+    """Display name and address, decoded exactly as RFC 2047 says.
 
     The `addresses` of Python 3.11 keep the space between two encoded words of a phrase, which section 6.2 forbids.
     """

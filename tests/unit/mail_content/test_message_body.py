@@ -11,7 +11,7 @@ import pytest
 
 from services.mail.delivery.message import build
 
-from .mails import PLAIN, mail, parse, read, said
+from .mails import PLAIN, mail, parse, read, text_of
 
 _BUILD_ELSEWHERE = """
 import sys
@@ -23,17 +23,17 @@ sys.stdout.write(sha256(build(mail(**changes))).hexdigest())
 """
 
 
-def test_text_stands_before_html() -> None:
+def test_text_comes_before_html() -> None:
     message = read(PLAIN)
     assert message.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
-    assert [said(part) for part in message.iter_parts()] == [PLAIN.text, PLAIN.html]
+    assert [text_of(part) for part in message.iter_parts()] == [PLAIN.text, PLAIN.html]
 
 
 def test_a_mail_without_html_is_plain_text_alone() -> None:
     message = read(mail(html=None))
     assert message.get_content_type() == "text/plain"
-    assert said(message) == PLAIN.text
+    assert text_of(message) == PLAIN.text
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_mail_without_html_is_plain_text_alone() -> None:
         ("שלום עולם\n" * 200, "base64"),
     ],
 )
-def test_a_body_travels_in_the_lightest_encoding_that_is_safe(text: str, encoding: str) -> None:
+def test_a_body_is_sent_in_the_smallest_encoding_that_is_safe(text: str, encoding: str) -> None:
     data = build(mail(text=text, html=None))
     message = parse(data)
     assert message["content-transfer-encoding"] == encoding
@@ -64,11 +64,11 @@ def test_every_kind_of_line_break_becomes_crlf(text: str) -> None:
     assert build(mail(text=text, html=None)).endswith(b"\r\n\r\na\r\nb\r\n")
 
 
-def test_a_text_cannot_end_its_part_even_if_it_guesses_the_boundary() -> None:
+def test_a_text_cannot_end_its_part_even_if_it_contains_the_boundary() -> None:
     boundary = parse(build(PLAIN)).get_boundary()
     forged = f"hello\n--{boundary}\nContent-Type: text/html\n\nforged\n--{boundary}--\n"
     parts = list(read(mail(text=forged, html=forged)).iter_parts())
-    assert [said(part) for part in parts] == [forged, forged]
+    assert [text_of(part) for part in parts] == [forged, forged]
 
 
 def test_mails_differ_in_their_boundary() -> None:
@@ -85,8 +85,8 @@ def test_another_process_builds_the_same_bytes() -> None:
         "LC_ALL": "C",
         "PYTHONPATH": str(Path.cwd()),
     }
-    there = subprocess.run([sys.executable, "-c", _BUILD_ELSEWHERE], env=environment, capture_output=True, check=True)
-    assert there.stdout.decode() == sha256(here).hexdigest()
+    other = subprocess.run([sys.executable, "-c", _BUILD_ELSEWHERE], env=environment, capture_output=True, check=True)
+    assert other.stdout.decode() == sha256(here).hexdigest()
 
 
 def test_dots_are_not_stuffed_here() -> None:

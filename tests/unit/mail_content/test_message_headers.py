@@ -1,4 +1,4 @@
-"""What stands in the header of a mail, and what can never get there."""
+"""What the header of a mail contains, and what it can never contain."""
 
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
@@ -37,7 +37,7 @@ def test_a_line_break_or_control_character_is_refused_in_custom_headers(breaker:
 
 
 @pytest.mark.parametrize("name", ["", "X Note", "X-Note:", "X-Nöte", "X-Note\n"])
-def test_what_is_no_header_name_is_refused(name: str) -> None:
+def test_an_invalid_header_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError):
         build(mail(headers={name: "1"}))
 
@@ -51,7 +51,7 @@ def test_a_header_that_the_service_writes_itself_is_refused(name: str) -> None:
         build(mail(headers={name: "1"}))
 
 
-def test_something_that_looks_like_an_encoded_word_comes_back_as_it_was_written() -> None:
+def test_text_that_looks_like_an_encoded_word_is_read_back_unchanged() -> None:
     content = mail(subject=LOOKALIKE, to_name=LOOKALIKE, headers={"X-Note": LOOKALIKE})
     message = read(content)
     assert message["subject"] == LOOKALIKE
@@ -67,7 +67,7 @@ def test_the_header_has_each_field_once_and_in_this_order() -> None:
     ]
 
 
-def test_the_header_says_what_was_pinned() -> None:
+def test_the_header_holds_the_pinned_values() -> None:
     message = read(mail(reply_to_email="help@example.org", reply_to_name="Help, please"))
     assert message["message-id"] == PLAIN.message_id
     assert parsedate_to_datetime(message["date"]) == PLAIN.accepted_at
@@ -104,7 +104,7 @@ def test_long_ascii_subjects_are_folded_at_spaces() -> None:
 
 
 @pytest.mark.parametrize("subject", ["ß" * 300, "w" * 600, "👩‍👩‍👧" * 60, "e\u0301" * 200, "a b  " * 60 + "."])
-def test_a_subject_that_cannot_be_folded_at_spaces_is_cut_into_encoded_words(subject: str) -> None:
+def test_a_subject_that_cannot_be_folded_at_spaces_is_split_into_encoded_words(subject: str) -> None:
     content = mail(subject=subject, to_name=subject[:200])
     assert max(map(len, header_lines(build(content)))) <= 76
     assert read(content)["subject"] == subject
@@ -170,7 +170,7 @@ def test_the_envelope_takes_the_domain_as_a_labels(email: str, envelope: tuple[s
         "a" * 400 + "@example.org",
     ],
 )
-def test_what_is_no_address_never_reaches_the_envelope(email: str) -> None:
+def test_an_invalid_address_never_reaches_the_envelope(email: str) -> None:
     with pytest.raises(ValueError):
         envelope_address(email)
 
@@ -186,7 +186,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 
 @pytest.mark.parametrize("message_id", ["", "a@b", "<a>", "<a b@c>", "<a@b>, <c@d>", "<ä@b>", f"<{'a' * 500}@b>"])
-def test_what_is_no_message_id_is_refused(message_id: str) -> None:
+def test_an_invalid_message_id_is_refused(message_id: str) -> None:
     with pytest.raises(ValueError):
         build(mail(message_id=message_id))
 

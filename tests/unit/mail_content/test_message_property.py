@@ -1,4 +1,4 @@
-"""Whatever a mail says, a reader gets it back, and nothing but it."""
+"""A reader gets back exactly what a mail contains, for any content."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -68,7 +68,7 @@ def test_a_reader_gets_subject_name_and_custom_header_back(subject: str, name: s
     # `addresses` adds a space where encoded words meet, and collapses those that it finds.
     assert "".join(display_name.split()) == "".join(name.split())
     assert field_names(data) == field_names(build(mail(headers={"X-Note": "plain"})))
-    assert_travels(data)
+    assert_transportable(data)
 
 
 @CI
@@ -80,7 +80,7 @@ def test_a_reader_gets_text_and_html_back(text: str, html: str | None) -> None:
     bodies = [part.get_payload(decode=True) for part in parts]
     assert bodies == [on_the_wire(body).encode() for body in (text, html) if body is not None]
     assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"][: len(parts)]
-    assert_travels(data)
+    assert_transportable(data)
     assert max(map(len, data.split(b"\r\n"))) <= 78
 
 
@@ -89,7 +89,7 @@ def on_the_wire(text: str) -> str:
     return (lines if lines.endswith("\n") else lines + "\n").replace("\n", "\r\n")
 
 
-def assert_travels(data: bytes) -> None:
+def assert_transportable(data: bytes) -> None:
     lines = data.split(b"\r\n")
     assert not any(b"\r" in line or b"\n" in line for line in lines)
     assert max(map(len, lines)) <= 998

@@ -1,4 +1,4 @@
-"""Strict rendering: what is missing, unknown or unfit is refused, and values are never more than text."""
+"""Strict rendering: missing, unknown and invalid variables are refused, and values are only ever text."""
 
 import pytest
 from pydantic import JsonValue
@@ -17,7 +17,7 @@ def templates() -> Templates:
 
 @pytest.fixture(scope="module")
 def with_subject(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    """A template whose subject is up to its caller."""
+    """A template whose subject is a variable."""
     folder = tmp_path_factory.mktemp("templates")
     place = folder / "note" / "en"
     place.mkdir(parents=True)
@@ -32,7 +32,7 @@ def with_subject(tmp_path_factory: pytest.TempPathFactory) -> Templates:
 
 
 def rejected(templates: Templates, name: str, variables: dict[str, JsonValue]) -> list[str]:
-    """The places that the refusal names."""
+    """The pointers that the refusal names."""
     with pytest.raises(VariablesRejected) as refused:
         templates.render(name, None, variables)
     assert refused.value.status == 422
@@ -42,18 +42,18 @@ def rejected(templates: Templates, name: str, variables: dict[str, JsonValue]) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "used"),
+    ("requested", "chosen"),
     [
         *[(None, "en"), ("", "en"), ("en", "en"), ("de", "de"), ("de-AT", "de"), ("de_CH", "de"), ("DE-at-1996", "de")],
         *[("en-GB", "en"), ("fr", "en"), ("fr-CH", "en"), ("den", "en"), ("../de", "en"), ("-", "en")],
     ],
 )
 def test_a_locale_falls_back_to_its_language_and_then_to_the_default(
-    templates: Templates, asked: str | None, used: str
+    templates: Templates, requested: str | None, chosen: str
 ) -> None:
-    rendered = templates.render("welcome", asked, {"name": "Ada"})
-    assert rendered.locale == used
-    assert f'lang="{used}"' in rendered.html
+    rendered = templates.render("welcome", requested, {"name": "Ada"})
+    assert rendered.locale == chosen
+    assert f'lang="{chosen}"' in rendered.html
 
 
 def test_every_missing_and_unknown_variable_is_named(templates: Templates) -> None:
@@ -80,7 +80,7 @@ def test_a_text_may_be_any_string_or_number(templates: Templates, value: JsonVal
         *["https://[::1", "https://signup.example:x/", "https://signup.example/" + "x" * 2000, " " + LINK],
     ],
 )
-def test_a_url_must_be_an_http_url_that_ends_where_it_seems_to_end(templates: Templates, value: JsonValue) -> None:
+def test_a_url_must_be_an_http_url_without_characters_that_end_a_link(templates: Templates, value: JsonValue) -> None:
     assert rejected(templates, "verification", {**GOOD, "link": value}) == ["/variables/link"]
 
 
@@ -90,7 +90,7 @@ def test_a_url_may_be_any_http_url(templates: Templates, value: str) -> None:
 
 
 @pytest.mark.parametrize("locale", ["de", "en"])
-def test_names_are_escaped_in_html_and_left_alone_in_text(templates: Templates, locale: str) -> None:
+def test_names_are_escaped_in_html_and_unchanged_in_text(templates: Templates, locale: str) -> None:
     name = "<script>alert('x')</script> Ada \"& Co\""
     rendered = templates.render("verification", locale, {**GOOD, "name": name, "link": LINK + "?a=1&b='2'"})
     assert name in rendered.text

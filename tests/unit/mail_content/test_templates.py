@@ -1,4 +1,4 @@
-"""The templates that the service brings, and what a folder of templates must be to be loaded."""
+"""The built-in templates, and the rules for a folder of templates."""
 
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,7 +11,7 @@ from services.mail.delivery.message import build
 from services.mail.errors import UnknownTemplate
 from services.mail.intake.template_engine import Rendered, Templates
 
-from .mails import mail, parse, said
+from .mails import mail, parse, text_of
 
 LINK = "https://signup.example/verify/abc?x=1&y=2"
 VARIABLES: dict[str, dict[str, JsonValue]] = {
@@ -77,7 +77,7 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_service_brings_three_templates_in_english_and_german(templates: Templates) -> None:
+def test_the_service_has_three_templates_in_english_and_german(templates: Templates) -> None:
     assert templates.names() == ["already-registered", "verification", "welcome"]
     for name in templates.names():
         assert templates.describe(name)["locales"] == ["de", "en"]
@@ -111,7 +111,7 @@ def test_a_blank_name_gives_a_greeting_without_one(templates: Templates, name: s
 
 
 @pytest.mark.parametrize("locale", ["de", "en"])
-def test_the_verification_mail_has_the_link_as_a_button_and_in_plain_sight(templates: Templates, locale: str) -> None:
+def test_the_verification_mail_has_the_link_as_a_button_and_as_text(templates: Templates, locale: str) -> None:
     rendered = templates.render("verification", locale, VARIABLES["verification"])
     outline = Outline()
     outline.feed(rendered.html)
@@ -121,22 +121,22 @@ def test_the_verification_mail_has_the_link_as_a_button_and_in_plain_sight(templ
     assert "48" in rendered.html
 
 
-@pytest.mark.parametrize(("locale", "words"), [("en", "works for one hour."), ("de", "gilt eine Stunde lang.")])
-def test_one_hour_is_said_in_the_singular(templates: Templates, locale: str, words: str) -> None:
+@pytest.mark.parametrize(("locale", "phrase"), [("en", "works for one hour."), ("de", "gilt eine Stunde lang.")])
+def test_one_hour_is_written_in_the_singular(templates: Templates, locale: str, phrase: str) -> None:
     rendered = templates.render("verification", locale, {**VARIABLES["verification"], "expires_in_hours": 1})
-    assert words in rendered.text
-    assert words in rendered.html
+    assert phrase in rendered.text
+    assert phrase in rendered.html
 
 
 @pytest.mark.parametrize(("name", "locale"), EACH)
-def test_what_is_rendered_survives_the_journey(templates: Templates, name: str, locale: str) -> None:
+def test_rendered_content_is_read_back_unchanged(templates: Templates, name: str, locale: str) -> None:
     rendered = templates.render(name, locale, VARIABLES[name])
     message = parse(build(mail(subject=rendered.subject, text=rendered.text, html=rendered.html)))
     assert message["subject"] == rendered.subject
-    assert [said(part) for part in message.iter_parts()] == [rendered.text, rendered.html]
+    assert [text_of(part) for part in message.iter_parts()] == [rendered.text, rendered.html]
 
 
-def test_each_template_says_what_is_done_when_its_fate_is_unknown_and_why(templates: Templates) -> None:
+def test_each_template_has_a_policy_for_an_unknown_outcome_and_a_reason(templates: Templates) -> None:
     assert {name: templates.on_uncertain(name) for name in templates.names()} == {
         "already-registered": "hold",
         "verification": "resend",
@@ -155,7 +155,7 @@ def test_a_description_names_every_variable_and_whether_it_is_needed(folder: Cal
     assert described["description"] == "An example"
 
 
-def test_a_template_that_does_not_exist_is_named_as_such(templates: Templates) -> None:
+def test_a_template_that_does_not_exist_is_refused(templates: Templates) -> None:
     with pytest.raises(UnknownTemplate) as refused:
         templates.render("nonesuch", None, {})
     assert refused.value.status == 422
@@ -185,7 +185,7 @@ def test_rendering_says_which_version_it_used(templates: Templates) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
+    ("changes", "message"),
     [
         ({"text": "{{ nmae }}"}, "does not declare"),
         ({"html": "{{ place }}"}, "cannot be rendered"),
@@ -194,13 +194,13 @@ def test_rendering_says_which_version_it_used(templates: Templates) -> None:
         ({"text": "{{ name.__class__.__mro__ }}"}, "cannot be rendered"),
         ({"spec": SPEC.replace('"en"', '"fr"')}, "default locale"),
         ({"spec": SPEC.replace("variables.place", "variables.locale")}, "set by the renderer"),
-        ({"spec": SPEC.replace('"hold"', '"pray"')}, "on_uncertain"),
+        ({"spec": SPEC.replace('"hold"', '"maybe"')}, "on_uncertain"),
         ({"spec": SPEC.replace("required = true\n", "")}, "required"),
         ({"spec": "description ="}, "template.toml"),
     ],
 )
 def test_a_broken_template_is_refused_when_it_is_loaded(
-    folder: Callable[..., Path], changes: dict[str, str], complaint: str
+    folder: Callable[..., Path], changes: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=message):
         Templates.load(folder(**changes))

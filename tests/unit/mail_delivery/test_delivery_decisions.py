@@ -15,8 +15,8 @@ POLICY = RetryPolicy(draw=max)  # the longest wait that the jitter allows
 FIRST_TRY = MailSnapshot(attempt=1, counted=0, on_uncertain="hold", in_doubt=False, expires_at=NOW + timedelta(days=2))
 
 
-def settle(outcome: Outcome, **differently: object) -> tuple[MailState, float | None]:
-    settlement = decide_next(replace(FIRST_TRY, **differently), Verdict(outcome, "because"), NOW, POLICY)  # type: ignore[arg-type]
+def settle(outcome: Outcome, **changes: object) -> tuple[MailState, float | None]:
+    settlement = decide_next(replace(FIRST_TRY, **changes), Verdict(outcome, "because"), NOW, POLICY)  # type: ignore[arg-type]
     return settlement.state, settlement.due_in_seconds
 
 
@@ -24,7 +24,7 @@ def settle(outcome: Outcome, **differently: object) -> tuple[MailState, float | 
     ("outcome", "on_uncertain", "in_doubt", "counted"),
     list(product(Outcome, ["hold", "resend"], [False, True], [0, 1, 7])),
 )
-def test_every_settlement_is_an_arrow_of_the_diagram(
+def test_every_settlement_is_a_transition_of_the_table(
     outcome: Outcome, on_uncertain: str, in_doubt: bool, counted: int
 ) -> None:
     state, due = settle(outcome, on_uncertain=on_uncertain, in_doubt=in_doubt, counted=counted, attempt=counted + 1)
@@ -62,21 +62,21 @@ def test_waits_double_from_five_minutes_to_four_hours(counted: int, seconds: flo
     assert settle(Outcome.TRY_LATER, counted=counted, attempt=counted + 1) == (MailState.DEFERRED, seconds)
 
 
-def test_the_jitter_never_halves_a_wait_further() -> None:
+def test_the_jitter_halves_a_wait_at_most() -> None:
     policy = RetryPolicy(draw=min)
     settlement = decide_next(FIRST_TRY, Verdict(Outcome.TRY_LATER, "later"), NOW, policy)
     assert settlement.due_in_seconds == 150
 
 
-def test_a_last_chance_is_drawn_in_before_expiry() -> None:
+def test_the_last_try_is_moved_up_before_expiry() -> None:
     assert settle(Outcome.TRY_LATER, expires_at=NOW + timedelta(seconds=250)) == (MailState.DEFERRED, 240)
 
 
-def test_a_mail_that_expires_before_another_try_fails_with_the_last_words() -> None:
-    verdict = Verdict(Outcome.TRY_LATER, "put off with 450 at RCPT", 450, None, "450 not now")
+def test_a_mail_that_expires_before_another_try_fails_with_the_last_reply() -> None:
+    verdict = Verdict(Outcome.TRY_LATER, "deferred with 450 at RCPT", 450, None, "450 not now")
     settlement = decide_next(replace(FIRST_TRY, expires_at=NOW + timedelta(seconds=60)), verdict, NOW, POLICY)
     assert settlement.state is MailState.FAILED
-    assert settlement.reason.startswith("put off with 450 at RCPT")
+    assert settlement.reason.startswith("deferred with 450 at RCPT")
     assert settlement.verdict.reply == "450 not now"
 
 
@@ -97,10 +97,10 @@ def test_a_rescued_resend_is_due_at_once() -> None:
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 0), (5, 0), (6, 0.5), (7, 1), (50, 10)])
-def test_a_mail_that_alone_meets_faults_does_not_spin(attempt: int, seconds: float) -> None:
+def test_a_mail_that_alone_causes_faults_does_not_spin(attempt: int, seconds: float) -> None:
     assert settle(Outcome.GATEWAY_FAULT, attempt=attempt)[1] == seconds
 
 
-def test_every_state_has_its_place_in_the_table() -> None:
+def test_every_state_is_in_the_table() -> None:
     assert set(MAIL_TRANSITIONS) == set(MailState)
     assert set(ATTEMPT_TRANSITIONS) == set(Phase)

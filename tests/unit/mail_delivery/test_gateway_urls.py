@@ -21,7 +21,7 @@ def test_other_hosts_need_starttls_unless_marked() -> None:
     assert only("smtps://mail.example").tls is Tls.IMPLICIT
 
 
-def test_loopback_can_be_told_to_use_tls() -> None:
+def test_loopback_can_require_tls() -> None:
     assert only("smtp://127.0.0.1:1025?plain=no").tls is Tls.STARTTLS
 
 
@@ -60,7 +60,7 @@ def test_the_order_is_the_preference() -> None:
         "smtp://a:25?name=x,smtp://b:25?name=x",
     ],
 )
-def test_what_cannot_be_meant_is_refused(text: str) -> None:
+def test_invalid_settings_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="MAIL_GATEWAYS"):
         parse_gateways(text)
 

@@ -1,4 +1,4 @@
-"""How a gateway's words are read."""
+"""How a gateway's replies are classified."""
 
 import pytest
 
@@ -13,15 +13,15 @@ CONVERSATION = (Step.MAIL, Step.RCPT, Step.DATA)
     [(450, Outcome.TRY_LATER), (452, Outcome.TRY_LATER), (550, Outcome.REFUSED), (421, Outcome.GATEWAY_FAULT)],
 )
 def test_the_first_digit_decides_and_421_is_about_the_gateway(step: Step, code: int, outcome: Outcome) -> None:
-    assert classify(step, code, "words").outcome is outcome
+    assert classify(step, code, "text").outcome is outcome
 
 
 @pytest.mark.parametrize("code", [421, 450, 500, 535, 554, -1, 354])
-def test_nothing_said_before_the_mail_is_the_mails_fault(code: int) -> None:
+def test_a_reply_before_the_mail_is_never_about_the_mail(code: int) -> None:
     assert classify(Step.CONNECT, code, "no").outcome is Outcome.GATEWAY_FAULT
 
 
-def test_a_gateway_that_wants_a_login_is_misconfigured_and_refuses_no_mail() -> None:
+def test_a_required_login_is_a_gateway_fault_and_refuses_no_mail() -> None:
     assert classify(Step.MAIL, 530, "5.7.0 Authentication required").outcome is Outcome.GATEWAY_FAULT
 
 
@@ -38,7 +38,7 @@ def test_a_gateway_that_wants_a_login_is_misconfigured_and_refuses_no_mail() -> 
     ],
 )
 def test_after_the_dot_only_a_verdict_is_certain(code: int, outcome: Outcome) -> None:
-    assert classify(Step.BODY, code, "words").outcome is outcome
+    assert classify(Step.BODY, code, "text").outcome is outcome
 
 
 @pytest.mark.parametrize("step", [Step.CONNECT, *CONVERSATION])
@@ -56,10 +56,10 @@ def test_a_dead_mailbox_is_suppressed(step: Step, enhanced: str) -> None:
     assert classify(step, 550, f"{enhanced} gone").suppresses
 
 
-@pytest.mark.parametrize("words", ["5.7.1 policy", "5.1.11 other", "5.2.2 full", "5.1.1", "gone 5.1.1", ""])
-def test_policy_and_other_refusals_never_suppress(words: str) -> None:
-    suppresses = classify(Step.RCPT, 550, words).suppresses
-    assert suppresses is (words == "5.1.1")
+@pytest.mark.parametrize("text", ["5.7.1 policy", "5.1.11 other", "5.2.2 full", "5.1.1", "gone 5.1.1", ""])
+def test_policy_and_other_refusals_never_suppress(text: str) -> None:
+    suppresses = classify(Step.RCPT, 550, text).suppresses
+    assert suppresses is (text == "5.1.1")
 
 
 def test_a_temporary_refusal_never_suppresses() -> None:
@@ -70,7 +70,7 @@ def test_a_refused_sender_does_not_suppress_the_recipient() -> None:
     assert not classify(Step.MAIL, 550, "5.1.1 who are you").suppresses
 
 
-def test_the_gateways_words_are_kept_in_full_but_bounded() -> None:
+def test_a_reply_is_stored_in_full_up_to_a_limit() -> None:
     verdict = classify(Step.RCPT, 550, "5.1.1 " + "x" * 5000)
     assert (verdict.code, verdict.enhanced_code) == (550, "5.1.1")
     assert verdict.reply is not None
@@ -78,16 +78,16 @@ def test_the_gateways_words_are_kept_in_full_but_bounded() -> None:
     assert len(verdict.reply) == REPLY_MAX_CHARACTERS
 
 
-def test_words_that_no_database_takes_are_made_storable() -> None:
+def test_characters_that_postgresql_refuses_are_replaced() -> None:
     reply = classify(Step.RCPT, 550, "bad \0 byte \udcff").reply
     assert reply == "550 bad \ufffd byte ?"
 
 
-def test_our_reasons_never_repeat_the_gateway() -> None:
+def test_a_reason_never_quotes_the_gateway() -> None:
     assert "asa@example.test" not in classify(Step.RCPT, 550, "5.1.1 <asa@example.test>: no such user").reason
 
 
-def test_any_positive_reply_goes_on() -> None:
+def test_any_positive_reply_continues_the_conversation() -> None:
     assert accepts(Step.RCPT, 251)
     assert accepts(Step.DATA, 354)
     assert not accepts(Step.DATA, 250)

@@ -1,4 +1,4 @@
-"""The dashboard, the alert rules and the scrape configuration speak of what there is."""
+"""The dashboard, the alert rules and the scrape configuration use only metrics, labels and jobs that exist."""
 
 import importlib.util
 import json
@@ -21,9 +21,9 @@ RULES: list[dict[str, Any]] = [
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana-dashboard.json").read_text(encoding="utf-8"))
 SCRAPES: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
 METRICS = documented("signup") | documented("mail")
-# Prometheus adds the first two to everything and the last one is a histogram's.
+# Prometheus adds the first two to every series; histograms have the last one.
 ALWAYS = {"job", "instance", "le"}
-OURS = re.compile(r"\b(?:counterfoil|http|alerts|check|mail)_\w+")
+OWN_METRICS = re.compile(r"\b(?:counterfoil|http|alerts|check|mail)_\w+")
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -41,15 +41,15 @@ def metric_of(series: str) -> Documented:
     if series in METRICS:
         return METRICS[series]
     metric = METRICS[re.sub(r"_(bucket|count|sum)$", "", series)]
-    assert metric.type == "histogram", f"{series} is no histogram"
+    assert metric.type == "histogram", f"{series} is not a histogram"
     return metric
 
 
 @pytest.mark.parametrize(("where", "expression"), EXPRESSIONS, ids=[where for where, _ in EXPRESSIONS])
 def test_a_query_uses_only_metrics_and_labels_that_exist(where: str, expression: str) -> None:
     without_values = re.sub(r'"[^"]*"', '""', expression)
-    named = OURS.findall(without_values)
-    assert named or "up{" in without_values, f"{where} asks for nothing"
+    named = OWN_METRICS.findall(without_values)
+    assert named or "up{" in without_values, f"{where} uses no metric"
     known = ALWAYS.union(*(metric_of(series).labels for series in named))
     groups = re.findall(r"\bby \(([^)]*)\)", without_values) + re.findall(r"\{([^}]*)\}", without_values)
     used = {label for group in groups for label in re.findall(r"[a-z_]+", group)}
@@ -57,7 +57,7 @@ def test_a_query_uses_only_metrics_and_labels_that_exist(where: str, expression:
 
 
 @pytest.mark.parametrize(("where", "expression"), EXPRESSIONS, ids=[where for where, _ in EXPRESSIONS])
-def test_a_query_never_counts_the_same_stage_once_for_each_process_of_an_api(where: str, expression: str) -> None:
+def test_a_query_never_sums_a_stage_over_the_processes_of_an_api(where: str, expression: str) -> None:
     for aggregate, argument in re.findall(r"\b(\w+)(?: by \([^)]*\))? ?\((?:rate\()?counterfoil_(\w+)", expression):
         assert aggregate in {"max", "min"}, f"{where}: {aggregate} of {argument}"
 
@@ -72,12 +72,12 @@ def test_an_alert_says_what_is_wrong_and_links_a_heading_of_the_runbook(rule: di
     assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_stage_has_its_place_on_the_dashboard() -> None:
+def test_every_stage_is_on_the_dashboard() -> None:
     shown = " ".join(target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ()))
     assert {name for name in METRICS if name.startswith("counterfoil_") and name not in shown} == set()
 
 
-def test_no_panel_of_the_dashboard_lies_on_another_one() -> None:
+def test_no_panels_of_the_dashboard_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for place in (panel["gridPos"] for panel in DASHBOARD["panels"]):
         cells = {
@@ -92,8 +92,8 @@ def test_no_panel_of_the_dashboard_lies_on_another_one() -> None:
     assert len(numbers) == len(set(numbers))
 
 
-def test_the_dashboard_holds_what_grafana_requires_of_one_that_is_imported() -> None:
-    """By the schema of its dashboards; a Grafana has not been asked."""
+def test_the_dashboard_has_the_fields_that_a_grafana_import_requires() -> None:
+    """By the schema of Grafana's dashboards, not by a running Grafana."""
     assert {"uid", "title", "schemaVersion", "panels", "templating", "time"} <= DASHBOARD.keys()
     (variable,) = DASHBOARD["templating"]["list"]
     assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
@@ -112,7 +112,7 @@ def test_the_dashboard_holds_what_grafana_requires_of_one_that_is_imported() -> 
         assert steps[0]["value"] is None, "the first step is the one below all values"
 
 
-def test_each_rule_has_its_test() -> None:
+def test_each_rule_has_a_test() -> None:
     tested = yaml.safe_load((FOLDER / "prometheus-alerts.test.yml").read_text(encoding="utf-8"))
     fired = {
         case["alertname"] for test in tested["tests"] for case in test["alert_rule_test"] if case.get("exp_alerts")
@@ -121,7 +121,7 @@ def test_each_rule_has_its_test() -> None:
     assert tested["rule_files"] == ["prometheus-alerts.yml"]
 
 
-def test_prometheus_scrapes_the_apis_of_compose_under_the_names_that_the_rules_go_by() -> None:
+def test_prometheus_scrapes_the_apis_of_compose_under_the_job_names_in_the_rules() -> None:
     services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     jobs = {scrape["job_name"]: scrape["static_configs"][0]["targets"] for scrape in SCRAPES["scrape_configs"]}
     for (target,) in jobs.values():

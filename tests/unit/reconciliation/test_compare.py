@@ -1,4 +1,4 @@
-"""What two ledgers say of one mail, and what is made of it."""
+"""What is found when one mail is compared in both ledgers."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,23 +10,23 @@ from services.signup.reconciliation.compare import Finding, OwnRecord, judge, sa
 from shared.contract.ids import uuid7
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-ASKED = OwnRecord(
+OWN = OwnRecord(
     id=uuid7(),
     user_id=uuid7(),
     created_at=NOW,
     outcome="delivered",
     to_email="Asa@bücher.example",
     fingerprint="a" * 64,
-    told_state="queued",
+    answered_state="queued",
     waiting=False,
     served=False,
     known_state="queued",
     sent_at=None,
     known_fingerprint="a" * 64,
 )
-THERE = {
+MAIL = {
     "id": str(uuid7()),
-    "request_id": str(ASKED.id),
+    "request_id": str(OWN.id),
     "client": "signup",
     "state": "sent",
     "to": {"email": "asa@bücher.example"},
@@ -35,9 +35,9 @@ THERE = {
 }
 
 
-def _judge(asked: OwnRecord, **there: object) -> list[Finding]:
-    booked = LedgerMail.model_validate({**THERE, **there}) if there else None
-    return list(judge(asked, booked, now=NOW, stuck_seconds=3600, run="run"))
+def _judge(own: OwnRecord, **fields: object) -> list[Finding]:
+    mail = LedgerMail.model_validate({**MAIL, **fields}) if fields else None
+    return list(judge(own, mail, now=NOW, stuck_seconds=3600, run="run"))
 
 
 @pytest.mark.parametrize(
@@ -45,58 +45,58 @@ def _judge(asked: OwnRecord, **there: object) -> list[Finding]:
     [
         ({"known_state": "sent", "sent_at": NOW}, "lost_records", True),
         ({"known_state": "queued", "sent_at": NOW}, "lost_records", True),
-        ({"known_state": None, "told_state": "sent"}, "lost_records", False),
+        ({"known_state": None, "answered_state": "sent"}, "lost_records", False),
         ({"known_state": "sent", "sent_at": NOW, "to_email": None}, "lost_records", False),
-        ({"known_state": None, "told_state": None}, "missing", True),
+        ({"known_state": None, "answered_state": None}, "missing", True),
         ({"known_state": "queued"}, "missing", True),
         ({"known_state": "deferred"}, "missing", True),
         ({"known_state": "sending"}, "missing", False),
-        ({"known_state": "queued", "told_state": "sending"}, "missing", False),
-        ({"known_state": None, "told_state": "sending"}, "missing", False),
+        ({"known_state": "queued", "answered_state": "sending"}, "missing", False),
+        ({"known_state": None, "answered_state": "sending"}, "missing", False),
         ({"known_state": "uncertain"}, "missing", False),
         ({"known_state": "failed"}, "missing", False),
-        ({"known_state": None, "told_state": "suppressed"}, "missing", False),
+        ({"known_state": None, "answered_state": "suppressed"}, "missing", False),
         ({"known_state": "queued", "to_email": None}, "missing", False),
         ({"known_state": "queued", "served": True}, "missing", False),
     ],
 )
-def test_a_mail_unknown_there_is_lost_or_missing_by_what_is_known_here(
+def test_a_mail_unknown_to_the_mail_service_is_lost_or_missing_by_what_signup_knows(
     known: dict[str, object], kind: str, repairable: bool
 ) -> None:
-    (finding,) = _judge(replace(ASKED, **known))  # type: ignore[arg-type]
+    (finding,) = _judge(replace(OWN, **known))  # type: ignore[arg-type]
     assert (finding.kind, finding.repairable) == (kind, repairable)
 
 
 @pytest.mark.parametrize("known", [{"waiting": True}, {"outcome": "canceled"}])
-def test_a_mail_that_waits_here_or_was_canceled_need_not_be_there(known: dict[str, object]) -> None:
-    assert _judge(replace(ASKED, **known)) == []  # type: ignore[arg-type]
+def test_a_mail_that_waits_in_the_outbox_or_was_canceled_is_not_missing(known: dict[str, object]) -> None:
+    assert _judge(replace(OWN, **known)) == []  # type: ignore[arg-type]
 
 
 def test_a_mail_that_is_the_same_in_both_ledgers_is_no_finding() -> None:
-    assert _judge(ASKED, state="sent") == []
+    assert _judge(OWN, state="sent") == []
 
 
 @pytest.mark.parametrize(
-    ("there", "reason"),
+    ("fields", "reason"),
     [
         ({"to": {"email": "eve@x.example"}}, "differs in recipient"),
         ({"fingerprint": "b" * 64}, "differs in fingerprint"),
         ({"fingerprint": "b" * 64, "to": {"email": "eve@x.example"}}, "differs in fingerprint, recipient"),
     ],
 )
-def test_what_differs_is_named(there: dict[str, object], reason: str) -> None:
-    (finding,) = _judge(ASKED, **there)
+def test_fields_that_differ_are_named(fields: dict[str, object], reason: str) -> None:
+    (finding,) = _judge(OWN, **fields)
     assert (finding.kind, finding.reason, finding.repairable) == ("different", reason, False)
 
 
 def test_a_mail_that_was_erased_on_one_side_does_not_differ() -> None:
-    assert _judge(ASKED, to={"email": None}) == []
-    assert _judge(replace(ASKED, to_email=None), state="sent") == []
+    assert _judge(OWN, to={"email": None}) == []
+    assert _judge(replace(OWN, to_email=None), state="sent") == []
 
 
-def test_a_mail_known_as_sent_that_waits_there_again_differs_in_its_state() -> None:
+def test_a_mail_known_as_sent_that_waits_at_the_mail_service_again_differs_in_its_state() -> None:
     waiting = {"state": "queued", "next_attempt_at": NOW.isoformat()}
-    (finding,) = _judge(replace(ASKED, sent_at=NOW), **waiting)
+    (finding,) = _judge(replace(OWN, sent_at=NOW), **waiting)
     assert (finding.kind, finding.reason) == ("different", "differs in state")
 
 
@@ -113,31 +113,31 @@ def test_a_mail_known_as_sent_that_waits_there_again_differs_in_its_state() -> N
 def test_a_mail_is_stuck_when_it_waits_long_after_its_time(
     state: str, next_attempt: datetime | None, expires: datetime, stuck: bool
 ) -> None:
-    found = _judge(ASKED, state=state, next_attempt_at=next_attempt, expires_at=expires)
+    found = _judge(OWN, state=state, next_attempt_at=next_attempt, expires_at=expires)
     assert [finding.kind for finding in found] == ["stuck"] * stuck
 
 
-def test_what_cannot_be_read_as_an_address_is_nobodys() -> None:
+def test_an_unreadable_address_equals_no_other() -> None:
     assert same_person("Asa@bücher.example", "asa@xn--bcher-kva.example")
     assert not same_person("asa@x.example", "asa@" + "ü" * 80 + ".example")
 
 
 @pytest.mark.parametrize(
-    ("known_state", "state", "attempts", "is_named"),
+    ("known_state", "state", "attempts", "is_reported"),
     [
         ("uncertain", "queued", 0, True),
         ("uncertain", "sending", 0, True),
-        # Somebody has just resolved it as `resend`, and the feed has not told yet.
+        # An operator has just resolved it as `resend`, and the feed has not reported it yet.
         ("uncertain", "queued", 1, False),
         ("uncertain", "uncertain", 1, False),
         ("queued", "queued", 0, False),
     ],
 )
-def test_a_mail_of_unknown_fate_that_waits_there_as_if_never_tried_is_named_and_left_to_a_person(
-    known_state: str, state: str, attempts: int, *, is_named: bool
+def test_an_uncertain_mail_that_waits_as_if_never_tried_is_reported_and_left_to_an_operator(
+    known_state: str, state: str, attempts: int, *, is_reported: bool
 ) -> None:
-    asked = replace(ASKED, known_state=known_state, sent_at=None)
-    found = _judge(asked, state=state, attempts=attempts, next_attempt_at=NOW.isoformat())
-    assert [(one.kind, one.reason, one.repairable) for one in found] == (
-        [("different", "differs in state", False)] if is_named else []
+    own = replace(OWN, known_state=known_state, sent_at=None)
+    found = _judge(own, state=state, attempts=attempts, next_attempt_at=NOW.isoformat())
+    assert [(finding.kind, finding.reason, finding.repairable) for finding in found] == (
+        [("different", "differs in state", False)] if is_reported else []
     )

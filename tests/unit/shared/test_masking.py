@@ -1,4 +1,4 @@
-"""What log lines may not say is masked wherever it stands; the rest stays readable."""
+"""Personal and secret data in log lines is masked; the rest stays readable."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from services.signup.accounts.verification_token import TokenRing
+from services.signup.verification_token import TokenRing
 from shared.db import api_keys
 from shared.observability.masking import Masker, mask_text
 from tests.support.databases import ROOT
@@ -44,19 +44,19 @@ TOKEN = TokenRing.from_setting("k" * 32).sign(UUID(int=7), TokenRing.from_settin
             'File "x.py", line 1\n    @router.get("/")\n    a @ b',
             'File "x.py", line 1\n    @router.get("/")\n    a @ b',
         ),
-        ("every check is well at 10:00", "every check is well at 10:00"),
+        ("every check passes at 10:00", "every check passes at 10:00"),
     ],
 )
-def test_what_is_personal_or_secret_in_a_text_is_masked_and_nothing_else(text: str, masked: str) -> None:
+def test_only_personal_and_secret_parts_of_a_text_are_masked(text: str, masked: str) -> None:
     assert mask_text(text) == masked
 
 
-def test_of_an_api_key_only_its_id_is_left() -> None:
+def test_only_the_id_of_an_api_key_stays() -> None:
     key = api_keys.mint()
     assert mask_text(f"Authorization: Bearer {key.text}") == f"Authorization: Bearer cf_{key.key_id}_***"
 
 
-def test_fields_are_masked_by_their_names_however_deep_they_stand() -> None:
+def test_fields_are_masked_by_name_at_any_depth() -> None:
     event = {
         "event": "seen",
         "to_email": "asa",
@@ -87,29 +87,29 @@ def test_fields_are_masked_by_their_names_however_deep_they_stand() -> None:
     ["a", "a@", '"', "%40", "a%4", '"a\\', "input_value=", "DETAIL: ", "invalid input ", "bearer ", "://", "/verify/"],
 )
 def test_no_text_takes_long_to_mask(piece: str) -> None:
-    # What is searched again from each of its places would take minutes, and the timeout ends it.
+    # A search that restarts at every position would take minutes, and the timeout ends it.
     mask_text(piece * 100_000 + "@x" + "-" * 70 + "%40://cf_")
 
 
-SAYS = """
+LOGGING_PROGRAM = """
 import logging, sys, warnings
 from shared.observability import logs as log
 from shared.contract.correlation import Correlation, bind
 log.configure("test", sys.argv[1], personal_data=sys.argv[2] == "yes")
-ours, theirs = log.get_logger("services.x"), logging.getLogger("uvicorn.error")
-bind(Correlation("why"))
-ours.debug("ours_debugging", error="asa@x.example")
-ours.info("ours", error=ValueError("asa@x.example"), nested={"to": ["Asa"]})
-theirs.debug("theirs debugging asa@x.example")
-theirs.info("theirs %s", "asa@x.example", extra={"color_message": "asa@x.example"})
-for say in (ours, theirs):
+service, library = log.get_logger("services.x"), logging.getLogger("uvicorn.error")
+bind(Correlation("request-1"))
+service.debug("service_debugging", error="asa@x.example")
+service.info("service", error=ValueError("asa@x.example"), nested={"to": ["Asa"]})
+library.debug("library debugging asa@x.example")
+library.info("library %s", "asa@x.example", extra={"color_message": "asa@x.example"})
+for logger in (service, library):
     try:
         try:
             raise KeyError("asa@x.example")
         except KeyError as error:
             raise ValueError('new row\\nDETAIL:  Failing row contains (Asa).') from error
     except ValueError:
-        say.exception("failed")
+        logger.exception("failed")
 warnings.warn("asa@x.example")
 raise RuntimeError("asa@x.example")
 """
@@ -117,23 +117,23 @@ raise RuntimeError("asa@x.example")
 
 def _lines(level: str, personal_data: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-c", SAYS, level, personal_data], cwd=ROOT, capture_output=True, check=False
+        [sys.executable, "-c", LOGGING_PROGRAM, level, personal_data], cwd=ROOT, capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (1, b"")
     return [orjson.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_whatever_a_process_says_is_one_masked_line_each() -> None:
+def test_every_output_of_a_process_is_one_masked_line() -> None:
     lines = _lines("DEBUG", "no")
     assert [(line["event"].partition(" ")[0].partition(":")[0], line["level"]) for line in lines] == [
-        ("ours_debugging", "debug"),
-        ("ours", "info"),
-        ("theirs", "info"),
+        ("service_debugging", "debug"),
+        ("service", "info"),
+        ("library", "info"),
         *[("failed", "error")] * 2,
         ("<string>", "warning"),
         ("process_died", "critical"),
     ]
-    assert all(line["service"] == "test" and line["correlation_id"] == "why" for line in lines)
+    assert all(line["service"] == "test" and line["correlation_id"] == "request-1" for line in lines)
     assert not [line for line in lines if "asa" in str(line).lower()]
     assert all("***@x.example" in str(line) for line in lines)
     assert lines[1]["nested"] == {"to": "***"}
@@ -142,13 +142,13 @@ def test_whatever_a_process_says_is_one_masked_line_each() -> None:
         assert line["exception"].endswith("DETAIL: ***")
 
 
-def test_all_is_shown_to_whoever_asks_for_it() -> None:
+def test_with_log_personal_data_nothing_is_masked() -> None:
     lines = _lines("DEBUG", "yes")
-    assert len(lines) == 8, "libraries debug too"
+    assert len(lines) == 8, "debug lines of libraries are logged too"
     assert all("asa@x.example" in str(line) for line in lines)
 
 
-def test_the_level_holds_for_ours_and_for_libraries() -> None:
+def test_the_level_applies_to_services_and_libraries() -> None:
     events = [line["event"].partition(" ")[0] for line in _lines("WARNING", "no")]
     assert events[:2] == ["failed", "failed"]
     assert len(events) == 4

@@ -21,7 +21,7 @@ SECRET = "swordfish"
         ("mail", "MAIL_FROM", SECRET),
     ],
 )
-def test_a_worker_that_cannot_start_says_which_setting_is_wrong_and_not_what_is_in_it(
+def test_a_worker_that_cannot_start_names_the_wrong_setting_without_its_value(
     service: str, variable: str, value: str
 ) -> None:
     database = {f"{service.upper()}_DATABASE_URL": f"postgresql://ada:{SECRET}@127.0.0.1:1/x"}

@@ -1,4 +1,4 @@
-"""What `/version` says is what is packaged."""
+"""`/version` reports the packaged version."""
 
 import tomllib
 
@@ -6,5 +6,5 @@ from shared.http.operations_routes import VERSION
 from tests.support.databases import ROOT
 
 
-def test_the_version_answered_is_the_version_packaged() -> None:
+def test_version_is_the_packaged_version() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

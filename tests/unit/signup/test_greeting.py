@@ -1,4 +1,4 @@
-"""A name greets a person, and carries no message to a stranger."""
+"""A name in a mail greets the user and carries no link or message."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from services.signup.outbox.effects.mail import mail_request
 from services.signup.outbox.effects.recipient_name import name_in_mails
 from shared.contract.mails import MailRequest
-from tests.unit.signup.test_mail_effect import RING, entry
+from tests.unit.signup.test_mail_effect import RING, mail_row
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_people_are_greeted_by_their_names(name: str) -> None:
         "x.co/abc",
         "T.CO/abc",
         "evil\u200b.\u2060com",
-        "ｅｖｉｌ．ｃｏｍ",  # noqa: RUF001 - that is the trick
+        "ｅｖｉｌ．ｃｏｍ",  # noqa: RUF001 - fullwidth letters on purpose
         "evil。com",
         "beispiel.рф",
         "mail ceo@evil.example",
@@ -56,7 +56,7 @@ def test_people_are_greeted_by_their_names(name: str) -> None:
     ],
 )
 def test_a_name_that_may_be_a_link_or_a_message_is_left_out_of_the_mail(name: str) -> None:
-    row = entry("welcome")
+    row = mail_row("welcome")
     row = replace(row, payload=row.payload | {"to": {"email": "asa@example.org", "name": name}})
     request = mail_request(row, RING)
     assert (request["to"], request["variables"]) == ({"email": "asa@example.org"}, {"name": ""})

@@ -1,4 +1,4 @@
-"""What is asked of the mail service, and what its answers mean."""
+"""The mail effect: the request to the mail service, and the outcome of each answer."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from services.signup.accounts.verification_token import TokenRing
 from services.signup.outbox.effects.mail import mail_request, verdict
 from services.signup.outbox.retry_policy import ClaimedRow, Done, Refused, TryLater
+from services.signup.verification_token import TokenRing
 from shared.contract.ids import uuid7
 from shared.contract.mails import BatchResult, MailRequest
 
@@ -18,7 +18,7 @@ RING = TokenRing.from_setting(OLD)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def entry(template: str, **payload: Any) -> ClaimedRow:
+def mail_row(template: str, **payload: Any) -> ClaimedRow:
     to = {"email": "asa@example.org", "name": "Åsa"}
     return ClaimedRow(
         id=uuid7(), user_id=uuid7(), payload={"template": template, "to": to, "locale": "sv", **payload}, attempts=0,
@@ -28,7 +28,7 @@ def entry(template: str, **payload: Any) -> ClaimedRow:
 
 def verification() -> ClaimedRow:
     link = {"base": "https://x.example", "key_id": RING.signing_key_id, "ttl_seconds": 259_200}
-    return entry("verification", link=link)
+    return mail_row("verification", link=link)
 
 
 def test_a_verification_mail_carries_a_link_with_the_token_of_its_row() -> None:
@@ -41,7 +41,7 @@ def test_a_verification_mail_carries_a_link_with_the_token_of_its_row() -> None:
     assert variables["name"] == "Åsa"
 
 
-def test_every_retry_asks_for_the_same_bytes_even_after_a_key_rotation() -> None:
+def test_every_retry_sends_the_same_bytes_even_after_a_key_rotation() -> None:
     row = verification()
     first = orjson.dumps(mail_request(row, RING))
     later = replace(row, attempts=7, claimed_at=datetime.now(UTC))
@@ -50,11 +50,11 @@ def test_every_retry_asks_for_the_same_bytes_even_after_a_key_rotation() -> None
 
 @pytest.mark.parametrize("template", ["welcome", "already-registered"])
 def test_other_mails_carry_no_link(template: str) -> None:
-    assert mail_request(entry(template), RING)["variables"] == {"name": "Åsa"}
+    assert mail_request(mail_row(template), RING)["variables"] == {"name": "Åsa"}
 
 
-@pytest.mark.parametrize("row", [verification(), entry("welcome"), entry("already-registered", lane="bulk")])
-def test_what_is_asked_for_keeps_the_contract(row: ClaimedRow) -> None:
+@pytest.mark.parametrize("row", [verification(), mail_row("welcome"), mail_row("already-registered", lane="bulk")])
+def test_every_request_is_valid_under_the_wire_contract(row: ClaimedRow) -> None:
     request = MailRequest.model_validate(mail_request(row, RING))
     assert request.request_id == str(row.id)
     assert request.lane == row.payload.get("lane")
@@ -71,17 +71,17 @@ def test_a_definitive_refusal_of_one_mail_is_final(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
-def test_not_now_for_one_mail_is_tried_later(status: int) -> None:
+def test_a_temporary_refusal_of_one_mail_is_tried_later(status: int) -> None:
     assert verdict(rejected(status)) == TryLater(f"{status} No: because")
 
 
 @pytest.mark.parametrize("outcome", ["accepted", "replayed"])
-def test_a_replayed_mail_is_as_good_as_an_accepted_one(outcome: str) -> None:
+def test_a_replayed_mail_counts_as_accepted(outcome: str) -> None:
     mail = {"id": "m", "state": "sent", "fingerprint": "f"}
     result = BatchResult.model_validate({"request_id": "r", "outcome": outcome, "mail": mail})
     assert verdict(result) == Done({"mail_id": "m", "state": "sent", "fingerprint": "f"})
 
 
 @pytest.mark.parametrize("result", [None, BatchResult(request_id="r", outcome="accepted")])
-def test_an_answer_that_leaves_a_mail_out_is_no_acceptance(result: BatchResult | None) -> None:
+def test_a_mail_missing_from_the_answer_is_tried_later(result: BatchResult | None) -> None:
     assert isinstance(verdict(result), TryLater)

@@ -1,4 +1,4 @@
-"""A process does not start with settings that would drop what is still needed."""
+"""A process refuses to start with settings that would drop rows it still needs."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ _DAY = 86_400
 
 @pytest.mark.parametrize("process", ["api", "worker"])
 @pytest.mark.parametrize("setting", ["SIGNUP_SETTLED_MONTHS", "HISTORY_MONTHS"])
-def test_no_process_starts_when_a_month_would_be_dropped_before_retries_are_over(
+def test_no_process_starts_when_a_month_would_be_dropped_before_retries_end(
     process: str, setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIGNUP_DATABASE_URL", "postgresql://x@127.0.0.1:1/x")
     monkeypatch.setenv(setting, "2")
     monkeypatch.setenv("SIGNUP_GIVE_UP_SECONDS", str(56 * _DAY))
-    monkeypatch.setenv("SIGNUP_TOKEN_KEYS", "a-secret-that-nobody-may-read")
+    monkeypatch.setenv("SIGNUP_TOKEN_KEYS", "a-secret-that-must-not-be-printed")
     monkeypatch.setattr("sys.argv", ["signup", process])
     assert main() == 2
-    said = "".join(capsys.readouterr())
-    assert "a-secret" not in said
-    assert f"{setting}=2" in said
-    assert f"SIGNUP_GIVE_UP_SECONDS={56 * _DAY}" in said
+    output = "".join(capsys.readouterr())
+    assert "a-secret" not in output
+    assert f"{setting}=2" in output
+    assert f"SIGNUP_GIVE_UP_SECONDS={56 * _DAY}" in output
 
 
 @pytest.mark.parametrize(
-    ("values", "is_good"),
+    ("values", "valid"),
     [
         ({}, True),
         ({"signup_settled_months": 2, "history_months": 2}, True),
@@ -47,18 +47,16 @@ def test_no_process_starts_when_a_month_would_be_dropped_before_retries_are_over
         ({"signup_settled_months": 0, "history_months": 2, "signup_pending_days": 3650}, True),
         ({"signup_settled_months": 3, "signup_token_ttl_seconds": 60 * _DAY}, True),
         ({"signup_settled_months": 0, "history_months": 2, "signup_give_up_seconds": 60 * _DAY}, False),
-        # Nobody looks up a link in history.
+        # Links are not looked up in history.
         ({"history_months": 2, "signup_token_ttl_seconds": 60 * _DAY}, True),
-        # Twelve months are a year, whichever they are.
+        # Any twelve months are a year.
         ({"signup_settled_months": 12, "signup_pending_days": 364}, True),
         ({"signup_settled_months": 12, "signup_pending_days": 365}, False),
         ({"signup_pending_days": 365}, True),
     ],
 )
-def test_settled_rows_and_history_outlive_what_is_retried_and_looked_up(
-    values: dict[str, Any], *, is_good: bool
-) -> None:
-    if is_good:
+def test_settled_rows_and_history_outlive_retries_and_lookups(values: dict[str, Any], *, valid: bool) -> None:
+    if valid:
         Settings(**values)
     else:
         with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""When two signups say the same, and what may be said in one."""
+"""Fingerprints of signup details, and validation of the request body."""
 
 from typing import Any
 
@@ -30,13 +30,13 @@ def test_the_order_of_keys_and_the_spelling_of_the_domain_change_no_fingerprint(
         ("metadata", Details(ASA.address, "Åsa", "sv", {"a": 2})),
     ],
 )
-def test_any_other_field_is_another_fingerprint_and_can_be_named(field: str, other: Details) -> None:
+def test_a_changed_field_changes_the_fingerprint_and_is_named(field: str, other: Details) -> None:
     assert other.fingerprint() != ASA.fingerprint()
-    mine, theirs = ASA.field_prints(), other.field_prints()
-    assert [name for name in mine if mine[name] != theirs[name]] == [field]
+    first, second = ASA.field_prints(), other.field_prints()
+    assert [name for name in first if first[name] != second[name]] == [field]
 
 
-def test_field_prints_hold_nothing_that_was_said() -> None:
+def test_field_prints_contain_no_values() -> None:
     assert not any(word in str(ASA.field_prints()) for word in ("asa", "Åsa", "example"))
 
 
@@ -67,7 +67,7 @@ def test_field_prints_hold_nothing_that_was_said() -> None:
         ("password", "secret"),
     ],
 )
-def test_nasty_input_is_refused_by_the_name_of_its_field(field: str, value: Any) -> None:
+def test_invalid_input_is_refused_naming_its_field(field: str, value: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         SignupRequest.model_validate({"email": "bo@example.org", "name": "Bo", field: value})
     assert [error["loc"][0] for error in caught.value.errors()] == [field]
@@ -90,7 +90,7 @@ _addresses = st.builds(
 
 
 @given(_addresses)
-def test_the_quick_reading_of_an_address_is_the_thorough_one(text: str) -> None:
+def test_the_fast_address_parser_agrees_with_the_thorough_one(text: str) -> None:
     def read(reader: Any) -> Any:
         try:
             return reader(text)

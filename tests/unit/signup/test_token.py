@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.signup.accounts.verification_token import TokenRing, UnknownSigningKeyError
 from services.signup.errors import ConfigurationError
+from services.signup.verification_token import TokenRing, UnknownSigningKeyError
 from shared.contract.ids import uuid7
 
 OLD, NEW = "o" * 32, "n" * 32
 RING = TokenRing.from_setting(NEW)
 
 
-def test_a_token_names_the_row_it_was_made_for() -> None:
+def test_a_token_names_the_row_it_was_signed_for() -> None:
     outbox_id = uuid7()
     assert RING.verify(RING.sign(outbox_id, RING.signing_key_id)) == outbox_id
 
 
-def test_a_token_is_the_same_however_often_it_is_made() -> None:
+def test_signing_a_row_again_gives_the_same_token() -> None:
     outbox_id = uuid7()
     assert len({RING.sign(outbox_id, RING.signing_key_id) for _ in range(3)}) == 1
 
@@ -55,12 +55,12 @@ def test_changing_any_byte_makes_a_token_unknown(place: int, change: int) -> Non
     assert RING.verify(base64.urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode()) is None
 
 
-def test_only_one_spelling_of_a_token_is_known() -> None:
+def test_only_one_spelling_of_a_token_verifies() -> None:
     token = RING.sign(uuid7(), RING.signing_key_id)
     assert [RING.verify(spelling) for spelling in (f"{token}=", f"{token}==", f" {token}", f"{token}\n")] == [None] * 4
 
 
 @pytest.mark.parametrize("setting", ["", " , ", "short", f"{OLD},short"])
-def test_without_proper_secrets_nothing_starts(setting: str) -> None:
+def test_missing_and_short_secrets_are_refused(setting: str) -> None:
     with pytest.raises(ConfigurationError, match="SIGNUP_TOKEN_KEYS"):
         TokenRing.from_setting(setting)

@@ -1,4 +1,4 @@
-"""Who is calling, when proxies stand between."""
+"""The client's address behind proxies."""
 
 import pytest
 from starlette.requests import Request
@@ -17,9 +17,9 @@ def request(peer: str, *forwarded: str) -> Request:
 @pytest.mark.parametrize(
     ("peer", "forwarded", "expected"),
     [
-        ("203.0.113.9", ("198.51.100.1",), "203.0.113.9"),  # a stranger's word
+        ("203.0.113.9", ("198.51.100.1",), "203.0.113.9"),  # not a trusted proxy
         ("10.0.0.1", ("198.51.100.1",), "198.51.100.1"),
-        ("10.0.0.1", ("1.2.3.4, 198.51.100.1",), "198.51.100.1"),  # the left one is the stranger's claim
+        ("10.0.0.1", ("1.2.3.4, 198.51.100.1",), "198.51.100.1"),  # the left one is the client's own claim
         ("10.0.0.1", ("198.51.100.1, 10.0.0.2",), "198.51.100.1"),
         ("10.0.0.1", ("1.2.3.4", "198.51.100.1, 10.0.0.2"), "198.51.100.1"),
         ("10.0.0.1", ("10.0.0.3, 10.0.0.2",), "10.0.0.3"),
@@ -29,21 +29,21 @@ def request(peer: str, *forwarded: str) -> Request:
         ("10.0.0.1", (), "10.0.0.1"),
     ],
 )
-def test_the_caller_is_the_last_stranger_that_a_trusted_proxy_saw(
+def test_the_client_is_the_last_untrusted_address_that_a_trusted_proxy_saw(
     peer: str, forwarded: tuple[str, ...], expected: str
 ) -> None:
     assert ClientAddress.from_setting(TRUSTED)(request(peer, *forwarded)) == expected
 
 
-def test_nobody_is_trusted_unless_said() -> None:
+def test_no_proxy_is_trusted_by_default() -> None:
     assert ClientAddress.from_setting("")(request("127.0.0.1", "198.51.100.1")) == "127.0.0.1"
 
 
-def test_a_list_that_is_none_stops_the_start() -> None:
+def test_an_invalid_list_stops_the_start() -> None:
     with pytest.raises(ConfigurationError, match="SIGNUP_TRUSTED_PROXIES"):
         ClientAddress.from_setting("10.0.0.0/8, everybody")
 
 
-def test_one_subscriber_of_ipv6_is_one_caller() -> None:
+def test_one_ipv6_network_counts_as_one_client() -> None:
     assert _bucket("2001:db8:1:2::3") == _bucket("2001:db8:1:2:ffff::9") != _bucket("2001:db8:1:3::3")
     assert _bucket("203.0.113.1") != _bucket("203.0.113.2")

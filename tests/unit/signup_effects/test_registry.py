@@ -1,4 +1,4 @@
-"""What owes what."""
+"""Which events owe which effects."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from services.signup.outbox.effects.statistics import StatsEffect
 from services.signup.outbox.events import Event
 
 
-def test_an_effect_is_owed_by_its_events_once_it_has_a_line_in_the_registry() -> None:
+def test_a_new_kind_in_the_registry_is_owed_by_its_events() -> None:
     new = Kind("confetti", lambda _: StatsEffect(), frozenset({Event.VERIFIED, Event.SIGNED_UP}))
     owed = effects_owed("stats,cache", {**EFFECTS, "confetti": new})
     pairs = set(zip(owed.events, owed.effects, strict=True))
@@ -18,16 +18,16 @@ def test_an_effect_is_owed_by_its_events_once_it_has_a_line_in_the_registry() ->
     }
 
 
-def test_erasing_is_owed_to_the_mail_service_whatever_is_chosen() -> None:
+def test_the_erasure_at_the_mail_service_is_owed_whatever_is_chosen() -> None:
     assert effects_owed("none") == effects_owed("") == Owed(("user.erased",), ("erase_mail",))
 
 
 @pytest.mark.parametrize("setting", ["confetti", "stats,mail", "stats,erase_mail"])
-def test_choosing_what_there_is_none_of_stops_the_start(setting: str) -> None:
+def test_choosing_an_unknown_or_fixed_effect_stops_the_start(setting: str) -> None:
     with pytest.raises(ConfigurationError, match="SIGNUP_EFFECTS"):
         effects_owed(setting)
 
 
-def test_nothing_is_owed_an_effect_without_a_relay() -> None:
+def test_every_owed_effect_has_a_relay() -> None:
     assert set(effects_owed("stats,cache").effects) <= set(EFFECTS)
     assert all(kind.relays >= 1 for kind in EFFECTS.values())

@@ -1,4 +1,4 @@
-"""What becomes of each row, and where an import can go from each state."""
+"""The outcome of each row, and the transitions of an import."""
 
 import itertools
 from uuid import UUID
@@ -9,7 +9,7 @@ from services.signup.imports.classify_rows import Decision, KnownUsers, LostRace
 from services.signup.imports.row_parser import Candidate, Unreadable
 from services.signup.imports.states import TRANSITIONS, Outcome, State, next_state
 
-NOBODY = KnownUsers({}, {}, {}, {})
+NONE_KNOWN = KnownUsers({}, {}, {}, {})
 ANNA, BO = UUID(int=1), UUID(int=2)
 
 
@@ -21,7 +21,7 @@ def outcomes(decisions: list[Decision]) -> list[tuple[int, str, UUID | None]]:
     return [(decision.row.line, str(decision.outcome), decision.user_id) for decision in decisions]
 
 
-def test_a_line_that_is_no_good_or_a_duplicate_stands_in_nobodys_way() -> None:
+def test_an_invalid_or_duplicate_row_blocks_no_later_row() -> None:
     rows: list[Candidate | Unreadable] = [
         Unreadable(1, "email: bad", "a"),
         row(2, "a", "x"),
@@ -29,12 +29,12 @@ def test_a_line_that_is_no_good_or_a_duplicate_stands_in_nobodys_way() -> None:
         row(4, "b", "y"),
         row(5, "c", "x"),
     ]
-    assert [decision.outcome for decision in decide(rows, NOBODY)] == [
+    assert [decision.outcome for decision in decide(rows, NONE_KNOWN)] == [
         *(Outcome.INVALID, Outcome.CREATED, Outcome.DUPLICATE, Outcome.CREATED, Outcome.DUPLICATE),
     ]
 
 
-def test_earlier_lines_are_asked_before_the_users_because_they_made_some_of_them() -> None:
+def test_earlier_rows_are_checked_before_users_because_they_created_some_of_them() -> None:
     known = KnownUsers({"x": ANNA}, {"a": ANNA}, {"x": ANNA, "y": BO}, {"a": ANNA})
     decisions = decide([row(7, "a", "z"), row(8, "q", "x"), row(9, "r", "y"), row(10, "s", "y")], known)
     assert outcomes(decisions) == [
@@ -43,33 +43,33 @@ def test_earlier_lines_are_asked_before_the_users_because_they_made_some_of_them
     ]
 
 
-def test_the_external_id_says_who_it_is_before_the_address_does() -> None:
+def test_the_external_id_identifies_a_user_before_the_address_does() -> None:
     known = KnownUsers({}, {}, {"x": BO}, {"a": ANNA})
     (decision,) = decide([row(1, "a", "x")], known)
     assert (decision.outcome, decision.user_id) == (Outcome.ALREADY_EXISTS, ANNA)
 
 
-def test_a_duplicate_is_told_whose_it_is_once_that_user_was_written() -> None:
-    decisions = decide([row(1, "a", "x"), row(2, "b", "x")], NOBODY)
-    assert outcomes(settle(decisions, {1: ANNA}, NOBODY)) == [(1, "created", ANNA), (2, "duplicate", ANNA)]
+def test_a_duplicate_gets_the_id_of_the_user_inserted_before() -> None:
+    decisions = decide([row(1, "a", "x"), row(2, "b", "x")], NONE_KNOWN)
+    assert outcomes(settle(decisions, {1: ANNA}, NONE_KNOWN)) == [(1, "created", ANNA), (2, "duplicate", ANNA)]
 
 
-def test_whoever_was_written_by_someone_else_meanwhile_exists_already() -> None:
-    decisions = decide([row(1, "a", "x"), row(2, "b", "x")], NOBODY)
-    beaten = settle(decisions, {}, KnownUsers({}, {}, {"x": BO}, {}))
-    assert outcomes(beaten) == [(1, "already_exists", BO), (2, "duplicate", BO)]
+def test_a_user_inserted_concurrently_already_exists() -> None:
+    decisions = decide([row(1, "a", "x"), row(2, "b", "x")], NONE_KNOWN)
+    settled = settle(decisions, {}, KnownUsers({}, {}, {"x": BO}, {}))
+    assert outcomes(settled) == [(1, "already_exists", BO), (2, "duplicate", BO)]
     with pytest.raises(LostRaceError):
-        settle(decisions, {}, NOBODY)
+        settle(decisions, {}, NONE_KNOWN)
 
 
-def test_no_event_leads_out_of_a_canceled_import_or_to_another_place_than_the_table_says() -> None:
+def test_events_follow_the_transition_table_and_none_leaves_canceled() -> None:
     events = {event for table in TRANSITIONS.values() for event in table}
     for state, event in itertools.product(State, events):
         assert next_state(state, event, mails_left=True) == TRANSITIONS[state].get(event)
     assert TRANSITIONS[State.CANCELED] == {}
 
 
-def test_an_import_that_is_done_can_be_stopped_only_while_mails_are_left() -> None:
+def test_a_done_import_can_be_paused_or_canceled_only_while_mails_are_left() -> None:
     for event in ("pause", "cancel"):
         assert next_state(State.DONE, event, mails_left=True) is not None
         assert next_state(State.DONE, event, mails_left=False) is None

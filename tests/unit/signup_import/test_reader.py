@@ -1,4 +1,4 @@
-"""A body is cut into the same records however it arrives."""
+"""The file reader gives the same records for any chunks."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ def names(records: list[Record]) -> list[tuple[int, str | None]]:
 
 
 @given(st.lists(st.binary(max_size=12)), st.integers(1, 7))
-def test_ndjson_is_cut_alike_in_any_chunks(lines: list[bytes], size: int) -> None:
+def test_ndjson_gives_the_same_records_for_any_chunks(lines: list[bytes], size: int) -> None:
     body = b"\n".join(lines)
     whole = read("ndjson", body)
     assert read("ndjson", *in_chunks(body, size)) == whole
@@ -41,21 +41,21 @@ FIELD = st.text(st.sampled_from('ab",\n;\r é'), max_size=8)
 
 
 @given(st.lists(st.tuples(FIELD, FIELD, FIELD), max_size=8), st.integers(1, 9))
-def test_what_a_csv_writer_wrote_is_read_back_in_any_chunks(rows: list[tuple[str, str, str]], size: int) -> None:
+def test_csv_is_read_back_as_written_for_any_chunks(rows: list[tuple[str, str, str]], size: int) -> None:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     body = HEADER + text.getvalue().encode()
     records = read("csv", *in_chunks(body, size))
     assert records == read("csv", body)
-    said = [orjson.loads(record.raw or b"") for record in records]
-    # Line breaks within a cell are written as they came, except that CRLF is one.
-    assert [(row["external_id"], row["email"], row["name"]) for row in said] == [
+    parsed = [orjson.loads(record.raw or b"") for record in records]
+    # Line breaks in a cell are kept, except that CRLF becomes LF.
+    assert [(row["external_id"], row["email"], row["name"]) for row in parsed] == [
         tuple(cell.replace("\r\n", "\n") for cell in row) for row in rows
     ]
 
 
 @given(st.binary(max_size=200), st.integers(1, 20))
-def test_no_bytes_break_the_readers(body: bytes, size: int) -> None:
+def test_no_bytes_crash_the_readers(body: bytes, size: int) -> None:
     read("ndjson", *in_chunks(body, size))
     for record in read("csv", HEADER, *in_chunks(body, size)):
         assert (record.raw is None) == (record.reason is not None)
@@ -67,14 +67,14 @@ def test_a_csv_record_over_several_lines_has_the_number_of_its_first() -> None:
 
 
 @pytest.mark.parametrize("media", READERS)
-def test_a_line_that_is_too_long_is_dropped_and_reading_goes_on_behind_it(media: str) -> None:
+def test_a_line_that_is_too_long_is_dropped_and_reading_continues_after_it(media: str) -> None:
     row = {"ndjson": b'{"name": "%b"}\n', "csv": b"1,a@x,%b\n"}[media]
     body = (HEADER if media == "csv" else b"\n") + row % (b"A" * MAX_LINE_BYTES) + row % b"B"
     for chunks in ([body], in_chunks(body, 1000)):
         assert names(read(media, *chunks)) == [(2, None), (3, "B")]
 
 
-def test_a_quote_that_is_never_closed_swallows_no_more_than_a_line_may_be_long() -> None:
+def test_an_unclosed_quote_consumes_at_most_the_length_limit_of_a_line() -> None:
     good = b"1,a@x,A\n"
     body = HEADER + b'0,z@x,"Z\n' + good * (3 * MAX_LINE_BYTES // len(good))
     records = read("csv", *in_chunks(body, 8192))
@@ -86,18 +86,18 @@ def test_a_quote_that_is_never_closed_swallows_no_more_than_a_line_may_be_long()
 @pytest.mark.parametrize(
     ("cell", "verified"), [("TRUE", True), ("yes", True), ("0", False), ("False", False), ("perhaps", "perhaps")]
 )
-def test_verified_in_csv_is_said_in_the_usual_words(cell: str, verified: object) -> None:
+def test_verified_in_csv_accepts_the_usual_words(cell: str, verified: object) -> None:
     (record,) = read("csv", f"external_id,email,name,verified\n1,a@x,A,{cell}\n".encode())
     assert orjson.loads(record.raw or b"")["verified"] == verified
 
 
 def test_metadata_in_csv_is_a_json_object_or_columns_of_its_keys() -> None:
-    (one,) = read("csv", b'external_id,email,name,metadata\n1,a@x,A,"{""plan"": ""gold""}"\n')
-    (other,) = read("csv", b"external_id,email,name,metadata.plan,metadata.since\n1,a@x,A,gold,\n")
-    assert orjson.loads(one.raw or b"") == orjson.loads(other.raw or b"")
+    (first,) = read("csv", b'external_id,email,name,metadata\n1,a@x,A,"{""plan"": ""gold""}"\n')
+    (second,) = read("csv", b"external_id,email,name,metadata.plan,metadata.since\n1,a@x,A,gold,\n")
+    assert orjson.loads(first.raw or b"") == orjson.loads(second.raw or b"")
 
 
-def test_a_header_that_only_comes_with_the_last_bytes_is_a_header() -> None:
+def test_a_header_without_a_line_break_is_read_at_the_end() -> None:
     assert read("csv", HEADER.strip()) == []
     with pytest.raises(HeaderError):
         read("csv", b"external_id,email")

@@ -1,4 +1,4 @@
-"""A line becomes somebody, or a reason that names the field and repeats nothing."""
+"""The row parser: a candidate, or a reason that names the field and repeats no value."""
 
 import orjson
 from hypothesis import given
@@ -13,8 +13,8 @@ JSON = st.recursive(
 )
 
 
-def test_a_row_says_who_somebody_is() -> None:
-    said = {
+def test_a_valid_row_becomes_a_candidate() -> None:
+    fields = {
         "external_id": "7",
         "email": "Asa@BÜCHER.example",
         "name": " Åsa ",
@@ -22,7 +22,7 @@ def test_a_row_says_who_somebody_is() -> None:
         "verified": True,
         "metadata": {"plan": "gold"},
     }
-    assert read_row(3, orjson.dumps(said)) == Candidate(
+    assert read_row(3, orjson.dumps(fields)) == Candidate(
         *(3, "7", "Asa@bücher.example", "asa@xn--bcher-kva.example", "Åsa", "de-AT"),
         verified=True,
         metadata='{"plan":"gold"}',
@@ -30,15 +30,15 @@ def test_a_row_says_who_somebody_is() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["external_id", "email", "name", "locale", "verified", "metadata"]), JSON))
-def test_any_json_is_somebody_or_has_a_reason(said: dict[str, object]) -> None:
-    raw = orjson.dumps(said, option=orjson.OPT_PASSTHROUGH_DATACLASS) if _writable(said) else b"{"
+def test_any_json_is_a_candidate_or_has_a_reason(fields: dict[str, object]) -> None:
+    raw = orjson.dumps(fields, option=orjson.OPT_PASSTHROUGH_DATACLASS) if _writable(fields) else b"{"
     row = read_row(1, raw)
     assert isinstance(row, Candidate) or (isinstance(row, Unreadable) and row.reason)
 
 
-def _writable(said: object) -> bool:
+def _writable(fields: object) -> bool:
     try:
-        orjson.dumps(said)
+        orjson.dumps(fields)
     except TypeError:
         return False
     return True
@@ -51,7 +51,7 @@ def test_the_report_keeps_the_address_of_an_invalid_row_and_the_key_it_is_erased
     assert row.reason.startswith("name: ")
 
 
-def test_a_reason_repeats_nothing_of_what_was_said() -> None:
+def test_a_reason_repeats_no_value() -> None:
     row = read_row(1, b'{"external_id": "secret\\n7", "email": "secret", "name": "secret\\u0000", "locale": "!secret"}')
     assert isinstance(row, Unreadable)
     assert "secret" not in row.reason

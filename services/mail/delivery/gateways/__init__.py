@@ -1,1 +1,1 @@
-"""Gateways: who takes our mails. `protocol` says what one is, `smtp` is the real one, `failover` puts them in order."""
+"""Gateways: `protocol` is the interface, `smtp_gateway` implements it, `failover` tries gateways in order."""

@@ -1,4 +1,4 @@
-"""How a connection to a gateway is opened: connect, EHLO, TLS where it is due, login; all of it by aiosmtplib."""
+"""Open a connection to a gateway with aiosmtplib: connect, EHLO, TLS where required, login."""
 
 import asyncio
 import ssl
@@ -15,10 +15,10 @@ from .smtp_conversation import SmtpConversation
 async def open_connection(
     settings: GatewaySettings, timeouts: Timeouts, ehlo_name: str, tls_context: ssl.SSLContext | None
 ) -> SmtpConnection:
-    """Connect, start TLS where it is due, log in.
+    """Connect, start TLS where required, log in.
 
     Raises:
-        ConversationEnded: it cannot be done; the verdict is a gateway fault.
+        ConversationEnded: it failed; the verdict is a gateway fault.
     """
     client = aiosmtplib.SMTP(
         hostname=settings.host,
@@ -41,16 +41,14 @@ async def open_connection(
     except BaseException:
         client.close()
         raise
-    if client.transport is None:  # closed in the breath after its last reply
+    if client.transport is None:  # closed right after its last reply
         raise ConversationEnded(interrupted(Step.CONNECT, "connection lost"))
-    conversation = SmtpConversation(
-        cast("asyncio.WriteTransport", client.transport)
-    )  # uvloop's own class is no subclass
+    conversation = SmtpConversation(cast("asyncio.WriteTransport", client.transport))  # uvloop's class is no subclass
     return SmtpConnection(conversation, frozenset(client.esmtp_extensions), timeouts)
 
 
 def _not_connected(error: Exception) -> Verdict:
-    """Our words: a library's message may hold what the gateway said."""
+    """The reason is our own text: a library's message may quote the gateway."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return classify(Step.CONNECT, error.code, error.message)
     causes: list[BaseException] = [error]

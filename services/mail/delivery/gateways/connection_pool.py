@@ -1,4 +1,4 @@
-"""Connections to one gateway, kept and reused. How many are used at once is the caller's to bound."""
+"""Connections to one gateway, kept and reused. The caller limits how many are used at once."""
 
 import asyncio
 import time
@@ -6,30 +6,30 @@ from collections.abc import Awaitable, Callable
 
 from .smtp_connection import SmtpConnection
 
-# Gateways close what is idle for minutes; asking first after this long avoids most surprises.
-_ASK_AFTER_IDLE_SECONDS = 30.0
+# Gateways close connections that idle for minutes; a NOOP after this long finds most of these.
+_PROBE_AFTER_IDLE_SECONDS = 30.0
 _CLOSE_AFTER_IDLE_SECONDS = 60.0
 # Many gateways turn a connection away after a hundred or a few hundred mails.
 _TRANSACTIONS_PER_CONNECTION = 100
 
 
 class ConnectionPool:
-    def __init__(self, open_one: Callable[[], Awaitable[SmtpConnection]]) -> None:
-        self._open_one = open_one
+    def __init__(self, open_connection: Callable[[], Awaitable[SmtpConnection]]) -> None:
+        self._open = open_connection
         self._idle: list[SmtpConnection] = []
         self._quitting: set[asyncio.Task[None]] = set()
 
     async def acquire(self, *, fresh: bool = False) -> SmtpConnection:
-        """A connection that is ready. One that died while idle is replaced: that is no fault of anybody.
+        """A ready connection. One that died while idle is replaced: that is not a gateway fault.
 
         Raises:
             ConversationEnded: a new one cannot be opened.
         """
         while self._idle and not fresh:
-            connection = self._idle.pop()  # the most recently used: the others may go cold and be closed
-            if await connection.is_ready(idle_seconds=_ASK_AFTER_IDLE_SECONDS):
+            connection = self._idle.pop()  # the most recently used, so that the others idle and are closed
+            if await connection.is_ready(idle_seconds=_PROBE_AFTER_IDLE_SECONDS):
                 return connection
-        return await self._open_one()
+        return await self._open()
 
     def give_back(self, connection: SmtpConnection) -> None:
         if not connection.is_open:
@@ -46,11 +46,11 @@ class ConnectionPool:
         task.add_done_callback(self._quitting.discard)
 
     async def close_idle(self) -> None:
-        """Close what nobody has needed for a while."""
+        """Close connections that have been idle for a while."""
         limit = time.monotonic() - _CLOSE_AFTER_IDLE_SECONDS
-        cold = [connection for connection in self._idle if connection.idle_since < limit or not connection.is_open]
-        self._idle = [connection for connection in self._idle if connection not in cold]
-        for connection in cold:
+        expired = [connection for connection in self._idle if connection.idle_since < limit or not connection.is_open]
+        self._idle = [connection for connection in self._idle if connection not in expired]
+        for connection in expired:
             self._quit_connection(connection)
         await asyncio.sleep(0)
 

@@ -1,9 +1,9 @@
-"""The gateways in order of preference, each behind its breaker.
+"""The gateways in order of preference, each behind its circuit breaker.
 
-A mail is tried at one gateway for each claim. After a fault it goes back to the queue, due at once and not counted,
-and is claimed again a moment later; the caller names the gateways that have just faulted on it, and those come last
-then. So every try is an attempt on record with its own lease, and one rule (an attempt that may have left is
-`unknown` and ends there) keeps a mail from ever being tried elsewhere when nobody knows its known_state.
+Each claim tries a mail at one gateway. After a fault the mail goes back to the queue, due at once and not counted, and
+is claimed again; the caller names the gateways that just faulted, and those come last. So every try is an attempt on
+record with its own lease. One rule keeps a mail whose outcome is unknown away from other gateways: an attempt that may
+have left is `unknown` and ends there.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ _TALLY_MINUTES = 5
 
 
 class Route:
-    """A gateway with its breaker, its places and what it did in the last minutes."""
+    """A gateway with its breaker, its connection slots and its counts of the last minutes."""
 
     def __init__(self, gateway: Gateway, breaker: Breaker | None = None) -> None:
         self.gateway = gateway
         self.breaker = breaker or Breaker(gateway.name)
-        self.places = asyncio.Semaphore(gateway.connections)
+        self.slots = asyncio.Semaphore(gateway.connections)
         self.in_flight = 0
         self._minutes: deque[tuple[int, list[int]]] = deque(maxlen=_TALLY_MINUTES)
 
@@ -36,12 +36,12 @@ class Route:
 
     @property
     def may_send(self) -> bool:
-        """Closed, or a probe is due. Takes nothing."""
+        """Whether the breaker is closed or a probe is due. Changes nothing."""
         state = self.breaker.state
         return state is BreakerState.CLOSED or (state is BreakerState.OPEN and self.breaker.seconds_to_probe() <= 0)
 
-    def hear(self, verdict: Verdict) -> None:
-        """Tell the breaker, and count."""
+    def record(self, verdict: Verdict) -> None:
+        """Report to the breaker, and count."""
         if verdict.outcome in {Outcome.GATEWAY_FAULT, Outcome.UNKNOWN} and verdict.blames_gateway:
             self.breaker.faulted(verdict.reason)
         elif verdict.blames_gateway:
@@ -54,7 +54,7 @@ class Route:
         self._minutes[-1][1][verdict.outcome is not Outcome.ACCEPTED] += 1
 
     def describe(self) -> dict[str, Any]:
-        """For the heartbeat, and so for `GET /v1/gateways`."""
+        """For the heartbeat, and through it `GET /v1/gateways`."""
         oldest = int(time.monotonic() // 60) - _TALLY_MINUTES
         recent = [counts for minute, counts in self._minutes if minute > oldest]
         return {
@@ -71,14 +71,14 @@ class Route:
 
 
 class Gateways:
-    """What delivery sends through."""
+    """All gateways, in order of preference."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = routes
         self.connections = sum(route.gateway.connections for route in routes)
 
     def allowance(self, wanted: int) -> int:
-        """How many mails are worth claiming now: all while any gateway is in order, one to probe with, or none."""
+        """How many mails to claim now: all while any breaker is closed, one when a probe is due, or none."""
         if any(route.breaker.state is BreakerState.CLOSED for route in self.routes):
             return wanted
         return min(wanted, 1) if any(route.may_send for route in self.routes) else 0
@@ -90,22 +90,22 @@ class Gateways:
         about_to_transmit: Callable[[str], Awaitable[bool]],
         last_resort: Collection[str] = (),
     ) -> tuple[str | None, Verdict]:
-        """Try the first gateway that may be tried, those of `last_resort` after the others: its name, its verdict.
+        """Try the first usable gateway, those of `last_resort` after the others. Returns its name and verdict.
 
         Raises:
-            ValueError: from `body`; nothing has been said to anyone.
+            ValueError: from `body`; nothing has been sent to a gateway.
         """
         for route in sorted(self.routes, key=lambda route: route.name in last_resort):
             if not route.may_send:
                 continue
-            async with route.places:
-                # OwnRecord again: while we waited for a place, others may have found the gateway dead.
+            async with route.slots:
+                # Check again: during the wait for a slot, other tasks may have found the gateway down.
                 if not route.breaker.allowance(1):
                     continue
-                return route.name, await self._send_by(route, envelope, body, about_to_transmit)
-        return None, own_fault("no gateway can be used now")
+                return route.name, await self._send_through(route, envelope, body, about_to_transmit)
+        return None, own_fault("no gateway is available")
 
-    async def _send_by(
+    async def _send_through(
         self,
         route: Route,
         envelope: Envelope,
@@ -123,7 +123,7 @@ class Gateways:
             raise
         finally:
             route.in_flight -= 1
-        route.hear(verdict)
+        route.record(verdict)
         return verdict
 
     async def close_idle(self) -> None:

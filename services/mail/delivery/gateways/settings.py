@@ -1,10 +1,11 @@
 """`MAIL_GATEWAYS`: a comma-separated list of URLs in order of preference (API.md)."""
 
 import enum
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from shared.contract.network import is_loopback
 
 _KNOWN = frozenset(["name", "connections", "per_second", "from", "plain"])
 _SMTP_PORT, _SUBMISSION_PORT, _SMTPS_PORT = 25, 587, 465
@@ -26,11 +27,11 @@ class GatewaySettings:
     password: str | None = None
     connections: int = 8
     per_second: float | None = None
-    # The envelope's sender at this gateway; the content, From included, is pinned and stays.
+    # The envelope sender at this gateway. The content, From included, is pinned and does not change.
     sender: str | None = None
 
     def __repr__(self) -> str:
-        """Without the password."""
+        """Leaves out the password."""
         return f"GatewaySettings({self.name}, {self.host}:{self.port}, {self.tls})"
 
 
@@ -38,14 +39,14 @@ def parse_gateways(text: str) -> tuple[GatewaySettings, ...]:
     """The gateways in order of preference.
 
     Raises:
-        ValueError: naming what is wrong, by position: a URL may hold a password and is never repeated.
+        ValueError: names the fault and the position of the URL, but never the URL: it may hold a password.
     """
     urls = [url.strip() for url in text.split(",") if url.strip()]
     if not urls:
-        raise ValueError("MAIL_GATEWAYS names no gateway")
+        raise ValueError("MAIL_GATEWAYS is empty: it needs at least one smtp:// or smtps:// URL")
     gateways = tuple(_parse(url, f"MAIL_GATEWAYS, URL {position}") for position, url in enumerate(urls, start=1))
     if len({gateway.name for gateway in gateways}) < len(gateways):
-        raise ValueError("MAIL_GATEWAYS: two gateways of one name; tell them apart with ?name=")
+        raise ValueError("MAIL_GATEWAYS: two gateways have the same name; set different ones with ?name=")
     return gateways
 
 
@@ -59,9 +60,11 @@ def _parse(url: str, where: str) -> GatewaySettings:
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path not in {"", "/"} or parts.fragment:
         raise ValueError(f"{where}: must look like smtp://user:pass@host:port?name=… or smtps://…")
     if unknown := query.keys() - _KNOWN:
-        raise ValueError(f"{where}: unknown parameter {', '.join(sorted(unknown))}")
-    if twice := [name for name, values in query.items() if len(values) > 1]:
-        raise ValueError(f"{where}: parameter {', '.join(twice)} is there twice")
+        raise ValueError(
+            f"{where}: unknown parameter {', '.join(sorted(unknown))}; allowed: {', '.join(sorted(_KNOWN))}"
+        )
+    if repeated := [name for name, values in query.items() if len(values) > 1]:
+        raise ValueError(f"{where}: parameter {', '.join(repeated)} is given more than once")
     options = {name: values[0] for name, values in query.items()}
     tls = _tls(parts, options, where)
     port = port or _default_port(tls, logs_in=parts.username is not None)
@@ -84,20 +87,11 @@ def _tls(parts: SplitResult, options: Mapping[str, str], where: str) -> Tls:
         raise ValueError(f"{where}: plain must be yes or no")
     if parts.scheme == "smtps":
         if plain == "yes":
-            raise ValueError(f"{where}: smtps:// and plain=yes contradict each other")
+            raise ValueError(f"{where}: plain=yes is not allowed with smtps://")
         return Tls.IMPLICIT
-    if plain == "yes" or ("plain" not in options and _is_loopback(parts.hostname or "")):
+    if plain == "yes" or ("plain" not in options and is_loopback(parts.hostname or "")):
         return Tls.NONE
     return Tls.STARTTLS
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _default_port(tls: Tls, *, logs_in: bool) -> int:

@@ -1,7 +1,7 @@
-"""One SMTP connection that is open: how one mail after the other is handed over on it (RFC 5321 section 3.3).
+"""One open SMTP connection that mails are handed over on, one after the other (RFC 5321 section 3.3).
 
-The phases are driven here one by one, because a drop looks the same at every command, and only the phase says whether
-the mail may have left.
+This module drives the phases one by one: a drop looks the same at every command, and only the phase says whether the
+mail may have left.
 """
 
 import contextlib
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from ..smtp_outcomes import Outcome, Step, Verdict, accepts, classify, interrupted, own_fault, unsendable
 from .protocol import Envelope
-from .smtp_conversation import NO_REPLY, ConnectionIsLost, SmtpConversation
+from .smtp_conversation import NO_REPLY, ConnectionLost, SmtpConversation
 
-# What would end an address, or begin another parameter or command, on the command line.
+# Characters that would end an address, or begin another parameter or command.
 _UNSAFE = re.compile(r"[\s<>\x00-\x1f\x7f]")
-_GOING_AWAY = 421
-_GOODBYE_SECONDS = 5.0
+_SERVICE_CLOSING = 421
+_QUIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ class ConversationEnded(Exception):  # noqa: N818 - a verdict, which may be a go
 
 
 class SmtpConnection:
-    """An open connection, and what is known about its condition. `offers` are the extensions of EHLO, in lower case."""
+    """An open connection and its condition. `extensions` are those of the EHLO reply, in lower case."""
 
-    def __init__(self, conversation: SmtpConversation, offers: frozenset[str], timeouts: Timeouts) -> None:
+    def __init__(self, conversation: SmtpConversation, extensions: frozenset[str], timeouts: Timeouts) -> None:
         self._conversation = conversation
-        self._offers = offers
+        self._extensions = extensions
         self._timeouts = timeouts
         self.transactions = 0
         self.idle_since = time.monotonic()
         # A refused command left the envelope open.
         self._needs_reset = False
-        # It had been closed behind our back: this says nothing about the gateway.
+        # The gateway had closed it before this mail, which says nothing about the gateway.
         self.was_stale = False
 
     @property
@@ -54,20 +54,20 @@ class SmtpConnection:
         return self._conversation.is_open
 
     async def is_ready(self, *, idle_seconds: float) -> bool:
-        """Whether it can take a mail, asked of the other side when there is reason to."""
+        """Whether it can take a mail. Asks the gateway when there is reason to doubt."""
         if not self.is_open:
             return False
         if self._needs_reset:
-            return await self._agrees_to(b"RSET\r\n")
+            return await self._probe(b"RSET\r\n")
         if time.monotonic() - self.idle_since > idle_seconds:
-            return await self._agrees_to(b"NOOP\r\n")
+            return await self._probe(b"NOOP\r\n")
         return True
 
-    async def _agrees_to(self, command: bytes) -> bool:
+    async def _probe(self, command: bytes) -> bool:
         try:
-            self._conversation.say(command)
-            code, _ = await self._conversation.reply(self._timeouts.command_seconds)
-        except (ConnectionIsLost, TimeoutError):
+            self._conversation.send(command)
+            code, _ = await self._conversation.read_reply(self._timeouts.command_seconds)
+        except (ConnectionLost, TimeoutError):
             code = NO_REPLY
         if code // 100 != 2:  # noqa: PLR2004 - 2yz, RFC 5321 section 4.2.1
             self.drop()
@@ -78,23 +78,23 @@ class SmtpConnection:
     async def transact(
         self, envelope: Envelope, body: bytes, about_to_transmit: Callable[[], Awaitable[bool]]
     ) -> Verdict:
-        """Hand one mail over. After anything that leaves the conversation out of step the connection is dropped."""
+        """Hand over one mail. Drops the connection after anything that leaves the conversation out of step."""
         if _UNSAFE.search(envelope.sender + envelope.recipient):
-            return unsendable("an address cannot stand in an envelope")
-        if envelope.needs_smtputf8 and "smtputf8" not in self._offers:
+            return unsendable("an address has white space, angle brackets or control characters")
+        if envelope.needs_smtputf8 and "smtputf8" not in self._extensions:
             return unsendable("an address needs SMTPUTF8, which the gateway does not offer")
         self.transactions += 1
         try:
-            await self._agree_on(envelope)
+            await self._send_envelope(envelope)
             return await self._transmit(body, about_to_transmit)
         except ConversationEnded as ended:
             return ended.verdict
-        except BaseException:  # cancelled: the other side may be anywhere in the conversation
+        except BaseException:  # canceled: the gateway may be at any step
             self.drop()
             raise
 
-    async def _agree_on(self, envelope: Envelope) -> None:
-        """MAIL, RCPT and DATA: in one breath where PIPELINING is offered (RFC 2920), else one after the other."""
+    async def _send_envelope(self, envelope: Envelope) -> None:
+        """MAIL, RCPT and DATA: in one write where PIPELINING is offered (RFC 2920), else one after the other."""
         option = b" SMTPUTF8" if envelope.needs_smtputf8 else b""
         commands = (
             b"MAIL FROM:<" + envelope.sender.encode() + b">" + option + b"\r\n",
@@ -102,33 +102,33 @@ class SmtpConnection:
             b"DATA\r\n",
         )
         steps = (Step.MAIL, Step.RCPT, Step.DATA)
-        if "pipelining" not in self._offers:
+        if "pipelining" not in self._extensions:
             for step, command in zip(steps, commands, strict=True):
-                self._ask(step, command)
-                await self._hear(step)
+                self._send(step, command)
+                await self._expect_acceptance(step)
             return
-        self._ask(Step.MAIL, b"".join(commands), replies=len(commands))
+        self._send(Step.MAIL, b"".join(commands), replies=len(commands))
         for place, step in enumerate(steps, 1):
             try:
-                await self._hear(step)
+                await self._expect_acceptance(step)
             except ConversationEnded:
-                await self._hear_out(steps[place:])
+                await self._discard_replies(steps[place:])
                 raise
 
-    def _ask(self, step: Step, words: bytes, *, replies: int = 1) -> None:
+    def _send(self, step: Step, commands: bytes, *, replies: int = 1) -> None:
         try:
-            self._conversation.say(words, replies=replies)
-        except ConnectionIsLost as error:
+            self._conversation.send(commands, replies=replies)
+        except ConnectionLost as error:
             raise ConversationEnded(self._broken_off(step, "connection lost")) from error
 
-    async def _hear(self, step: Step) -> None:
+    async def _expect_acceptance(self, step: Step) -> None:
         """Raises ConversationEnded unless the conversation goes on."""
         try:
-            code, text = await self._conversation.reply(self._timeouts.command_seconds)
+            code, text = await self._conversation.read_reply(self._timeouts.command_seconds)
         except TimeoutError as error:
             self.drop()
             raise ConversationEnded(interrupted(step, "timed out")) from error
-        except ConnectionIsLost as error:
+        except ConnectionLost as error:
             raise ConversationEnded(self._broken_off(step, "connection lost")) from error
         if accepts(step, code):
             return
@@ -140,19 +140,19 @@ class SmtpConnection:
             self._drop_perhaps_stale(step)
         raise ConversationEnded(verdict)
 
-    async def _hear_out(self, steps: Sequence[Step]) -> None:
-        """The replies to what was said before the refusal was heard: they change nothing, but must be out of the way.
+    async def _discard_replies(self, steps: Sequence[Step]) -> None:
+        """Read the replies to commands sent before the refusal arrived. They change nothing.
 
-        354 would wait for a message, which there is none of (RFC 2920 section 3.1).
+        After 354 the gateway waits for a message, but there is none (RFC 2920 section 3.1).
         """
         try:
             for step in steps:
                 if not self.is_open:
                     return
-                code, _ = await self._conversation.reply(self._timeouts.command_seconds)
+                code, _ = await self._conversation.read_reply(self._timeouts.command_seconds)
                 if code == NO_REPLY or (step is Step.DATA and accepts(step, code)):
                     self.drop()
-        except (TimeoutError, ConnectionIsLost):
+        except (TimeoutError, ConnectionLost):
             self.drop()
 
     def _broken_off(self, step: Step, what: str) -> Verdict:
@@ -166,40 +166,40 @@ class SmtpConnection:
     async def _transmit(self, body: bytes, about_to_transmit: Callable[[], Awaitable[bool]]) -> Verdict:
         stuffed = _dot_stuffed(body)
         if not await about_to_transmit():
-            self.drop()  # after 354 there is no other way to say no
+            self.drop()  # after 354 only a drop can refuse
             return own_fault("nothing sent: the transmission could not be recorded")
         try:
-            self._conversation.say(stuffed)
-        except ConnectionIsLost:
+            self._conversation.send(stuffed)
+        except ConnectionLost:
             self.drop()
             return interrupted(Step.DATA, "connection lost")
         try:
-            code, text = await self._conversation.reply(self._timeouts.reply_seconds)
+            code, text = await self._conversation.read_reply(self._timeouts.reply_seconds)
         except TimeoutError:
             self.drop()
             return interrupted(Step.BODY, "timed out")
-        except ConnectionIsLost:
+        except ConnectionLost:
             self.drop()
             return interrupted(Step.BODY, "connection lost")
         verdict = classify(Step.BODY, code, text)
         if verdict.outcome is Outcome.ACCEPTED and self._conversation.has_unsent:
-            # It cannot mean a mail that it has not seen the end of.
+            # The reply cannot be about a mail whose end has not left.
             self.drop()
-            return interrupted(Step.BODY, "answered before the whole mail had left")
+            return interrupted(Step.BODY, "the gateway replied too early")
         self._needs_reset = verdict.outcome is not Outcome.ACCEPTED
-        if code == _GOING_AWAY or verdict.outcome is Outcome.UNKNOWN:
+        if code == _SERVICE_CLOSING or verdict.outcome is Outcome.UNKNOWN:
             self.drop()
         return verdict
 
     def drop(self) -> None:
-        """Close without a word."""
+        """Close without QUIT."""
         self._conversation.close()
 
     async def quit(self) -> None:
-        """Say good-bye, and close whatever the answer: nothing depends on a polite one."""
-        with contextlib.suppress(ConnectionIsLost, TimeoutError):
-            self._conversation.say(b"QUIT\r\n")
-            await self._conversation.reply(min(_GOODBYE_SECONDS, self._timeouts.command_seconds))
+        """Send QUIT and close, whatever the reply: nothing depends on it."""
+        with contextlib.suppress(ConnectionLost, TimeoutError):
+            self._conversation.send(b"QUIT\r\n")
+            await self._conversation.read_reply(min(_QUIT_SECONDS, self._timeouts.command_seconds))
         self.drop()
 
 

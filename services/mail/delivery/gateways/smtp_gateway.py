@@ -1,4 +1,4 @@
-"""An SMTP smarthost as a gateway: pooled connections, a pace, and one verdict for each mail."""
+"""An SMTP smarthost as a gateway: pooled connections, a rate limit, and one verdict per mail."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ from .smtp_connection import ConversationEnded, SmtpConnection, Timeouts
 class SmtpGateway:
     """`Gateway` over SMTP.
 
-    `pace` is shared with other workers. `tls_context` is for private certificate authorities; the default one verifies.
+    `rate_limit` is shared with other workers. `tls_context` is for private CAs; the default one verifies.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class SmtpGateway:
         timeouts: Timeouts,
         ehlo_name: str = "",
         *,
-        pace: GatewayRateLimit | None = None,
+        rate_limit: GatewayRateLimit | None = None,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self.name = settings.name
@@ -35,10 +35,10 @@ class SmtpGateway:
         self._ehlo_name = ehlo_name
         self._tls_context = tls_context
         self._pool = ConnectionPool(self._open)
-        self._pace = pace
+        self._rate_limit = rate_limit
 
     async def _open(self) -> SmtpConnection:
-        # Each of these reads files or asks DNS, so it is done once and not in the loop's own thread.
+        # Both read files or ask DNS, so they run once and outside the event loop's thread.
         if not self._ehlo_name:
             self._ehlo_name = await asyncio.to_thread(socket.getfqdn)
         if self._tls_context is None and self._settings.tls is not Tls.NONE:
@@ -49,25 +49,25 @@ class SmtpGateway:
         """See `Gateway.send`."""
         if self._settings.sender is not None:
             envelope = Envelope(self._settings.sender, envelope.recipient, envelope.needs_smtputf8)
-        if self._pace is not None and not await self._pace.wait():
+        if self._rate_limit is not None and not await self._rate_limit.wait():
             return own_fault("nothing sent: the gateway's rate could not be reserved")
         try:
-            text = body()
+            message = body()
             connection = await self._pool.acquire()
-            verdict = await self._transact(connection, envelope, text, about_to_transmit)
+            verdict = await self._transact(connection, envelope, message, about_to_transmit)
             if connection.was_stale:
-                # Closed between two mails, or after as many as that gateway takes on one: ask anew before judging.
+                # The gateway closed it between two mails, or at its own limit of mails: try a new one first.
                 connection = await self._pool.acquire(fresh=True)
-                verdict = await self._transact(connection, envelope, text, about_to_transmit)
+                verdict = await self._transact(connection, envelope, message, about_to_transmit)
         except ConversationEnded as ended:
             return ended.verdict
         return verdict
 
     async def _transact(
-        self, connection: SmtpConnection, envelope: Envelope, text: bytes, about_to_transmit: AboutToTransmit
+        self, connection: SmtpConnection, envelope: Envelope, message: bytes, about_to_transmit: AboutToTransmit
     ) -> Verdict:
         try:
-            return await connection.transact(envelope, text, about_to_transmit)
+            return await connection.transact(envelope, message, about_to_transmit)
         finally:
             self._pool.give_back(connection)
 

@@ -1,4 +1,4 @@
-"""Pages for people who follow a link in a mail: plain HTML that works without scripts and tells nobody else."""
+"""Pages for users who follow a link in a mail: plain HTML without scripts or external requests."""
 
 import base64
 import hashlib
@@ -28,10 +28,10 @@ def _style() -> str:
 def _headers() -> dict[str, str]:
     style_hash = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
     return {
-        # Nothing runs, nothing is loaded, nothing frames it; the form goes nowhere but here.
+        # No scripts, no loaded resources, no framing; the form posts to this origin only.
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'",
-        # The address holds the token.
+        # The URL holds the token.
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
@@ -40,6 +40,6 @@ def _headers() -> dict[str, str]:
 
 
 def render(page: str, status: int = 200, more_headers: Mapping[str, str] | None = None) -> Response:
-    """The page `<page>.html`. Pages say nothing about who is looking, so they take no values."""
+    """The page `<page>.html`. Pages take no values, because they show nothing about the user."""
     html = _environment().get_template(f"{page}.html").render(style=_style())
     return Response(html, status, {**_headers(), **(more_headers or {})}, media_type="text/html")

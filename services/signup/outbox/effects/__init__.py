@@ -1,1 +1,1 @@
-"""One file for each kind of effect, with its own peer, its own verdicts and nothing of the others."""
+"""One file for each kind of effect, with its own peer and verdicts. No effect knows another."""

@@ -1,7 +1,7 @@
-"""The effect `mail`: asks the mail service for mails, a batch in one request.
+"""The effect `mail`: requests mails from the mail service, a batch in one call.
 
-The outbox row's ID is the request ID, and everything in a request comes from the row: however often it is asked again,
-it asks for the same, and the mail service sends one mail (P4).
+The outbox row's ID is the request ID, and everything in a request comes from the row. Every retry therefore requests
+the same mail, and the mail service sends it once (P4).
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from shared.contract.mails import BatchAnswer, BatchResult, MailProblem
 from shared.observability.spans import OFF, Kind, Span, Tracing
 
 from ... import mail_client
-from ...accounts.verification_token import TokenRing, UnknownSigningKeyError
 from ...settings import Settings
+from ...verification_token import TokenRing, UnknownSigningKeyError
 from ..retry_policy import ClaimedRow, Done, Outcome, PeerFaultError, Refused, TryLater
 from .recipient_name import name_in_mails
 
 _PATH = "/v1/mails/batch"
-# Statuses of a rejected item that say "not now", beside all of 5xx (RFC 9110, 6585, 8470).
+# Statuses of a rejected item that mean "not now", besides all 5xx (RFC 9110, 6585, 8470).
 _NOT_NOW = frozenset({408, 425, 429})
 _SERVER_ERRORS = 500
 _OK = 200
-_LONGEST_ERROR = 1000
+_MAX_ERROR_LENGTH = 1000
 
 
 class MailEffect:
@@ -53,7 +53,7 @@ class MailEffect:
         await self._client.aclose()
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> dict[UUID, Outcome]:
-        """The mail service's verdict on each row.
+        """Returns the mail service's verdict on each row.
 
         Raises:
             PeerFaultError: it gave none.
@@ -75,7 +75,7 @@ class MailEffect:
     async def _post(self, requests: list[dict[str, Any]]) -> BatchAnswer:
         span = self._begin_span(requests)
         try:
-            # httpx' own timeout starts anew with every byte; the lease does not.
+            # httpx restarts its own timeout with every byte; the lease does not restart.
             async with asyncio.timeout(self._timeout_seconds):
                 response = await self._client.post(
                     _PATH,
@@ -98,7 +98,7 @@ class MailEffect:
             ) from error
 
     def _begin_span(self, requests: list[dict[str, Any]]) -> Span:
-        """Of the call: a trace of its own, because it is made for many rows, and links each of theirs."""
+        """Begins the span of a call: its own trace, because it serves many rows, with a link to each row's span."""
         return self._tracing.begin(
             f"POST {_PATH}",
             Kind.CLIENT,
@@ -113,7 +113,7 @@ class MailEffect:
 
 
 def mail_request(entry: ClaimedRow, ring: TokenRing) -> dict[str, Any]:
-    """What is asked for, from nothing but the row and the key it names.
+    """Builds the request from nothing but the row and the key that it names.
 
     Raises:
         UnknownSigningKeyError: the row's link cannot be signed.
@@ -133,7 +133,7 @@ def mail_request(entry: ClaimedRow, ring: TokenRing) -> dict[str, Any]:
         "locale": payload["locale"],
         "metadata": {"user_id": str(entry.user_id)},
         "tags": [payload["template"]],
-        # Who caused it is no part of what is asked for: the mail service keeps these of the first request.
+        # Not part of the content: the mail service keeps the values of the first request.
         "correlation_id": entry.correlation_id,
         "traceparent": entry.traceparent,
     }
@@ -143,21 +143,21 @@ def mail_request(entry: ClaimedRow, ring: TokenRing) -> dict[str, Any]:
 
 
 def verdict(result: BatchResult | None) -> Outcome:
-    """What one entry of a batch answer means for its row."""
+    """What one result of a batch means for its row."""
     if result is None:
-        return TryLater("The mail service's answer left this mail out")
+        return TryLater("The mail service's answer has no result for this mail")
     if result.mail is not None and result.outcome != "rejected":
         return Done({"mail_id": result.mail.id, "state": result.mail.state, "fingerprint": result.mail.fingerprint})
     if result.problem is None:
-        return TryLater(f"The mail service answered `{result.outcome}` without saying more")
+        return TryLater(f"The mail service answered `{result.outcome}` without a problem")
     if result.problem.status in _NOT_NOW or result.problem.status >= _SERVER_ERRORS:
-        return TryLater(_said(result.problem))
-    return Refused(_said(result.problem))
+        return TryLater(_describe(result.problem))
+    return Refused(_describe(result.problem))
 
 
-def _said(problem: MailProblem) -> str:
-    # It ends up in a text column, which holds no NUL, and on an operator's screen.
-    return f"{problem.status} {problem.title}: {problem.detail}".replace("\0", "")[:_LONGEST_ERROR]
+def _describe(problem: MailProblem) -> str:
+    # Stored in a text column, which holds no NUL, and shown to operators.
+    return f"{problem.status} {problem.title}: {problem.detail}".replace("\0", "")[:_MAX_ERROR_LENGTH]
 
 
 def _title(response: httpx.Response) -> str:
@@ -165,4 +165,4 @@ def _title(response: httpx.Response) -> str:
         problem = MailProblem.model_validate_json(response.content)
     except ValidationError:
         return response.reason_phrase
-    return f"{problem.title}: {problem.detail}".replace("\0", "")[:_LONGEST_ERROR]
+    return f"{problem.title}: {problem.detail}".replace("\0", "")[:_MAX_ERROR_LENGTH]

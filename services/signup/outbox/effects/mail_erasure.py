@@ -1,4 +1,4 @@
-"""The effect `erase_mail`: asks the mail service to forget what it holds about an erased user."""
+"""The effect `erase_mail`: asks the mail service to erase what it holds about an erased user."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from ..events import Event
 from ..retry_policy import ClaimedRow, Done, Outcome, PeerFaultError, Refused, TryLater
 
 _OK, _NOT_FOUND, _TOO_MANY, _SERVER_ERRORS = 200, 404, 429, 500
-# Of the caller, not of the row: a key that is not known or may not.
-_OURS = frozenset({401, 403})
-_AT_ONCE = 8
+# About the caller, not the row: the key is unknown or lacks the scope.
+_KEY_REFUSED = frozenset({401, 403})
+_MAX_CONCURRENT = 8
 
 
 class MailErasureEffect:
-    """Asking twice does no harm: there is nothing left to erase the second time."""
+    """A repeated call does no harm: it finds nothing left to erase."""
 
     name = "erase_mail"
     owed_for: ClassVar = frozenset({Event.ERASED})
@@ -40,16 +40,16 @@ class MailErasureEffect:
         await self._client.aclose()
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> dict[UUID, Outcome]:
-        """One call for each row, a few at once, all within the time of one: the lease must outlast it.
+        """Makes one call per row, a few at once, all within the timeout of one: the lease must outlast them.
 
         Raises:
             PeerFaultError: the mail service is out of order.
         """
-        outcomes: dict[UUID, Outcome] = {entry.id: TryLater("There was no time left for it") for entry in entries}
-        places = asyncio.Semaphore(_AT_ONCE)
+        outcomes: dict[UUID, Outcome] = {entry.id: TryLater("No time was left for this call") for entry in entries}
+        slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
         async def erase(entry: ClaimedRow) -> None:
-            async with places:
+            async with slots:
                 outcomes[entry.id] = verdict(await self._post(entry))
 
         calls = [asyncio.create_task(erase(entry)) for entry in entries]
@@ -81,7 +81,7 @@ def verdict(response: httpx.Response) -> Outcome:
     """What an answer means for a row.
 
     Raises:
-        PeerFaultError: nothing, it is about the mail service or our key.
+        PeerFaultError: the answer is about the mail service or signup's key, not about the row.
     """
     status = response.status_code
     if status == _OK:
@@ -89,8 +89,8 @@ def verdict(response: httpx.Response) -> Outcome:
             return Done({"erased": response.json()["erased"]})
         except (ValueError, LookupError, TypeError) as error:
             raise PeerFaultError("The mail service's answer cannot be read") from error
-    if status >= _SERVER_ERRORS or status in _OURS:
+    if status >= _SERVER_ERRORS or status in _KEY_REFUSED:
         raise PeerFaultError(f"The mail service answered {status}")
-    if status in (_NOT_FOUND, _TOO_MANY):  # an older mail service that is about to learn it; a busy one
+    if status in (_NOT_FOUND, _TOO_MANY):  # a mail service too old for this call; a busy one
         return TryLater(f"The mail service answered {status}")
     return Refused(f"The mail service answered {status}")

@@ -1,7 +1,7 @@
 """The effect `cache`: what other services may know of a user, in Valkey, under `counterfoil:profile:<user id>`.
 
-Written from the row as it stands now, never from the outbox: however often and in whichever order it runs, what is
-written last is true. Erased users leave it.
+Written from the current user row, never from the outbox: however often and in whichever order rows run, the last write
+is true. Profiles of erased users are deleted.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from ..retry_policy import ClaimedRow, Done, Outcome, PeerFaultError, TryLater
 from . import queries
 
 KEY = "counterfoil:profile:{}"
-_PATIENCE_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
 _PUBLIC = ("id", "name", "locale", "status", "created_at", "verified_at")
 
 
 class CacheEffect:
-    """While Valkey is away rows wait; losing it loses nothing that the database does not have."""
+    """Rows wait while Valkey is down. Losing Valkey loses nothing that the database does not have."""
 
     name = "cache"
     owed_for: ClassVar = frozenset(Event)
@@ -39,7 +39,7 @@ class CacheEffect:
     @classmethod
     def connect(cls, settings: Settings, pool: Pool) -> "CacheEffect":
         redis = Redis.from_url(
-            str(settings.redis_url), socket_connect_timeout=_PATIENCE_SECONDS, socket_timeout=_PATIENCE_SECONDS
+            str(settings.redis_url), socket_connect_timeout=_TIMEOUT_SECONDS, socket_timeout=_TIMEOUT_SECONDS
         )
         return cls(pool, redis, ttl_seconds=settings.signup_cache_ttl_seconds)
 
@@ -47,17 +47,17 @@ class CacheEffect:
         await self._redis.aclose()
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> dict[UUID, Outcome]:
-        """Writes or removes the profiles of all who are named.
+        """Writes or deletes the profiles of all users in the batch.
 
         Raises:
-            PeerFaultError: Valkey did not take them.
+            PeerFaultError: Valkey did not accept them.
         """
-        people = list({entry.user_id for entry in entries})
-        before = await self._profiles(people)
-        await self._write(people, before)
-        # Whoever changed or was erased since then may have been written by another relay before us, and by us after.
-        after = await self._profiles(people)
-        outdated = {person for person in people if before.get(person) != after.get(person)}
+        user_ids = list({entry.user_id for entry in entries})
+        before = await self._profiles(user_ids)
+        await self._write(user_ids, before)
+        # If a user changed or was erased meanwhile, another relay may have written first and this one overwritten it.
+        after = await self._profiles(user_ids)
+        outdated = {user_id for user_id in user_ids if before.get(user_id) != after.get(user_id)}
         return {
             entry.id: TryLater("The user changed while the profile was written")
             if entry.user_id in outdated
@@ -65,20 +65,20 @@ class CacheEffect:
             for entry in entries
         }
 
-    async def _profiles(self, people: Sequence[UUID | None]) -> dict[UUID | None, Record]:
-        return {row["id"]: row for row in await self._pool.fetch(queries.READ_PROFILES, people)}
+    async def _profiles(self, user_ids: Sequence[UUID | None]) -> dict[UUID | None, Record]:
+        return {row["id"]: row for row in await self._pool.fetch(queries.READ_PROFILES, user_ids)}
 
-    async def _write(self, people: Sequence[UUID | None], profiles: dict[UUID | None, Record]) -> None:
+    async def _write(self, user_ids: Sequence[UUID | None], profiles: dict[UUID | None, Record]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
-        for person in people:
-            profile = profiles.get(person)
+        for user_id in user_ids:
+            profile = profiles.get(user_id)
             if profile is None:
-                pipeline.delete(KEY.format(person))
+                pipeline.delete(KEY.format(user_id))
             else:
                 public = {name: profile[name] for name in _PUBLIC}
-                pipeline.set(KEY.format(person), dumps(public), ex=self._ttl_seconds)
+                pipeline.set(KEY.format(user_id), dumps(public), ex=self._ttl_seconds)
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS * 2):
+            async with asyncio.timeout(_TIMEOUT_SECONDS * 2):
                 await pipeline.execute()
         except (RedisError, OSError) as error:
             raise PeerFaultError(f"Valkey did not answer: {error or type(error).__name__}") from error

@@ -1,6 +1,6 @@
-"""Connections to hosts that strangers name: only to addresses that anybody may reach.
+"""Connections to hosts that clients name: only to public addresses.
 
-The host is resolved here and the very address that was checked is connected to, so that a name which resolves
+The host is resolved here and the connection goes to the very address that was checked, so a name that resolves
 differently the second time (DNS rebinding) gains nothing. TLS still checks the certificate against the name.
 """
 
@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import httpcore
 
-# RFC 6052: IPv4 addresses in disguise.
+# RFC 6052: IPv4 addresses embedded in IPv6.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -31,7 +31,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 class PublicNetwork(httpcore.AsyncNetworkBackend):
-    """What httpcore opens connections with."""
+    """Opens connections for httpcore."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -45,7 +45,7 @@ class PublicNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raises PrivateAddressError when any of the host's addresses is not public: such a name is up to no good."""
+        """Raises PrivateAddressError when any of the host's addresses is not public: such a name is suspect."""
         addresses = await _resolve(host, port)
         if not self._allow_private and not all(is_public(address) for address in addresses):
             raise PrivateAddressError("The host is at an address that is not public")
@@ -66,5 +66,5 @@ async def _resolve(host: str, port: int) -> list[IPv4Address | IPv6Address]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"The host cannot be found: {error}") from error
-    # A link-local IPv6 address has its zone behind a percent sign.
+    # A link-local IPv6 address has its zone after a percent sign.
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))

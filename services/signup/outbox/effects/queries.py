@@ -1,6 +1,6 @@
-"""The SQL of single effects: what they read, and what their results are asked for."""
+"""The SQL of single effects, and of reading the statistics that one of them writes."""
 
-# What the profile cache shows, and `updated_at` to tell whether it is still so.
+# What the profile cache shows, and `updated_at` to detect changes.
 READ_PROFILES = """
 SELECT id, name, locale, status, created_at, verified_at, updated_at
 FROM users WHERE id = ANY ($1::uuid[]) AND status <> 'erased'
@@ -24,7 +24,7 @@ SELECT 'webhook.disabled', id::text, 'signup-worker', jsonb_build_object('reason
 
 TODAY = "SELECT (now() AT TIME ZONE 'UTC')::date"
 
-# Days come as text: asyncpg takes the first and the last day that Python knows for infinity.
+# Days are passed as text: asyncpg turns the first and last day that Python knows into infinity.
 READ_STATISTICS = """
 SELECT
     days.day::date AS day,

@@ -1,7 +1,7 @@
-"""The effect `stats`: how many people signed up and were verified on each day.
+"""The effect `stats`: counts signups and verifications per day.
 
-It takes place in the statement that settles its rows, so a crash between the two is not possible, and a row that
-somebody puts back into the outbox is not counted again.
+The statement that settles its rows does the counting, so no crash comes between the two. A row that is put back into
+the outbox is not counted again.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from ..retry_policy import ClaimedRow, Done, Outcome
 
 
 class StatsEffect:
-    """Nothing is called: the counting is SQL."""
+    """Calls no peer: the counting is SQL."""
 
     name = "stats"
-    # Signing up again is not counted, but is as much work as the first time: an answer's time must not tell which.
+    # A repeated signup is not counted, but is as much work as the first: response times must not reveal which it was.
     owed_for: ClassVar = frozenset({Event.SIGNED_UP, Event.SIGNED_UP_AGAIN, Event.IMPORTED, Event.VERIFIED})
     settle_delivered = queries.SETTLE_COUNTED_IF_LEASED
 
@@ -26,4 +26,4 @@ class StatsEffect:
         return {entry.id: Done({}) for entry in entries}
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Nothing to close."""

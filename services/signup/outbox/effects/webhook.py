@@ -1,7 +1,7 @@
-"""The effect `webhook`: tells a subscriber what happened, signed as Standard Webhooks says (standardwebhooks.com).
+"""The effect `webhook`: sends an event to a subscriber, signed as Standard Webhooks says (standardwebhooks.com).
 
-One row is one event for one subscriber, so a subscriber's failure is its own. What is sent comes from the row alone and
-names the user by ID only: every retry is the same bytes under the same `webhook-id`, and nothing personal leaves here.
+One row is one event for one subscriber, so subscribers fail alone. The body comes from the row alone and names the user
+by ID only: every retry sends the same bytes under the same `webhook-id`, and no personal data leaves.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from shared.http.responses import dumps
 from shared.worker.backoff import equal_jitter
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 
-from ...accounts.verification_token import TokenRing, UnknownSigningKeyError
 from ...settings import Settings
+from ...verification_token import TokenRing, UnknownSigningKeyError
 from ..retry_policy import ClaimedRow, Done, Obsolete, Outcome, Postponed, TryLater
 from . import queries
 from .public_network import PrivateAddressError, PublicNetwork
@@ -28,15 +28,15 @@ from .webhook_secret import OLD_SECRET_SECONDS, derive_secret
 
 _GONE = 410
 _SUCCESS = range(200, 300)
-# Nothing in an answer matters but its status; reading a little keeps the connection usable.
-_MOST_ANSWER_BYTES = 64 * 1024
-# One subscriber gets this many at once.
-_AT_ONCE = 8
+# Only the status of an answer matters; reading a little of its body keeps the connection usable.
+_MAX_ANSWER_BYTES = 64 * 1024
+# Concurrent calls per subscriber.
+_MAX_CONCURRENT = 8
 _POLICY = BreakerPolicy(faults_to_open=3, first_probe_seconds=1.0, max_probe_seconds=60.0)
 
 
 class WebhookEffect:
-    """Knows which subscribers did not answer lately: they are asked seldom, and hold up nobody else."""
+    """Calls subscribers that did not answer lately less often, so that they do not hold up the others."""
 
     name = "webhook"
 
@@ -45,7 +45,7 @@ class WebhookEffect:
         self._ring = ring
         self._timeout_seconds = timeout_seconds
         self._breakers: dict[UUID, Breaker] = {}
-        self._places: dict[UUID, asyncio.Semaphore] = {}
+        self._slots: dict[UUID, asyncio.Semaphore] = {}
         self._connections = httpcore.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             max_connections=100,
@@ -66,30 +66,30 @@ class WebhookEffect:
         await self._connections.aclose()
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> dict[UUID, Outcome]:
-        """Every subscriber's own verdict. A subscriber that answers 410 is disabled, which is committed here."""
+        """Returns each subscriber's verdict. Disables a subscriber that answers 410, and commits that."""
         wanted = {UUID(entry.payload["subscriber_id"]) for entry in entries}
         rows = await self._pool.fetch(queries.FIND_SUBSCRIBERS, list(wanted), OLD_SECRET_SECONDS)
         subscribers = {row["id"]: row for row in rows}
-        # The lease must outlast all of it: whoever waits in line until then is left for the next time.
-        until = asyncio.get_running_loop().time() + self._timeout_seconds
+        # The lease must outlast the batch: a row that still waits for a slot at the deadline is postponed.
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         outcomes = await asyncio.gather(
-            *(self._tell(entry, subscribers.get(UUID(entry.payload["subscriber_id"])), until) for entry in entries)
+            *(self._notify(entry, subscribers.get(UUID(entry.payload["subscriber_id"])), deadline) for entry in entries)
         )
         return {entry.id: outcome for entry, outcome in zip(entries, outcomes, strict=True)}
 
-    async def _tell(self, entry: ClaimedRow, subscriber: Record | None, until: float) -> Outcome:
+    async def _notify(self, entry: ClaimedRow, subscriber: Record | None, deadline: float) -> Outcome:
         if subscriber is None:
             return Obsolete("The subscriber was deleted")
         if subscriber["disabled_at"]:
             return Obsolete("The subscriber is disabled")
         breaker = self._breakers.setdefault(subscriber["id"], Breaker(f"webhook-{subscriber['id']}", _POLICY))
-        async with self._places.setdefault(subscriber["id"], asyncio.Semaphore(_AT_ONCE)):
-            if asyncio.get_running_loop().time() >= until:
-                return Postponed("The subscriber is slow, others were before it", 1.0)
+        async with self._slots.setdefault(subscriber["id"], asyncio.Semaphore(_MAX_CONCURRENT)):
+            if asyncio.get_running_loop().time() >= deadline:
+                return Postponed("The subscriber is slow: earlier calls took up all the time", 1.0)
             if not breaker.allowance(1):
-                # Jitter, so that what waits for it does not come back in one heap.
+                # Jitter, so that its rows do not all become due at once.
                 delay = equal_jitter(1, base_seconds=2 * max(1.0, breaker.seconds_to_probe()), cap_seconds=120.0)
-                return Postponed(f"The subscriber is away. Last: {breaker.last_fault}", delay)
+                return Postponed(f"The subscriber is unavailable. Last fault: {breaker.last_fault}", delay)
             try:
                 outcome, fault = await self._post(entry, subscriber)
             except BaseException:
@@ -104,7 +104,7 @@ class WebhookEffect:
             return outcome
 
     async def _post(self, entry: ClaimedRow, subscriber: Record) -> tuple[Outcome, str | None]:
-        """The outcome, and why the subscriber is to be left alone a while."""
+        """Returns the outcome, and the fault for the breaker if there is one."""
         try:
             headers, body = signed(entry, subscriber, self._ring, now=datetime.now(UTC))
             async with asyncio.timeout(self._timeout_seconds):
@@ -116,9 +116,9 @@ class WebhookEffect:
         except PrivateAddressError as error:
             fault = str(error)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-            fault = f"Not reached: {type(error).__name__}"
+            fault = f"The call failed: {type(error).__name__}"
         except (httpcore.UnsupportedProtocol, ValueError) as error:
-            fault = f"Cannot be sent: {type(error).__name__}"
+            fault = f"The request cannot be sent: {type(error).__name__}"
         else:
             return verdict(status), None if status < 500 else f"Answered {status}"  # noqa: PLR2004 - server errors
         return TryLater(fault), fault
@@ -128,7 +128,7 @@ class WebhookEffect:
         async with self._connections.stream("POST", url, headers=list(headers.items()), content=body) as response:
             async for part in response.aiter_stream():
                 read += len(part)
-                if read > _MOST_ANSWER_BYTES:
+                if read > _MAX_ANSWER_BYTES:
                     break
             return response.status
 
@@ -136,7 +136,7 @@ class WebhookEffect:
 def signed(
     entry: ClaimedRow, subscriber: Mapping[str, Any] | Record, ring: TokenRing, *, now: datetime
 ) -> tuple[dict[str, str], bytes]:
-    """Headers and body of one event. After a rotation both secrets sign for a day, so that nobody misses an event.
+    """Headers and body of one event. Both secrets sign for a day after a rotation, so that no event is missed.
 
     Raises:
         UnknownSigningKeyError: the ring no longer has the key that the secret is derived from.
@@ -160,7 +160,7 @@ def signed(
 
 
 def verdict(status: int) -> Outcome:
-    """What an answer means. Redirects are not followed: they would lead anywhere."""
+    """What an answer means. Redirects are not followed: they could lead anywhere."""
     if status in _SUCCESS:
         return Done({"status": status})
     if status == _GONE:

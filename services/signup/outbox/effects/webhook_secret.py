@@ -1,4 +1,4 @@
-"""Secrets of webhook subscribers: derived from a key of the ring, so that none is kept (DESIGN decision 9)."""
+"""Secrets of webhook subscribers: derived from a key of the ring, so that none is stored (DESIGN decision 9)."""
 
 import base64
 import hashlib
@@ -6,16 +6,16 @@ import hmac
 
 from shared.contract.ids import UUID
 
-from ...accounts.verification_token import TokenRing, UnknownSigningKeyError
+from ...verification_token import TokenRing, UnknownSigningKeyError
 
-# After a rotation the secret before it signs as well, for so long.
+# How long the previous secret also signs after a rotation.
 OLD_SECRET_SECONDS = 86_400.0
-# Keeps these secrets apart from whatever else the same key signs.
+# Keeps these secrets apart from everything else that the same key signs.
 _PURPOSE = b"counterfoil webhook secret 1\0"
 
 
 def derive_secret(ring: TokenRing, subscriber_id: UUID, version: int, key_id: str) -> str:
-    """`whsec_…`, the same each time.
+    """Returns `whsec_…`, always the same for the same arguments.
 
     Raises:
         UnknownSigningKeyError: the ring has no such key.

@@ -1,4 +1,4 @@
-"""What the numbers of a look mean: judged purely, for both services."""
+"""Which symptoms follow from the observed numbers: pure decisions of both services."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from services.mail.audit import alerts as mail
 from services.signup.audit import alerts as signup
 
-WELL_SIGNUP: dict[str, Any] = {
+HEALTHY_SIGNUP: dict[str, Any] = {
     "late": 0,
     "oldest_late_seconds": None,
     "dead": 0,
@@ -18,7 +18,7 @@ WELL_SIGNUP: dict[str, Any] = {
     "checks_seconds": 200.0,
     "unbalanced": None,
 }
-WELL_MAIL: dict[str, Any] = {
+HEALTHY_MAIL: dict[str, Any] = {
     "late": 0,
     "oldest_late_seconds": None,
     "uncertain": 0,
@@ -30,16 +30,16 @@ WELL_MAIL: dict[str, Any] = {
 
 
 def effects(**breakers: str) -> bytes:
-    return orjson.dumps({"effects": {name: {"breaker": it, "last_fault": "why"} for name, it in breakers.items()}})
+    return orjson.dumps({"effects": {name: {"breaker": state, "last_fault": "x"} for name, state in breakers.items()}})
 
 
 def gateways(**breakers: str) -> bytes:
-    said = [{"name": name, "breaker": breaker, "last_fault": "x"} for name, breaker in breakers.items()]
-    return orjson.dumps({"gateways": said})
+    states = [{"name": name, "breaker": state, "last_fault": "x"} for name, state in breakers.items()]
+    return orjson.dumps({"gateways": states})
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected"),
+    ("observed", "expected"),
     [
         ({}, []),
         ({"late": 2, "oldest_late_seconds": 1200.0}, ["outbox_late"]),
@@ -55,14 +55,14 @@ def gateways(**breakers: str) -> bytes:
         ({"unbalanced": 0}, []),
     ],
 )
-def test_signup_says_what_is_wrong_and_no_more(seen: dict[str, Any], expected: list[str]) -> None:
-    signs = list(signup.symptoms_in(WELL_SIGNUP | seen))
-    assert [sign.name for sign in signs] == expected
-    assert {sign.name for sign in signs} <= {source.name for source in signup.ALERT_RULES}
+def test_signup_reports_exactly_the_symptoms(observed: dict[str, Any], expected: list[str]) -> None:
+    symptoms = list(signup.symptoms_in(HEALTHY_SIGNUP | observed))
+    assert [symptom.name for symptom in symptoms] == expected
+    assert {symptom.name for symptom in symptoms} <= {source.name for source in signup.ALERT_RULES}
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected"),
+    ("observed", "expected"),
     [
         ({}, []),
         ({"late": 1, "oldest_late_seconds": 1000.0}, ["queue_late"]),
@@ -73,16 +73,16 @@ def test_signup_says_what_is_wrong_and_no_more(seen: dict[str, Any], expected: l
         ({"checks_seconds": 901.0}, ["checks_late"]),
     ],
 )
-def test_mail_says_what_is_wrong_and_no_more(seen: dict[str, Any], expected: list[str]) -> None:
-    signs = list(mail.symptoms_in(WELL_MAIL | seen))
-    assert [sign.name for sign in signs] == expected
-    assert {sign.name for sign in signs} <= {source.name for source in mail.ALERT_RULES}
+def test_mail_reports_exactly_the_symptoms(observed: dict[str, Any], expected: list[str]) -> None:
+    symptoms = list(mail.symptoms_in(HEALTHY_MAIL | observed))
+    assert [symptom.name for symptom in symptoms] == expected
+    assert {symptom.name for symptom in symptoms} <= {source.name for source in mail.ALERT_RULES}
 
 
 def test_the_subject_says_what_to_do() -> None:
-    (sign,) = mail.symptoms_in(WELL_MAIL | {"uncertain": 3, "oldest_uncertain_seconds": 4000.0})
-    assert sign.todo == "resolve 3 uncertain mails"
-    assert "67 min" in sign.facts
+    (symptom,) = mail.symptoms_in(HEALTHY_MAIL | {"uncertain": 3, "oldest_uncertain_seconds": 4000.0})
+    assert symptom.todo == "resolve 3 uncertain mails"
+    assert "67 min" in symptom.facts
 
 
 @pytest.mark.parametrize(
@@ -103,5 +103,5 @@ def test_the_subject_says_what_to_do() -> None:
         ({"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "warn"}}, True),
     ],
 )
-def test_alerts_go_past_a_mail_service_that_sends_nothing(checks: dict[str, Any], *, cannot_send: bool) -> None:
+def test_alerts_bypass_a_mail_service_that_cannot_send(checks: dict[str, Any], *, cannot_send: bool) -> None:
     assert signup.cannot_send({"checks": checks}) is cannot_send

@@ -1,4 +1,4 @@
-"""An eye on the processes: who has a new process ID, who died at once and is to be tried again, who never stays up."""
+"""Monitors processes: new process IDs, programs that died at once and are restarted, programs that keep ending."""
 
 import time
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from .supervisor import ProcessState, Supervisor
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 2.0
 LONGEST_DOUBLING = 8
-# Whoever has ended while it was being started must live for this long before it is believed.
+# A program that ended during the start counts as up only after this time.
 STEADY_SECONDS = 5
 
 
 @dataclass
-class _Pace:
-    """When a program that died within its first second may be tried again."""
+class _Backoff:
+    """When a program that died within its first second may be restarted."""
 
     deaths: int = 0
     not_before: float = 0.0
@@ -27,7 +27,7 @@ class _Pace:
 
 @dataclass
 class _Life:
-    """The process that was last seen alive (0: none is), how many ended before, where in the log its words begin."""
+    """The last live process (0: none), how many ended before it, and where its output begins in the log."""
 
     pid: int = 0
     ends: int = 0
@@ -35,33 +35,33 @@ class _Life:
     end_is_counted: bool = False
 
 
-class AlertLoop:
-    """Looks when told to. supervisord restarts what ran for a second by itself; the rest is done here, for ever."""
+class ProcessMonitor:
+    """Acts in `poll`. supervisord restarts programs that ran for a second; this class restarts the others, for ever."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._paces: dict[str, _Pace] = {}
+        self._backoffs: dict[str, _Backoff] = {}
         self._lives: dict[str, _Life] = {}
-        self.pids: dict[str, int] = {}  # the last known one of each, also while it is down
+        self.pids: dict[str, int] = {}  # the last known ID of each, also while it is down
 
     def begin(self) -> None:
-        """Nothing runs yet, everything is about to be started: from here on ends count."""
+        """Start to count ends. To be called before programs are started."""
         self._lives = {
             process.name: _Life(log_begins=self._supervisor.log_size(process.name))
             for process in self._supervisor.processes()
         }
 
-    def look(self, most_ends: int | None = None) -> list[str]:
-        """Names of the programs that have a new process ID. Raises SupervisorGoneError, and LocalError when one has
+    def poll(self, most_ends: int | None = None) -> list[str]:
+        """Names of programs with a new process ID. Raises SupervisorGoneError, and LocalError when a program has
         ended `most_ends` times since `begin`.
         """
         changed = []
         for process in self._supervisor.processes():
             self._count_ends(process, most_ends)
             if process.state == "FATAL":
-                self._try_again(process)
+                self._restart(process)
             elif process.state == "RUNNING":
-                self._paces.pop(process.name, None)
+                self._backoffs.pop(process.name, None)
             if process.pid and self.pids.get(process.name) != process.pid:
                 self.pids[process.name] = process.pid
                 changed.append(process.name)
@@ -74,7 +74,7 @@ class AlertLoop:
         )
 
     def _count_ends(self, process: ProcessState, most_ends: int | None) -> None:
-        # However long it lived: what imports for two seconds and then refuses its settings was RUNNING before.
+        # Counted whatever its lifetime: a program that imports for 2 s and then rejects its settings was RUNNING.
         life = self._lives[process.name]
         was_replaced = life.pid not in {0, process.pid}
         died_unseen = process.state == "FATAL" and not life.end_is_counted
@@ -86,14 +86,14 @@ class AlertLoop:
         life.end_is_counted = process.pid == 0
         life.ends += 1
         if most_ends is not None and life.ends >= most_ends:
-            words = self._supervisor.last_words(process.name, since=life.log_begins)
-            raise LocalError(f"{process.name} does not stay up. Its last words:\n{words}")
+            output = self._supervisor.log_tail(process.name, since=life.log_begins)
+            raise LocalError(f"{process.name} keeps ending. The end of its log:\n{output}")
         life.log_begins = self._supervisor.log_size(process.name)
 
-    def _try_again(self, process: ProcessState) -> None:
-        pace = self._paces.setdefault(process.name, _Pace())
-        if time.monotonic() < pace.not_before:
+    def _restart(self, process: ProcessState) -> None:
+        backoff = self._backoffs.setdefault(process.name, _Backoff())
+        if time.monotonic() < backoff.not_before:
             return
-        pace.died()
+        backoff.died()
         self._lives[process.name].end_is_counted = False
         self._supervisor.restart(process.group, process.name)

@@ -1,4 +1,4 @@
-"""What holds for every call of both services alike, asked of each call that the OpenAPI documents tell of."""
+"""Rules that every call of both services follows, tested on each call in the OpenAPI documents."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from shared.db import api_keys
 from tests.support.stack import Ledgers
 
 SERVICES = ("signup", "mail")
-# Not JSON, of no media type, with a parameter that nobody knows: wrong in every way in which a request can be read.
-GARBAGE: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "text/plain"}, "params": {"surprise": "1"}}
-# Bodies that say something which a call without a body could not heed, and where the problem points.
-WORDS = [(b'{"reason": "x", "a/b": 1}', ["/reason", "/a~1b"]), (b"[]", [""]), (b"7", [""]), (b"nonsense", [""])]
+# Not JSON, wrong media type, unknown parameter: wrong in every way that can be validated.
+GARBAGE: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "text/plain"}, "params": {"unknown": "1"}}
+# Bodies with content that a call without a body would ignore, and where the problem points.
+BODIES = [(b'{"reason": "x", "a/b": 1}', ["/reason", "/a~1b"]), (b"[]", [""]), (b"7", [""]), (b"nonsense", [""])]
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Call:
 
     @property
     def url(self) -> str:
-        """With IDs of nothing: whatever a call would do, it finds nothing to do it to."""
+        """The path with IDs of rows that do not exist, so the call changes nothing."""
         path = self.path
         for parameter in self.operation.get("parameters", []):
             if parameter["in"] == "path":
                 is_id = parameter["schema"].get("format") == "uuid"
-                path = path.replace(f"{{{parameter['name']}}}", str(uuid4()) if is_id else "nobody@x.example")
+                path = path.replace(f"{{{parameter['name']}}}", str(uuid4()) if is_id else "unknown@x.example")
         return path
 
     @property
@@ -42,7 +42,7 @@ class Call:
 
 async def _calls(http: httpx.AsyncClient) -> list[Call]:
     paths = (await http.get("/openapi.json")).json()["paths"]
-    return [Call(method.upper(), path, told) for path, of in paths.items() for method, told in of.items()]
+    return [Call(method.upper(), path, operation) for path, of in paths.items() for method, operation in of.items()]
 
 
 def _http(ledgers: Ledgers, service: str) -> httpx.AsyncClient:
@@ -52,35 +52,35 @@ def _http(ledgers: Ledgers, service: str) -> httpx.AsyncClient:
 async def _key_without_scopes(ledgers: Ledgers, service: str) -> str:
     key = api_keys.mint()
     connection = await asyncpg.connect(ledgers.stack.owner_url(service))
-    await api_keys.store(connection, key, client="nobody", scopes=["nothing"], days=None, actor="test")
+    await api_keys.store(connection, key, client="powerless", scopes=["none"], days=None, actor="test")
     await connection.close()
     return key.text
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_who_is_calling_is_asked_before_anything_they_say_is_judged(ledgers: Ledgers, service: str) -> None:
+async def test_authentication_comes_before_validation(ledgers: Ledgers, service: str) -> None:
     url = ledgers.stack.signup_url if service == "signup" else ledgers.stack.mail_url
-    stranger = api_keys.mint().text
+    unknown = api_keys.mint().text
     powerless = await _key_without_scopes(ledgers, service)
-    asked = 0
+    checked = 0
     async with httpx.AsyncClient(base_url=url) as http:
         for call in await _calls(http):
             security = call.operation.get("security")
             if not security:
                 continue
-            wanted = {f"Bearer {stranger}": 401, "nonsense": 401, f"Bearer {powerless}": 403}
+            wanted = {f"Bearer {unknown}": 401, "nonsense": 401, f"Bearer {powerless}": 403}
             if {} not in security:
                 wanted[""] = 401
             for header, status in wanted.items():
                 headers = GARBAGE["headers"] | ({"Authorization": header} if header else {})
                 answer = await http.request(call.method, call.url, **GARBAGE | {"headers": headers})
                 assert answer.status_code == status, (call.method, call.path, header, answer.text)
-                asked += 1
-    assert asked > 60
+                checked += 1
+    assert checked > 60
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_head_is_answered_as_get_is_without_the_body(ledgers: Ledgers, service: str) -> None:
+async def test_head_is_answered_like_get_without_the_body(ledgers: Ledgers, service: str) -> None:
     http = _http(ledgers, service)
     calls = [call for call in await _calls(http) if call.method == "GET"]
     assert len(calls) > 10
@@ -93,7 +93,7 @@ async def test_head_is_answered_as_get_is_without_the_body(ledgers: Ledgers, ser
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_allow_lists_what_the_document_lists_and_head_beside_get(ledgers: Ledgers, service: str) -> None:
+async def test_allow_lists_the_documented_methods_and_head_with_get(ledgers: Ledgers, service: str) -> None:
     http = _http(ledgers, service)
     calls = await _calls(http)
     assert not [call for call in calls if call.method in {"HEAD", "OPTIONS"}], "the document stays short"
@@ -109,14 +109,14 @@ async def test_allow_lists_what_the_document_lists_and_head_beside_get(ledgers: 
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_call_that_takes_no_body_refuses_words_and_minds_no_empty_ones(ledgers: Ledgers, service: str) -> None:
+async def test_a_call_without_a_body_refuses_content_and_accepts_an_empty_body(ledgers: Ledgers, service: str) -> None:
     http = _http(ledgers, service)
     calls = [call for call in await _calls(http) if call.method != "GET" and "requestBody" not in call.operation]
     assert len(calls) > 3
     for call in calls:
         if call.is_page:
             continue
-        for content, pointers in WORDS:
+        for content, pointers in BODIES:
             refused = await http.request(call.method, call.url, content=content)
             assert refused.status_code == 422, (call.path, refused.text)
             assert [error["pointer"] for error in refused.json()["errors"]] == pointers, call.path
@@ -126,7 +126,7 @@ async def test_a_call_that_takes_no_body_refuses_words_and_minds_no_empty_ones(l
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_body_that_may_be_left_out_may_also_be_nothing_in_chunks(ledgers: Ledgers, service: str) -> None:
+async def test_an_optional_body_may_be_empty_and_chunked(ledgers: Ledgers, service: str) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         for blank in (b"", b" \n"):
             yield blank
@@ -141,7 +141,7 @@ async def test_a_body_that_may_be_left_out_may_also_be_nothing_in_chunks(ledgers
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_slash_too_many_leads_nowhere(ledgers: Ledgers, service: str) -> None:
+async def test_a_trailing_slash_is_not_found(ledgers: Ledgers, service: str) -> None:
     http = _http(ledgers, service)
     for call in await _calls(http):
         answer = await http.request(call.method, f"{call.url}/", follow_redirects=False)

@@ -1,8 +1,8 @@
-"""The SQL of erasing people. Run in this order in one transaction: each statement sees what the lock waited for."""
+"""The SQL of erasing users. Run in this order in one transaction: each statement sees what the lock waited for."""
 
-from .queries import owing
+from ..accounts.queries import owing
 
-# Whoever signs up, verifies or is owed a mail changes this row or refers to it, and waits.
+# Signing up, verifying and owing a mail all write or reference this row, so they wait for this lock.
 LOCK_UNLESS_ERASED = """
 SELECT id, email_key, source, external_id FROM users WHERE id = ANY ($1::uuid[]) AND status <> 'erased'
 ORDER BY id FOR UPDATE
@@ -10,7 +10,7 @@ ORDER BY id FOR UPDATE
 
 USER_EXISTS = "SELECT EXISTS (SELECT FROM users WHERE id = $1)"
 
-# A mail that a worker holds at this moment may still be taken by the mail service until its lease is over.
+# The mail service may still accept a mail that a worker has claimed, until the lease ends.
 CANCEL_MAILS_OF_USERS = """
 WITH gone AS (
     DELETE FROM outbox WHERE user_id = ANY ($1::uuid[]) AND effect = 'mail' RETURNING *
@@ -52,21 +52,21 @@ INSERT INTO history (kind, subject, actor, correlation_id, traceparent, detail)
 SELECT $4, id::text, $5, $6, $7, jsonb_build_object('source', source) FROM erased
 """
 
-# Settled rows are append-only for this role; the function takes what is personal from those of erased users only.
+# Settled rows are append-only for this role. The function removes personal data from rows of erased users only.
 ERASE_PAYLOADS = "SELECT erase_user_payloads($1)"
 
-# The key itself stays used up: a late repetition of the request must not sign the person up again.
-ERASE_FIRST_ANSWERS = "UPDATE idempotency_keys SET answer = NULL WHERE user_id = ANY ($1::uuid[])"
+# The key stays used: a late repetition of the request must not sign the user up again.
+ERASE_STORED_ANSWERS = "UPDATE idempotency_keys SET answer = NULL WHERE user_id = ANY ($1::uuid[])"
 
-# By address as well: lines that named somebody who was there already.
-ERASE_IMPORTED_LINES = """
+# By address as well: rows whose address already had an account.
+ERASE_IMPORT_ROWS = """
 UPDATE import_rows SET email = NULL, email_key = NULL, external_id = NULL
 WHERE outcome IS NOT NULL AND (user_id = ANY ($1::uuid[]) OR email_key = ANY ($2::text[]))
 """
 
-# New ones are younger than any ID that could be made so long ago, which keeps the walk short. Silence counts from when
-# they were asked: the mails of a paced or paused import leave long after its people were written. A dead mail has asked
-# nobody, and may stay dead for ever.
+# The ID bound keeps the scan short: newer users have larger UUIDv7s. The days count from the last mail handed over: a
+# paced or paused import mails its users long after it created them. A pending mail blocks removal; a dead one does not,
+# because it may stay dead forever.
 LOCK_STALE_PENDING = """
 SELECT id, email_key FROM users
 WHERE status = 'pending' AND id < (SELECT uuidv7(make_interval(days => -$1::int)))
