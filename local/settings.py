@@ -36,14 +36,6 @@ class Settings:
         # Always below the checkout, whatever STATE_DIR is, so that readers know where to look.
         return self.checkout / "var" / "run.env"
 
-    @property
-    def embeds_postgres(self) -> bool:
-        return self.signup_database_url is None
-
-    @property
-    def embeds_valkey(self) -> bool:
-        return self.redis_url is None
-
 
 def _port(environment: Mapping[str, str], variable: str, default: int | None) -> int | None:
     text = environment.get(variable, "").strip()

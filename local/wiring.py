@@ -97,10 +97,7 @@ def service_environment(service: str, settings: Settings, wiring: Wiring) -> dic
         "PYTHONUNBUFFERED": "1",
     }
     if service == "mail":
-        return common | {
-            "MAIL_RUNTIME_DATABASE_URL": wiring.mail_database[1],
-            "MAIL_GATEWAYS": wiring.mail_gateways,
-        }
+        return common | {"MAIL_RUNTIME_DATABASE_URL": wiring.mail_database[1], "MAIL_GATEWAYS": wiring.mail_gateways}
     return common | {
         "SIGNUP_RUNTIME_DATABASE_URL": wiring.signup_database[1],
         "MAIL_URL": http_url(settings, "MAIL_PORT"),

@@ -7,11 +7,11 @@ import sys
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from shared.contract.configuration import ConfigurationError
 from shared.process import keys_cli
 from shared.process.serving import run_api, run_worker
 from shared.process.settings import describe_errors
 
-from . import settings as settings_module
 from .names import WORKER
 from .settings import Settings
 
@@ -27,20 +27,24 @@ def main(arguments: list[str] | None = None) -> int:
     keys_cli.add_parser(commands, SCOPES)
     parsed = parser.parse_args(arguments)
     try:
-        settings = settings_module.load()
+        return _run(parsed, Settings())
     except ValidationError as error:
-        print(f"mail cannot start: {describe_errors(error)}", file=sys.stderr)
-        return 2
+        message = describe_errors(error)
+    except ConfigurationError as error:
+        message = str(error)
+    print(f"mail cannot start: {message}", file=sys.stderr)
+    return 2
+
+
+def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     if not settings.process_database_url:
-        print("MAIL_DATABASE_URL or MAIL_RUNTIME_DATABASE_URL must be set", file=sys.stderr)
-        return 2
-    match parsed.command:
-        case "keys":
-            return asyncio.run(keys_cli.run(parsed, settings.mail_database_url or settings.process_database_url))
-        case "api":
-            _run_api(settings)
-        case "worker":
-            _run_worker(settings)
+        raise ConfigurationError("MAIL_DATABASE_URL or MAIL_RUNTIME_DATABASE_URL must be set")
+    if arguments.command == "keys":
+        return asyncio.run(keys_cli.run(arguments, settings.mail_database_url or settings.process_database_url))
+    if arguments.command == "worker":
+        _run_worker(settings)
+    else:
+        _run_api(settings)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The mail service's settings, each an environment variable. `load()` reads them when a process starts."""
+"""The mail service's settings, each an environment variable. They are read when a process starts."""
 
 from email.utils import parseaddr
 from typing import Self
@@ -101,8 +101,3 @@ class Settings(ServiceSettings):
     def process_database_url(self) -> str:
         """The database URL of the API and the worker."""
         return self.mail_runtime_database_url or self.mail_database_url
-
-
-def load() -> Settings:
-    """Settings from the environment. Raises pydantic's ValidationError naming what is wrong."""
-    return Settings()

@@ -54,12 +54,7 @@ mails = sa.Table(
     sa.Index("mails_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
     sa.Index("mails_accepted", "accepted_at", postgresql_using="brin"),
     sa.Index("mails_restored", "message_id", postgresql_where=sa.text("restored")),
-    sa.Index(
-        "mails_rare_state",
-        "rare_state",
-        "id",
-        postgresql_where=sa.text("rare_state IS NOT NULL"),
-    ),
+    sa.Index("mails_rare_state", "rare_state", "id", postgresql_where=sa.text("rare_state IS NOT NULL")),
 )
 
 # The request and the content to send, pinned at accept.

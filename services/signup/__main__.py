@@ -7,14 +7,14 @@ import sys
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from shared.contract.configuration import ConfigurationError
 from shared.process import keys_cli
 from shared.process.serving import run_api, run_worker
 from shared.process.settings import describe_errors
 
-from . import settings
 from .cli import import_file, operators
-from .errors import ConfigurationError
 from .names import WORKER
+from .settings import Settings
 
 SCOPES = (
     "signups:write",
@@ -38,7 +38,7 @@ def main() -> int:
     operators.add_parsers(commands)
     arguments = parser.parse_args()
     try:
-        return _run(arguments, settings.load())
+        return _run(arguments, Settings())
     except ValidationError as error:
         message = describe_errors(error)
     except ConfigurationError as error:
@@ -47,34 +47,34 @@ def main() -> int:
     return 2
 
 
-def _run(arguments: argparse.Namespace, loaded: settings.Settings) -> int:
+def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.command == "keys":
-        url = loaded.signup_database_url or loaded.signup_runtime_database_url
+        url = settings.signup_database_url or settings.signup_runtime_database_url
         return asyncio.run(keys_cli.run(arguments, url))
     if arguments.command == "import":
-        return import_file.run(arguments, loaded)
+        return import_file.run(arguments, settings)
     if arguments.command in operators.COMMANDS:
-        return operators.run(arguments, loaded)
+        return operators.run(arguments, settings)
     if arguments.command == "worker":
-        _run_worker(loaded)
+        _run_worker(settings)
     else:
-        _run_api(loaded)
+        _run_api(settings)
     return 0
 
 
-def _run_api(loaded: settings.Settings) -> None:
+def _run_api(settings: Settings) -> None:
     def make_app() -> FastAPI:
         from .app import create_app  # noqa: PLC0415 - commands and the worker do not load it
 
-        return create_app(loaded)
+        return create_app(settings)
 
-    run_api("signup-api", loaded, make_app, host=loaded.signup_host, port=loaded.signup_port)
+    run_api("signup-api", settings, make_app, host=settings.signup_host, port=settings.signup_port)
 
 
-def _run_worker(loaded: settings.Settings) -> None:
+def _run_worker(settings: Settings) -> None:
     from .worker import run  # noqa: PLC0415 - as above
 
-    run_worker(WORKER, loaded, lambda: run(loaded))
+    run_worker(WORKER, settings, lambda: run(settings))
 
 
 if __name__ == "__main__":

@@ -90,11 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         await tracing.close()
 
     app = FastAPI(
-        title="Counterfoil signup",
-        version=VERSION,
-        lifespan=lifespan,
-        redirect_slashes=False,
-        telemetry=NO_TELEMETRY,
+        title="Counterfoil signup", version=VERSION, lifespan=lifespan, redirect_slashes=False, telemetry=NO_TELEMETRY
     )
     for router in (
         signups.router,

@@ -69,7 +69,3 @@ class RateLimited(Problem):
     """Too many requests came from this address. `Retry-After` says when to try again. Nothing was changed."""
 
     status, slug, title = 429, "rate-limited", "Too many requests"
-
-
-class ConfigurationError(Exception):
-    """The process cannot start. The message names the setting and the value it needs."""

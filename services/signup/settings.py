@@ -1,4 +1,4 @@
-"""The signup service's settings, each an environment variable. `load()` reads them when a process starts."""
+"""The signup service's settings, each an environment variable. They are read when a process starts."""
 
 from typing import Self
 
@@ -112,8 +112,3 @@ class Settings(ServiceSettings):
     def process_database_url(self) -> str:
         """The URL that the API and the worker connect with."""
         return self.signup_runtime_database_url or self.signup_database_url
-
-
-def load() -> Settings:
-    """Settings from the environment. Raises pydantic's ValidationError, which names each wrong setting."""
-    return Settings()

@@ -9,9 +9,8 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
+from shared.contract.configuration import ConfigurationError
 from shared.contract.ids import UUID
-
-from .errors import ConfigurationError
 
 _ID_BYTES = 16
 _KEY_ID_BYTES = 4

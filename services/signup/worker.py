@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from shared.contract.configuration import ConfigurationError
 from shared.db.pool import Database, DatabaseOptions, open_database
 from shared.observability.logs import get_logger
 from shared.observability.tracing import tracing_of
@@ -25,7 +26,6 @@ from .accounts.effect_policy import EffectPolicy
 from .audit.alerts import make_alert_loop
 from .audit.mail_service_view import MailServiceView
 from .erasure.pending_cleanup import PendingCleanup
-from .errors import ConfigurationError
 from .imports.cleanup import ImportCleanup
 from .imports.import_loop import ImportLoop
 from .mail_service import MailService

@@ -52,9 +52,10 @@ class AlertCatalog:
     def of(
         cls, service: str, checks: Sequence[SanityCheck], sources: Sequence[AlertRule], severities: str
     ) -> "AlertCatalog":
-        """Raises ValueError when `severities` names no known check or alert."""
+        """`severities` is the setting `…_CHECK_SEVERITY`. Raises ValueError when it names no known check or alert."""
         known = [*sources, *(AlertRule(check.name, check.severity) for check in checks)]
-        chosen = read_severities(severities, {source.name: source.severity for source in known})
+        defaults = {source.name: source.severity for source in known}
+        chosen = read_severities(f"{service.upper()}_CHECK_SEVERITY", severities, defaults)
         named = {source.name: AlertRule(source.name, chosen[source.name], source.hold_seconds) for source in known}
         return cls(service, checks, named)
 
@@ -119,7 +120,6 @@ class AlertLoop:
         self._metrics = metrics
         self._checks = catalog.checks_in(pool)
         self._incidents = Incidents(pool, actor=f"{catalog.service}-alert-loop", mailed=bool(operators.addresses))
-        self.runs = 0
 
     async def run_once(self) -> bool:
         """Run due checks, observe, record incidents, send owed notices."""
@@ -139,7 +139,6 @@ class AlertLoop:
             await self._send(bypass_mail_service=seen.mail_service_is_down)
         if self._metrics is not None:
             await self._metrics.refresh(self._pool, results, self._catalog.severities)
-        self.runs += 1
         return False
 
     async def _send(self, *, bypass_mail_service: bool) -> None:

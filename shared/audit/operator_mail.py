@@ -11,10 +11,9 @@ from email.utils import parseaddr
 from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ..contract.network import is_loopback
+from ..contract.network import is_loopback, smtp_port
 
 _TIMEOUT_SECONDS = 10
-_SMTP_PORT, _SUBMISSION_PORT, _SMTPS_PORT = 25, 587, 465
 
 
 class AlertNotSentError(Exception):
@@ -64,10 +63,9 @@ class DirectGateway:
             raise ValueError("ALERT_SMTP_URL must look like smtp://user:pass@host:port or smtps://…")
         query = parse_qs(parts.query)
         implicit = parts.scheme == "smtps"
-        default = _SMTPS_PORT if implicit else _SUBMISSION_PORT if parts.username else _SMTP_PORT
         return cls(
             parts.hostname,
-            parts.port or default,
+            parts.port or smtp_port(implicit_tls=implicit, logs_in=bool(parts.username)),
             unquote(parts.username) if parts.username else None,
             unquote(parts.password or "") if parts.username else None,
             implicit,

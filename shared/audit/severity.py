@@ -3,25 +3,29 @@
 import enum
 from collections.abc import Mapping
 
+from ..contract.configuration import ConfigurationError
+
 
 class Severity(enum.StrEnum):
     RED = "red"
     WARNING = "warning"
 
 
-def read_severities(text: str, defaults: Mapping[str, Severity]) -> dict[str, Severity]:
+def read_severities(variable: str, text: str, defaults: Mapping[str, Severity]) -> dict[str, Severity]:
     """`defaults` with the overrides in `text`: `name=warning,other=red`.
 
     Raises:
-        ValueError: unknown name or severity.
+        ConfigurationError: unknown name or severity.
     """
     severities = dict(defaults)
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, severity = (word.strip() for word in part.partition("="))
         if name not in defaults:
-            raise ValueError(f"no check or alert is named {name!r}; allowed: {', '.join(sorted(defaults))}")
+            raise ConfigurationError(
+                f"{variable}: no check or alert is named {name!r}; allowed: {', '.join(sorted(defaults))}"
+            )
         try:
             severities[name] = Severity(severity)
         except ValueError:
-            raise ValueError(f"{name} must be `red` or `warning`, not {severity!r}") from None
+            raise ConfigurationError(f"{variable}: {name} must be `red` or `warning`, not {severity!r}") from None
     return severities

@@ -43,9 +43,7 @@ class MailRequest(Strict):
     reply_to: Recipient | None = None
     headers: (
         Annotated[
-            dict[str, Annotated[Line, Field(max_length=900)]],
-            Field(max_length=20),
-            AfterValidator(custom_headers),
+            dict[str, Annotated[Line, Field(max_length=900)]], Field(max_length=20), AfterValidator(custom_headers)
         ]
         | None
     ) = None
@@ -85,10 +83,7 @@ class MailRequest(Strict):
     def content(self) -> dict[str, Any]:
         """The canonical content of the request: without correlation, with defaults as if they had been sent."""
         content = self.model_dump(
-            mode="json",
-            by_alias=True,
-            exclude_none=True,
-            exclude={"request_id", "correlation_id", "traceparent"},
+            mode="json", by_alias=True, exclude_none=True, exclude={"request_id", "correlation_id", "traceparent"}
         )
         content.setdefault("lane", "live")
         return content

@@ -74,10 +74,7 @@ def as_problem_error(entry: Any, body: Any) -> dict[str, str]:
     if kind == "path":
         return {"parameter": str(path[0]) if path else "", "detail": detail}
     if entry["type"] == "json_invalid":
-        return {
-            "pointer": "",
-            "detail": f"Not valid JSON: {entry.get('ctx', {}).get('error', 'syntax error')}",
-        }
+        return {"pointer": "", "detail": f"Not valid JSON: {entry.get('ctx', {}).get('error', 'syntax error')}"}
     path = _client_path(path, body, missing=entry["type"] == "missing")
     if entry["type"] == "misplaced":
         path.append(entry["ctx"]["field"])

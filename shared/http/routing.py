@@ -141,6 +141,5 @@ def _refuse_other_media(request: Request) -> None:
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise problems.UnsupportedMediaType(
-            "Send the body as JSON.",
-            errors=[{"header": "Content-Type", "detail": "Must be application/json"}],
+            "Send the body as JSON.", errors=[{"header": "Content-Type", "detail": "Must be application/json"}]
         )

@@ -23,12 +23,7 @@ def add_parser(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]
         action = actions.add_parser(name, help=text)
         action.add_argument("--client", required=True, help="name of the client that the key is for")
         action.add_argument(
-            "--scope",
-            action="append",
-            required=True,
-            dest="scopes",
-            choices=list(scopes),
-            help="may be repeated",
+            "--scope", action="append", required=True, dest="scopes", choices=list(scopes), help="may be repeated"
         )
         action.add_argument("--expires-days", type=_positive, help="days until the key expires (default: never)")
     actions.add_parser("list", help="list every key, without its secret")
@@ -75,14 +70,7 @@ async def _act(arguments: argparse.Namespace, connection: "asyncpg.Connection[as
         case "list":
             for row in await connection.fetch(api_keys.LIST_KEYS):
                 state = "revoked" if row["revoked_at"] else "live"
-                print(
-                    row["id"],
-                    row["client"],
-                    state,
-                    ",".join(row["scopes"]),
-                    row["expires_at"] or "-",
-                    sep="\t",
-                )
+                print(row["id"], row["client"], state, ",".join(row["scopes"]), row["expires_at"] or "-", sep="\t")
         case "revoke":
             if await connection.fetchval(api_keys.REVOKE_LIVE_KEY, arguments.key_id, actor) is None:
                 print(f"no live key has the ID {arguments.key_id}", file=sys.stderr)

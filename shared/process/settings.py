@@ -24,8 +24,7 @@ class ServiceSettings(BaseSettings):
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged")
     log_personal_data: bool = Field(
-        default=False,
-        description="Log addresses, names, keys and tokens unmasked: on your own machine only",
+        default=False, description="Log addresses, names, keys and tokens unmasked: on your own machine only"
     )
     wakeup: str = Field(
         "listen",
@@ -37,8 +36,7 @@ class ServiceSettings(BaseSettings):
     )
     database_pool_size: int = Field(10, ge=1, le=200, description="Maximum connections in the pool of each process")
     alert_email: str = Field(
-        "",
-        description="Operators who get red alerts by mail, comma-separated; empty: alerts are only logged and shown",
+        "", description="Operators who get red alerts by mail, comma-separated; empty: alerts are only logged and shown"
     )
     alert_smtp_url: str = Field(
         "",

@@ -44,13 +44,7 @@ def dumps(job: dict[str, Any]) -> bytes:
     return orjson.dumps(job, default=str)
 
 
-async def run_arq(
-    *,
-    redis_url: str,
-    queue_name: str,
-    cron: Sequence[CronWakeup],
-    stop: asyncio.Event,
-) -> None:
+async def run_arq(*, redis_url: str, queue_name: str, cron: Sequence[CronWakeup], stop: asyncio.Event) -> None:
     """Run an arq worker until `stop`. When it dies with Valkey, start another with backoff."""
     failures = 0
     while not stop.is_set():

@@ -5,11 +5,7 @@ from collections.abc import Callable
 
 
 def full_jitter(
-    attempt: int,
-    *,
-    base_seconds: float,
-    cap_seconds: float,
-    draw: Callable[[float, float], float] = random.uniform,
+    attempt: int, *, base_seconds: float, cap_seconds: float, draw: Callable[[float, float], float] = random.uniform
 ) -> float:
     """Seconds to wait before retry number `attempt` (1 is the first): random, up to the doubling bound.
 
@@ -21,11 +17,7 @@ def full_jitter(
 
 
 def equal_jitter(
-    attempt: int,
-    *,
-    base_seconds: float,
-    cap_seconds: float,
-    draw: Callable[[float, float], float] = random.uniform,
+    attempt: int, *, base_seconds: float, cap_seconds: float, draw: Callable[[float, float], float] = random.uniform
 ) -> float:
     """Like `full_jitter`, but at least half of the bound: for a peer that asked for a pause."""
     bound = min(cap_seconds, base_seconds * 2 ** min(attempt - 1, 30))

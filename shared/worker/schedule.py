@@ -77,11 +77,19 @@ async def run_schedule(
     is raised: the process must not go on without it.
     """
     drained = asyncio.Event()
-    loops = [_start(line, drained if line.until_drained else stop) for line in table]
-    others = [asyncio.create_task(coroutine) for coroutine in beside]
-    tasks = [*loops, *others]
+    wakes = [line.woken_by.subscribe() if line.woken_by else asyncio.Event() for line in table]
+    loops = [
+        asyncio.create_task(
+            keep_running(
+                line.loop, wake=wake, stop=drained if line.until_drained else stop, poll_seconds=line.every_seconds
+            )
+        )
+        for line, wake in zip(table, wakes, strict=True)
+    ]
+    tasks = [*loops, *(asyncio.create_task(coroutine) for coroutine in beside)]
     try:
         await _first_failure_or(stop, tasks)
+        _wake_all(wakes)
         claiming = [task for task, line in zip(loops, table, strict=True) if not line.until_drained]
         await asyncio.wait(claiming, timeout=drain_seconds)
         if drain is not None:
@@ -89,27 +97,17 @@ async def run_schedule(
     finally:
         stop.set()
         drained.set()
+        _wake_all(wakes)
         await asyncio.wait(tasks, timeout=_END_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _start(line: Scheduled, stop: asyncio.Event) -> "asyncio.Task[None]":
-    wake = line.woken_by.subscribe() if line.woken_by else asyncio.Event()
-
-    async def run() -> None:
-        running = asyncio.create_task(keep_running(line.loop, wake=wake, stop=stop, poll_seconds=line.every_seconds))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            wake.set()
-            await running
-        finally:
-            running.cancel()
-            stopping.cancel()
-
-    return asyncio.create_task(run())
+def _wake_all(wakes: Sequence[asyncio.Event]) -> None:
+    """So that no loop sleeps on after its stop."""
+    for wake in wakes:
+        wake.set()
 
 
 async def _first_failure_or(stop: asyncio.Event, tasks: Sequence["asyncio.Task[None]"]) -> None:

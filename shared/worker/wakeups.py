@@ -6,10 +6,11 @@ decision 7). The worker's listener probes its connection, because a dead peer lo
 
 import asyncio
 import contextlib
-from typing import Any, Protocol
+from typing import Any
 
 from ..db.pool import UNAVAILABLE, DatabaseOptions, Pool, connect
 from ..observability.logs import get_logger
+from .schedule import WakeupFanout
 
 _log = get_logger(__name__)
 
@@ -51,19 +52,15 @@ class Pinger:
                 await self._task
 
 
-class Settable(Protocol):
-    """An event, or a `schedule.WakeupFanout`."""
-
-    def set(self) -> None: ...
-
-
 class Listener:
-    """Sets `wake` on every NOTIFY on `channel`; always reconnects. `listening` says whether wake-ups arrive."""
+    """Sets `wakeup` on every NOTIFY on `channel`; always reconnects. `listening` says whether wake-ups arrive."""
 
-    def __init__(self, options: DatabaseOptions, channel: str, wake: Settable, *, probe_seconds: float = 10.0) -> None:
+    def __init__(
+        self, options: DatabaseOptions, channel: str, wakeup: WakeupFanout, *, probe_seconds: float = 10.0
+    ) -> None:
         self._options = options
         self._channel = channel
-        self._wake = wake
+        self._wakeup = wakeup
         self._probe_seconds = probe_seconds
         self.listening = False
 
@@ -82,7 +79,7 @@ class Listener:
         lost = asyncio.Event()
 
         def on_notify(*_: Any) -> None:
-            self._wake.set()
+            self._wakeup.set()
 
         def on_termination(*_: Any) -> None:
             lost.set()
@@ -91,7 +88,7 @@ class Listener:
             connection.add_termination_listener(on_termination)
             await connection.add_listener(self._channel, on_notify)
             self.listening = True
-            self._wake.set()  # rows may have been committed before the LISTEN
+            self._wakeup.set()  # rows may have been committed before the LISTEN
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._probe_seconds):

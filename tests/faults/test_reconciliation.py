@@ -32,9 +32,7 @@ async def _reconcile(ledgers: Ledgers, since: str, *, kill: bool) -> dict[str, A
     return run
 
 
-async def test_mails_deleted_planted_and_changed_are_found_and_repaired_without_a_second_copy(
-    ledgers: Ledgers,
-) -> None:
+async def test_mails_deleted_planted_and_changed_are_found_and_repaired_without_a_second_copy(ledgers: Ledgers) -> None:
     since = str(await ledgers.fetchval("signup", """SELECT to_json(now())#>>'{}'"""))
     for n in range(PEOPLE):
         await ledgers.sign_up(f"{PREFIX}-{n}@x.example")
@@ -44,9 +42,7 @@ async def test_mails_deleted_planted_and_changed_are_found_and_repaired_without_
     mails = [mail for mail in await ledgers.mails(state="sent") if (mail["to"]["email"] or "").startswith(PREFIX)]
     request_ids = [mail["request_id"] for mail in mails]
     await eventually(
-        lambda: ledgers.fetchval("signup", REPORTED, request_ids),
-        lambda count: count == PEOPLE,
-        what="signup knows",
+        lambda: ledgers.fetchval("signup", REPORTED, request_ids), lambda count: count == PEOPLE, what="signup knows"
     )
     random.Random(7).shuffle(mails)
     lost, changed = mails[:LOST], mails[LOST : LOST + CHANGED]

@@ -291,8 +291,7 @@ TRIALS: dict[str, Trial] = {
         lambda tried: ASA in tried.file("mailed")
     ),
     f"pages mail \"/audit/history?kind=mail.erased&after={_SINCE}\" | jq -r '.related[2:][]' | sort -u > erased": trial(
-        lambda tried: tried.values["USER_ID"] in tried.file("erased"),
-        USER_ID=Situation.user_erased_in_the_mail_service,
+        lambda tried: tried.values["USER_ID"] in tried.file("erased"), USER_ID=Situation.user_erased_in_the_mail_service
     ),
     'while read -r id; do signup "/v1/users/$id" -X DELETE; done < erased': trial(
         _is_erased, first="echo USER_ID > erased", USER_ID=_user

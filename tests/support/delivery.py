@@ -15,6 +15,7 @@ from services.mail.delivery.recorder import Recorder
 from services.mail.delivery.rescue import Rescue
 from services.mail.delivery.retry_policy import RetryPolicy
 from shared.db.pool import Pool
+from shared.worker.schedule import WakeupFanout
 
 # Short timeouts for tests with a silent gateway.
 IMPATIENT = Timeouts(command_seconds=0.15, reply_seconds=0.15)
@@ -30,7 +31,7 @@ class Rig:
     leases: Leases
     delivery: Delivery
     rescue: Rescue
-    wake: asyncio.Event
+    wake: WakeupFanout
 
     async def deliver(self) -> None:
         """Claim until nothing more can be claimed, and wait for the mails in flight."""
@@ -55,7 +56,7 @@ def make_rig(
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
     routed = Gateways([Route(gateway) for gateway in gateways])
     policy = policy or RetryPolicy(draw=max)
-    wake = asyncio.Event()
+    wake = WakeupFanout()
     return Rig(
         routed,
         recorder,

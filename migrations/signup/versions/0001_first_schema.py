@@ -388,10 +388,7 @@ def upgrade() -> None:
                     "webhook_subscribers",
                     *statements.COMMON_TABLES,
                 ),
-                functions=(
-                    "erase_user_payloads(uuid[])",
-                    "requeue_mails_not_known_sent(uuid[], double precision)",
-                ),
+                functions=("erase_user_payloads(uuid[])", "requeue_mails_not_known_sent(uuid[], double precision)"),
             ),
             f"GRANT SELECT, UPDATE ON mail_feed TO {role}",
         ]

@@ -35,11 +35,8 @@ _SENDER = Principal("mail-alerts", "alert-loop", frozenset())
 
 
 def alert_catalog(settings: Settings) -> AlertCatalog:
-    """Raises ValueError when MAIL_CHECK_SEVERITY names an unknown check or severity."""
-    try:
-        return AlertCatalog.of("mail", CHECKS, ALERT_RULES, settings.mail_check_severity)
-    except ValueError as error:
-        raise ValueError(f"MAIL_CHECK_SEVERITY: {error}") from None
+    """Raises ConfigurationError when the setting names an unknown check, alert or severity."""
+    return AlertCatalog.of("mail", CHECKS, ALERT_RULES, settings.mail_check_severity)
 
 
 def make_alert_loop(

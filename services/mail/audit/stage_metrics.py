@@ -28,17 +28,9 @@ QUEUED = Stage("queue_mails", "Mails that still have to be sent; counted up to 1
 OLDEST_DUE = Stage("queue_oldest_due_age_seconds", "Time since the oldest waiting mail of a lane became due", ("lane",))
 UNCERTAIN = Stage("uncertain_mails", "Mails in state uncertain; an operator must resolve them")
 UNCERTAIN_AGE = Stage("uncertain_oldest_age_seconds", "Time since the oldest uncertain mail became uncertain")
-ATTEMPTS = Stage(
-    "attempts",
-    "Attempts that a worker ended, by outcome",
-    ("worker", "outcome"),
-    is_counter=True,
-)
+ATTEMPTS = Stage("attempts", "Attempts that a worker ended, by outcome", ("worker", "outcome"), is_counter=True)
 REACHED = Stage(
-    "mails",
-    "Mails that a worker moved to a state; deferred ones are tried again",
-    ("worker", "state"),
-    is_counter=True,
+    "mails", "Mails that a worker moved to a state; deferred ones are tried again", ("worker", "state"), is_counter=True
 )
 RESCUED = Stage("rescued", "Mails taken over from silent workers", ("worker",), is_counter=True)
 LEASE_LOST = Stage("lease_lost", "Mails that another process took from a worker", ("worker",), is_counter=True)

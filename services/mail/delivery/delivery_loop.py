@@ -12,7 +12,7 @@ from uuid import UUID
 from shared.db.pool import Pool
 from shared.observability.logs import get_logger
 from shared.observability.spans import OFF, Tracing
-from shared.worker.wakeups import Settable
+from shared.worker.schedule import WakeupFanout
 
 from .claim import ClaimedMail, claim_due
 from .gateways.failover import Gateways
@@ -55,7 +55,7 @@ class Delivery:
         policy: RetryPolicy,
         *,
         lease_seconds: float,
-        wake: Settable,
+        wake: WakeupFanout,
         bounce_domain: str = "",
         tracing: Tracing = OFF,
     ) -> None:

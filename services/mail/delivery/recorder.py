@@ -64,11 +64,7 @@ class GroupCommit(Generic[Item]):
     """Collects items while the previous write is in flight, and writes them together."""
 
     def __init__(
-        self,
-        write: Callable[[Sequence[Item]], Awaitable[set[UUID]]],
-        *,
-        keep_trying: bool,
-        gap_seconds: float = 0.0,
+        self, write: Callable[[Sequence[Item]], Awaitable[set[UUID]]], *, keep_trying: bool, gap_seconds: float = 0.0
     ) -> None:
         self._write: Callable[[Sequence[Item]], Awaitable[set[UUID]]] = write
         self._keep_trying = keep_trying

@@ -119,11 +119,7 @@ async def look_up(body: Lookup, request: Request, principal: MayRead) -> Respons
     return JsonResponse(answer | ({"lost": looked_up.lost} if looked_up.lost else {}))
 
 
-@router.get(
-    "/{mail_id:uuid}",
-    response_model=Mail,
-    responses=openapi.keyed(problems.NotFound),
-)
+@router.get("/{mail_id:uuid}", response_model=Mail, responses=openapi.keyed(problems.NotFound))
 async def get_mail(
     mail_id: MailId,
     request: Request,

@@ -62,11 +62,7 @@ async def ask_for_mail(
     return JsonResponse(accepted.mail, 202, headers)
 
 
-@router.post(
-    "/batch",
-    response_model=BatchResults,
-    responses=openapi.keyed(problems.UnsupportedMediaType),
-)
+@router.post("/batch", response_model=BatchResults, responses=openapi.keyed(problems.UnsupportedMediaType))
 async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
     """Request up to 500 mails. Each is judged alone; the results are in the order given."""
     parsed = [_parse(item) for item in body.mails]

@@ -14,7 +14,6 @@ from shared.db.pool import Pool, Record
 from shared.observability.health import Status
 from shared.worker.circuit_breaker import BreakerState
 
-from ..errors import ConfigurationError
 from ..names import WORKER
 from ..settings import Settings
 from . import queries
@@ -36,17 +35,14 @@ _CLI = ".venv/bin/python -m services.signup"
 
 
 def alert_catalog(settings: Settings) -> AlertCatalog:
-    """Raises ConfigurationError when SIGNUP_CHECK_SEVERITY names an unknown alert or severity."""
-    try:
-        return AlertCatalog.of("signup", CHECKS, ALERT_RULES, settings.signup_check_severity)
-    except ValueError as error:
-        raise ConfigurationError(f"SIGNUP_CHECK_SEVERITY: {error}") from None
+    """Raises ConfigurationError when the setting names an unknown check, alert or severity."""
+    return AlertCatalog.of("signup", CHECKS, ALERT_RULES, settings.signup_check_severity)
 
 
 def make_alert_loop(
     settings: Settings, pool: Pool, mail: MailServiceView, *, runs_checks: bool, metrics: AlertMetrics | None = None
 ) -> AlertLoop:
-    """Raises ConfigurationError when SIGNUP_CHECK_SEVERITY names an unknown alert or severity."""
+    """Raises ConfigurationError as `alert_catalog` does."""
 
     async def observe() -> Observation:
         row = await pool.fetchrow(queries.ALERT_SYMPTOMS, WORKER)

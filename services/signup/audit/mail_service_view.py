@@ -90,12 +90,7 @@ class MailServiceView:
                 return items
 
     async def _read(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        params: Mapping[str, str] | None = None,
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, params: Mapping[str, str] | None = None
     ) -> Any:
         response = await self._ask(method, path, body, params=params)
         if response.status_code != _OK:
@@ -103,12 +98,7 @@ class MailServiceView:
         return self._body(response)
 
     async def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        params: Mapping[str, str] | None = None,
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, params: Mapping[str, str] | None = None
     ) -> httpx.Response:
         here = current()
         try:

@@ -135,10 +135,7 @@ async def list_import_rows(
     return JsonResponse({"items": items[:shown], "next_cursor": next_cursor})
 
 
-_action_options: dict[str, Any] = {
-    "response_model": Import,
-    "responses": openapi.keyed(problems.NotFound, WrongState),
-}
+_action_options: dict[str, Any] = {"response_model": Import, "responses": openapi.keyed(problems.NotFound, WrongState)}
 
 
 @router.post(PATH + "/{import_id}/pause", **_action_options)

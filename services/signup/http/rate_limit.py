@@ -15,11 +15,12 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 from starlette.requests import Request
 
+from shared.contract.configuration import ConfigurationError
 from shared.contract.problems import Problem
 from shared.observability.logs import get_logger
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy, BreakerState
 
-from ..errors import ConfigurationError, RateLimited
+from ..errors import RateLimited
 
 _log = get_logger(__name__)
 

@@ -39,9 +39,7 @@ _MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 class RunRequest(Strict):
     from_: Timestamp | None = Field(
-        None,
-        alias="from",
-        description="Default: the beginning of the ledgers; never earlier than `kept_from`",
+        None, alias="from", description="Default: the beginning of the ledgers; never earlier than `kept_from`"
     )
     to: Timestamp | None = Field(None, description="Cut to RECONCILE_LAG_SECONDS ago: later records may be in transit")
     heal: bool = Field(default=True, description="Repair the differences that are safe to repair")
@@ -108,9 +106,7 @@ _accepted: dict[int | str, dict[str, Any]] = {202: {"model": Reconciliation, "he
     responses=_accepted | openapi.keyed(problems.UnsupportedMediaType),
 )
 async def run_reconciliation(
-    request: Request,
-    principal: Annotated[Principal, Depends(Key("audit:operate"))],
-    body: RunRequest | None = None,
+    request: Request, principal: Annotated[Principal, Depends(Key("audit:operate"))], body: RunRequest | None = None
 ) -> Response:
     """Request a run. When this answers, the request is committed and survives a crash of the worker."""
     body = body or RunRequest()

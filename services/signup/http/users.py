@@ -64,10 +64,7 @@ async def list_users(
 
 
 @router.get(
-    "/v1/users/{user_id}",
-    dependencies=_may_read,
-    response_model=User,
-    responses=openapi.keyed(NotFound, UserErased),
+    "/v1/users/{user_id}", dependencies=_may_read, response_model=User, responses=openapi.keyed(NotFound, UserErased)
 )
 async def get_user(request: Request, user_id: UUID) -> Response:
     """One user."""

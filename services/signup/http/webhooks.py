@@ -125,9 +125,7 @@ async def delete_subscriber(request: Request, subscriber_id: UUID, manager: Mana
 
 
 @router.post(
-    "/v1/webhooks/{subscriber_id}/rotate-secret",
-    response_model=SubscriberWithSecret,
-    responses=openapi.keyed(NotFound),
+    "/v1/webhooks/{subscriber_id}/rotate-secret", response_model=SubscriberWithSecret, responses=openapi.keyed(NotFound)
 )
 async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """Issue a new secret. For one day both secrets sign, so that the subscriber refuses no event."""

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from shared.contract.configuration import ConfigurationError
 from shared.contract.ids import UUID
 from shared.db.pool import Pool
 from shared.observability.spans import OFF, Tracing
 
-from ..errors import ConfigurationError
 from ..settings import Settings
 from ..verification_token import TokenRing
 from .effects.mail import MailEffect

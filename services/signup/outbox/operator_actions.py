@@ -123,13 +123,7 @@ async def _changed_row(pool: Pool, row_id: UUID, action: str, changed_id: UUID |
 
 
 async def redrive(
-    pool: Pool,
-    state: Redrivable,
-    *,
-    effects: Sequence[str],
-    error_like: str | None,
-    actor: str,
-    give_up_seconds: float,
+    pool: Pool, state: Redrivable, *, effects: Sequence[str], error_like: str | None, actor: str, give_up_seconds: float
 ) -> int:
     """Returns how many rows it made due. `error_like` is a part of their last error, with `%` and `_` as in LIKE.
 

@@ -28,14 +28,7 @@ class Relay:
     """A loop (`shared.worker.loops`). `counts` says how rows were settled since the process started."""
 
     def __init__(
-        self,
-        pool: Pool,
-        effect: Effect,
-        *,
-        breaker: Breaker,
-        batch: int,
-        lease_seconds: float,
-        tracing: Tracing = OFF,
+        self, pool: Pool, effect: Effect, *, breaker: Breaker, batch: int, lease_seconds: float, tracing: Tracing = OFF
     ) -> None:
         self.name = f"relay-{effect.name}"
         self.counts: Counter[str] = Counter()

@@ -16,11 +16,7 @@ from shared.process.settings import ServiceSettings
 from tests.support.databases import Clone
 from tests.support.scripted_smtp import scripted_smtp
 
-ALERT_RULES = (
-    AlertRule("stove_on"),
-    AlertRule("light_on", Severity.WARNING),
-    AlertRule("kettle_on", hold_seconds=300),
-)
+ALERT_RULES = (AlertRule("stove_on"), AlertRule("light_on", Severity.WARNING), AlertRule("kettle_on", hold_seconds=300))
 STOVE, LIGHT, KETTLE = (
     Symptom("stove_on", "turn off the stove", "It is hot."),
     Symptom("light_on", "x", "y"),

@@ -167,9 +167,7 @@ async def test_a_problem_points_at_what_the_client_wrote(
     assert [error["pointer"] for error in result["problem"]["errors"]] == [pointer]
 
 
-async def test_a_problem_in_a_field_with_several_forms_points_at_the_field(
-    client: httpx.AsyncClient,
-) -> None:
+async def test_a_problem_in_a_field_with_several_forms_points_at_the_field(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/erasures", json={"metadata": {"good": 1, "a/b": []}})
     assert answer.status_code == 422
     assert {error["pointer"] for error in answer.json()["errors"]} == {"/metadata/a~1b"}

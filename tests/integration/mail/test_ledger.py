@@ -47,12 +47,7 @@ async def test_every_filter_finds_its_mails(client: httpx.AsyncClient, query: st
         client,
         _mail("one", tags=["red"], metadata={"order": 17}),
         _mail("two", to={"email": "b@x.example"}, tags=["red", "blue"], metadata={"order": "eighteen", "paid": True}),
-        {
-            "request_id": "three",
-            "to": {"email": "c@bücher.example"},
-            "template": "welcome",
-            "variables": {"name": "C"},
-        },
+        {"request_id": "three", "to": {"email": "c@bücher.example"}, "template": "welcome", "variables": {"name": "C"}},
     )
     answer = await client.get(f"/v1/mails?{query}")
     assert answer.status_code == 200, answer.text

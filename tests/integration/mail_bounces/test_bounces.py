@@ -117,8 +117,7 @@ async def test_a_notice_before_the_attempt_is_recorded_must_be_posted_again(
 
 
 @pytest.mark.parametrize(
-    ("raw", "kind"),
-    [(DELAYED, "mail.delayed"), (DELIVERED, "mail.delivered"), (None, "mail.complained")],
+    ("raw", "kind"), [(DELAYED, "mail.delayed"), (DELIVERED, "mail.delivered"), (None, "mail.complained")]
 )
 async def test_a_notice_that_quotes_an_uncertain_mail_proves_that_it_was_sent(
     mail_api: Api, client: httpx.AsyncClient, raw: str | None, kind: str

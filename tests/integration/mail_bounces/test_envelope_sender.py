@@ -25,10 +25,11 @@ async def test_a_bounce_that_quotes_nothing_is_matched_by_the_envelope_sender(
         pool, rig.gateways, rig.recorder, rig.leases, rig.delivery._policy, lease_seconds=30, wake=rig.wake,
         bounce_domain=domain,
     )  # fmt: skip
+    woken = rig.wake.subscribe()
     await delivery.run_once()
     while delivery.in_flight:
-        await rig.wake.wait()
-        rig.wake.clear()
+        await woken.wait()
+        woken.clear()
     await rig.close()
     ((envelope, _),) = gateway.kept
     assert envelope.sender == (f"bounce+{mail_id.hex}@{domain}" if domain else "no-reply@counterfoil.test")

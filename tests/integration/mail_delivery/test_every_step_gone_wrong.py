@@ -26,7 +26,7 @@ KIND = {
 
 _SILENT: list[Act] = [Misbehavior.DROP, Misbehavior.HANG, Misbehavior.GARBAGE]
 BEFORE_THE_MAIL: list[tuple[Act, Outcome]] = [
-    *((act, FAULT) for act in ["421 4.3.2 closing", "450 4.7.1 busy", "554 5.7.1 go away", *_SILENT]),
+    *((act, FAULT) for act in ["421 4.3.2 closing", "450 4.7.1 busy", "554 5.7.1 go away", *_SILENT])
 ]
 ABOUT_THE_MAIL: list[tuple[Act, Outcome]] = [
     ("421 4.3.2 closing", FAULT),

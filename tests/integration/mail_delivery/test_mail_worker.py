@@ -143,9 +143,7 @@ async def test_a_worker_waits_for_a_database_that_is_down_when_it_starts(mail_da
     assert await states(mail_database.database) == {"sent": 1}
 
 
-async def test_a_mail_accepted_during_an_outage_of_the_database_is_sent_and_not_uncertain(
-    mail_database: Clone,
-) -> None:
+async def test_a_mail_accepted_during_an_outage_of_the_database_is_sent_and_not_uncertain(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     forwarder = Forwarder(mail_database.runtime_url)
     await forwarder.open()

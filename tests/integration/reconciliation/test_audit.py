@@ -152,9 +152,7 @@ async def test_health_warns_when_the_ledgers_are_out_of_balance_or_were_not_comp
     assert await status() == ("warn", "balanced")
 
 
-async def test_a_run_is_due_an_hour_after_the_last_one_and_starts_where_the_balanced_one_ended(
-    lab: Laboratory,
-) -> None:
+async def test_a_run_is_due_an_hour_after_the_last_one_and_starts_where_the_balanced_one_ended(lab: Laboratory) -> None:
     async def runs() -> int:
         await Schedule(lab.pool, lag_seconds=0).run_once()
         count: int = await lab.pool.fetchval("SELECT count(*) FROM reconciliation_runs")

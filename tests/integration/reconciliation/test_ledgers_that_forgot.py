@@ -82,9 +82,7 @@ async def test_a_mail_that_was_sent_and_deleted_before_the_feed_reported_it_is_w
     assert (await lab.run())["verdict"] == "balanced"
 
 
-async def test_an_uncertain_mail_that_was_deleted_before_the_feed_reported_it_is_only_reported(
-    lab: Laboratory,
-) -> None:
+async def test_an_uncertain_mail_that_was_deleted_before_the_feed_reported_it_is_only_reported(lab: Laboratory) -> None:
     (request_id,) = await lab.mailed(1)
     await lab.pool.execute("UPDATE mail_outcomes SET sent_at = NULL, state = 'queued'")
     uncertain = "UPDATE mails SET state = 'uncertain', sent_at = NULL, failure_reason = 'x'"
@@ -96,9 +94,7 @@ async def test_an_uncertain_mail_that_was_deleted_before_the_feed_reported_it_is
     assert await lab.ledger.rows("outbox", effect="mail") == []
 
 
-async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_not_requested_again(
-    lab: Laboratory,
-) -> None:
+async def test_a_mail_that_was_being_sent_when_its_row_was_deleted_is_not_requested_again(lab: Laboratory) -> None:
     await lab.ledger.sign_up("asa@x.example")
     (owed,) = [row["id"] for row in await lab.ledger.rows("outbox", effect="mail")]
     await lab.hand_over()

@@ -42,9 +42,7 @@ async def test_mails_younger_than_the_lag_are_skipped(lab: Laboratory) -> None:
     assert counts(await lab.run()) == {}
 
 
-async def test_lost_unexpected_and_changed_mails_are_reported_exactly_and_repaired_where_safe(
-    lab: Laboratory,
-) -> None:
+async def test_lost_unexpected_and_changed_mails_are_reported_exactly_and_repaired_where_safe(lab: Laboratory) -> None:
     ids = await lab.mailed(60)
     before, people = await lab.mails(), await _recipients(lab)
     shuffled = random.Random(7).sample(ids, 60)

@@ -54,11 +54,7 @@ async def old(lab: Laboratory) -> list[UUID]:
     """Six users, mailed and never verified. Two mails are months past their retention, one is old but kept."""
     await plant_months(lab.signup, "outbox_settled", [2, 3, 4])
     ids = await lab.mailed(6)
-    return [
-        *await age(lab, ids[:1], 4),
-        *await age(lab, ids[1:2], 3),
-        *await age(lab, ids[2:3], 2),
-    ]
+    return [*await age(lab, ids[:1], 4), *await age(lab, ids[1:2], 3), *await age(lab, ids[2:3], 2)]
 
 
 async def owed(lab: Laboratory) -> int:

@@ -60,9 +60,7 @@ async def test_rows_in_the_default_partition_are_never_dropped(either_database: 
     assert len(await dropped_partitions(pool)) == 1
 
 
-async def test_the_owner_deletes_strays_by_the_runbook_and_history_stays_append_only(
-    either_database: Clone,
-) -> None:
+async def test_the_owner_deletes_strays_by_the_runbook_and_history_stays_append_only(either_database: Clone) -> None:
     pool = either_database.database.pool
     await pool.execute(STRAY)
     await pool.execute(STRAY.replace("now() - interval '9 years'", "now() + interval '9 years'"))

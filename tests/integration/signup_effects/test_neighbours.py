@@ -63,19 +63,13 @@ async def test_a_repeated_signup_is_as_much_work_but_counted_once(ledger: Signup
     assert await ledger.rows("outbox", effect="stats") == []
 
 
-async def test_an_anonymous_signup_of_a_verified_user_is_as_much_work_as_a_first_signup(
-    ledger: SignupLedger,
-) -> None:
+async def test_an_anonymous_signup_of_a_verified_user_is_as_much_work_as_a_first_signup(ledger: SignupLedger) -> None:
     await ledger.sign_up("asa@example.org")
     await ledger.run("UPDATE users SET status = 'verified', verified_at = now()")
     await ledger.run("DELETE FROM outbox")
     await ledger.let_the_cooldown_pass()
     await ledger.sign_up("asa@example.org")
-    assert await owed(ledger) == [
-        ("cache", "user.signed_up_again"),
-        ("mail", None),
-        ("stats", "user.signed_up_again"),
-    ]
+    assert await owed(ledger) == [("cache", "user.signed_up_again"), ("mail", None), ("stats", "user.signed_up_again")]
 
 
 @pytest.mark.parametrize("failing", ["mail", "cache", "webhook"])

@@ -45,14 +45,8 @@ async def test_pause_stops_the_running_imports_of_every_client(
     await imports.importer.run_once()
     async with await signup_api.as_client("other", ["users:import"]) as http:
         second = await Imports(http, imports.importer, imports.cleanup).start(people(5, start=100))
-    assert [(row["id"], row["client"]) for row in _answers(command("list"))] == [
-        (first, "acquirer"),
-        (second, "other"),
-    ]
-    assert [(row["id"], row["state"]) for row in _answers(command("pause"))] == [
-        (first, "paused"),
-        (second, "paused"),
-    ]
+    assert [(row["id"], row["client"]) for row in _answers(command("list"))] == [(first, "acquirer"), (second, "other")]
+    assert [(row["id"], row["state"]) for row in _answers(command("pause"))] == [(first, "paused"), (second, "paused")]
     assert await imports.importer.run_once() is False
     assert len(await ledger.rows("users")) == 20
     assert {row["actor"].partition(":")[0] for row in await ledger.rows("history", kind="import.paused")} == {"cli"}

@@ -142,7 +142,7 @@ async def test_the_history_has_each_change_of_state(imports: Imports, ledger: Si
     await imports.act(import_id, "cancel")
     entries = await ledger.rows("history", subject=import_id)
     assert [entry["kind"].removeprefix("import.") for entry in entries] == [
-        *("received", "paused", "resumed", "done", "canceled"),
+        *("received", "paused", "resumed", "done", "canceled")
     ]
     assert all(entry["related"] == ["acquirer"] for entry in entries)
 

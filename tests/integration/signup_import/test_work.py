@@ -232,12 +232,7 @@ async def test_the_lookup_of_known_users_never_scans_the_import(imports: Imports
     await imports.start(people(2000))
     asked = [uuid7(), "acquirer", ["person-1@x.example"], ["ext-1"]]
     plan = "\n".join(row[0] for row in await ledger.pool.fetch(f"EXPLAIN {queries.FIND_KNOWN}", *asked))
-    for index in (
-        "import_rows_email",
-        "import_rows_external_id",
-        "users_email_key_key",
-        "users_external_id",
-    ):
+    for index in ("import_rows_email", "import_rows_external_id", "users_email_key_key", "users_external_id"):
         assert index in plan
     assert "Index Cond: (import_id" not in plan
     assert "Index Cond: (source" not in plan

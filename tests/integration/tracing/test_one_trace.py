@@ -196,8 +196,7 @@ async def test_the_trace_of_another_clients_mail_begins_at_the_mail_service(
 ) -> None:
     async with open_ledgers(traced_stack) as ledgers:
         answer: httpx.Response = await ledgers.mail.post(
-            "/v1/mails",
-            json={"request_id": "of-another", "to": {"email": "o@x.example"}, "subject": "S", "text": "T"},
+            "/v1/mails", json={"request_id": "of-another", "to": {"email": "o@x.example"}, "subject": "S", "text": "T"}
         )
         trace_id = answer.headers["traceparent"].split("-")[1]
         spans = await _trace(collector, trace_id, "POST /v1/mails", ACCEPT, DELIVER)

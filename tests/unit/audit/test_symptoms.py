@@ -93,11 +93,7 @@ def test_the_subject_says_what_to_do() -> None:
         ({"worker_heartbeat": {"status": "fail"}}, True),
         ({}, True),
         (
-            {
-                "worker_heartbeat": {"status": "pass"},
-                "gateway:a": {"status": "warn"},
-                "gateway:b": {"status": "pass"},
-            },
+            {"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "warn"}, "gateway:b": {"status": "pass"}},
             False,
         ),
         ({"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "warn"}}, True),

@@ -57,10 +57,7 @@ async def test_loops_that_run_until_drained_outlive_the_others_and_the_drain() -
         order.append("beat")
         beat_again.set()
 
-    table = [
-        Scheduled(_loop("claim", claim), 3600),
-        Scheduled(_loop("beat", beat), 3600, beats, until_drained=True),
-    ]
+    table = [Scheduled(_loop("claim", claim), 3600), Scheduled(_loop("beat", beat), 3600, beats, until_drained=True)]
     running = asyncio.create_task(run_schedule(table, stop, drain=drain, drain_seconds=1))
     async with asyncio.timeout(10):
         await started.wait()

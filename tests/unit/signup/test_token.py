@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.signup.errors import ConfigurationError
 from services.signup.verification_token import TokenRing, UnknownSigningKeyError
+from shared.contract.configuration import ConfigurationError
 from shared.contract.ids import uuid7
 
 OLD, NEW = "o" * 32, "n" * 32

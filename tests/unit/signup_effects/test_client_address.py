@@ -3,8 +3,8 @@
 import pytest
 from starlette.requests import Request
 
-from services.signup.errors import ConfigurationError
 from services.signup.http.rate_limit import ClientAddress, _bucket
+from shared.contract.configuration import ConfigurationError
 
 TRUSTED = "10.0.0.0/8, fd00::/8"
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.signup.errors import ConfigurationError
 from services.signup.outbox.effect_registry import EFFECTS, Kind, Owed, effects_owed
 from services.signup.outbox.effects.statistics import StatsEffect
 from services.signup.outbox.events import Event
+from shared.contract.configuration import ConfigurationError
 
 
 def test_a_new_kind_in_the_registry_is_owed_by_its_events() -> None:

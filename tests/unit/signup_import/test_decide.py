@@ -30,7 +30,7 @@ def test_an_invalid_or_duplicate_row_blocks_no_later_row() -> None:
         row(5, "c", "x"),
     ]
     assert [decision.outcome for decision in decide(rows, NONE_KNOWN)] == [
-        *(Outcome.INVALID, Outcome.CREATED, Outcome.DUPLICATE, Outcome.CREATED, Outcome.DUPLICATE),
+        *(Outcome.INVALID, Outcome.CREATED, Outcome.DUPLICATE, Outcome.CREATED, Outcome.DUPLICATE)
     ]
 
 

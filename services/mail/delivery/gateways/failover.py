@@ -106,11 +106,7 @@ class Gateways:
         return None, own_fault("no gateway is available")
 
     async def _send_through(
-        self,
-        route: Route,
-        envelope: Envelope,
-        body: BodySupplier,
-        about_to_transmit: Callable[[str], Awaitable[bool]],
+        self, route: Route, envelope: Envelope, body: BodySupplier, about_to_transmit: Callable[[str], Awaitable[bool]]
     ) -> Verdict:
         async def with_name() -> bool:
             return await about_to_transmit(route.name)

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from shared.contract.network import is_loopback
+from shared.contract.network import is_loopback, smtp_port
 
 _KNOWN = frozenset(["name", "connections", "per_second", "from", "plain"])
-_SMTP_PORT, _SUBMISSION_PORT, _SMTPS_PORT = 25, 587, 465
 
 
 class Tls(enum.StrEnum):
@@ -67,7 +66,7 @@ def _parse(url: str, where: str) -> GatewaySettings:
         raise ValueError(f"{where}: parameter {', '.join(repeated)} is given more than once")
     options = {name: values[0] for name, values in query.items()}
     tls = _tls(parts, options, where)
-    port = port or _default_port(tls, logs_in=parts.username is not None)
+    port = port or smtp_port(implicit_tls=tls is Tls.IMPLICIT, logs_in=parts.username is not None)
     return GatewaySettings(
         name=options.get("name") or f"{parts.hostname}:{port}",
         host=parts.hostname,
@@ -92,12 +91,6 @@ def _tls(parts: SplitResult, options: Mapping[str, str], where: str) -> Tls:
     if plain == "yes" or ("plain" not in options and is_loopback(parts.hostname or "")):
         return Tls.NONE
     return Tls.STARTTLS
-
-
-def _default_port(tls: Tls, *, logs_in: bool) -> int:
-    if tls is Tls.IMPLICIT:
-        return _SMTPS_PORT
-    return _SUBMISSION_PORT if logs_in else _SMTP_PORT
 
 
 def _number(options: Mapping[str, str], name: str, default: float, where: str, *, most: float) -> float:
