@@ -33,7 +33,7 @@ def catcher_program(settings: Settings) -> Program:
     ports = {name: str(settings.ports[name]) for name in ("CATCHER_SMTP_PORT", "CATCHER_HTTP_PORT")}
     environment = {**ports, "STATE_DIR": str(settings.state), "PYTHONUNBUFFERED": "1"}
     # Every mail that it answered 250 to is on disk, so it may be killed at any time.
-    command = (*dies_with_parent("KILL"), sys.executable, "-m", "local.catcher")
+    command = (*dies_with_parent("KILL"), sys.executable, "-m", "local.mail_catcher")
     return Program("catcher", command, CATCHER, settings.checkout, environment)
 
 

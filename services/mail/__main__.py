@@ -12,7 +12,7 @@ from shared.process import keys_cli
 from shared.process.serving import run_api, run_worker
 from shared.process.settings import describe_errors
 
-from .names import WORKER
+from .process_names import WORKER
 from .settings import Settings
 
 SCOPES = ("mails:send", "mails:read", "mails:operate", "mails:all", "audit:read", "audit:operate")

@@ -27,7 +27,7 @@ from .bounces.ingest import OUTCOMES
 from .http import bounces, changes, erasures, gateways, health, ledger, mails, operations, suppressions, templates
 from .http.app_state import AppState
 from .intake.from_settings import make_intake
-from .names import QUEUE_CHANNEL
+from .process_names import QUEUE_CHANNEL
 from .settings import Settings
 from .tables import history
 

@@ -32,7 +32,7 @@ from .delivery.rescue import Expiry, Rescue
 from .delivery.retry_policy import RetryPolicy
 from .intake.from_settings import make_intake
 from .ledger.retention import Retention
-from .names import ARQ_QUEUE, QUEUE_CHANNEL, WORKER
+from .process_names import ARQ_QUEUE, QUEUE_CHANNEL, WORKER
 from .settings import Settings
 
 _log = get_logger(__name__)

@@ -13,7 +13,7 @@ from shared.process.serving import run_api, run_worker
 from shared.process.settings import describe_errors
 
 from .cli import import_file, operators
-from .names import WORKER
+from .process_names import WORKER
 from .settings import Settings
 
 SCOPES = (

@@ -30,7 +30,7 @@ from .http import audit, imports, operations, reconciliation, signups, statistic
 from .http.app_state import AppState
 from .http.rate_limit import ClientAddress, RateLimit
 from .http.schemas import MAX_BODY_BYTES
-from .names import OUTBOX_CHANNEL
+from .process_names import OUTBOX_CHANNEL
 from .settings import Settings
 from .verification_token import TokenRing
 from .worker import database_options

@@ -16,8 +16,8 @@ from shared.contract.correlation import Correlation
 from shared.contract.ids import UUID, uuid7
 
 from . import mail_client
-from .names import MAIL_CLIENT
 from .outbox.retry_policy import PeerFaultError
+from .process_names import MAIL_CLIENT
 from .settings import Settings
 
 _OK, _GONE, _UNPROCESSABLE = 200, 410, 422

@@ -29,9 +29,9 @@ from .erasure.pending_cleanup import PendingCleanup
 from .imports.cleanup import ImportCleanup
 from .imports.import_loop import ImportLoop
 from .mail_service import MailService
-from .names import ARQ_QUEUE, OUTBOX_CHANNEL, WORKER
 from .outbox.effect_registry import EFFECTS, EffectContext
 from .outbox.relay import Relay
+from .process_names import ARQ_QUEUE, OUTBOX_CHANNEL, WORKER
 from .reconciliation.feed_follower import FeedFollower
 from .reconciliation.reconciler import Reconciler, Schedule
 from .reconciliation.repair import Repairer

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..db.pool import Pool
-from ..observability.health import Check, Status
+from ..observability.health_checks import Check, Status
 from .incidents import COUNT_ALERTS, OPEN_ALERTS
 from .severity import Severity
 

@@ -14,7 +14,7 @@ from ..audit.severity import Severity
 from ..contract.ids import UUID
 from . import openapi
 from .authentication import Key
-from .health_routes import database_of
+from .readiness import database_of
 from .responses import JsonResponse
 from .routing import StrictRoute
 

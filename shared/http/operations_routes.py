@@ -22,8 +22,8 @@ from ..db.history import read_history
 from ..db.pool import Pool
 from . import openapi
 from .authentication import Key
-from .health_routes import HealthChecks, add_health_routes, database_of
 from .pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
+from .readiness import HealthChecks, add_health_routes, database_of
 from .responses import JsonResponse
 from .routing import StrictRoute
 

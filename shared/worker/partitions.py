@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from ..db.pool import UNAVAILABLE, Pool, Record
-from ..observability.health import Check, Status
+from ..observability.health_checks import Check, Status
 from ..observability.logs import get_logger
 
 _log = get_logger(__name__)

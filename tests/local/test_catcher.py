@@ -31,7 +31,7 @@ class Catcher:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            (sys.executable, "-m", "local.catcher"), cwd=CHECKOUT, env=self._environment, start_new_session=True
+            (sys.executable, "-m", "local.mail_catcher"), cwd=CHECKOUT, env=self._environment, start_new_session=True
         )
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:

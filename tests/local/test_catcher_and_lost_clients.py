@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from local.catcher.message import Envelope
-from local.catcher.store import Store
+from local.mail_catcher.message import Envelope
+from local.mail_catcher.store import Store
 
 ENVELOPE = Envelope("a@x.example", ("b@x.example",))
 

@@ -8,7 +8,7 @@ from shared.worker.circuit_breaker import breaker_metric
 
 from ..delivery.smtp_outcomes import Outcome
 from ..delivery.states import MailState
-from ..names import WORKER
+from ..process_names import WORKER
 from .stage_metrics_queries import READ_STAGES
 
 # Present from the first scrape on, or Prometheus misses the first increase.

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from shared.audit.alert_reports import finding_checks
 from shared.db.pool import UNAVAILABLE, Record
-from shared.observability.health import Check, Status, graded
+from shared.observability.health_checks import Check, Status, graded
 from shared.worker.partitions import partition_checks
 
 from ..audit import queries

@@ -11,10 +11,10 @@ from shared.audit.incidents import AlertRule, Symptom
 from shared.audit.severity import Severity
 from shared.audit.worker_symptoms import WORKER_RULES, is_silent, worker_symptoms
 from shared.db.pool import Pool, Record
-from shared.observability.health import Status
+from shared.observability.health_checks import Status
 from shared.worker.circuit_breaker import BreakerState
 
-from ..names import WORKER
+from ..process_names import WORKER
 from ..settings import Settings
 from . import queries
 from .mail_service_view import MailServiceView, MailServiceViewError

@@ -6,8 +6,8 @@ from typing import Any
 from shared.observability.stage_metrics import Sample, Stage, StageSource, Worker
 from shared.worker.circuit_breaker import breaker_metric
 
-from ..names import WORKER
 from ..outbox.effect_registry import EFFECTS
+from ..process_names import WORKER
 from .stage_metrics_queries import READ_STAGES
 
 # What a relay counts for each effect. All are there from the first scrape on, or Prometheus misses the first increase.

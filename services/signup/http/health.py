@@ -10,13 +10,13 @@ from starlette.requests import Request
 
 from shared.audit.alert_reports import finding_checks
 from shared.db.pool import UNAVAILABLE, Database, Record
-from shared.observability.health import Check, Status, graded
+from shared.observability.health_checks import Check, Status, graded
 from shared.worker.circuit_breaker import BreakerState
 from shared.worker.partitions import PartitionRetention, partition_checks
 
 from ..audit.queries import LAST_BEAT
-from ..names import WORKER
 from ..outbox.queries import OUTBOX_HEALTH
+from ..process_names import WORKER
 from ..reconciliation.queries import LAST_VERDICT
 from .app_state import AppState, state_of
 

@@ -10,8 +10,8 @@ from shared.observability.logs import get_logger
 from shared.worker.circuit_breaker import Breaker
 
 from ..mail_service import Change, CursorLostError, MailService
-from ..names import MAIL_CLIENT, WORKER
 from ..outbox.retry_policy import PeerFaultError
+from ..process_names import MAIL_CLIENT, WORKER
 from . import feed_queries as queries
 
 _log = get_logger(__name__)

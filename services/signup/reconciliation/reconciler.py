@@ -14,8 +14,8 @@ from shared.db.pool import UNAVAILABLE, Pool, Record
 from shared.observability.logs import get_logger
 from shared.worker.backoff import equal_jitter
 
-from ..names import WORKER
 from ..outbox.retry_policy import PeerFaultError
+from ..process_names import WORKER
 from . import queries
 from .feed_follower import FeedFollower
 from .feed_queries import LEARN_OF_LOST_MAILS

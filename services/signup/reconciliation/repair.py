@@ -14,7 +14,7 @@ from shared.observability.logs import get_logger
 
 from ..accounts.effect_policy import EffectPolicy
 from ..mail_service import MailService, RefusedError
-from ..names import WORKER
+from ..process_names import WORKER
 from . import repair_queries as queries
 
 _log = get_logger(__name__)

@@ -13,7 +13,7 @@ from shared.contract.mails import MAX_LOOKUP
 from shared.db.pool import Pool
 
 from ..mail_service import LostMail, MailService
-from ..names import MAIL_CLIENT
+from ..process_names import MAIL_CLIENT
 from . import queries
 from .compare import Finding, OwnRecord, judge, unexpected
 

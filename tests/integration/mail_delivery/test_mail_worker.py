@@ -12,7 +12,7 @@ from arq.connections import RedisSettings
 
 from local.ports import pick_free
 from services.mail import worker
-from services.mail.names import QUEUE_CHANNEL, WORKER
+from services.mail.process_names import QUEUE_CHANNEL, WORKER
 from services.mail.settings import Settings
 from shared.worker import arq_host
 from shared.worker.arq_host import redis_settings

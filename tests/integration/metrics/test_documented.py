@@ -4,8 +4,8 @@ import re
 
 import orjson
 
-from services.mail.names import WORKER as MAIL_WORKER
-from services.signup.names import WORKER
+from services.mail.process_names import WORKER as MAIL_WORKER
+from services.signup.process_names import WORKER
 from shared.worker.heartbeats import BEAT
 from tests.support.apis import Api
 from tests.support.documented import documented

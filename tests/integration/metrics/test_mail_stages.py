@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from services.mail import worker
-from services.mail.names import WORKER
+from services.mail.process_names import WORKER
 from services.mail.settings import Settings
 from shared.worker.heartbeats import BEAT, Heartbeat
 from tests.support.apis import Api

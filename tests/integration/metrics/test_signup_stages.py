@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.signup.audit.stage_metrics import STAGE_SOURCE
-from services.signup.names import WORKER
+from services.signup.process_names import WORKER
 from shared.db.pool import DatabaseOptions, open_database
 from shared.observability import stage_metrics
 from shared.observability.stage_metrics import StageMetrics

@@ -10,7 +10,7 @@ from services.mail.app import create_app as create_mail_app
 from services.mail.settings import Settings as MailSettings
 from services.signup.app import create_app as create_signup_app
 from services.signup.settings import Settings as SignupSettings
-from shared.observability.health import Status
+from shared.observability.health_checks import Status
 from shared.worker.partitions import PartitionRetention, Partitions, partition_checks
 from tests.support.apis import Api, running
 from tests.support.databases import Clone

@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.signup.app import create_app
-from services.signup.names import WORKER
+from services.signup.process_names import WORKER
 from services.signup.settings import Settings
 from shared.contract import problems
 from shared.contract.ids import uuid7

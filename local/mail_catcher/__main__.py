@@ -1,4 +1,4 @@
-"""`python -m local.catcher`: both servers in one process, until SIGTERM. Settings as for `python -m local run`."""
+"""`python -m local.mail_catcher`: both servers in one process, until SIGTERM. Settings as for `python -m local run`."""
 
 import asyncio
 import contextlib

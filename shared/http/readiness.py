@@ -14,14 +14,14 @@ from starlette.responses import Response
 
 from ..contract import problems
 from ..db.pool import UNAVAILABLE, Database
-from ..observability import health
+from ..observability import health_checks
 from . import openapi
 from .responses import JsonResponse
 
 # A slower readiness check counts as failed.
 _READY_SECONDS = 2.0
 
-HealthChecks = Callable[[Request], Awaitable[Mapping[str, health.Check]]]
+HealthChecks = Callable[[Request], Awaitable[Mapping[str, health_checks.Check]]]
 
 
 class Alive(BaseModel):
@@ -29,14 +29,14 @@ class Alive(BaseModel):
 
 
 class CheckDocument(BaseModel):
-    status: health.Status
+    status: health_checks.Status
     observed_value: float | str | None
     observed_unit: str
     detail: str
 
 
 class HealthReport(BaseModel):
-    status: health.Status
+    status: health_checks.Status
     checks: dict[str, CheckDocument]
 
 
@@ -63,7 +63,7 @@ def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
     @router.get("/health", response_model=HealthReport, responses=openapi.error_responses() | failing)
     async def report(request: Request) -> Response:
         """Each check with its observed value. The worst one is the overall status."""
-        status, body = health.report(dict(await checks(request)))
+        status, body = health_checks.report(dict(await checks(request)))
         return JsonResponse(body, status)
 
 
