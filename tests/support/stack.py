@@ -176,7 +176,7 @@ class Stack:
     def start(self, name: str, **settings: str) -> None:
         """Start a process; `settings` override the stack's for this start only."""
         service, _, role = name.partition("-")
-        module = [f"services.{service}", role] if role else [f"local.{name}"]
+        module = [f"services.{service}", role] if role else [f"local.mail_{name}"]
         log = (self.directory / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
             [*dies_with_parent("KILL"), sys.executable, "-m", *module],
