@@ -6,31 +6,32 @@ while its database is down, and reports why it is not ready.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
 import sqlalchemy as sa
 import sqlalchemy.exc
+from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from .outages import UNAVAILABLE, drops_connection, refuses_writes, unwrapped
+
+__all__ = ["UNAVAILABLE", "Connection", "Database", "DatabaseOptions", "Pool", "Record", "connect", "open_database"]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
-# Errors of a lost, refused or overloaded server. Everything else is a bug and must be loud.
-UNAVAILABLE: tuple[type[BaseException], ...] = (
-    OSError,  # refused, reset, and TimeoutError
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,  # "connection is closed"
-    asyncpg.OperatorInterventionError,  # shutdown, crash, "starting up"
-    asyncpg.TooManyConnectionsError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.TimeoutError,
-)
+# A server that is well acknowledges a cancel request in milliseconds.
+_CANCEL_SECONDS = 1.0
+# `/health/ready` says so for this long after a refused write: longer than probes are apart.
+_REFUSAL_HOLDS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,81 @@ class DatabaseOptions:
     connect_timeout_seconds: float = 5.0
 
 
+class _Connection(asyncpg.Connection):
+    """Drops itself when a server does not answer a cancel request: the driver waits for as long as for a statement."""
+
+    def _cancel_current_command(self, waiter: "asyncio.Future[None]", acknowledged: Any = None) -> None:
+        super()._cancel_current_command(waiter, acknowledged)  # type: ignore[misc] # not in the stubs
+        asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._drop_unless, acknowledged)
+
+    def _drop_unless(self, acknowledged: Any) -> None:
+        if acknowledged is not None and not acknowledged.done() and not self.is_closed():
+            self.terminate()
+
+
+class _Acquired(PoolAcquireContext):
+    """Drops a connection on which an outage was seen, so that no later caller meets it."""
+
+    pool: "ServicePool"
+
+    async def __aenter__(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        while True:
+            connection = await super().__aenter__()
+            if not is_read_only(connection):
+                return connection
+            # The server itself reports that it became read-only. The next connection may lead to another server.
+            connection.terminate()
+            self.connection = None
+            await self.pool.release(connection)
+
+    async def __aexit__(self, *exc: object) -> None:
+        error = exc[1] if exc else None
+        if isinstance(error, BaseException):
+            self.pool.note(error)
+            if drops_connection(error) and self.connection is not None:
+                self.connection.terminate()
+        await super().__aexit__(*exc)
+
+
+class ServicePool(asyncpg.Pool):
+    """asyncpg's pool. A connection on which an outage was seen never returns to it."""
+
+    _refused_at = -math.inf
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        return _Acquired(self, timeout)
+
+    def note(self, error: BaseException) -> None:
+        if refuses_writes(error):
+            self._refused_at = time.monotonic()
+
+    @property
+    def refuses_writes(self) -> bool:
+        """Whether the server refused a write in the last seconds: it is read-only, or its disk is full."""
+        return time.monotonic() - self._refused_at < _REFUSAL_HOLDS_SECONDS
+
+
+def is_read_only(connection: Any) -> bool:
+    """As the server reports by itself (since PostgreSQL 14): a standby, or a database that takes no writes."""
+    settings = connection.get_settings()
+    return any(getattr(settings, name, "off") == "on" for name in ("in_hot_standby", "default_transaction_read_only"))
+
+
 @dataclass(frozen=True)
 class Database:
-    pool: Pool
+    pool: ServicePool
     engine: AsyncEngine
 
     async def fetch_all(self, query: sa.Select[tuple[object, ...]]) -> Sequence[sa.RowMapping]:
-        """Rows of one SQLAlchemy Core query, in one round trip. Leaves nothing open."""
-        async with self.engine.connect() as connection:
-            return (await connection.execute(query)).mappings().all()
+        """Rows of one SQLAlchemy Core query, in one round trip. Leaves nothing open.
+
+        Raises the driver's own exceptions, as the pool does.
+        """
+        try:
+            async with self.engine.connect() as connection:
+                return (await connection.execute(query)).mappings().all()
+        except sqlalchemy.exc.DBAPIError as error:
+            raise unwrapped(error) from None
 
     async def close(self) -> None:
         await self.engine.dispose()
@@ -62,37 +129,63 @@ class Database:
 
 async def connect(options: DatabaseOptions) -> "asyncpg.Connection[asyncpg.Record]":
     """One connection outside the pool, for LISTEN and for the engine's pool."""
-    return await asyncpg.connect(
+    return await _connect(
         options.url,
         timeout=options.connect_timeout_seconds,
         command_timeout=options.statement_timeout_seconds,
         statement_cache_size=options.statement_cache_size,
         server_settings={"application_name": options.application_name},
+        connection_class=_Connection,
     )
+
+
+async def _connect(*arguments: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    """Whatever the server says instead of taking a connection is an outage, also with an SQLSTATE of another class.
+
+    Raises one of UNAVAILABLE, also for a server that takes no writes: a stale address may have led to a standby.
+    """
+    try:
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*arguments, **options)
+    except UNAVAILABLE:
+        raise
+    except asyncpg.PostgresError as error:
+        raise ConnectionRefusedError(type(error).__name__) from error
+    if is_read_only(connection):
+        connection.terminate()
+        raise asyncpg.ReadOnlySQLTransactionError("the server is read-only")
+    return connection
 
 
 async def open_database(options: DatabaseOptions) -> Database:
     """Pools for one process. Commits nothing and does not connect yet."""
 
     async def skip_reset(_connection: Connection) -> None:
-        # Our statements leave no session state but the setting of `avoid_table_scans`, which all share, so returning a
+        # Our statements leave no session state but the setting of `prepare`, which all share, so returning a
         # connection costs no round trip.
         await asyncio.sleep(0)
 
-    async def avoid_table_scans(connection: Connection) -> None:
+    async def prepare(connection: Connection) -> None:
         # Every statement of the pool reads by key. A plan made while a table was small, or before it was analyzed,
         # scans it, and prepared statements keep their plans while it grows: up to a minute, at a tenth of the speed.
         await connection.execute("SET enable_seqscan = off")
 
-    pool = asyncpg.create_pool(
+    pool = ServicePool(
         options.url,
+        connection_class=_Connection,
+        record_class=asyncpg.Record,
+        init_size=0,
         min_size=0,
         max_size=options.pool_size,
+        max_queries=50_000,  # asyncpg's defaults, which its `create_pool` would give
+        max_inactive_connection_lifetime=300.0,
+        loop=None,
+        connect=_connect,
+        setup=None,
         timeout=options.connect_timeout_seconds,
         command_timeout=options.statement_timeout_seconds,
         statement_cache_size=options.statement_cache_size,
         server_settings={"application_name": options.application_name},
-        init=avoid_table_scans,
+        init=prepare,
         reset=skip_reset,
     )
     await pool
@@ -108,4 +201,18 @@ async def open_database(options: DatabaseOptions) -> Database:
         # jsonb writes 1e300 as an integer of 301 digits. Python's parser makes an int of it that no answer can hold.
         json_deserializer=orjson.loads,
     )
+    event.listen(engine.sync_engine, "checkout", _check_out)
+    event.listen(engine.sync_engine, "handle_error", _handle_error)
     return Database(pool, engine)
+
+
+def _check_out(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+    """A pooled connection to a server that became read-only is replaced."""
+    if is_read_only(dbapi_connection.driver_connection):
+        raise sqlalchemy.exc.DisconnectionError
+
+
+def _handle_error(context: sa.engine.ExceptionContext) -> None:
+    """A connection on which an outage was seen is dropped."""
+    cause = getattr(context.original_exception, "__cause__", None) or context.original_exception
+    context.is_disconnect = context.is_disconnect or drops_connection(cause)

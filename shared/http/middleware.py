@@ -8,11 +8,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..contract import correlation, problems
 from ..db.pool import UNAVAILABLE
+from ..observability.foreign_errors import describe as describe_error
+from ..observability.log_throttle import LogThrottle
 from ..observability.logs import get_logger
 
 _log = get_logger(__name__)
 
 UNMATCHED = "unmatched"
+# An outage is worth a line now and then, not one for each request.
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 class RequestMiddleware:
@@ -24,6 +28,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, *, observe: Callable[[str, str, int, float], None]) -> None:
         self._app = app
         self._observe = observe
+        self._throttle = LogThrottle(_SECONDS_BETWEEN_LINES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +57,7 @@ class RequestMiddleware:
         try:
             await self._app(inner, receive, send_correlated)
         except UNAVAILABLE as error:
-            _log.warning("database_unavailable", error=str(error) or type(error).__name__)
+            self._log_outage(error)
             if not status:
                 problem = problems.Unavailable("The service's database is unavailable. Send this request again.")
                 await problem.response()(scope, receive, send_correlated)
@@ -67,6 +72,10 @@ class RequestMiddleware:
         scope["route"] = inner.get("route")  # for outer middleware
         self._observe(scope["method"], route, status, seconds)
         _log.debug("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
+
+    def _log_outage(self, error: BaseException) -> None:
+        if (left_out := self._throttle.admit(type(error))) is not None:
+            _log.warning("database_unavailable", error=describe_error(error), left_out=left_out)
 
 
 def route_of(scope: Scope) -> str:

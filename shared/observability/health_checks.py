@@ -1,6 +1,7 @@
 """The answer of `/health`: named checks, each pass, warn or fail. The worst one is the overall status."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,13 @@ def graded(value: float, unit: str, *, warn_at: float, fail_at: float | None = N
     if fail_at is not None and value >= fail_at:
         status = Status.FAIL
     return Check(status, round(value, 3), unit, detail)
+
+
+def failing_loops(detail: Mapping[str, Any]) -> dict[str, Check]:
+    """The check `loops`: which loops of the worker fail, as its last heartbeat says."""
+    failing: Mapping[str, str] = detail.get("failing_loops", {})
+    words = "; ".join(f"{loop}: {error}" for loop, error in sorted(failing.items()))
+    return {"loops": Check(Status.WARN if failing else Status.PASS, len(failing), "failing", words)}
 
 
 def report(checks: dict[str, Check]) -> tuple[int, dict[str, Any]]:

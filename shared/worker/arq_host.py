@@ -15,6 +15,7 @@ from redis import exceptions as redis_errors  # not by name: its TimeoutError wo
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from ..observability.foreign_errors import describe
 from ..observability.logs import get_logger
 from .backoff import full_jitter
 from .schedule import CronWakeup
@@ -72,7 +73,7 @@ async def run_arq(*, redis_url: str, queue_name: str, cron: Sequence[CronWakeup]
             pass
         except Exception as error:  # noqa: BLE001 - the loops go on, whatever arq raised
             failures = 1 if asyncio.get_running_loop().time() - started > 60 else failures + 1  # noqa: PLR2004 - a healthy minute
-            _log.warning("arq_worker_failed", queue=queue_name, error=str(error) or type(error).__name__)
+            _log.warning("arq_worker_failed", queue=queue_name, error=describe(error))
         with contextlib.suppress(Exception):
             # Valkey may be down, and arq retries its close as long as its work.
             async with asyncio.timeout(1):

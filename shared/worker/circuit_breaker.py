@@ -2,12 +2,21 @@
 
 A library's breaker wraps one call and raises when open. Here the question comes before rows are claimed
 ("how many may I claim?"), so that an outage burns no attempt (DESIGN decision 12).
+
+Each change is one line in the log, with the reason. A kind of fault that goes on is logged once in ten minutes.
 """
 
 import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from ..observability.log_throttle import LogThrottle
+from ..observability.logs import get_logger
+
+_log = get_logger(__name__)
+
+_FAULT_LOG_SECONDS = 600.0
 
 
 class BreakerState(enum.StrEnum):
@@ -45,6 +54,12 @@ class Breaker:
         self._probe_at = 0.0
         self._probing = False
         self.last_fault: str | None = None
+        self._fault_lines = LogThrottle(_FAULT_LOG_SECONDS, clock=clock)
+
+    @property
+    def faults_in_a_row(self) -> int:
+        """Faults since the last success: more than 0 is worth a warning before the breaker opens."""
+        return self._faults
 
     @property
     def state(self) -> BreakerState:
@@ -61,6 +76,7 @@ class Breaker:
             return wanted
         if wanted and not self._probing and self._clock() >= self._probe_at:
             self._probing = True
+            _log.info("breaker_half_open", breaker=self.name, reason=self.last_fault)
             return 1
         return 0
 
@@ -76,6 +92,8 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The peer answered; a verdict on a message is an answer too."""
+        if self.state is not BreakerState.CLOSED:
+            _log.info("breaker_closed", breaker=self.name, faults=self._faults)
         self._faults = 0
         self._probe_seconds = 0.0
         self._probing = False
@@ -83,6 +101,9 @@ class Breaker:
     def faulted(self, reason: str) -> None:
         """The peer could not be reached or was out of order."""
         self.last_fault = reason
+        repeated = self._fault_lines.admit(reason)
+        if repeated is not None:
+            _log.warning("breaker_fault", breaker=self.name, reason=reason, repeated=repeated)
         was_open = self.state is not BreakerState.CLOSED
         probe_failed, self._probing = self._probing, False
         self._faults += 1
@@ -91,3 +112,6 @@ class Breaker:
         policy = self._policy
         self._probe_seconds = min(policy.max_probe_seconds, self._probe_seconds * 2 or policy.first_probe_seconds)
         self._probe_at = self._clock() + self._probe_seconds
+        _log.warning(
+            "breaker_opened", breaker=self.name, reason=reason, faults=self._faults, probe_seconds=self._probe_seconds
+        )

@@ -81,11 +81,11 @@ class Partitions:
     async def _create_ahead(self) -> bool:
         try:
             await self._pool.execute(ENSURE_PARTITIONS, _MONTHS_AHEAD)
-        except UNAVAILABLE:
-            raise
         except asyncpg.LockNotAvailableError:
             # A later run creates it: there are months to spare.
             _log.info("partitions_not_made_table_in_use")
+        except UNAVAILABLE:
+            raise
         except asyncpg.PostgresError:
             # For example, rows of that month are in the default partition. Retrying in a second would not help.
             _log.exception("partitions_not_made")

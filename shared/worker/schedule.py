@@ -8,7 +8,7 @@ from typing import Any
 from arq.cron import CronJob, cron
 
 from ..observability.logs import get_logger
-from .loops import Loop, keep_running
+from .loops import Loop, LoopFailures, keep_running
 
 _log = get_logger(__name__)
 
@@ -70,18 +70,23 @@ async def run_schedule(
     beside: Sequence[Coroutine[Any, Any, None]] = (),
     drain: Callable[[], Awaitable[None]] | None = None,
     drain_seconds: float,
+    failures: LoopFailures | None = None,
 ) -> None:
     """Run every loop of `table` until `stop`, then finish the current batches, await `drain`, and end the rest.
 
     `beside` are coroutines that run as long as the loops. A task that ends before `stop` has failed, and its exception
     is raised: the process must not go on without it.
     """
-    drained = asyncio.Event()
+    drained, failures = asyncio.Event(), failures or LoopFailures()
     wakes = [line.woken_by.subscribe() if line.woken_by else asyncio.Event() for line in table]
     loops = [
         asyncio.create_task(
             keep_running(
-                line.loop, wake=wake, stop=drained if line.until_drained else stop, poll_seconds=line.every_seconds
+                line.loop,
+                wake=wake,
+                stop=drained if line.until_drained else stop,
+                poll_seconds=line.every_seconds,
+                failures=failures,
             )
         )
         for line, wake in zip(table, wakes, strict=True)

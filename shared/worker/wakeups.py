@@ -9,10 +9,14 @@ import contextlib
 from typing import Any
 
 from ..db.pool import UNAVAILABLE, DatabaseOptions, Pool, connect
+from ..observability.foreign_errors import describe as describe_error
+from ..observability.log_throttle import LogThrottle
 from ..observability.logs import get_logger
 from .schedule import WakeupFanout
 
 _log = get_logger(__name__)
+
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class Pinger:
@@ -65,12 +69,14 @@ class Listener:
         self.listening = False
 
     async def run(self) -> None:
-        """Run until canceled."""
+        """Run until canceled. No error of the server ends it: polling goes on meanwhile, and LISTEN is tried again."""
+        throttle = LogThrottle(_SECONDS_BETWEEN_LINES)
         while True:
             try:
                 await self._listen()
-            except UNAVAILABLE as error:
-                _log.warning("listener_lost", channel=self._channel, error=str(error) or type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - a worker that no longer listens would be slow for ever
+                if (left_out := throttle.admit(type(error))) is not None:
+                    _log.warning("listener_lost", channel=self._channel, error=describe_error(error), left_out=left_out)
             self.listening = False
             await asyncio.sleep(1.0)  # polling is just as fast meanwhile
 

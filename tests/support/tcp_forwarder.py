@@ -14,6 +14,8 @@ class Forwarder:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._pipes: set[asyncio.Task[None]] = set()
+        self._passing = asyncio.Event()
+        self._passing.set()
 
     @property
     def url(self) -> str:
@@ -23,6 +25,13 @@ class Forwarder:
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    def swallow(self) -> None:
+        """Keep every connection open and let nothing through: half-open, as behind a broken router."""
+        self._passing.clear()
+
+    def pass_on(self) -> None:
+        self._passing.set()
 
     async def shut(self) -> None:
         """Cut every connection and refuse new ones."""
@@ -40,14 +49,15 @@ class Forwarder:
         server_reader, server_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         self._writers |= {writer, server_writer}
         for source, target in ((reader, server_writer), (server_reader, writer)):
-            pipe = asyncio.create_task(_pipe(source, target))
+            pipe = asyncio.create_task(_pipe(source, target, self._passing))
             self._pipes.add(pipe)
             pipe.add_done_callback(self._pipes.discard)
 
 
-async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: asyncio.Event) -> None:
     with contextlib.suppress(OSError):
         while chunk := await source.read(65536):
+            await passing.wait()
             target.write(chunk)
             await target.drain()
     target.close()
