@@ -10,15 +10,19 @@ help: ## Say what each target does
 
 # uv installs the locked set in seconds, with the certificates of the system: a proxy may inspect TLS. pip, which reads the
 # machine's own pip configuration, is the fallback.
-$(VENV)/.installed: requirements/dev.txt requirements/uv.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+.build-venv:
 	@echo "Installing the locked requirements into $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt \
 	  2>$(VENV)/uv.log || { echo "uv could not install them ($(VENV)/uv.log says why); pip does, which takes a minute" \
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt; }
-	@touch $@
+	@touch $(VENV)/.installed
+
+# A rebuild empties .venv, so it waits until no stack runs from it.
+$(VENV)/.installed: requirements/dev.txt requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) -m local.venv_lock rebuild $@ $^ -- $(MAKE) --no-print-directory .build-venv
 
 install: $(VENV)/.installed ## Make .venv from the locked requirements
 
@@ -65,7 +69,8 @@ lock: $(VENV)/.installed ## Resolve the requirements files again from pyproject.
 	cd requirements && ./lock
 
 clean: ## Remove the virtual environment, caches and local state
+	@[ ! -e .venv.lock ] || $(PYTHON) -m local.venv_lock refuse
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install run demo check test browser-test monitoring-test format migrate bench compose-test docs lock clean
+.PHONY: help .build-venv install run demo check test browser-test monitoring-test format migrate bench compose-test docs lock clean

@@ -3,7 +3,8 @@
 - docs/states.md: the state machines, from the transition tables;
 - docs/smtp-outcomes.md: the outcome of each gateway reply or fault, from the table that a test runs;
 - docs/metrics.md: the metrics, from the registries of both APIs;
-- docs/settings.md, from the settings classes; docs/architecture.md: the picture of the rooms, from the imports.
+- docs/settings.md, and the settings that docker-compose.yml passes on, from the settings classes;
+- docs/architecture.md: the picture of the rooms, from the imports.
 """
 
 import ast
@@ -14,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from prometheus_client import CollectorRegistry  # noqa: E402 - needs the path above
+import yaml  # noqa: E402 - needs the path above
+from prometheus_client import CollectorRegistry  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
 from services.mail.app import create_app as create_mail_app  # noqa: E402
@@ -29,11 +31,13 @@ from shared.process.settings import ServiceSettings  # noqa: E402
 from tests.integration.mail_delivery import test_every_step_gone_wrong as gone_wrong  # noqa: E402
 from tests.support.scripted_smtp import Act, Misbehavior, Slowly  # noqa: E402
 
+SETTINGS_BEGIN, SETTINGS_END = "# settings: written by `make docs`", "# end of settings"
 BEGIN, END = "<!-- rooms: written by `make docs` -->", "<!-- end of rooms -->"
 
 METRICS = """# Metrics
 
-Written by `make docs` from the registries of both APIs. `GET /metrics` of each API needs no key and contains no
+Written by `make docs` from the registries of both APIs. `GET /metrics` of each API needs a key with `audit:read`, or
+none on the operations port (`SIGNUP_OPERATIONS_PORT`, `MAIL_OPERATIONS_PORT`; see deploying.md). It contains no
 personal data; still, do not publish it. Workers have no port: each worker stores its numbers in the database with its
 heartbeat, and the API reports them under the label `worker` (host and process).
 
@@ -130,6 +134,11 @@ against a scripted SMTP server, cell by cell, with and without PIPELINING. `gate
 breaker and costs the mail no attempt. `unknown` counts for the circuit breaker too, because a silent gateway is faulty.
 With the policy `resend`, an `unknown` outcome sends the same bytes again.
 
+The table is about a gateway's only connection. While others are open, one that is turned away (421 before MAIL, or 4yz
+with words such as "too many connections" up to MAIL) has no outcome: fewer connections are used, and one of the others
+takes the mail (ADR 0023, `tests/integration/mail_delivery/test_connection_limits.py`). When none is open, the breaker
+counts it, and such words leave no attempt. A mail larger than the announced `SIZE` is `refused` before MAIL.
+
 """
         + "\n".join(rows)
         + "\n"
@@ -217,11 +226,34 @@ def _limits(field: FieldInfo) -> list[str]:
     return [limit.strip("^$()").replace("|", " or ") for limit in limits if limit != "None"]
 
 
+def compose(text: str) -> str:
+    """docker-compose.yml with the settings that it passes on to each service written anew."""
+    # Those that it gives a value itself stand below, and so do the owner's URLs, at the migrations.
+    file = yaml.safe_load(text)
+    wired = {name for block in ("x-signup", "x-mail") for name, value in file[block].items() if value is not None}
+    kept_out = wired | {"SIGNUP_DATABASE_URL", "MAIL_DATABASE_URL"}
+    both = ServiceSettings.model_fields.keys()
+    blocks = {
+        "both": both,
+        "signup": SignupSettings.model_fields.keys() - both,
+        "mail": MailSettings.model_fields.keys() - both,
+    }
+    lines = []
+    for name, fields in blocks.items():
+        lines.append(f"x-{name}-settings: &{name}-settings")
+        lines += [f"  {variable}:" for variable in sorted({field.upper() for field in fields} - kept_out)]
+    return _between(text, SETTINGS_BEGIN, "\n".join([*lines, ""]), SETTINGS_END)
+
+
+def _between(text: str, begin: str, written: str, end: str) -> str:
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{written}{end}{after}"
+
+
 def architecture(text: str) -> str:
     """docs/architecture.md with its picture written anew from the imports."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{_rooms()}{END}{after}"
+    return _between(text, BEGIN, _rooms(), END)
 
 
 def _rooms() -> str:
@@ -260,6 +292,8 @@ def main() -> None:
     (ROOT / "docs" / "settings.md").write_text(settings())
     page = ROOT / "docs" / "architecture.md"
     page.write_text(architecture(page.read_text()))
+    containers = ROOT / "docker-compose.yml"
+    containers.write_text(compose(containers.read_text()))
 
 
 if __name__ == "__main__":

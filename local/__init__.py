@@ -12,7 +12,8 @@ The modules, in the order of a start:
     supervisor  supervisord: its configuration, its process, its API; process_monitor: restarts and new process IDs
     programs    the table of processes; wiring: their URLs, roles and environments
     commands    migrations and other short-lived processes; keys: API keys minted and registered
-    lock        one stack per state directory; runenv: var/run.env; stack: the order of a start
+    lock        one stack per state directory; venv_lock: no rebuild of .venv under a running stack
+    stack       the order of a start; runenv: run.env
     demo        people sign up, and both ledgers are compared
     catcher/    the SMTP server that keeps every mail
 

@@ -177,7 +177,7 @@ def _verdict(people: list[Person]) -> int:
 
 
 async def demo(settings: Settings) -> int:
-    """Use the stack that runs from this checkout, or start one and stop it again."""
+    """Use the stack that runs in the state directory, or start one and stop it again."""
     if lock.is_held(settings.state) and settings.run_env.exists():
         facts = runenv.read(settings.run_env)
         say(f"using the running stack at {facts['SIGNUP_URL']}")

@@ -37,13 +37,18 @@ def is_held(state: Path) -> bool:
     return False
 
 
+def holder(state: Path) -> str:
+    """The process ID of the launcher that last held the lock; empty when none did."""
+    try:
+        return (state / "lock").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
 def launcher_is_alive(state: Path) -> bool:
     """Whether the launcher that last held the lock still runs."""
-    try:
-        holder = (state / "lock").read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return False
-    return holder.isdecimal() and is_alive(int(holder))
+    pid = holder(state)
+    return pid.isdecimal() and is_alive(int(pid))
 
 
 async def hold(state: Path) -> int:
@@ -58,8 +63,7 @@ async def hold(state: Path) -> int:
             if launcher_is_alive(state) or time.monotonic() > deadline:
                 os.close(descriptor)
                 raise AlreadyRunningError(
-                    f"already running in {state} (process {path.read_text(encoding='ascii').strip()});"
-                    " stop that one, or set another STATE_DIR"
+                    f"already running in {state} (process {holder(state)}); stop that one, or set another STATE_DIR"
                 ) from None
             await asyncio.sleep(TRY_SECONDS)
             continue

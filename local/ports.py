@@ -3,8 +3,10 @@
 import random
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 
-from .settings import LocalError
+from .credentials import Vault
+from .settings import OPERATIONS_PORTS, LocalError, Settings
 
 LOOPBACK = "127.0.0.1"
 # Below the range of outgoing connections (32768 up on Linux): no client socket may occupy a port that is kept for the
@@ -43,3 +45,26 @@ def require_free(ports: Mapping[str, int]) -> None:
                 for variable, port in taken.items()
             )
         )
+
+
+def kept_port(vault: Vault, variable: str, requested: int | None) -> int:
+    """The port that was asked for, or that of the last start, or a free one.
+
+    Raises:
+        LocalError: the port that was asked for is taken.
+    """
+    if requested is not None:
+        require_free({variable: requested})
+        return requested
+    kept = int(vault.get(variable) or 0)
+    return kept if kept and is_free(kept) else int(vault.keep(variable, str(pick_free())))
+
+
+def with_operations_ports(settings: Settings, vault: Vault, usual: Mapping[str, int] = OPERATIONS_PORTS) -> Settings:
+    """The settings with the operations ports among `ports`: the usual ones, unless another program has them."""
+    ports = dict(settings.ports)
+    for variable, requested in settings.operations_ports.items():
+        port = usual[variable]
+        is_usual = requested is None and vault.get(variable) is None and port not in ports.values() and is_free(port)
+        ports[variable] = port if is_usual else kept_port(vault, variable, requested)
+    return replace(settings, ports=ports)

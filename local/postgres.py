@@ -195,6 +195,9 @@ async def create_databases(
     try:
         for role in (f"{name}_{kind}" for name in databases for kind in ("owner", "app")):
             await _ensure_role(connection, role, passwords[role])
+        if "mail" in databases:
+            # The mail service names who holds back its change feed, with the begin of that transaction.
+            await connection.execute("GRANT pg_read_all_stats TO mail_owner")
         for name in databases:
             if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
                 await connection.execute(f'CREATE DATABASE "{name}" OWNER "{name}_owner"')

@@ -71,6 +71,7 @@ def summary(stack: Stack, seconds: float) -> str:
   signup   {facts["SIGNUP_URL"]}/docs
   mail     {facts["MAIL_URL"]}/docs
   mails    {facts["CATCHER_URL"]}   every mail that is sent arrives here
+  metrics  {facts["SIGNUP_OPERATIONS_URL"]}/metrics, {facts["MAIL_OPERATIONS_URL"]}/metrics
   logs     {state}/log
   shell    set -a; . {shlex.quote(str(stack.settings.run_env))}; set +a   (URLs, OPERATOR_KEY, process IDs)
 Try:

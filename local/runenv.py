@@ -1,4 +1,7 @@
-"""var/run.env: facts about the running stack for shells, tests and people. API.md defines the names."""
+"""run.env in the state directory (var/run.env by default): facts about the running stack for shells, tests and people.
+
+API.md defines the names.
+"""
 
 import shlex
 from collections.abc import Mapping
@@ -8,6 +11,7 @@ from .credentials import write_private
 
 VARIABLES = (
     *("SIGNUP_URL", "MAIL_URL", "CATCHER_URL", "OPERATOR_KEY"),
+    *("SIGNUP_OPERATIONS_URL", "MAIL_OPERATIONS_URL"),
     *("SIGNUP_DATABASE_URL", "MAIL_DATABASE_URL", "POSTGRES_URL", "REDIS_URL", "MAIL_GATEWAYS"),
     *("PID_SIGNUP_API", "PID_SIGNUP_WORKER", "PID_MAIL_API", "PID_MAIL_WORKER"),
     *("PID_POSTGRES", "PID_VALKEY", "PID_CATCHER"),

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # The variable of each port, and its default. Messages about a taken port name the variable.
 PORT_DEFAULTS = {"SIGNUP_PORT": 8001, "MAIL_PORT": 8002, "CATCHER_SMTP_PORT": 1025, "CATCHER_HTTP_PORT": 8025}
+# Metrics and health without a key. When one is taken that no setting names, another is picked and kept.
+OPERATIONS_PORTS = {"SIGNUP_OPERATIONS_PORT": 8011, "MAIL_OPERATIONS_PORT": 8012}
 HIGHEST_PORT = 65535
 
 
@@ -26,6 +28,7 @@ class Settings:
     state: Path = CHECKOUT / "var"
     postgres_port: int | None = None
     redis_port: int | None = None
+    operations_ports: Mapping[str, int | None] = field(default_factory=lambda: dict.fromkeys(OPERATIONS_PORTS))
     signup_database_url: str | None = None
     mail_database_url: str | None = None
     redis_url: str | None = None
@@ -33,8 +36,8 @@ class Settings:
 
     @property
     def run_env(self) -> Path:
-        # Always below the checkout, whatever STATE_DIR is, so that readers know where to look.
-        return self.checkout / "var" / "run.env"
+        # In the state directory, which one stack holds: two stacks of one checkout have a file each.
+        return self.state / "run.env"
 
 
 def _port(environment: Mapping[str, str], variable: str, default: int | None) -> int | None:
@@ -49,8 +52,10 @@ def _port(environment: Mapping[str, str], variable: str, default: int | None) ->
 def read_settings(environment: Mapping[str, str] = os.environ, checkout: Path = CHECKOUT) -> Settings:
     """Raises LocalError for invalid values."""
     ports = {name: _port(environment, name, default) or default for name, default in PORT_DEFAULTS.items()}
-    if len(set(ports.values())) < len(ports):
-        raise LocalError("ports must differ: " + ", ".join(f"{name}={port}" for name, port in ports.items()))
+    operations_ports = {name: _port(environment, name, None) for name in OPERATIONS_PORTS}
+    chosen = ports | {name: port for name, port in operations_ports.items() if port}
+    if len(set(chosen.values())) < len(chosen):
+        raise LocalError("ports must differ: " + ", ".join(f"{name}={port}" for name, port in chosen.items()))
     signup_url, mail_url = environment.get("SIGNUP_DATABASE_URL"), environment.get("MAIL_DATABASE_URL")
     if bool(signup_url) != bool(mail_url):
         raise LocalError("set both SIGNUP_DATABASE_URL and MAIL_DATABASE_URL, or neither")
@@ -61,6 +66,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, checkout: Path = 
         state=(checkout / Path(environment.get("STATE_DIR") or "var").expanduser()).resolve(),
         postgres_port=_port(environment, "POSTGRES_PORT", None),
         redis_port=_port(environment, "REDIS_PORT", None),
+        operations_ports=operations_ports,
         signup_database_url=signup_url or None,
         mail_database_url=mail_url or None,
         redis_url=environment.get("REDIS_URL") or None,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from . import commands, keys, lock, ports, runenv
+from . import commands, keys, lock, ports, runenv, venv_lock
 from .credentials import Vault
 from .postgres import Cluster, create_databases, prepare_cluster
 from .process import is_alive
@@ -65,7 +65,7 @@ class Stack:
         self._programs: list[Program] = []
         self._cluster: Cluster | None = None
         self._store: Store | None = None
-        self._lock: int | None = None
+        self._locks: list[int] = []  # descriptors
 
     async def start(self) -> None:
         """Raises LocalError. `stop` ends what has started by then."""
@@ -75,11 +75,13 @@ class Stack:
         # Removed first: it describes an earlier run, and readers wait for the file of the new one.
         if not lock.launcher_is_alive(state):
             self.settings.run_env.unlink(missing_ok=True)
-        self._lock = await lock.hold(state)
+        self._locks.append(await lock.hold(state))
+        if (shared := venv_lock.share(self.settings.checkout, state)) is not None:
+            self._locks.append(shared)
         self.settings.run_env.unlink(missing_ok=True)
         ports.require_free(self.settings.ports)
         vault = Vault(state / "secrets.json")
-        self.settings = drop_own_urls(self.settings, vault)
+        self.settings = ports.with_operations_ports(drop_own_urls(self.settings, vault), vault)
         await self._prepare_servers(vault)
         wiring = wire(self.settings, vault, self._cluster, self._store)
         await self._start_supervisor(wiring)
@@ -105,11 +107,11 @@ class Stack:
         # In threads: initdb takes a third of a second.
         cluster = store = None
         if settings.signup_database_url is None:
-            port = _kept_port(vault, "POSTGRES_PORT", settings.postgres_port)
+            port = ports.kept_port(vault, "POSTGRES_PORT", settings.postgres_port)
             password = vault.get_or_make("postgres")
             cluster = asyncio.to_thread(prepare_cluster, settings.state, password, port)
         if settings.redis_url is None:
-            port = _kept_port(vault, "REDIS_PORT", settings.redis_port)
+            port = ports.kept_port(vault, "REDIS_PORT", settings.redis_port)
             store = asyncio.to_thread(prepare_store, settings.state, vault.get_or_make("valkey"), port)
         self._store = await store if store else None
         self._cluster = await cluster if cluster else None
@@ -126,8 +128,7 @@ class Stack:
         await self._run_supervisor()
 
     async def _run_supervisor(self) -> None:
-        assert self._lock is not None
-        self._supervisor.start(held=(self._lock,))
+        self._supervisor.start(held=self._locks)
         while not self._supervisor.answers():
             if not self._supervisor.is_alive:
                 raise LocalError(f"supervisord does not start; see {self._supervisor.logs / 'supervisord.out'}")
@@ -169,6 +170,8 @@ class Stack:
             "SIGNUP_URL": http_url(self.settings, "SIGNUP_PORT"),
             "MAIL_URL": http_url(self.settings, "MAIL_PORT"),
             "CATCHER_URL": http_url(self.settings, "CATCHER_HTTP_PORT"),
+            "SIGNUP_OPERATIONS_URL": http_url(self.settings, "SIGNUP_OPERATIONS_PORT"),
+            "MAIL_OPERATIONS_URL": http_url(self.settings, "MAIL_OPERATIONS_PORT"),
             "OPERATOR_KEY": vault.get("OPERATOR_KEY") or "",
             "SIGNUP_DATABASE_URL": wiring.signup_database[0],
             "MAIL_DATABASE_URL": wiring.mail_database[0],
@@ -211,18 +214,16 @@ class Stack:
 
     async def stop(self) -> None:
         """Stop services first, servers last. May be called whatever has been started."""
-        if self._lock is None:
+        if not self._locks:
             return
         with contextlib.suppress(SupervisorGoneError):
             for group in reversed(self._groups) if self._supervisor.is_alive else ():
                 await self._stop_group(group)
         self._supervisor.shut_down()
-        with contextlib.suppress(FileNotFoundError):
-            # It holds passwords, and process IDs that will be reused. The file of another stack stays.
-            if self.facts and runenv.read(self.settings.run_env)["POSTGRES_URL"] == self.facts["POSTGRES_URL"]:
-                self.settings.run_env.unlink()
-        os.close(self._lock)
-        self._lock = None
+        # It holds passwords, and process IDs that will be reused.
+        self.settings.run_env.unlink(missing_ok=True)
+        while self._locks:
+            os.close(self._locks.pop())
 
     async def _stop_group(self, group: str) -> None:
         self._supervisor.stop_group(group)
@@ -235,11 +236,3 @@ class Stack:
     def force(self) -> None:
         """Kill everything at once. No promise is broken by that (P8)."""
         self._supervisor.kill_everything(filter(is_alive, self._monitor.pids.values()))
-
-
-def _kept_port(vault: Vault, variable: str, requested: int | None) -> int:
-    if requested is not None:
-        ports.require_free({variable: requested})
-        return requested
-    kept = int(vault.get(variable) or 0)
-    return kept if kept and ports.is_free(kept) else int(vault.keep(variable, str(ports.pick_free())))

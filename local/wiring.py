@@ -40,7 +40,7 @@ def role_passwords(vault: Vault) -> dict[str, str]:
 
 
 def drop_own_urls(settings: Settings, vault: Vault) -> Settings:
-    """Drop the URLs of our own servers: a shell that has read var/run.env has them, but they must not replace ours."""
+    """Drop the URLs of our own servers: a shell that has read run.env has them, but they must not replace ours."""
 
     def unless_ours(url: str | None) -> str | None:
         return None if url and vault.occurs_in(url) else url
@@ -90,10 +90,13 @@ def inherited_environment(settings: Settings) -> dict[str, str]:
 def service_environment(service: str, settings: Settings, wiring: Wiring) -> dict[str, str]:
     """Variables that one service's processes get in addition."""
     shell: Mapping[str, str] = settings.environment
+    prefix = service.upper()
     common = {
         "REDIS_URL": wiring.redis_url,
-        f"{service.upper()}_HOST": LOOPBACK,
-        f"{service.upper()}_PORT": str(settings.ports[f"{service.upper()}_PORT"]),
+        f"{prefix}_HOST": LOOPBACK,
+        f"{prefix}_PORT": str(settings.ports[f"{prefix}_PORT"]),
+        f"{prefix}_OPERATIONS_HOST": LOOPBACK,
+        f"{prefix}_OPERATIONS_PORT": str(settings.ports[f"{prefix}_OPERATIONS_PORT"]),
         "PYTHONUNBUFFERED": "1",
     }
     if service == "mail":

@@ -16,6 +16,9 @@ ALTER ROLE signup_app PASSWORD :'signup_app_password';
 ALTER ROLE mail_owner PASSWORD :'mail_owner_password';
 ALTER ROLE mail_app PASSWORD :'mail_app_password';
 
+-- The mail service names the transaction that holds back its change feed, in any database, and since when it is open.
+GRANT pg_read_all_stats TO mail_owner;
+
 SELECT format('CREATE DATABASE %I OWNER %I', name, name || '_owner')
 FROM unnest(ARRAY['signup', 'mail']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name)

@@ -3,6 +3,7 @@
 A mail passes through these rooms:
 
 - `http/` reads requests and writes answers, one file per resource;
+- `cli/` has the operators' commands;
 - `intake/` accepts a mail once per request ID, renders and pins its content, in one commit with queue and history;
 - `delivery/` claims from the queue, sends through `gateways/` (SMTP, rate limits, failover) and records each attempt;
 - `bounces/` parses and ingests notices about mails that were sent;

@@ -1,4 +1,4 @@
-"""`python -m services.mail api|worker|keys`: the mail service's processes and commands."""
+"""`python -m services.mail api|worker|keys|suppressions|mails`: the mail service's processes and commands."""
 
 import argparse
 import asyncio
@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from shared.contract.configuration import ConfigurationError
 from shared.process import keys_cli
-from shared.process.serving import run_api, run_worker
+from shared.process.serving import Address, run_api, run_worker
 from shared.process.settings import describe_errors
 
+from .cli import operators
 from .process_names import WORKER
 from .settings import Settings
 
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("api", help="serve the HTTP API")
     commands.add_parser("worker", help="deliver queued mails")
     keys_cli.add_parser(commands, SCOPES)
+    operators.add_parsers(commands)
     parsed = parser.parse_args(arguments)
     try:
         return _run(parsed, Settings())
@@ -41,6 +43,8 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
         raise ConfigurationError("MAIL_DATABASE_URL or MAIL_RUNTIME_DATABASE_URL must be set")
     if arguments.command == "keys":
         return asyncio.run(keys_cli.run(arguments, settings.mail_database_url or settings.process_database_url))
+    if arguments.command in operators.COMMANDS:
+        return operators.run(arguments, settings)
     if arguments.command == "worker":
         _run_worker(settings)
     else:
@@ -54,7 +58,13 @@ def _run_api(settings: Settings) -> None:
 
         return create_app(settings)
 
-    run_api("mail-api", settings, make_app, host=settings.mail_host, port=settings.mail_port)
+    run_api(
+        "mail-api",
+        settings,
+        make_app,
+        public=Address(settings.mail_host, settings.mail_port),
+        operations=Address(settings.mail_operations_host, settings.mail_operations_port),
+    )
 
 
 def _run_worker(settings: Settings) -> None:

@@ -14,7 +14,8 @@ from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
 from shared.http.body_limit import BodyLimit
 from shared.http.middleware import RequestMiddleware
-from shared.http.operations_routes import VERSION, operations_router
+from shared.http.operations_routes import VERSION, operations_app, operations_router
+from shared.http.root_page import root_router
 from shared.http.tracing_middleware import NO_TELEMETRY, RequestSpans
 from shared.observability.http_metrics import HttpMetrics
 from shared.observability.stage_metrics import StageMetrics
@@ -27,6 +28,7 @@ from .bounces.ingest import OUTCOMES
 from .http import bounces, changes, erasures, gateways, health, ledger, mails, operations, suppressions, templates
 from .http.app_state import AppState
 from .intake.from_settings import make_intake
+from .intake.template_engine import Templates
 from .process_names import QUEUE_CHANNEL
 from .settings import Settings
 from .tables import history
@@ -36,7 +38,12 @@ _LIMITS = {"/v1/mails/batch": 16 * _MEBIBYTE}
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the API for these settings. It connects on first use, so it starts while its database is down."""
+    """Build the API for these settings. It connects on first use, so it starts while its database is down.
+
+    Raises:
+        ConfigurationError: a setting or a template is one that the API cannot work with.
+    """
+    mail_templates = Templates.load()
     metrics = HttpMetrics()
     catalog = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
@@ -61,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         pinger = Pinger(database.pool, QUEUE_CHANNEL, enabled=settings.wakeup == "listen")
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)
-        intake = make_intake(settings, database, tracing)
+        intake = make_intake(settings, database, tracing, templates=mail_templates)
         app.state.mail = AppState(
             database=database,
             intake=intake,
@@ -69,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
             redis_url=str(settings.redis_url),
             bounce_domain=settings.mail_bounce_domain,
             content_days=settings.mail_content_days,
+            suppression_days=settings.mail_suppression_days,
             kept=settings.kept,
             bounces=bounces_ingested,
         )
@@ -91,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_tags=[{"name": "mails"}, {"name": "templates"}, {"name": "operators"}],
     )
     for router in (
+        root_router(),
         mails.router,
         operations.router,
         ledger.router,
@@ -113,6 +122,14 @@ def create_app(settings: Settings) -> FastAPI:
         )
     )
     app.state.registry = metrics.registry
+    app.state.operations_app = operations_app(
+        service="mail",
+        state=app.state,
+        registry=metrics.registry,
+        checks=health.checks,
+        collect=stage_metrics.refresh,
+        observe=metrics.observe,
+    )
     error_handlers.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimit, limit_of=lambda path: _LIMITS.get(path, _MEBIBYTE))

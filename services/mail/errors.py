@@ -25,7 +25,7 @@ class RequestIdRequired(Problem):
     def __init__(self) -> None:
         super().__init__(
             "Send a request ID of your choice in `request_id` or in the Idempotency-Key header. Repeating it is safe.",
-            errors=[at("/request_id", "Required, here or in the Idempotency-Key header")],
+            errors=[at("/request_id", "Is required here or in the Idempotency-Key header")],
         )
 
 

@@ -6,10 +6,11 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from shared.contract.addresses import parse_address
-from shared.process.settings import ServiceSettings, refuse_if_short
+from shared.process.settings import ServiceSettings, database_url, refuse_if_short, refuse_one_port_twice
 from shared.worker.partitions import PartitionRetention
 
 from .delivery.gateways.settings import parse_gateways
+from .intake.sender_domains import SenderDomains
 
 _DAY_SECONDS = 86_400
 
@@ -21,11 +22,28 @@ class Settings(ServiceSettings):
     mail_runtime_database_url: str = Field("", description="Mail database, runtime role: for the processes")
     mail_host: str = Field("127.0.0.1", description="Address on which the API listens")
     mail_port: int = Field(8002, ge=1, le=65535, description="Port on which the API listens")
+    mail_operations_host: str = Field(
+        "127.0.0.1", description="Address the operations port listens on; strangers must not reach it"
+    )
+    mail_operations_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port that serves metrics and health with every check, without a key; 0: none. "
+        "`make run` and Compose use 8012",
+    )
     mail_gateways: str = Field(
-        "smtp://127.0.0.1:1025", description="SMTP gateways in order of preference, comma-separated URLs (API.md)"
+        "smtp://127.0.0.1:1025",
+        description="SMTP gateways in order of preference, comma-separated URLs (docs/gateways.md)",
     )
     mail_from: str = Field(
         "Counterfoil <no-reply@counterfoil.example>", description="Sender of mails that do not name one"
+    )
+    mail_sender_domains: str = Field(
+        "",
+        description="Domains that clients may name in `from`, comma-separated; `client=a.example|b.example` is one "
+        "client's own list; a subdomain is a domain of its own; empty: the domain of MAIL_FROM",
+        examples=["example.com,billing=invoices.example|example.com"],
     )
     mail_message_id_domain: str = Field("counterfoil.example", description="Domain in Message-IDs; use one of your own")
     mail_expire_seconds: int = Field(
@@ -42,7 +60,7 @@ class Settings(ServiceSettings):
     mail_command_timeout_seconds: float = Field(
         60, gt=0, description="Wait for any other SMTP reply, and for a connection"
     )
-    mail_ehlo_name: str = Field("", description="Name sent in EHLO; empty: the host's name")
+    mail_ehlo_name: str = Field("", description="Name sent in EHLO; empty: the host's full name")
     mail_poll_seconds: float = Field(1.0, gt=0, description="Workers poll the queue this often, besides wake-ups")
     mail_bounce_domain: str = Field(
         "",
@@ -57,10 +75,20 @@ class Settings(ServiceSettings):
         ge=0,
         description="Wipe addresses, names, metadata (except IDs) of settled mails after this many days; 0: never",
     )
+    mail_suppression_days: int = Field(
+        30,
+        ge=0,
+        description="An address that a bounce or refusal suppressed is mailed again after this many days; 0: never",
+    )
 
     mail_check_severity: str = Field(
         "", description="`name=red|warning` for the mail service's sanity checks and alerts, comma-separated"
     )
+
+    @field_validator("mail_database_url", "mail_runtime_database_url")
+    @classmethod
+    def _database_url_can_be_read(cls, url: str) -> str:
+        return database_url(url)
 
     @field_validator("mail_gateways")
     @classmethod
@@ -73,6 +101,19 @@ class Settings(ServiceSettings):
     def _mails_have_a_sender(cls, text: str) -> str:
         parse_address(parseaddr(text)[1])
         return text
+
+    @model_validator(mode="after")
+    def _operations_have_their_own_port(self) -> Self:
+        refuse_one_port_twice("MAIL", self.mail_port, self.mail_operations_port)
+        return self
+
+    @model_validator(mode="after")
+    def _sender_domains_can_be_read(self) -> Self:
+        try:
+            SenderDomains.parse(self.mail_sender_domains, self.mail_from)
+        except ValueError as error:
+            raise ValueError(f"MAIL_SENDER_DOMAINS: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _retention_outlives_retries(self) -> Self:

@@ -44,6 +44,8 @@ mails = sa.Table(
     sa.Column("failure_enhanced_code", sa.Text),
     sa.Column("failure_reply", sa.Text),
     sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
+    # The Message-ID under which a restored mail was sent; its own stays as it was written.
+    sa.Column("restored_message_id", sa.Text),
     sa.Column("correlation_id", sa.Text),
     sa.Column("traceparent", sa.Text),
     # For operators' queries; NULL for ordinary mails: see the first revision.
@@ -53,7 +55,7 @@ mails = sa.Table(
     sa.Index("mails_to", "to_key", "id"),
     sa.Index("mails_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
     sa.Index("mails_accepted", "accepted_at", postgresql_using="brin"),
-    sa.Index("mails_restored", "message_id", postgresql_where=sa.text("restored")),
+    sa.Index("mails_restored", "restored_message_id", postgresql_where=sa.text("restored_message_id IS NOT NULL")),
     sa.Index("mails_rare_state", "rare_state", "id", postgresql_where=sa.text("rare_state IS NOT NULL")),
 )
 
@@ -112,7 +114,10 @@ suppressions = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id")),
     sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
+    # NULL: it never ends by itself.
+    sa.Column("ends_at", _TIME),
     sa.Index("suppressions_mail", "mail_id", postgresql_where=sa.text("mail_id IS NOT NULL")),
+    sa.Index("suppressions_ends", "ends_at", postgresql_where=sa.text("ends_at IS NOT NULL")),
 )
 
 # What is kept of a mail whose row was deleted. A trigger writes it: see the migration.
@@ -164,6 +169,19 @@ gateway_rates = sa.Table(
     metadata,
     sa.Column("gateway", sa.Text, primary_key=True),
     sa.Column("next_at", _TIME, nullable=False),
+)
+
+# What each gateway answered to its recent recipients, which are kept as hashes for a day at most (ADR 0024).
+gateway_recipients = sa.Table(
+    "gateway_recipients",
+    metadata,
+    sa.Column("gateway", sa.Text, primary_key=True),
+    sa.Column("recipient", sa.LargeBinary, primary_key=True),
+    sa.Column("domain", sa.Text, nullable=False),
+    sa.Column("refused", sa.Boolean, nullable=False),
+    # The gateway has accepted a mail to this domain since this refusal.
+    sa.Column("domain_accepted", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("at", _TIME, nullable=False),
 )
 
 feed_base = sa.Table(

@@ -4,6 +4,7 @@ All loops continue while Valkey is down and wait while PostgreSQL is down. SIGTE
 """
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +15,27 @@ from shared.observability.spans import Tracing
 from shared.observability.tracing import tracing_of
 from shared.worker.arq_host import run_arq
 from shared.worker.heartbeats import Heartbeat
-from shared.worker.loops import FunctionLoop, run_until_signaled
+from shared.worker.loops import FunctionLoop, LoopFailures, run_until_signaled
 from shared.worker.partitions import Partitions
 from shared.worker.schedule import CronWakeup, Scheduled, WakeupFanout, run_schedule
 from shared.worker.wakeups import Listener
 
 from .audit.alerts import make_alert_loop
 from .delivery.delivery_loop import Delivery
+from .delivery.gateways.ehlo_name import ehlo_name
 from .delivery.gateways.failover import Gateways, Route
+from .delivery.gateways.other_workers import OtherWorkers
 from .delivery.gateways.rate_limit import GatewayRateLimit
-from .delivery.gateways.settings import GatewaySettings, parse_gateways
+from .delivery.gateways.settings import GatewaySettings, parse_gateways, tls_context
 from .delivery.gateways.smtp_connection import Timeouts
 from .delivery.gateways.smtp_gateway import SmtpGateway
 from .delivery.leases import Leases
+from .delivery.recent_recipients import RecentRecipients
 from .delivery.recorder import Recorder
 from .delivery.rescue import Expiry, Rescue
 from .delivery.retry_policy import RetryPolicy
 from .intake.from_settings import make_intake
+from .intake.template_engine import Templates
 from .ledger.retention import Retention
 from .process_names import ARQ_QUEUE, QUEUE_CHANNEL, WORKER
 from .settings import Settings
@@ -39,6 +44,8 @@ _log = get_logger(__name__)
 
 _HEARTBEAT_SECONDS = 5.0
 _EXPIRY_SECONDS = 30.0
+# One statement for each gateway that accepted mails. An alert that a gateway refuses everyone ends this late.
+_RECENT_RECIPIENTS_SECONDS = 10.0
 # Longer than most SMTP conversations, shorter than supervisors wait before they kill.
 _DRAIN_SECONDS = 15.0
 _PARTITIONS_SECONDS = 3600.0
@@ -53,6 +60,7 @@ class Parts:
     database: Database
     tracing: Tracing
     gateways: Gateways
+    recent_recipients: RecentRecipients
     recorder: Recorder
     leases: Leases
     delivery: Delivery
@@ -64,12 +72,14 @@ class Parts:
     listener: Listener | None
     # Mails may be due: the API pinged, a slot is free, or a mail is due again at once.
     queue_ping: WakeupFanout
+    failures: LoopFailures
 
     def detail(self) -> dict[str, Any]:
         """The detail of a heartbeat. The API shows it on /health, /metrics and /v1/gateways."""
         return {
             "gateways": [route.describe() for route in self.gateways.routes],
             "listening": self.listener.listening if self.listener else None,
+            "failing_loops": self.failures.detail(),
             "in_flight": self.delivery.in_flight,
             "lease_lost": self.leases.lost,
             "rescued": self.rescue.rescued,
@@ -85,7 +95,7 @@ async def run(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT, then drain. Returns when everything is closed.
 
     Raises:
-        ValueError: MAIL_GATEWAYS or an alert setting is invalid.
+        ConfigurationError: a setting or a template is one that the worker cannot work with.
     """
     parts = await assemble(settings)
     _log.info("worker_started", gateways=[route.name for route in parts.gateways.routes])
@@ -94,6 +104,7 @@ async def run(settings: Settings) -> None:
 
 async def assemble(settings: Settings) -> Parts:
     """Build all parts without connecting."""
+    templates = Templates.load()
     options = DatabaseOptions(
         settings.process_database_url,
         WORKER,
@@ -103,17 +114,29 @@ async def assemble(settings: Settings) -> Parts:
     policy = RetryPolicy(settings.mail_retry_base_seconds, settings.mail_retry_cap_seconds)
     lease_seconds = settings.mail_lease_seconds
     gateway_settings = parse_gateways(settings.mail_gateways)
+    private_tls = {gateway.name: tls_context(gateway) for gateway in gateway_settings if gateway.ca_file}
+    name = await ehlo_name(settings.mail_ehlo_name)
     queue_ping = WakeupFanout()
     database = await open_database(options)
     pool = database.pool
-    gateways = Gateways([Route(_gateway(gateway, settings, pool)) for gateway in gateway_settings])
-    recorder = Recorder(pool)
+    recent_recipients = RecentRecipients(pool)
+    others = OtherWorkers(pool)
+    routes = [
+        Route(
+            _gateway(gateway, settings, pool, name, private_tls.get(gateway.name)),
+            connected_elsewhere=others.are_connected,
+        )
+        for gateway in gateway_settings
+    ]
+    gateways = Gateways(routes, recent_recipients.judge)
+    recorder = Recorder(pool, settings.mail_suppression_days)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
     tracing = tracing_of(settings.traces_endpoint, WORKER)
     return Parts(
         database,
         tracing,
         gateways,
+        recent_recipients,
         recorder,
         leases,
         Delivery(
@@ -139,16 +162,19 @@ async def assemble(settings: Settings) -> Parts:
         Expiry(pool),
         Retention(pool, content_days=settings.mail_content_days, address_days=settings.mail_address_days),
         Partitions(pool, settings.kept),
-        make_alert_loop(settings, make_intake(settings, database, tracing), runs_checks=True),
+        make_alert_loop(settings, make_intake(settings, database, tracing, templates=templates), runs_checks=True),
         Listener(options, QUEUE_CHANNEL, queue_ping) if settings.wakeup == "listen" else None,
         queue_ping,
+        LoopFailures(),
     )
 
 
-def _gateway(gateway: GatewaySettings, settings: Settings, pool: Pool) -> SmtpGateway:
+def _gateway(
+    gateway: GatewaySettings, settings: Settings, pool: Pool, name: str, tls: ssl.SSLContext | None
+) -> SmtpGateway:
     timeouts = Timeouts(settings.mail_command_timeout_seconds, settings.mail_reply_timeout_seconds)
     rate_limit = GatewayRateLimit(pool, gateway.name, gateway.per_second) if gateway.per_second else None
-    return SmtpGateway(gateway, timeouts, settings.mail_ehlo_name, rate_limit=rate_limit)
+    return SmtpGateway(gateway, timeouts, name, rate_limit=rate_limit, tls_context=tls)
 
 
 async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
@@ -166,6 +192,7 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         Scheduled(parts.partitions, _PARTITIONS_SECONDS, partitions_due),
         Scheduled(parts.alert_loop, settings.alert_seconds, alerts_due),
         Scheduled(idle, _HEARTBEAT_SECONDS, until_drained=True),
+        Scheduled(parts.recent_recipients, _RECENT_RECIPIENTS_SECONDS, until_drained=True),
         Scheduled(parts.leases, lease_seconds / 3, until_drained=True),
         Scheduled(heartbeat, _HEARTBEAT_SECONDS, until_drained=True),
     ]
@@ -186,6 +213,7 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
             beside=[arq, *listening],
             drain=lambda: parts.delivery.drain(_DRAIN_SECONDS),
             drain_seconds=_DRAIN_SECONDS,
+            failures=parts.failures,
         )
     finally:
         await parts.recorder.close()

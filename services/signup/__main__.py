@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from shared.contract.configuration import ConfigurationError
 from shared.process import keys_cli
-from shared.process.serving import run_api, run_worker
+from shared.process.serving import Address, run_api, run_worker
 from shared.process.settings import describe_errors
 
 from .cli import import_file, operators
@@ -48,6 +48,8 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.command != "import" and not settings.process_database_url:
+        raise ConfigurationError("SIGNUP_DATABASE_URL or SIGNUP_RUNTIME_DATABASE_URL must be set")
     if arguments.command == "keys":
         url = settings.signup_database_url or settings.signup_runtime_database_url
         return asyncio.run(keys_cli.run(arguments, url))
@@ -68,7 +70,13 @@ def _run_api(settings: Settings) -> None:
 
         return create_app(settings)
 
-    run_api("signup-api", settings, make_app, host=settings.signup_host, port=settings.signup_port)
+    run_api(
+        "signup-api",
+        settings,
+        make_app,
+        public=Address(settings.signup_host, settings.signup_port),
+        operations=Address(settings.signup_operations_host, settings.signup_operations_port),
+    )
 
 
 def _run_worker(settings: Settings) -> None:

@@ -14,7 +14,8 @@ from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
 from shared.http.body_limit import BodyLimit
 from shared.http.middleware import RequestMiddleware
-from shared.http.operations_routes import VERSION
+from shared.http.operations_routes import VERSION, operations_app
+from shared.http.root_page import root_router
 from shared.http.tracing_middleware import NO_TELEMETRY, RequestSpans
 from shared.observability.http_metrics import HttpMetrics
 from shared.observability.stage_metrics import StageMetrics
@@ -26,7 +27,19 @@ from .accounts.signup_batcher import SignupBatcher
 from .audit.alerts import alert_catalog, make_alert_loop
 from .audit.mail_service_view import MailServiceView
 from .audit.stage_metrics import STAGE_SOURCE
-from .http import audit, imports, operations, reconciliation, signups, statistics, users, verifications, webhooks
+from .http import (
+    audit,
+    health,
+    imports,
+    operations,
+    pages,
+    reconciliation,
+    signups,
+    statistics,
+    users,
+    verifications,
+    webhooks,
+)
 from .http.app_state import AppState
 from .http.rate_limit import ClientAddress, RateLimit
 from .http.schemas import MAX_BODY_BYTES
@@ -40,8 +53,9 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the API. The lifespan opens the connections, not this function.
 
     Raises:
-        ConfigurationError: a setting has a value that the API cannot work with.
+        ConfigurationError: a setting or a page is one that the API cannot work with.
     """
+    pages.check()
     ring = TokenRing.from_setting(settings.signup_token_keys)
     metrics = HttpMetrics()
     client_address = ClientAddress.from_setting(settings.signup_trusted_proxies)
@@ -90,9 +104,15 @@ def create_app(settings: Settings) -> FastAPI:
         await tracing.close()
 
     app = FastAPI(
-        title="Counterfoil signup", version=VERSION, lifespan=lifespan, redirect_slashes=False, telemetry=NO_TELEMETRY
+        title="Counterfoil signup",
+        version=VERSION,
+        description="Signs people up, verifies their addresses, and performs every effect that is owed to them.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     for router in (
+        root_router(),
         signups.router,
         verifications.router,
         users.router,
@@ -106,6 +126,14 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.router.routes.extend(router.routes)
     app.state.registry = metrics.registry
+    app.state.operations_app = operations_app(
+        service="signup",
+        state=app.state,
+        registry=metrics.registry,
+        checks=health.checks,
+        collect=stage_metrics.refresh,
+        observe=metrics.observe,
+    )
     error_handlers.install(app)
     openapi.install(app)
     app.add_middleware(

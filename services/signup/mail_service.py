@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Val
 
 from shared.contract.correlation import Correlation
 from shared.contract.ids import UUID, uuid7
+from shared.observability.foreign_errors import describe
 
 from . import mail_client
 from .outbox.retry_policy import PeerFaultError
@@ -171,7 +172,7 @@ class MailService:
                     headers=Correlation(str(uuid7())).headers(),
                 )
         except (httpx.HTTPError, OSError) as error:
-            raise PeerFaultError(f"The mail service did not answer: {error or type(error).__name__}") from error
+            raise PeerFaultError(f"The mail service did not answer: {describe(error)}") from error
 
     @staticmethod
     def _read(model: type[_Model], response: httpx.Response) -> _Model:

@@ -4,7 +4,14 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.process.settings import ServiceSettings, months_kept, refuse_if_short
+from shared.process.settings import (
+    ServiceSettings,
+    database_url,
+    http_url,
+    months_kept,
+    refuse_if_short,
+    refuse_one_port_twice,
+)
 from shared.worker.partitions import PartitionRetention
 
 _DAY_SECONDS = 86_400
@@ -17,6 +24,16 @@ class Settings(ServiceSettings):
     signup_runtime_database_url: str = Field("", description="Signup database, runtime role: for the processes")
     signup_host: str = Field("127.0.0.1", description="Address the API listens on")
     signup_port: int = Field(8001, ge=1, le=65535, description="Port the API listens on")
+    signup_operations_host: str = Field(
+        "127.0.0.1", description="Address the operations port listens on; strangers must not reach it"
+    )
+    signup_operations_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port that serves metrics and health with every check, without a key; 0: none. "
+        "`make run` and Compose use 8011",
+    )
     signup_public_url: str = Field(
         "http://127.0.0.1:8001", description="Public base URL of the API: links in mails start with it"
     )
@@ -72,10 +89,32 @@ class Settings(ServiceSettings):
         "", description="`name=red|warning` for sanity checks and alerts of signup, comma-separated"
     )
 
+    @field_validator("signup_database_url", "signup_runtime_database_url")
+    @classmethod
+    def _validate_database_url(cls, url: str) -> str:
+        return database_url(url)
+
+    @field_validator("mail_url", "signup_public_url")
+    @classmethod
+    def _validate_http_url(cls, url: str) -> str:
+        return http_url(url)
+
+    @field_validator("mail_api_key")
+    @classmethod
+    def _validate_mail_api_key(cls, key: str) -> str:
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("must be a key of the mail service: letters, digits and underscores")
+        return key
+
     @field_validator("signup_settled_months")
     @classmethod
     def _validate_settled_months(cls, months: int) -> int:
         return months_kept(months)
+
+    @model_validator(mode="after")
+    def _validate_ports(self) -> Self:
+        refuse_one_port_twice("SIGNUP", self.signup_port, self.signup_operations_port)
+        return self
 
     @model_validator(mode="after")
     def _validate_retention(self) -> Self:

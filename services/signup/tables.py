@@ -9,6 +9,11 @@ metadata = sa.MetaData()
 
 _TIME = sa.TIMESTAMP(timezone=True)
 
+_UNREACHED = (
+    "CASE WHEN state IN ('suppressed', 'failed', 'bounced', 'expired')"
+    " AND request_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN request_id::uuid END"
+)
+
 users = sa.Table(
     "users",
     metadata,
@@ -26,6 +31,8 @@ users = sa.Table(
     sa.Column("verified_at", _TIME),
     sa.Column("erased_at", _TIME),
     sa.Column("last_mail_at", _TIME),
+    # True: no anonymous signup changes this user.
+    sa.Column("written_by_key", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.UniqueConstraint("source", "external_id"),
     sa.Index("users_source", "source", "id"),
     sa.Index("users_external_id", "external_id", postgresql_where=sa.text("external_id IS NOT NULL")),
@@ -169,6 +176,9 @@ mail_outcomes = sa.Table(
     sa.Column("failure_code", sa.Integer),
     sa.Column("failure_enhanced_code", sa.Text),
     sa.Column("changed_at", _TIME, nullable=False),
+    # The outbox row of a mail that did not reach its recipient; NULL for an ordinary mail: see its revision.
+    sa.Column("unreached", sa.Uuid, sa.Computed(_UNREACHED, persisted=True)),
+    sa.Index("mail_outcomes_unreached", "unreached", postgresql_where=sa.text("unreached IS NOT NULL")),
 )
 
 mail_feed = sa.Table(

@@ -17,7 +17,7 @@ from shared.observability.tracing import tracing_of
 from shared.worker.arq_host import run_arq
 from shared.worker.circuit_breaker import Breaker
 from shared.worker.heartbeats import Heartbeat
-from shared.worker.loops import run_until_signaled
+from shared.worker.loops import LoopFailures, run_until_signaled
 from shared.worker.partitions import Partitions
 from shared.worker.schedule import CronWakeup, Scheduled, WakeupFanout, run_schedule
 from shared.worker.wakeups import Listener, Pinger
@@ -123,6 +123,8 @@ async def _run_loops(
     reconciler = Reconciler(pool, follower, scan, repairer, lease_seconds=settings.signup_lease_seconds)
     alert_loop = make_alert_loop(settings, pool, mail_service_view, runs_checks=True)
 
+    failures = LoopFailures()
+
     table = [
         *(Scheduled(relay, poll_seconds, outbox_ping) for relay in relays),
         Scheduled(ImportLoop(pool, policy, on_mails_owed=pinger.ping), poll_seconds),
@@ -133,7 +135,9 @@ async def _run_loops(
         Scheduled(PendingCleanup(pool, policy, days=settings.signup_pending_days), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(Partitions(pool, settings.kept), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(alert_loop, settings.alert_seconds, alerts_due),
-        Scheduled(Heartbeat(pool, WORKER, lambda: _report(relays, listener)), _HEARTBEAT_SECONDS, until_drained=True),
+        Scheduled(
+            Heartbeat(pool, WORKER, lambda: _report(relays, listener, failures)), _HEARTBEAT_SECONDS, until_drained=True
+        ),
     ]
     cron = [
         CronWakeup("wake_relays", outbox_ping, second=set(range(60))),
@@ -146,15 +150,16 @@ async def _run_loops(
         arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, cron=cron, stop=stop)
         _log.info("worker_started", effects=list(EFFECTS))
         listening = [listener.run()] if listener else []
-        await run_schedule(table, stop, beside=[arq, *listening], drain_seconds=_DRAIN_SECONDS)
+        await run_schedule(table, stop, beside=[arq, *listening], drain_seconds=_DRAIN_SECONDS, failures=failures)
 
     await run_until_signaled(start)
 
 
-def _report(relays: Sequence[Relay], listener: Listener | None) -> dict[str, Any]:
+def _report(relays: Sequence[Relay], listener: Listener | None, failures: LoopFailures) -> dict[str, Any]:
     """The content of a heartbeat. The API shows it in /health and /metrics."""
     return {
         "listening": listener.listening if listener else None,
+        "failing_loops": failures.detail(),
         "effects": {
             relay.breaker.name: {
                 "breaker": relay.breaker.state,

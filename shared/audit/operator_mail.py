@@ -12,8 +12,13 @@ from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..contract.network import is_loopback, smtp_port
+from ..observability.foreign_errors import describe
 
 _TIMEOUT_SECONDS = 10
+_MALFORMED = (
+    "ALERT_SMTP_URL must look like smtp://user:pass@host:port or smtps://…; in a user name or password, percent-encode "
+    "the characters / ? # , @ : and % (%2F %3F %23 %2C %40 %3A %25)"
+)
 
 
 class AlertNotSentError(Exception):
@@ -50,6 +55,8 @@ class DirectGateway:
     implicit_tls: bool
     starttls: bool
     sender: str
+    # A file of CA certificates that replace those of the system.
+    ca_file: str | None = None
 
     @classmethod
     def of(cls, url: str, sender: str) -> "DirectGateway":
@@ -58,19 +65,26 @@ class DirectGateway:
         Raises:
             ValueError: the URL is malformed.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
-            raise ValueError("ALERT_SMTP_URL must look like smtp://user:pass@host:port or smtps://…")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError(_MALFORMED) from None  # the library's words may quote a password
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path.strip("/") or parts.fragment:
+            raise ValueError(_MALFORMED)
         query = parse_qs(parts.query)
+        if "@" in parts.query and "@" not in parts.netloc and "from" not in query:  # the rest of a password
+            raise ValueError(_MALFORMED)
         implicit = parts.scheme == "smtps"
         return cls(
             parts.hostname,
-            parts.port or smtp_port(implicit_tls=implicit, logs_in=bool(parts.username)),
+            port or smtp_port(implicit_tls=implicit, logs_in=bool(parts.username)),
             unquote(parts.username) if parts.username else None,
             unquote(parts.password or "") if parts.username else None,
             implicit,
             not implicit and query.get("plain") != ["yes"] and not is_loopback(parts.hostname),
             query.get("from", [sender])[0],
+            query.get("ca", [None])[0],
         )
 
     async def send(self, mail: OperatorMail) -> None:
@@ -78,7 +92,7 @@ class DirectGateway:
         try:
             await asyncio.to_thread(self._send, mail)
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            raise AlertNotSentError(f"{self.host}:{self.port} refused the mail: {type(error).__name__}") from error
+            raise AlertNotSentError(f"{self.host}:{self.port} refused the mail: {describe(error)}") from error
 
     def _send(self, mail: OperatorMail) -> None:
         message = EmailMessage()
@@ -88,7 +102,7 @@ class DirectGateway:
         domain = parseaddr(self.sender)[1].rpartition("@")[2] or "counterfoil.invalid"
         message["Message-ID"] = f"<alert.{digest}@{domain}>"
         message.set_content(mail.text)
-        tls = ssl.create_default_context() if self.implicit_tls or self.starttls else None
+        tls = ssl.create_default_context(cafile=self.ca_file) if self.implicit_tls or self.starttls else None
         server = (
             smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT_SECONDS, context=tls)
             if self.implicit_tls

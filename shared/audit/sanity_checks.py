@@ -12,6 +12,7 @@ import asyncpg
 import orjson
 
 from ..db.pool import UNAVAILABLE, Pool, Record
+from ..observability.foreign_errors import describe
 from ..observability.logs import get_logger
 from .severity import Severity
 
@@ -123,7 +124,7 @@ class Checks:
             raise
         except asyncpg.PostgresError as error:
             _log.exception("check_failed", check=check.name)
-            await self._pool.execute(RECORD_ERROR, check.name, f"failed: {type(error).__name__}")
+            await self._pool.execute(RECORD_ERROR, check.name, f"failed: {describe(error)}")
             return
         if found:
             _log.warning("check_found_violations", check=check.name, violations=len(found), fixed=fixed)

@@ -56,7 +56,8 @@ def _parse_thoroughly(text: str) -> Address:
     except EmailNotValidError as error:
         # The message of the IDNA library repeats the label, which may be a person's name.
         is_domain = isinstance(error.__cause__, idna.IDNAError)
-        reason = "The part after the @-sign is no domain name (RFC 5891)." if is_domain else error
+        reason = "The part after the @-sign is no domain name (RFC 5891)." if is_domain else str(error)
+        reason = reason.replace(" should have ", " must have ")  # what the library says of a period, it insists on
         raise ValueError(f"Not an e-mail address that can be mailed: {reason}") from None
     if len(parsed.local_part.encode()) > _MAX_LOCAL_OCTETS:
         raise ValueError(

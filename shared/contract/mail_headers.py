@@ -2,6 +2,8 @@
 
 import re
 
+from .fields import misplaced
+
 # Characters of a header name (RFC 5322 section 2.2); `EmailMessage` would accept CR and LF here.
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,76}")
 
@@ -24,6 +26,7 @@ _RESERVED_HEADERS = frozenset(
         "dkim-signature",
         "arc-seal",
         "resent-from",
+        "resent-sender",
         "resent-to",
         "resent-date",
         "errors-to",
@@ -43,11 +46,13 @@ _ONE_CLICK = "list-unsubscribe-post"
 def header_names(headers: dict[str, str]) -> dict[str, str]:
     for name in headers:
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name[:40]!r} is not a header name")
+            raise misplaced(
+                name, "Is no header name: must be 1 to 76 printable ASCII characters without spaces and colons"
+            )
         if name.lower() in _RESERVED_HEADERS or name.lower().startswith(("content-", "x-counterfoil-")):
-            raise ValueError(f"{name!r} is written by the mail service itself")
+            raise misplaced(name, "Is written by the mail service itself and cannot be set")
     if len({name.lower() for name in headers}) != len(headers):
-        raise ValueError("Header names must differ in more than case")
+        raise ValueError("Must name each header once; upper and lower case are the same")
     return headers
 
 
@@ -60,12 +65,12 @@ def custom_headers(headers: dict[str, str]) -> dict[str, str]:
     """Validate custom headers: `header_names`, and the values that mailbox providers parse."""
     header_names(headers)
     lower = {name.lower(): value for name, value in headers.items()}
-    for name, value in lower.items():
-        if name in _HEADERS_OF_URLS and not _URLS.fullmatch(value) and (name, value) != ("list-post", "NO"):
-            raise ValueError(f"{name} must be ASCII URLs in angle brackets with commas between them (RFC 2369)")
-    if _ONE_CLICK in lower:
-        if lower[_ONE_CLICK] != "List-Unsubscribe=One-Click":
-            raise ValueError(f"{_ONE_CLICK} must be `List-Unsubscribe=One-Click` (RFC 8058)")
-        if "<https:" not in lower.get("list-unsubscribe", "").lower():
-            raise ValueError(f"{_ONE_CLICK} needs a List-Unsubscribe with an https URL (RFC 8058)")
+    for name, value in headers.items():
+        if is_of_urls(name) and not _URLS.fullmatch(value) and (name.lower(), value) != ("list-post", "NO"):
+            raise misplaced(name, "Must be ASCII URLs in angle brackets with commas between them (RFC 2369)")
+        if name.lower() == _ONE_CLICK:
+            if value != "List-Unsubscribe=One-Click":
+                raise misplaced(name, "Must be `List-Unsubscribe=One-Click` (RFC 8058)")
+            if "<https:" not in lower.get("list-unsubscribe", "").lower():
+                raise misplaced(name, "Needs a List-Unsubscribe header with an https URL (RFC 8058)")
     return headers

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from .correlation import is_traceparent
-from .fields import Lane, Line, Locale, OnUncertain, Recipient, RequestId, Strict, Tag, Text, misplaced
+from .fields import Lane, Line, Locale, OnUncertain, Recipient, RequestId, Spelled, Strict, Tag, TemplateName, misplaced
 from .mail_headers import custom_headers
 from .metadata import Metadata
 from .timestamps import Timestamp
@@ -21,10 +21,12 @@ MAX_BATCH = 500
 
 MAX_LOOKUP = 1000
 
+_CORRELATION_ID = "Must be 1 to 128 printable ASCII characters without spaces"
+
 
 def _traceparent(text: str) -> str:
     if not is_traceparent(text):
-        raise ValueError("Must be a W3C traceparent")
+        raise ValueError("Must be a W3C traceparent, like `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`")
     return text
 
 
@@ -33,13 +35,15 @@ class MailRequest(Strict):
 
     request_id: RequestId | None = Field(None, description="May come in the Idempotency-Key header instead.")
     to: Recipient
-    template: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
+    template: TemplateName | None = None
     variables: Metadata | None = None
     locale: Locale | None = None
     subject: Annotated[Line, Field(min_length=1, max_length=500)] | None = None
-    text: Annotated[Text, Field(min_length=1, max_length=500_000)] | None = None
-    html: Annotated[Text, Field(min_length=1, max_length=500_000)] | None = None
-    from_: Recipient | None = Field(None, alias="from")
+    text: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    html: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    from_: Recipient | None = Field(
+        None, alias="from", description="At a domain that the client may send from. Default: the service's own sender."
+    )
     reply_to: Recipient | None = None
     headers: (
         Annotated[
@@ -53,7 +57,7 @@ class MailRequest(Strict):
     expires_at: Timestamp | None = None
     on_uncertain: OnUncertain | None = None
     lane: Lane | None = None
-    correlation_id: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")] | None = None
+    correlation_id: Annotated[str, Spelled("[!-~]{1,128}", _CORRELATION_ID)] | None = None
     traceparent: Annotated[str, AfterValidator(_traceparent)] | None = None
 
     @model_validator(mode="before")

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problems: one base class, one renderer. Each service's `errors.py` derives its own."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -73,6 +73,15 @@ class InvalidRequest(Problem):
     """The request was understood, but a part of it is not acceptable. `errors` names each part."""
 
     status, slug, title = 422, "invalid-request", "The request is not valid"
+
+
+def invalid(errors: Sequence[Mapping[str, str]]) -> InvalidRequest:
+    """A refusal for these `errors`, the first of them in its detail."""
+    return InvalidRequest("; ".join(f"{_place(error)}: {error['detail']}" for error in errors[:3]), errors=errors)
+
+
+def _place(error: Mapping[str, str]) -> str:
+    return error.get("pointer", error.get("parameter", error.get("header", ""))) or "body"
 
 
 class MalformedRequest(Problem):

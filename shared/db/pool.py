@@ -6,6 +6,7 @@ while its database is down, and reports why it is not ready.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -78,7 +79,9 @@ class _Acquired(PoolAcquireContext):
         if isinstance(error, BaseException):
             self.pool.note(error)
             if drops_connection(error) and self.connection is not None:
-                self.connection.terminate()
+                # The driver takes a connection out of the pool by itself when the server ended it first.
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    self.connection.terminate()
         await super().__aexit__(*exc)
 
 

@@ -1,7 +1,9 @@
 """Authentication: `Authorization: Bearer cf_…` to a principal with scopes. Keys are cached for a few seconds."""
 
+import asyncio
 import hmac
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,12 +13,15 @@ from starlette.requests import Request
 
 from ..contract.problems import Forbidden, Unauthorized
 from ..db import api_keys
-from ..db.pool import Pool, Record
+from ..db.pool import UNAVAILABLE, Pool, Record
 
 # A revoked key works for at most this much longer.
 _CACHE_SECONDS = 5.0
+# Calls that must work in an outage wait this long for the database that holds the keys.
+_OUTAGE_SECONDS = 2.0
 # Where the request scope holds the principal.
 _PRINCIPAL = "counterfoil.principal"
+_UNCHECKED = "counterfoil.key_unchecked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,15 @@ class Principal:
 class Authenticator:
     """Checks keys against the `api_keys` table of its own service."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
+        self._clock = clock
         self._cache: dict[str, tuple[float, Record | None]] = {}
 
-    async def authenticate(self, header: str) -> Principal:
+    async def authenticate(self, header: str, *, in_outage: bool = False) -> Principal:
         """The principal of an Authorization header.
+
+        With `in_outage`, a key that this process knows already is still known while the database is unavailable.
 
         Raises:
             Unauthorized: not a Bearer key, unknown, wrong, expired or revoked; the status is the same for all.
@@ -48,7 +56,7 @@ class Authenticator:
         key = api_keys.parse(text.strip()) if scheme.lower() == "bearer" else None
         if key is None:
             raise Unauthorized("Send `Authorization: Bearer cf_…` with a key of this service.")
-        row = await self._find(key.key_id)
+        row = await (self._find_in_outage(key.key_id) if in_outage else self._find(key.key_id))
         expected = row["key_hash"] if row else bytes(32)
         if not hmac.compare_digest(key.hash, expected) or row is None:
             raise Unauthorized("This service does not know the API key.")
@@ -57,7 +65,7 @@ class Authenticator:
         return Principal(row["client"], row["id"], frozenset(row["scopes"]))
 
     async def _find(self, key_id: str) -> Record | None:
-        now = time.monotonic()
+        now = self._clock()
         cached = self._cache.get(key_id)
         if cached and cached[0] > now:
             return cached[1]
@@ -66,15 +74,26 @@ class Authenticator:
             self._cache[key_id] = (now + _CACHE_SECONDS, row)
         return row
 
+    async def _find_in_outage(self, key_id: str) -> Record | None:
+        try:
+            async with asyncio.timeout(_OUTAGE_SECONDS):
+                return await self._find(key_id)
+        except UNAVAILABLE:
+            if key_id not in self._cache:
+                raise
+            return self._cache[key_id][1]
+
 
 class Key(SecurityBase):
     """A dependency: the caller's key must have `scope`. OpenAPI shows it as a bearer key.
 
-    Uses `app.state.authenticator`. `StrictRoute` checks the key first; checking again costs nothing.
+    Uses `app.state.authenticator`. `StrictRoute` checks the key first; checking again costs nothing. `in_outage` is for
+    calls that say what is wrong: their keys stay known while the database is unavailable.
     """
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, *, in_outage: bool = False) -> None:
         self.scope = scope
+        self.in_outage = in_outage
         self.scheme_name = "ApiKey"
         self.model = HTTPBearerModel(bearerFormat="cf_<keyid>_<secret><crc>", description="Minted by `keys create`.")
 
@@ -82,7 +101,8 @@ class Key(SecurityBase):
         principal: Principal | None = request.scope.get(_PRINCIPAL)
         if principal is None:
             authenticator: Authenticator = request.app.state.authenticator
-            principal = await authenticator.authenticate(request.headers.get("authorization", ""))
+            header = request.headers.get("authorization", "")
+            principal = await authenticator.authenticate(header, in_outage=self.in_outage)
             request.scope[_PRINCIPAL] = principal
         if self.scope not in principal.scopes:
             raise Forbidden(f"This call needs a key with the scope `{self.scope}`.")
@@ -96,3 +116,19 @@ class OptionalKey(Key):
         if "authorization" not in request.headers:
             return None
         return await super().__call__(request)
+
+
+class HealthKey(OptionalKey):
+    """For `/health`: a key that cannot be looked up in an outage counts as none, so that the status is still told."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(scope, in_outage=True)
+
+    async def __call__(self, request: Request) -> Principal | None:  # type: ignore[override]
+        if _UNCHECKED in request.scope:
+            return None
+        try:
+            return await super().__call__(request)
+        except UNAVAILABLE:
+            request.scope[_UNCHECKED] = True  # StrictRoute asks first, and the dependency must not wait again
+            return None

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from ..contract import problems
+from ..contract.validation_sentences import sentence
 
 _PROBLEM_BY_STATUS: dict[int, type[problems.Problem]] = {
     400: problems.MalformedRequest,
@@ -51,13 +52,7 @@ def _methods_at(request: Request) -> list[str]:
 
 async def _render_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [as_problem_error(entry, error.body) for entry in error.errors()]
-    return problems.InvalidRequest("; ".join(_sentence(e) for e in errors[:3]), errors=errors).response()
-
-
-def _sentence(error: dict[str, str]) -> str:
-    where = error.get("pointer", error.get("parameter", error.get("header", "")))
-    return f"{where or 'body'}: {error['detail']}"
+    return problems.invalid([as_problem_error(entry, error.body) for entry in error.errors()]).response()
 
 
 def as_problem_error(entry: Any, body: Any) -> dict[str, str]:
@@ -66,19 +61,26 @@ def as_problem_error(entry: Any, body: Any) -> dict[str, str]:
     The input is never repeated: it may be a secret, and the client knows it.
     """
     kind, *path = entry["loc"] or ("body",)
-    detail = _detail(entry)
-    if kind == "query":
+    detail = sentence(entry, repeatable=kind == "query")
+    if kind in {"query", "path"}:
         return {"parameter": str(path[0]) if path else "", "detail": detail}
     if kind == "header":
         return {"header": str(path[0]) if path else "", "detail": detail}
-    if kind == "path":
-        return {"parameter": str(path[0]) if path else "", "detail": detail}
     if entry["type"] == "json_invalid":
-        return {"pointer": "", "detail": f"Not valid JSON: {entry.get('ctx', {}).get('error', 'syntax error')}"}
+        return {"pointer": "", "detail": _not_json(str(entry["ctx"]["error"]), *path)}
     path = _client_path(path, body, missing=entry["type"] == "missing")
     if entry["type"] == "misplaced":
         path.append(entry["ctx"]["field"])
     return {"pointer": problems.pointer(path), "detail": detail}
+
+
+def _not_json(reason: str, place: int) -> str:
+    """`place`: the number of characters before the fault."""
+    if "UTF-8" in reason:  # the parser does not know where
+        return "Not valid JSON: must be UTF-8"
+    if reason == "depth limit exceeded":
+        return "Not valid JSON: nested too deep"
+    return f"Not valid JSON: {reason} (at character {place + 1})"
 
 
 def _client_path(path: list[Any], body: Any, *, missing: bool) -> list[Any]:
@@ -96,9 +98,3 @@ def _client_path(path: list[Any], body: Any, *, missing: bool) -> list[Any]:
             client_path.append(part)
             body = body[part]
     return client_path
-
-
-def _detail(entry: Any) -> str:
-    message = str(entry["msg"])
-    # pydantic adds these prefixes to the messages of our own validators.
-    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -1,18 +1,20 @@
 """Operator endpoints of both services: health, version, metrics, history, problem types.
 
-Each service's `http/health.py` lists its health checks; everything else is here. The routes use `app.state.database`
-and, for keys, `app.state.authenticator`.
+The public port asks for a key wherever an answer says more than a status. The operations port (`operations_app`) asks
+for none: it must not be reachable by strangers. Each service's `http/health.py` lists its health checks; everything
+else is here. The routes use `app.state.database` and, for keys, `app.state.authenticator`.
 """
 
 import platform
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, params
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel, JsonValue
+from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,12 +22,14 @@ from ..contract import problems
 from ..contract.ids import UUID
 from ..db.history import read_history
 from ..db.pool import Pool
-from . import openapi
-from .authentication import Key
+from . import error_handlers, openapi
+from .authentication import HealthKey, Key
+from .middleware import RequestMiddleware
 from .pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
 from .readiness import HealthChecks, add_health_routes, database_of
 from .responses import JsonResponse
 from .routing import StrictRoute
+from .tracing_middleware import NO_TELEMETRY
 
 VERSION = "0.1.0"
 
@@ -69,12 +73,44 @@ def operations_router(
     `checks` and `collect` (which refreshes `registry`) must return within a few seconds and not raise.
     """
     router = APIRouter(route_class=StrictRoute, tags=["operators"])
-    add_health_routes(router, checks)
+    add_health_routes(router, checks, HealthKey("audit:read"))
     _add_build(router, service)
-    _add_metrics(router, registry, collect)
+    _add_metrics(router, registry, collect, [Depends(Key("audit:read", in_outage=True))])
     _add_problems(router)
     _add_history(router, history)
     return router
+
+
+def operations_app(
+    *,
+    service: str,
+    state: State,
+    registry: CollectorRegistry,
+    checks: HealthChecks,
+    collect: Collect,
+    observe: Callable[[str, str, int, float], None],
+) -> FastAPI:
+    """The operations port of an API: health with every check, metrics and version, without a key.
+
+    `state` is that of the API's own app, which opens and closes everything in it.
+    """
+    router = APIRouter(route_class=StrictRoute)
+    add_health_routes(router, checks, _anyone)
+    _add_build(router, service)
+    _add_metrics(router, registry, collect, [])
+    _add_problems(router)
+    app = FastAPI(
+        title=f"Counterfoil {service} operations", openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY
+    )
+    app.router.routes.extend(router.routes)
+    app.state = state
+    error_handlers.install(app)
+    app.add_middleware(RequestMiddleware, observe=observe)
+    return app
+
+
+async def _anyone() -> bool:
+    return True
 
 
 def _add_build(router: APIRouter, service: str) -> None:
@@ -84,14 +120,16 @@ def _add_build(router: APIRouter, service: str) -> None:
         return JsonResponse({"service": service, "version": VERSION, "python": platform.python_version()})
 
 
-def _add_metrics(router: APIRouter, registry: CollectorRegistry, collect: Collect) -> None:
+def _add_metrics(
+    router: APIRouter, registry: CollectorRegistry, collect: Collect, keys: Sequence[params.Depends]
+) -> None:
     text: dict[int | str, dict[str, Any]] = {
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text format"}
     }
 
-    @router.get("/metrics", response_class=Response, responses=openapi.error_responses() | text)
+    @router.get("/metrics", response_class=Response, responses=openapi.keyed() | text, dependencies=keys)
     async def metrics(request: Request) -> Response:
-        """Metrics of this process and of every stage behind it, for Prometheus."""
+        """Metrics of this process and of every stage behind it, for Prometheus. The operations port needs no key."""
         await collect(database_of(request).pool)
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import AfterValidator
 
-from ..contract.fields import storable_text
 from ..contract.ids import UUID
 from ..contract.problems import InvalidRequest
 from ..contract.timestamps import Timestamp
 
-__all__ = ["Cursor", "FilterText", "FilterTexts", "Limit", "Timestamp", "after_id", "clamp", "cursor_of", "page"]
+__all__ = ["Cursor", "FilterTexts", "Limit", "Timestamp", "after_id", "clamp", "cursor_of", "page"]
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
@@ -22,8 +20,7 @@ Limit = Annotated[int, Query(ge=1, description="Maximum number of items; values 
 Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on: `next_cursor` of the previous page.")]
 
 # Text filters. When a filter is repeated, any of its values may match.
-FilterText = Annotated[str, AfterValidator(storable_text)]
-FilterTexts = Annotated[Sequence[FilterText], Query(max_length=100)]
+FilterTexts = Annotated[Sequence[str], Query(max_length=100)]
 
 
 def clamp(limit: int) -> int:

@@ -5,9 +5,9 @@ Each service's `http/health.py` lists its health checks. The routes use `app.sta
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,12 +35,17 @@ class CheckDocument(BaseModel):
     detail: str
 
 
-class HealthReport(BaseModel):
+class Health(BaseModel):
     status: health_checks.Status
+
+
+class HealthReport(Health):
     checks: dict[str, CheckDocument]
 
 
-def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
+def add_health_routes(router: APIRouter, checks: HealthChecks, sees_checks: Callable[..., Any]) -> None:
+    """`sees_checks` is a dependency: the caller sees each check when its value is true, else the status alone."""
+
     @router.get("/health/live", response_model=Alive, responses=openapi.error_responses())
     async def live() -> Response:
         """The process answers. Touches nothing else."""
@@ -48,23 +53,30 @@ def add_health_routes(router: APIRouter, checks: HealthChecks) -> None:
 
     @router.get("/health/ready", response_model=Alive, responses=openapi.error_responses())
     async def ready(request: Request) -> Response:
-        """The service can work: its own PostgreSQL answers. Nothing else makes it unready."""
+        """The service can work: its own PostgreSQL answers and takes writes. Nothing else makes it unready."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await database_of(request).pool.fetchval("SELECT 1")
         except UNAVAILABLE:
             raise problems.Unavailable("The service's database does not answer.") from None
+        if database_of(request).pool.refuses_writes:
+            raise problems.Unavailable("The service's database refuses writes: it is read-only, or its disk is full.")
         return JsonResponse({"status": "pass"})
 
     failing: dict[int | str, dict[str, Any]] = {
-        503: {"model": HealthReport, "description": "A check fails; `checks` says which"}
+        503: {"model": HealthReport | Health, "description": "A check fails; with a key `checks` says which"}
     }
 
-    @router.get("/health", response_model=HealthReport, responses=openapi.error_responses() | failing)
-    async def report(request: Request) -> Response:
-        """Each check with its observed value. The worst one is the overall status."""
+    @router.get(
+        "/health",
+        response_model=HealthReport | Health,
+        responses=openapi.keyed() | failing,
+        openapi_extra={"security": [{}]},  # beside the key: or none
+    )
+    async def report(request: Request, shown: Annotated[object, Depends(sees_checks)]) -> Response:
+        """The status: that of the worst check. With a key that has `audit:read`, each check with its observed value."""
         status, body = health_checks.report(dict(await checks(request)))
-        return JsonResponse(body, status)
+        return JsonResponse(body if shown else {"status": body["status"]}, status)
 
 
 def database_of(request: Request) -> Database:

@@ -13,30 +13,23 @@ from starlette.responses import Response
 
 from ..contract import problems
 from ..contract.problems import at
+from . import text_gate
 from .authentication import Key
+from .text_gate import MAX_ERRORS, StrictRequest
 
-# Naming more fields does not help the client.
-_MAX_ERRORS = 20
+__all__ = ["StrictRequest", "StrictRoute", "asks_for_key", "for_browsers", "judges_each"]
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class StrictRequest(Request):
-    """Reads JSON by RFC 8259: UTF-8 only, no NaN, no lone surrogates. Python's own parser accepts all of these."""
-
-    async def json(self) -> Any:
-        if not hasattr(self, "_json"):
-            self._json = orjson.loads(await self.body())
-        return self._json
-
-
 class StrictRoute(APIRoute):
     """A route that authenticates the client before it reads the request, and then reads the request strictly.
 
-    It refuses unknown query parameters, JSON outside RFC 8259, and a body where the call takes none. `for_browsers` and
-    `asks_for_key` mark endpoints; `__query_prefixes__` names families of parameters like `metadata.KEY`.
+    It refuses unknown query parameters, JSON outside RFC 8259, a body where the call takes none, and text that
+    PostgreSQL cannot hold, wherever it stands (ADR 0025). `for_browsers`, `asks_for_key` and `judges_each` mark
+    endpoints; `__query_prefixes__` names families of parameters like `metadata.KEY`.
     """
 
     def get_route_handler(self) -> Handler:
@@ -47,6 +40,8 @@ class StrictRoute(APIRoute):
         may_be_empty = self.body_field is not None and not self.body_field.field_info.is_required()
         keys = [*_keys_of(self.dependant), *getattr(self.endpoint, "__keys__", ())]
         for_browsers: bool = getattr(self.endpoint, "__for_browsers__", False)
+        judged_each: str | None = getattr(self.endpoint, "__judged_each__", None)
+        headers = text_gate.declared_headers(self)
         # A GET body has no meaning (RFC 9110 section 9.3.1), and caches drop it.
         takes_no_body = not takes_json and "requestBody" not in (self.openapi_extra or {}) and self.methods != {"GET"}
 
@@ -55,12 +50,16 @@ class StrictRoute(APIRoute):
                 await key(request)
             if for_browsers:
                 return await handle(request)
+            text_gate.check_path(request)
+            text_gate.check_headers(request, headers)
             if request.scope["query_string"]:
                 _refuse_unknown_parameters(request, known, prefixes)
+                text_gate.check_query(request)
             if takes_json:
                 request = StrictRequest(request.scope, request.receive)
                 if not (may_be_empty and await _is_blank(request)):
                     _refuse_other_media(request)
+                    await text_gate.check_body(request, judged_each)
             elif takes_no_body and not _has_no_body(request):
                 _refuse_body(await request.body())
             return await handle(request)
@@ -69,7 +68,10 @@ class StrictRoute(APIRoute):
 
 
 def for_browsers(endpoint: Endpoint) -> Endpoint:
-    """Mark a page: mail programs and trackers add query parameters, so unknown ones are not refused."""
+    """Mark a page: people read its answers, and mail programs and trackers change links.
+
+    So unknown parameters and broken text are not refused with a problem; the endpoint answers its path with a page.
+    """
     endpoint.__for_browsers__ = True  # type: ignore[attr-defined] # read by StrictRoute
     return endpoint
 
@@ -79,6 +81,16 @@ def asks_for_key(key: Key) -> Callable[[Endpoint], Endpoint]:
 
     def mark(endpoint: Endpoint) -> Endpoint:
         endpoint.__keys__ = (key,)  # type: ignore[attr-defined] # read by StrictRoute
+        return endpoint
+
+    return mark
+
+
+def judges_each(field: str) -> Callable[[Endpoint], Endpoint]:
+    """Mark an endpoint that judges each item of the list `field` alone, with `storable_text.problem_errors` too."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__judged_each__ = field  # type: ignore[attr-defined] # read by StrictRoute
         return endpoint
 
     return mark
@@ -95,7 +107,7 @@ def _refuse_unknown_parameters(request: Request, known: set[str], prefixes: tupl
     unknown = [
         name
         for name in dict.fromkeys(name for name, _ in request.query_params.multi_items())
-        if name not in known and not name.startswith(prefixes or "\0")
+        if name not in known and not name.startswith(prefixes)
     ]
     if unknown:
         raise problems.InvalidRequest(
@@ -127,7 +139,7 @@ def _refuse_body(body: bytes) -> None:
         content = [body]
     if content in (None, {}):
         return
-    fields = list(content)[:_MAX_ERRORS] if isinstance(content, dict) else []
+    fields = list(content)[:MAX_ERRORS] if isinstance(content, dict) else []
     raise problems.InvalidRequest(
         "This call takes no body.",
         errors=[at(problems.pointer([field]), "This call has no such field") for field in fields]

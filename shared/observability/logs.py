@@ -1,6 +1,6 @@
 """Structured logs: one JSON line per event on standard output, with the correlation ID of its cause.
 
-Personal and secret data is masked (`masking`), also in tracebacks and in lines of libraries.
+Personal and secret data is masked (`masking`), also in tracebacks (`tracebacks`) and in lines of libraries.
 """
 
 import logging
@@ -12,6 +12,7 @@ import structlog
 
 from ..contract.correlation import current
 from .masking import Masker
+from .tracebacks import render
 
 # These log every request or job; our own events say more.
 _QUIET = ("uvicorn.access", "httpx", "httpcore", "arq.worker", "arq.jobs")
@@ -42,7 +43,7 @@ def configure(service: str, level: str = "INFO", *, personal_data: bool = False,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
         _add_correlation,
-        structlog.processors.format_exc_info,
+        structlog.processors.format_exc_info if personal_data else structlog.processors.ExceptionRenderer(render),
     ]
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -39,13 +39,17 @@ _HARMLESS = (bool, int, float, NoneType)
 
 # Any text that may need masking matches this; most strings do not. 70 characters are a token's length.
 _SUSPECT = re.compile(
-    r"@|%40|cf_|whsec_|://|/verify/|[Bb]earer |DETAIL: |input_value=|invalid input |\[parameters: |[\w-]{70}"
+    r"@|%40|cf_|whsec_|://|/verify/|[Bb]earer |DETAIL: |input_value=|invalid input |Command # |with args |"
+    r"\[parameters: |[\w-]{70}"
 )
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # PostgreSQL quotes rows and keys in DETAIL, asyncpg and pydantic arguments, SQLAlchemy parameters. A value may hold
     # line breaks, so each match runs to the end of the message: the next part of a traceback, or the end of the text.
     (re.compile(r"(DETAIL: ).*?(?=\n(?:HINT|CONTEXT): |\n\s*\n|\Z)", re.DOTALL), rf"\1{MASK}"),
     (re.compile(r"(invalid input for query argument \$\d+).*?(?=\n\s*\n|\Z)", re.DOTALL), rf"\1: {MASK}"),
+    # redis-py quotes the whole command of a pipeline, Valkey the arguments of a command that it does not know.
+    (re.compile(r"(Command # \d+ \().*?(?=\n\s*\n|\Z)", re.DOTALL), rf"\1{MASK}"),
+    (re.compile(r"(with args beginning with:).*?(?=\n\s*\n|\Z)", re.DOTALL), rf"\1 {MASK}"),
     (re.compile(r"(invalid input \w{1,20} for [\w ]{1,60}: ).*"), rf"\1{MASK}"),
     (re.compile(r"(input_value=)(?:(?!, input_type=|input_value=).)*+", re.DOTALL), rf"\1{MASK}"),
     (re.compile(r"(\[parameters: ).*?(?=\n|\Z)"), rf"\1{MASK}]"),

@@ -17,13 +17,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..db.pool import UNAVAILABLE, Pool
+from .foreign_errors import describe
 from .logs import get_logger
 
 _log = get_logger(__name__)
 
 # Prometheus gives up after 10 s, and must get the numbers of the process itself even when the database hangs.
 _QUERY_TIMEOUT_SECONDS = 2.0
-# /metrics needs no key: however often it is scraped, the database is queried at most once in this time.
+# The operations port needs no key: however often it is scraped, the database is queried at most once in this time.
 _CACHE_SECONDS = 1.0
 # A worker beats every 5 s. Numbers of a silent one are out of date.
 _SILENT_SECONDS = 60.0
@@ -118,7 +119,7 @@ class StageMetrics(Collector):
                         self._source.query, self._source.worker, list(self._source.tables), *self._source.arguments
                     )
             except _QUERY_ERRORS as error:
-                _log.warning("stage_metrics_not_read", error=type(error).__name__)
+                _log.warning("stage_metrics_not_read", error=describe(error))
                 self._samples = [(DATABASE_UP, (), 0)]
             else:
                 self._samples = list(_samples(self._source, orjson.loads(result)))

@@ -1,31 +1,61 @@
 """Runs the processes of a service: an API under uvicorn, a worker on uvloop. One set of options for both services."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
+from ..contract.configuration import ConfigurationError
 from ..observability import logs
 from .gc_freeze import freeze_startup_objects
 from .settings import ServiceSettings
 
+if TYPE_CHECKING:
+    import uvicorn
+
 # Connections waiting to be accepted: a burst must not be refused while the loop is busy.
 _BACKLOG = 4096
 _DRAIN_SECONDS = 10
+# A scrape or probe under way may end; the end of the process does not wait longer for one.
+_OPERATIONS_DRAIN_SECONDS = 1
 
 
-def run_api(name: str, settings: ServiceSettings, make_app: Callable[[], FastAPI], *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests under way."""
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens. Port 0: it does not."""
+
+    host: str
+    port: int
+
+
+def run_api(
+    name: str, settings: ServiceSettings, make_app: Callable[[], FastAPI], *, public: Address, operations: Address
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests under way.
+
+    With an operations port the process serves `app.state.operations_app` too, for as long as the lifespan of the app.
+
+    Raises:
+        ConfigurationError: a port cannot be bound.
+    """
     # Imported late: a worker must not wait for an HTTP server to load.
     import uvicorn  # noqa: PLC0415
 
     logs.configure(name, settings.log_level, personal_data=settings.log_personal_data)
     app = make_app()
+    service = name.partition("-")[0].upper()
+    _listen(public, service).close()  # uvicorn opens it again, and says less when it cannot
+    if operations.port:
+        _serve_operations_beside(app, _listen(operations, f"{service}_OPERATIONS"))
     freeze_startup_objects()
     uvicorn.run(
         app,
-        host=host,
-        port=port,
+        host=public.host,
+        port=public.port,
         loop="uvloop",  # explicit, like http: `auto` chose slower parts (ADR 2)
         http="httptools",
         ws="none",
@@ -40,6 +70,58 @@ def run_api(name: str, settings: ServiceSettings, make_app: Callable[[], FastAPI
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+
+
+def _listen(address: Address, variables: str) -> socket.socket:
+    """Bound before anything else starts, so that a taken port stops the start. `variables` begins their names."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{variables}_PORT={address.port} cannot be opened at {variables}_HOST={address.host}: {error.strerror}"
+        ) from None
+
+
+def _serve_operations_beside(app: FastAPI, listener: socket.socket) -> None:
+    """Serve within the app's lifespan: requests find open connections, and are answered while the API drains."""
+    server = _operations_server(app.state.operations_app)
+    open_connections = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with open_connections(app) as state:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                yield state
+            finally:
+                server.should_exit = True
+                await serving
+
+    app.router.lifespan_context = lifespan
+
+
+def _operations_server(app: FastAPI) -> "uvicorn.Server":
+    import uvicorn  # noqa: PLC0415
+
+    class OperationsServer(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # signals are for the API's server, which ends this one after its last request
+
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,  # longer than a scrape interval
+        timeout_graceful_shutdown=_OPERATIONS_DRAIN_SECONDS,
+    )
+    return OperationsServer(config)
 
 
 def run_worker(name: str, settings: ServiceSettings, run: Callable[[], Coroutine[Any, Any, None]]) -> None:

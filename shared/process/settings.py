@@ -87,6 +87,13 @@ class ServiceSettings(BaseSettings):
             )
         return self
 
+    @field_validator("redis_url")
+    @classmethod
+    def _validate_redis_url(cls, url: RedisDsn) -> RedisDsn:
+        if (url.path or "/0").strip("/") and not (url.path or "").strip("/").isdecimal():
+            raise ValueError("must end in the number of a database, like redis://host:6379/0")
+        return url
+
     @field_validator("alert_email")
     @classmethod
     def _validate_alert_email(cls, text: str) -> str:
@@ -108,11 +115,36 @@ def describe_errors(error: ValidationError) -> str:
     )
 
 
+def database_url(url: str) -> str:
+    """Return `url`, which may be empty. Raises ValueError when it does not lead to a PostgreSQL server."""
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a URL that begins with postgresql://")
+    return url
+
+
+def http_url(url: str) -> str:
+    """Return `url`. Raises ValueError when it is no HTTP URL; the message leaves it out, as it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a URL that begins with http:// or https:// and names a host")
+    return url
+
+
 def months_kept(months: int) -> int:
     """Return `months`. Raises ValueError when the database would refuse to keep so little."""
     if 0 < months < _LEAST_MONTHS:
         raise ValueError(f"must be 0 (keep all) or at least {_LEAST_MONTHS}")
     return months
+
+
+def refuse_one_port_twice(service: str, port: int, operations_port: int) -> None:
+    """Raise ValueError, naming both settings, when the operations port is the public one."""
+    if port == operations_port:
+        raise ValueError(f"{service}_OPERATIONS_PORT={operations_port} must differ from {service}_PORT")
 
 
 def refuse_if_short(setting: str, months: int, needed_by: str, seconds: float) -> None:

@@ -1,11 +1,13 @@
 """Claims scan the index on due time, however long the queue and however stale its statistics."""
 
+import re
 from uuid import uuid4
 
 import pytest
 
 from services.mail.delivery import queries as mail_queries
 from services.mail.intake.queries import ACCEPT_NEW
+from services.mail.ledger.queries import FEED_LAG
 from services.signup.outbox.queries import CLAIM_DUE as CLAIM_DUE_EFFECTS
 from tests.support.bad_data import plant
 from tests.support.databases import Clone
@@ -69,7 +71,7 @@ async def test_claiming_mails_reads_no_more_of_the_queue_than_it_takes(mail_data
     ("query", "arguments"),
     [
         (mail_queries.CLAIM_DUE, (100, 25, 30.0)),
-        (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"])),
+        (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"], [None])),
         (mail_queries.RENEW_IF_LEASED, ([uuid4()], [uuid4()], 30.0)),
     ],
     ids=["claim", "transmit", "renew"],
@@ -112,3 +114,27 @@ async def test_no_index_of_mails_covers_a_column_that_delivery_changes(mail_data
         *("state", "attempts", "gateway", "sent_at", "next_attempt_at"),
         *("failure_reason", "failure_code", "failure_enhanced_code", "failure_reply"),
     }
+
+
+FILL_HISTORY = """
+INSERT INTO history (kind, subject, actor, detail)
+SELECT 'mail.sent', n::text, 'test', '{"state": "sent"}' FROM generate_series(1, 50000) AS n
+"""
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_reading_the_lag_of_the_feed_reads_one_of_the_changes_that_it_does_not_show(
+    mail_database: Clone, *, analyzed: bool
+) -> None:
+    async with mail_database.database.pool.acquire() as holder, holder.transaction():
+        await holder.execute("SELECT pg_current_xact_id()")
+        await mail_database.database.pool.execute(FILL_HISTORY)
+        if analyzed:
+            await mail_database.database.pool.execute("ANALYZE history")
+        plan = await _plan(mail_database, f"(ANALYZE) {FEED_LAG}")
+    read = [
+        int(rows) for rows in re.findall(r"Index Scan using history_\w*position\w* .*?actual [^)]*rows=(\d+)", plan)
+    ]
+    assert read, plan
+    assert max(read) <= 1, plan
+    assert "Seq Scan on history" not in plan, plan

@@ -26,10 +26,11 @@ Facts = dict[str, str]
 class Launcher:
     """`make run` with stand-ins, in a checkout with an awkward name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, state: str = "") -> None:
         self.checkout = folder / "an odd % name; #1"
-        self.state = self.checkout / "var"
+        self.state = self.checkout / (state or "var")
         self.run_env = self.state / "run.env"
+        self.environment = {"STATE_DIR": state} if state else {}
         if not self.checkout.exists():
             self.checkout.mkdir()
             (self.checkout / "local").symlink_to(CHECKOUT / "local")
@@ -38,7 +39,7 @@ class Launcher:
         script = Path(__file__).with_name("stub_stack.py")
         return subprocess.Popen(
             (sys.executable, str(script), str(self.checkout)),
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT), **free_ports(), **environment},
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), **free_ports(), **self.environment, **environment},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -122,6 +123,17 @@ def test_a_second_stack_in_the_same_state_directory_is_refused(running: Launcher
     assert second.returncode == 1
     assert "already running" in output
     assert running.run_env.exists()
+
+
+def test_two_stacks_of_one_checkout_have_a_run_env_each(running: Launcher) -> None:
+    first = running.facts()
+    second = Launcher(running.checkout.parent, "another state")
+    process = second.start()
+    assert second.facts()["PID_MAIL_API"] != first["PID_MAIL_API"]
+    assert running.facts() == first
+    finish(process, signal.SIGTERM)
+    assert not second.run_env.exists()
+    assert running.facts() == first
 
 
 def test_everything_comes_back_when_supervisord_is_killed(running: Launcher) -> None:

@@ -35,8 +35,8 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def prometheus(running_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     targets = {
-        "counterfoil-signup": f"127.0.0.1:{running_stack.ports['signup']}",
-        "counterfoil-mail": f"127.0.0.1:{running_stack.ports['mail']}",
+        "counterfoil-signup": f"127.0.0.1:{running_stack.ports['signup-operations']}",
+        "counterfoil-mail": f"127.0.0.1:{running_stack.ports['mail-operations']}",
     }
     with Prometheus(tmp_path_factory.mktemp("prometheus"), targets) as running:
         yield running

@@ -11,8 +11,8 @@ PAGE = ROOT / "docs" / "operating.md"
 RESTORING = ROOT / "docs" / "restoring.md"
 _BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _WITHIN_TEXT = re.compile(r"`((?:signup|mail|pages|python -m|psql|pg_\w+|curl|tail|docker compose) [^`]+)`")
-# Marks the block that sets up the shell.
-_PREAMBLE = "signup() {"
+# What marks the blocks that set up the shell.
+_PREAMBLE = ("run.env", "signup() {")
 
 
 def blocks(language: str) -> list[str]:
@@ -20,14 +20,24 @@ def blocks(language: str) -> list[str]:
 
 
 def preamble() -> str:
-    """The block that defines `signup` and `mail` in the shell."""
-    (found,) = [block for block in blocks("sh") if _PREAMBLE in block]
+    """The two blocks that set up the shell under `make run`: addresses and keys, then `signup`, `mail` and `pages`."""
+    first, second = [block for block in blocks("sh") if _sets_up(block)]
+    return first + second
+
+
+def compose_preamble() -> str:
+    """The block that takes the place of the first one with Docker Compose."""
+    (found,) = blocks("bash")
     return found
+
+
+def _sets_up(block: str) -> bool:
+    return any(mark in block for mark in _PREAMBLE)
 
 
 def commands() -> list[str]:
     """Each command once, without its comment, in page order. An SQL block is one command."""
-    lines = [line for block in blocks("sh") if _PREAMBLE not in block for line in _lines(block)]
+    lines = [line for block in blocks("sh") if not _sets_up(block) for line in _lines(block)]
     restoring = RESTORING.read_text(encoding="utf-8")
     prompts = [line[2:] for _, block in _BLOCK.findall(restoring) for line in _lines(block) if line.startswith("$ ")]
     found = [*lines, *_within_text(PAGE.read_text(encoding="utf-8")), *prompts, *_within_text(restoring)]

@@ -36,6 +36,18 @@ VALUES ('webhook', '{}', 'dead', NULL, now(), 'the subscriber answered 410', now
 _ERASED_BY_HAND = """
 UPDATE users SET status = 'erased', email = NULL, email_key = NULL, name = NULL, erased_at = now() WHERE id = $1
 """
+_NOW = """SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_SUPPRESSED = """
+INSERT INTO suppressions (email_key, email, reason, source, created_at)
+VALUES ($1, $1, 'refused with 550 at RCPT', 'smtp', clock_timestamp())
+"""
+_FAILED = """
+WITH gone AS (DELETE FROM queue WHERE mail_id = $1), tried AS (
+    INSERT INTO attempts (mail_id, n, lease, phase, outcome, counted, ended_at)
+    VALUES ($1, 1, gen_random_uuid(), 'ended', 'refused', true, clock_timestamp())
+)
+UPDATE mails SET state = 'failed', next_attempt_at = NULL, failure_reason = 'refused with 550 at RCPT' WHERE id = $1
+"""
 _KNOWN_AS_SENT = """
 INSERT INTO mail_outcomes (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
 VALUES ($1, uuidv7(), 'sent', '<x@x.example>', repeat('a', 64), now(), now())
@@ -64,6 +76,8 @@ class Situation:
     ledgers: Ledgers
     checkout: Path
     mails: dict[str, list[str]] = field(default_factory=lambda: {"failed": [], "deferred": [], "uncertain": []})
+    # Kept open until a command ends them.
+    sessions: list["asyncpg.Connection[asyncpg.Record]"] = field(default_factory=list)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def run(self, command: str, *, stdin: str = "") -> CommandResult:
@@ -155,6 +169,14 @@ class Situation:
         assert (await self.ledgers.signup.delete(f"/v1/users/{user_id}")).status_code == 204
         return user_id
 
+    async def open_transaction(self) -> str:
+        """The process ID of a transaction of signup's owner role that holds back the mail service's change feed."""
+        session = await asyncpg.connect(self.ledgers.stack.owner_url("signup"))
+        self.sessions.append(session)
+        await session.execute("BEGIN; SELECT pg_current_xact_id()")
+        assert await self.ledgers.fetchval("mail", "SELECT pid FROM feed_holder()") == session.get_server_pid()
+        return str(session.get_server_pid())
+
     async def empty_database(self) -> str:
         """An empty database that belongs to the mail service's owner role."""
         server = self.ledgers.stack.server_url("postgres")
@@ -172,6 +194,23 @@ class Situation:
 
     async def failed_mail(self) -> str:
         return self.mails["failed"][0]
+
+    async def suppressed_since(self) -> str:
+        """A time, after which a refusal suppressed one address."""
+        since: str = await self.ledgers.fetchval("mail", _NOW)
+        await self.ledgers.execute("mail", _SUPPRESSED, f"suppressed-{next(self._numbers)}@example.com")
+        return since
+
+    async def suppressed_asa(self) -> str:
+        await self.ledgers.execute("mail", _SUPPRESSED, ASA)
+        return ASA
+
+    async def failed_since(self) -> str:
+        """A time, after which one mail failed."""
+        mail_id = await self.queued_mail()
+        since: str = await self.ledgers.fetchval("mail", _NOW)
+        await self.ledgers.execute("mail", _FAILED, mail_id)
+        return since
 
     async def uncertain_mail(self) -> str:
         """An uncertain mail that no test has resolved yet."""

@@ -5,6 +5,7 @@ services. tests/faults/test_ledgers_after_disasters.py covers the restore of a b
 """
 
 import re
+import subprocess
 from collections.abc import Awaitable
 
 import orjson
@@ -15,7 +16,7 @@ from services.mail.audit.alerts import ALERT_RULES as MAIL_ALERT_RULES
 from services.mail.audit.sanity_checks import CHECKS as MAIL_CHECKS
 from services.signup.audit.alerts import ALERT_RULES as SIGNUP_ALERT_RULES
 from services.signup.audit.sanity_checks import CHECKS as SIGNUP_CHECKS
-from tests.runbook.page import blocks, commands, sections
+from tests.runbook.page import blocks, commands, compose_preamble, sections
 from tests.runbook.situation import Situation
 from tests.runbook.trials import TRIALS, Tried
 from tests.support.databases import ROOT
@@ -66,6 +67,28 @@ def test_a_refused_list_is_an_error_and_not_an_empty_list(arranged: Situation) -
     result = arranged.run('pages mail "/v1/mails?state=nonsense" > mailed')
     assert result.status == 1
     assert "/problems/" in result.errors
+
+
+def test_with_compose_the_shell_has_every_program_and_variable_that_a_command_uses() -> None:
+    """`make compose-test` runs some of them on a real engine."""
+    page = "\n".join(TRIED)
+    programs = set(re.findall(r"(?:^|[;(|] ?|do )(python|psql|pg_\w+|tail)\b", page, re.MULTILINE))
+    variables = set(re.findall(r"\$([A-Z]\w+)", page))
+    assert {"python", "psql", "tail"} <= programs
+    assert programs <= set(re.findall(r"^(\w+)\(\) {", compose_preamble(), re.MULTILINE))
+    assert variables <= set(re.findall(r"\b([A-Z_]+)=", compose_preamble()))
+
+
+def test_with_compose_the_shell_exports_nothing_that_would_win_over_env() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"docker() {{ echo 127.0.0.1:1; }}\n{compose_preamble()}\nenv"],
+        cwd=ROOT / "tests",
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not [line for line in done.stdout.splitlines() if re.match("SIGNUP|MAIL|OPERATOR", line)]
 
 
 @pytest.mark.parametrize("command", COMPOSE)

@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 
 from tests.runbook.situation import ASA, CommandResult, Situation
+from tests.support.stack import eventually
 
 # Returns the value of a placeholder in capitals.
 Fill: TypeAlias = Callable[[Situation], Awaitable[str]]
@@ -116,6 +117,14 @@ async def _restores_every_mail(tried: Tried) -> bool:
     return bool(restored == await tried.situation.ledgers.fetchval("mail", count) > 0)
 
 
+async def _ends_the_transaction(tried: Tried) -> bool:
+    """It held back the change feed until the command ended it."""
+    holder = "SELECT pid FROM feed_holder()"
+    pid = int(tried.values["PID"])
+    await eventually(lambda: tried.situation.ledgers.fetchval("mail", holder), lambda found: found != pid)
+    return "t" in tried.result.output.split()
+
+
 def _every_check(tried: Tried) -> bool:
     return all(
         {"severity", "violations", "fixed", "examples", "error"} <= check.keys() and check["last_run_at"]
@@ -184,6 +193,24 @@ TRIALS: dict[str, Trial] = {
         lambda tried: all(answer["items"] for answer in tried.answers), MAIL_ID=_failed
     ),
     "signup /v1/stats/signups": trial(lambda tried: bool(tried.only["items"])),
+    'mail "/v1/suppressions?source=smtp&after=SINCE" -X DELETE': trial(
+        lambda tried: tried.only == {"deleted": 1}, SINCE=Situation.suppressed_since
+    ),
+    """mail /v1/mails/retry -d '{"state": "failed", "after": "SINCE"}'""": trial(
+        lambda tried: tried.only == {"retried": 1}, SINCE=Situation.failed_since
+    ),
+    "python -m services.mail suppressions delete --source smtp --after SINCE": trial(
+        lambda tried: tried.lines == ["deleted 1"], SINCE=Situation.suppressed_since
+    ),
+    "python -m services.mail mails retry --state failed --after SINCE": trial(
+        lambda tried: tried.lines == ["retried 1"], SINCE=Situation.failed_since
+    ),
+    'mail "/v1/suppressions?limit=20"': trial(lambda tried: bool(tried.only["items"])),
+    'signup "/v1/users?unreachable=true"': trial(lambda tried: tried.only["items"] == []),
+    'mail "/v1/suppressions?email=asa@example.com"': trial(lambda tried: isinstance(tried.only["items"], list)),
+    "mail /v1/suppressions/asa@example.com -X DELETE": trial(
+        lambda tried: tried.result.output == "", SUPPRESSED=Situation.suppressed_asa
+    ),
     "mail /v1/suppressions": trial(lambda tried: bool(tried.only["items"])),
     # Outbox rows.
     'signup "/audit/outbox?state=dead"': trial(lambda tried: tried.shows("DEAD"), DEAD=_dead),
@@ -264,6 +291,14 @@ TRIALS: dict[str, Trial] = {
     ),
     'psql "$SIGNUP_DATABASE_URL" -c "SELECT pid, xact_start, left(query, 60) FROM pg_stat_activity ORDER BY 2"': trial(
         _rows("xact_start")
+    ),
+    'psql "$MAIL_DATABASE_URL" -c "SELECT pid, datname, usename, xact_start FROM pg_stat_activity '
+    'WHERE backend_xid IS NOT NULL ORDER BY age(backend_xid) DESC"': trial(_rows("xact_start")),
+    'psql "$MAIL_DATABASE_URL" -c "SELECT gid, database, owner, prepared FROM pg_prepared_xacts ORDER BY prepared"': (
+        trial(_rows("prepared"))
+    ),
+    'psql "$SIGNUP_DATABASE_URL" -c "SELECT pg_terminate_backend(PID)"': trial(
+        _ends_the_transaction, PID=Situation.open_transaction
     ),
     'psql "$SIGNUP_DATABASE_URL" -c "SELECT erase_user_payloads(ARRAY[\'USER_ID\']::uuid[])"': trial(
         lambda tried: tried.result.output.split()[2] == "1", USER_ID=Situation.remembered_user

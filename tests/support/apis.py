@@ -13,11 +13,12 @@ from shared.db.pool import Database
 
 @dataclass(frozen=True)
 class Api:
-    """`http` sends no key; `as_client` returns a client that sends one."""
+    """`http` sends no key; `as_client` returns a client that sends one; `operations` calls the operations port."""
 
     app: FastAPI
     http: httpx.AsyncClient
     database: Database
+    operations: httpx.AsyncClient
 
     async def key(self, client: str, *scopes: str) -> dict[str, str]:
         """Headers with a fresh key for `client`."""
@@ -35,8 +36,8 @@ class Api:
 @asynccontextmanager
 async def running(app: FastAPI, database: Database) -> AsyncIterator[Api]:
     """Enter the app's lifespan for the length of the block."""
-    async with app.router.lifespan_context(app), _client(app) as http:
-        yield Api(app, http, database)
+    async with app.router.lifespan_context(app), _client(app) as http, _client(app.state.operations_app) as operations:
+        yield Api(app, http, database, operations)
 
 
 def _client(app: FastAPI) -> httpx.AsyncClient:

@@ -1,17 +1,11 @@
 """Bad data that no process could write: inserted by the owner role."""
 
-import asyncpg
-
 from .databases import Clone
 
 
 async def plant(clone: Clone, *statements: str) -> None:
-    owner = await asyncpg.connect(clone.owner_url)
-    try:
-        for statement in statements:
-            await owner.execute(statement)
-    finally:
-        await owner.close()
+    for statement in statements:
+        await clone.as_owner(statement)
 
 
 async def findings(clone: Clone) -> dict[str, tuple[int, int]]:

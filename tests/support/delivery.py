@@ -11,6 +11,7 @@ from services.mail.delivery.gateways.settings import GatewaySettings, Tls
 from services.mail.delivery.gateways.smtp_connection import Timeouts
 from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
 from services.mail.delivery.leases import Leases
+from services.mail.delivery.recent_recipients import RecentRecipients
 from services.mail.delivery.recorder import Recorder
 from services.mail.delivery.rescue import Rescue
 from services.mail.delivery.retry_policy import RetryPolicy
@@ -27,6 +28,7 @@ class Rig:
     """The parts of one mail worker."""
 
     gateways: Gateways
+    recent_recipients: RecentRecipients
     recorder: Recorder
     leases: Leases
     delivery: Delivery
@@ -50,15 +52,22 @@ class Rig:
 
 
 def make_rig(
-    pool: Pool, gateways: Sequence[Gateway], *, policy: RetryPolicy | None = None, lease_seconds: float = 30
+    pool: Pool,
+    gateways: Sequence[Gateway],
+    *,
+    policy: RetryPolicy | None = None,
+    lease_seconds: float = 30,
+    suppression_days: int = 30,
 ) -> Rig:
-    recorder = Recorder(pool)
+    recorder = Recorder(pool, suppression_days)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
-    routed = Gateways([Route(gateway) for gateway in gateways])
+    recent_recipients = RecentRecipients(pool)
+    routed = Gateways([Route(gateway) for gateway in gateways], recent_recipients.judge)
     policy = policy or RetryPolicy(draw=max)
     wake = WakeupFanout()
     return Rig(
         routed,
+        recent_recipients,
         recorder,
         leases,
         Delivery(pool, routed, recorder, leases, policy, lease_seconds=lease_seconds, wake=wake),

@@ -25,6 +25,15 @@ class MemoryGateway:
         self.kept: list[tuple[Envelope, bytes]] = []
         self._answer = answer
 
+    @property
+    def connections_open(self) -> int:
+        """See `Gateway.connections_open`: there are none."""
+        return 0
+
+    async def settled_connections(self) -> int:
+        """See `Gateway.settled_connections`."""
+        return 0
+
     async def send(self, envelope: Envelope, body: BodySupplier, about_to_transmit: AboutToTransmit) -> Verdict:
         """See `Gateway.send`."""
         step, code, text = self._answer(envelope)

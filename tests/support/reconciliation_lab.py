@@ -67,7 +67,7 @@ class Laboratory:
 
     @property
     def ledger(self) -> SignupLedger:
-        return SignupLedger(self.pool, self.ring, self.policy)
+        return SignupLedger(self.signup, self.ring, self.policy)
 
     @property
     def mail_service(self) -> MailService:

@@ -60,6 +60,13 @@ class ScriptedSmtp:
     dot_seen: asyncio.Event = field(default_factory=asyncio.Event)
     # Awaited between reading the final dot and answering it.
     before_dot_reply: Callable[[], Awaitable[object]] | None = None
+    # How many connections it lets in at once; None: any number. The others get this reply at this step (`banner`,
+    # `EHLO` or `MAIL`); after a 421 it hangs up.
+    lets_in: int | None = None
+    turns_away_at: str = "banner"
+    turns_away_with: str = "421 4.7.0 Too many concurrent SMTP connections"
+    turned_away: int = 0
+    let_in_now: int = 0
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _used: dict[str, int] = field(default_factory=dict)
 
@@ -80,11 +87,14 @@ class ScriptedSmtp:
         self.open_now += 1
         self.most_open = max(self.most_open, self.open_now)
         self.writers.add(writer)
+        is_let_in = self.lets_in is None or self.let_in_now < self.lets_in
+        self.let_in_now += is_let_in
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, _Over):
-                await _Conversation(self, reader, writer).run()
+                await _Conversation(self, reader, writer, is_let_in=is_let_in).run()
         finally:
             self.open_now -= 1
+            self.let_in_now -= is_let_in
             self.writers.discard(writer)
             writer.close()
 
@@ -94,8 +104,11 @@ class _Over(Exception):  # noqa: N818 - not an error: the script ends the conver
 
 
 class _Conversation:
-    def __init__(self, server: ScriptedSmtp, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, server: ScriptedSmtp, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_let_in: bool
+    ) -> None:
         self.server = server
+        self.is_let_in = is_let_in
         self.reader = reader
         self.writer = writer
         self.sender = self.recipient = ""
@@ -154,6 +167,8 @@ class _Conversation:
 
     async def _do(self, step: str, good: str = "250 ok") -> str:
         """Follow the script and return the reply that was sent."""
+        if not self.is_let_in and step == self.server.turns_away_at:
+            return self._turn_away()
         act = self.server.act(step)
         match act:
             case Misbehavior.DROP:
@@ -174,6 +189,13 @@ class _Conversation:
                 reply = act or _GOOD.get(step, good)
                 self.writer.write(_lines(reply))
                 return reply
+
+    def _turn_away(self) -> str:
+        self.server.turned_away += 1
+        self.writer.write(_lines(self.server.turns_away_with))
+        if self.server.turns_away_with.startswith("421"):
+            raise _Over
+        return self.server.turns_away_with
 
 
 def _lines(reply: str) -> bytes:

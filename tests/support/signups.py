@@ -13,14 +13,20 @@ from shared.contract.correlation import Correlation
 from shared.contract.ids import UUID
 from shared.db.pool import Pool
 
+from .databases import Clone
+
 ANONYMOUS = Caller(None, "anonymous", "anonymous:test")
 
 
 @dataclass(frozen=True)
 class SignupLedger:
-    pool: Pool
+    clone: Clone
     ring: TokenRing
     policy: EffectPolicy
+
+    @property
+    def pool(self) -> Pool:
+        return self.clone.database.pool
 
     async def sign_up(self, *emails: str) -> list[SignedUp]:
         """Sign people up without the API; each is owed a verification mail."""
@@ -57,7 +63,7 @@ class SignupLedger:
         }
 
     async def run(self, statement: str, *values: Any) -> None:
-        await self.pool.execute(statement, *values)
+        await self.clone.as_owner(statement, *values)
 
     async def let_the_cooldown_pass(self) -> None:
         await self.run("UPDATE users SET last_mail_at = last_mail_at - interval '1 hour'")

@@ -82,7 +82,7 @@ class Stack:
 
     def start_all(self) -> None:
         servers = dict.fromkeys([*self.clusters.values(), "valkey"])
-        for name in ("signup", "mail", "smtp", "catcher", *servers):
+        for name in ("signup", "mail", "signup-operations", "mail-operations", "smtp", "catcher", *servers):
             # The port is random and not bound yet: never use one twice.
             while (port := pick_free()) in self.ports.values():
                 pass
@@ -105,6 +105,8 @@ class Stack:
             "MAIL_RUNTIME_DATABASE_URL": self._ledgers["mail"].url("mail", "mail_app"),
             "SIGNUP_PORT": str(self.ports["signup"]),
             "MAIL_PORT": str(self.ports["mail"]),
+            "SIGNUP_OPERATIONS_PORT": str(self.ports["signup-operations"]),
+            "MAIL_OPERATIONS_PORT": str(self.ports["mail-operations"]),
             "MAIL_URL": self.mail_url,
             "MAIL_API_KEY": mail_key.text,
             "SIGNUP_PUBLIC_URL": self.signup_url,

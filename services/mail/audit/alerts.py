@@ -18,8 +18,10 @@ from shared.http.authentication import Principal
 from shared.worker.circuit_breaker import BreakerState
 
 from ..intake.accept import Intake, accept
+from ..ledger.change_feed import FeedLag, read_lag
 from ..settings import Settings
 from . import queries
+from .refusal_symptoms import NO_REFUSALS, REFUSAL_RULES, Refusals, refusal_symptoms, refusals_in
 from .sanity_checks import CHECKS
 
 ALERT_RULES = (
@@ -28,8 +30,13 @@ ALERT_RULES = (
     AlertRule("gateways_down", hold_seconds=300),
     AlertRule("gateway_down", Severity.WARNING, hold_seconds=300),
     AlertRule("uncertain_mails"),
+    # Seen by two runs: a batch job of another database may write for as long as the limit.
+    AlertRule("feed_held_back", Severity.WARNING, hold_seconds=20),
+    *REFUSAL_RULES,
     *WORKER_RULES,
 )
+# Alerts about these go directly to the operators' own server.
+_MAILS_DO_NOT_LEAVE = frozenset(["queue_late", "gateways_down", "gateway_refuses_everyone", "worker_silent"])
 # The sender of alerts in history and in the ledger.
 _SENDER = Principal("mail-alerts", "alert-loop", frozenset())
 
@@ -48,8 +55,9 @@ def make_alert_loop(
     async def observe() -> Observation:
         row = await pool.fetchrow(queries.ALERT_SYMPTOMS)
         assert row is not None
-        symptoms = list(symptoms_in(row))
-        broken = {"queue_late", "gateways_down", "worker_silent"} & {symptom.name for symptom in symptoms}
+        refusals = refusals_in(await pool.fetch(queries.GATEWAY_RECIPIENTS))
+        symptoms = [*symptoms_in(row, refusals), *refusal_symptoms(refusals), *feed_symptoms(await read_lag(pool))]
+        broken = _MAILS_DO_NOT_LEAVE & {symptom.name for symptom in symptoms}
         return Observation(symptoms, mail_service_is_down=bool(broken))
 
     async def post(mail: OperatorMail) -> None:
@@ -80,14 +88,15 @@ def make_alert_loop(
     )
 
 
-def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
-    """The symptoms in a row of ALERT_SYMPTOMS."""
+def symptoms_in(row: Mapping[str, Any] | Record, refusals: Refusals = NO_REFUSALS) -> Iterator[Symptom]:
+    """The symptoms in a row of ALERT_SYMPTOMS. A gateway that refuses everyone has an alert of its own."""
     if row["late"]:
         yield Symptom(
             "queue_late",
             f"find out why {row['late']} {_mails(row['late'])} in the queue {'waits' if row['late'] == 1 else 'wait'}",
             f"The oldest has been due for {row['oldest_late_seconds'] / 60:.0f} min, and no worker has claimed it.\n"
-            'Look: curl "$MAIL_URL/health"; curl "$MAIL_URL/v1/gateways" -H "Authorization: Bearer $OPERATOR_KEY"',
+            'Look: curl "$MAIL_URL/v1/gateways" -H "Authorization: Bearer $OPERATOR_KEY"\n'
+            'And: curl "$MAIL_URL/health" -H "Authorization: Bearer $OPERATOR_KEY"',
         )
     if row["uncertain"]:
         yield Symptom(
@@ -101,11 +110,23 @@ def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
         )
     yield from worker_symptoms(row, worker="mail worker", consequence="Mails are accepted, but none is sent.")
     if not is_silent(row):
-        yield from _gateway_symptoms(row)
+        yield from _gateway_symptoms(row, refusals)
 
 
-def _gateway_symptoms(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
+def feed_symptoms(lag: FeedLag) -> Iterator[Symptom]:
+    if lag.is_late:
+        holder = lag.holder or "a transaction that has just ended"
+        yield Symptom(
+            "feed_held_back",
+            f"end {holder}",
+            f"The change feed does not go past {holder}.\n"
+            f"The oldest change that GET /v1/changes does not show is {lag.seconds:.0f} s old.",
+        )
+
+
+def _gateway_symptoms(row: Mapping[str, Any] | Record, refusals: Refusals) -> Iterator[Symptom]:
     gateways: list[Mapping[str, Any]] = orjson.loads(row["beat_detail"]).get("gateways", [])
+    gateways = [gateway for gateway in gateways if gateway["name"] not in refusals.everyone]
     down = [gateway for gateway in gateways if gateway["breaker"] != BreakerState.CLOSED]
     if down:
         faults = "\n".join(f"  {gateway['name']}: {gateway['last_fault']}" for gateway in down)

@@ -25,7 +25,8 @@ SELECT
 """
 
 HEARTBEAT = """
-SELECT at, detail::text AS detail FROM heartbeats WHERE process = 'mail-worker'
+SELECT at, floor(extract(epoch FROM greatest(now() - at, interval '0')))::int AS age_seconds, detail::text AS detail
+FROM heartbeats WHERE process = 'mail-worker'
 """
 
 # All alert symptoms, in one round trip. Counts are capped: higher numbers would change no alert.
@@ -47,4 +48,10 @@ SELECT
     (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = 'mail-worker') AS beat_seconds,
     (SELECT detail FROM heartbeats WHERE process = 'mail-worker') AS beat_detail,
     (SELECT extract(epoch FROM now() - max(last_run_at))::float8 FROM check_results) AS checks_seconds
+"""
+
+# What the gateways answered to their recent recipients, newest first: few rows a gateway.
+GATEWAY_RECIPIENTS = """
+SELECT gateway, domain, refused, domain_accepted, at FROM gateway_recipients
+WHERE at > now() - interval '1 day' ORDER BY gateway, at DESC
 """

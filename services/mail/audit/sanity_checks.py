@@ -178,6 +178,7 @@ SUPPRESSED_AND_WAITING = SanityCheck(
     FROM (SELECT mail_id, due_at, lease FROM queue ORDER BY due_at LIMIT 20000) AS q
     JOIN mails m ON m.id = q.mail_id JOIN suppressions s ON s.email_key = m.to_key
     WHERE q.lease IS NULL AND greatest(q.due_at, s.created_at) < now() - interval '15 minutes'
+      AND (s.ends_at IS NULL OR s.ends_at > now())
     """,
     Severity.WARNING,
 )

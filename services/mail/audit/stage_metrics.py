@@ -38,6 +38,17 @@ IN_FLIGHT = Stage("in_flight", "Mails that a worker has claimed and not settled"
 BREAKER = Stage("breaker_state", "Circuit breaker of a gateway: 0 closed, 1 half open, 2 open", ("worker", "gateway"))
 GATEWAY_IN_FLIGHT = Stage("gateway_in_flight", "Mails being handed to a gateway now", ("worker", "gateway"))
 GATEWAY_CONNECTIONS = Stage("gateway_connections", "Most connections of a worker to a gateway", ("worker", "gateway"))
+GATEWAY_CONNECTIONS_ALLOWED = Stage(
+    "gateway_connections_allowed",
+    "Connections that a worker uses at most now: fewer after the gateway turned some away",
+    ("worker", "gateway"),
+)
+GATEWAY_CONNECTIONS_OPEN = Stage(
+    "gateway_connections_open", "Connections of a worker that a gateway has let in", ("worker", "gateway")
+)
+FEED_LAG = Stage(
+    "change_feed_lag_seconds", "Age of the oldest change that GET /v1/changes does not show yet; 0 when it shows all"
+)
 RETENTION_AGE = Stage("retention_age_seconds", "Time since retention last ran; missing before the first run")
 
 _STAGES = (
@@ -53,6 +64,9 @@ _STAGES = (
     BREAKER,
     GATEWAY_IN_FLIGHT,
     GATEWAY_CONNECTIONS,
+    GATEWAY_CONNECTIONS_ALLOWED,
+    GATEWAY_CONNECTIONS_OPEN,
+    FEED_LAG,
     RETENTION_AGE,
 )
 
@@ -65,6 +79,7 @@ def _read(values: dict[str, Any], workers: Sequence[Worker]) -> Iterator[Sample]
     uncertain, oldest_uncertain = values["uncertain"]
     yield UNCERTAIN, (), uncertain
     yield UNCERTAIN_AGE, (), oldest_uncertain
+    yield FEED_LAG, (), values["feed_lag"]
     if values["retention"] is not None:
         yield RETENTION_AGE, (), values["retention"]
     for worker in workers:
@@ -84,6 +99,8 @@ def _worker_samples(worker: Worker) -> Iterator[Sample]:
         yield BREAKER, labels, breaker_metric(gateway["breaker"])
         yield GATEWAY_IN_FLIGHT, labels, gateway["in_flight"]
         yield GATEWAY_CONNECTIONS, labels, gateway["connections"]
+        yield GATEWAY_CONNECTIONS_ALLOWED, labels, gateway.get("connections_allowed", gateway["connections"])
+        yield GATEWAY_CONNECTIONS_OPEN, labels, gateway.get("connections_open", 0)
 
 
 STAGE_SOURCE = StageSource(

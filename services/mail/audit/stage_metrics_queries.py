@@ -2,6 +2,8 @@
 
 from shared.observability.stage_metrics import SHARED_COLUMNS
 
+from ..ledger.queries import FEED_LAG_SECONDS
+
 # Counts are capped, and each part scans an index.
 READ_STAGES = f"""
 SELECT jsonb_build_object({SHARED_COLUMNS},
@@ -25,6 +27,7 @@ SELECT jsonb_build_object({SHARED_COLUMNS},
             FROM (SELECT id, accepted_at FROM mails WHERE rare_state = 'uncertain' ORDER BY id LIMIT 10000) AS m
         ) AS in_doubt
     ),
+    'feed_lag', {FEED_LAG_SECONDS},
     'retention', (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs)
 )::text
 """

@@ -25,10 +25,13 @@ class Ingested:
     mail_id: UUID | None = None
 
 
-async def ingest(database: Database, principal: Principal, raw: bytes, bounce_domain: str) -> Ingested:
+async def ingest(
+    database: Database, principal: Principal, raw: bytes, bounce_domain: str, suppression_days: int
+) -> Ingested:
     """Ingest a message from the bounce mailbox. Committed; repeating a message changes nothing.
 
-    Only mails that the caller may see are considered. A notice about another mail is `unmatched`.
+    Only mails that the caller may see are considered. A notice about another mail is `unmatched`. An address that a
+    bounce suppresses is allowed again after `suppression_days` (0: never).
 
     Raises:
         StillSending: the mail is being sent; nothing has changed.
@@ -50,6 +53,7 @@ async def ingest(database: Database, principal: Principal, raw: bytes, bounce_do
         reason_for(notice),
         suppresses_recipient(notice),
         principal.actor,
+        suppression_days,
     ) or await database.pool.fetchrow(queries.FIND_SEEN_BEFORE, digest, client)
     if row is None:
         return Ingested("ignored" if notice.kind is Kind.OTHER else "unmatched")

@@ -8,15 +8,17 @@ ARRAY[m.request_id, m.client]
 
 _MATCHING = """
 FROM mails m{joined}
-WHERE (m.id = ANY($1::uuid[]) OR (m.restored AND m.message_id = ANY($2::text[])))
+WHERE (m.id = ANY($1::uuid[]) OR m.restored_message_id = ANY($2::text[]))
   -- True when $3 is NULL. Keeps the planner off the index of a client's mails, which may be nearly all mails.
   AND (m.client = $3::text) IS NOT FALSE
 ORDER BY array_position($1::uuid[], m.id) LIMIT 1
 """
 
 # $1 candidate mail IDs, best first, $2 Message-IDs, $3 the client whose mail it must be (NULL: any), $4 digest of the
-# whole notice, $5 kind, $6 status, $7 code, $8 diagnostic, $9 our reason, $10 whether the address is dead, $11 actor.
+# whole notice, $5 kind, $6 status, $7 code, $8 diagnostic, $9 our reason, $10 whether the address is dead, $11 actor,
+# $12 days until a suppression by a bounce ends (0: never).
 #
+# A complaint takes the place of a suppression that a bounce or refusal gave: that one would end.
 # The mail is locked first, so the second of two concurrent notices sees the effects of the first. A notice that was
 # seen before changes and returns nothing, unless no mail of the caller matched it then and one does now.
 # While the mail is being sent, nothing is stored and the outcome is NULL: the attempt is about to be recorded.
@@ -63,17 +65,21 @@ updated AS (
         sent_at = CASE WHEN t.proved THEN coalesce(
             (SELECT max(transmitting_at) FROM attempts WHERE mail_id = m.id AND outcome = 'unknown'), now()
         ) ELSE m.sent_at END,
-        failure_reason = CASE WHEN t.bounced THEN $9 ELSE m.failure_reason END,
-        failure_code = CASE WHEN t.bounced THEN $7 ELSE m.failure_code END,
-        failure_enhanced_code = CASE WHEN t.bounced THEN $6 ELSE m.failure_enhanced_code END,
-        failure_reply = CASE WHEN NOT t.bounced THEN m.failure_reply WHEN NOT t.erased THEN $8 END
+        failure_reason = CASE WHEN t.bounced THEN $9 END,
+        failure_code = CASE WHEN t.bounced THEN $7 END,
+        failure_enhanced_code = CASE WHEN t.bounced THEN $6 END,
+        failure_reply = CASE WHEN t.bounced AND NOT t.erased THEN $8 END
     FROM matched t WHERE m.id = t.id AND (t.proved OR t.bounced)
 ),
 suppressed AS (
-    INSERT INTO suppressions (email_key, email, reason, source, mail_id)
-    SELECT m.to_key, m.to_email, $9, CASE $5 WHEN 'complaint' THEN 'complaint' ELSE 'bounce' END, m.id
+    INSERT INTO suppressions AS s (email_key, email, reason, source, mail_id, ends_at)
+    SELECT m.to_key, m.to_email, $9, CASE $5 WHEN 'complaint' THEN 'complaint' ELSE 'bounce' END, m.id,
+           CASE WHEN $5 <> 'complaint' AND $12::int > 0 THEN now() + make_interval(days => $12::int) END
     FROM matched t JOIN mails m ON m.id = t.id WHERE $10::bool AND m.to_key IS NOT NULL
-    ON CONFLICT (email_key) DO NOTHING
+    ON CONFLICT (email_key) DO UPDATE
+        SET reason = excluded.reason, source = excluded.source, mail_id = excluded.mail_id, created_at = now(),
+            ends_at = excluded.ends_at
+        WHERE s.ends_at <= now() OR (excluded.source = 'complaint' AND s.source IN ('smtp', 'bounce'))
     RETURNING email_key, mail_id
 ),
 entries AS (

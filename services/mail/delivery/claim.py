@@ -1,4 +1,4 @@
-"""Claim mails from the queue: one statement sets the lease, opens the attempt and returns all that sending needs."""
+"""Claim mails from the queue: one statement sets the lease, numbers the attempt and returns all that sending needs."""
 
 import math
 import random

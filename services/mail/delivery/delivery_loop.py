@@ -19,7 +19,7 @@ from .gateways.failover import Gateways
 from .gateways.protocol import Envelope
 from .leases import Leases
 from .message import Content, build, envelope_address, needs_smtputf8
-from .recorder import AttemptEnd, Recorder, Transmission
+from .recorder import AttemptEnd, GivenBack, Recorder, Transmission
 from .retry_policy import RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Step, Verdict, interrupted, own_fault, unsendable
 from .spans import record_attempt_span
@@ -37,8 +37,12 @@ _REMEMBERED_FAULTS = 10_000
 class _Attempt:
     """Progress of one attempt, for the code that may have to cancel it."""
 
+    offered: bool = False
     may_have_left: bool = False
     ended: bool = False
+
+    def note_offer(self, offered: bool) -> None:  # noqa: FBT001 - a callback's only argument
+        self.offered = offered
 
 
 class Delivery:
@@ -68,7 +72,6 @@ class Delivery:
         self._wake = wake
         self._bounce_domain = bounce_domain
         self._tracing = tracing
-        self._slots = gateways.connections * _SLOTS_PER_CONNECTION
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
         self.outcomes: Counter[str] = Counter()
@@ -77,6 +80,10 @@ class Delivery:
     @property
     def in_flight(self) -> int:
         return len(self._tasks)
+
+    @property
+    def _slots(self) -> int:
+        return self._gateways.connections * _SLOTS_PER_CONNECTION
 
     async def run_once(self) -> bool:
         """Claim mails for the free slots and start sending them. True: there may be more to claim."""
@@ -112,19 +119,23 @@ class Delivery:
         except asyncio.CancelledError:
             if attempt.may_have_left:
                 raise  # recorded as transmitting: the rescue decides
-            gateway, verdict = None, own_fault("worker stopped before the body left")
+            gateway, verdict = None, own_fault("worker stopped before the body left", offered=attempt.offered)
         except Exception:  # noqa: BLE001 - our own bug must not leave the mail without a verdict
             _log.exception("delivery_failed", mail_id=str(mail.mail_id))
             unknown = interrupted(Step.BODY, "internal error")
             gateway, verdict = None, unknown if attempt.may_have_left else own_fault("internal error")
         attempt.ended = True
+        if not verdict.offered:
+            self._remember(mail.mail_id, gateway, verdict)
+            await self._give_back(mail)
+            return
         await self._settle(mail, gateway, verdict)
         if self._tracing.on:
             record_attempt_span(self._tracing, mail, gateway, verdict, may_have_left=attempt.may_have_left)
 
     async def _send(self, mail: ClaimedMail, attempt: _Attempt) -> tuple[str | None, Verdict]:
         async def about_to_transmit(gateway: str) -> bool:
-            transmission = Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway)
+            transmission = Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, mail.claimed_at)
             if not self._leases.holds(mail.lease):
                 return False
             try:
@@ -139,7 +150,11 @@ class Delivery:
         try:
             envelope = envelope_of(mail.content, self._bounce_domain)
             return await self._gateways.send(
-                envelope, lambda: build(mail.content), about_to_transmit, self._faulted.get(mail.mail_id, ())
+                envelope,
+                lambda: build(mail.content),
+                about_to_transmit,
+                self._faulted.get(mail.mail_id, ()),
+                attempt.note_offer,
             )
         except ValueError as error:
             _log.warning("mail_cannot_be_built", mail_id=str(mail.mail_id))
@@ -150,14 +165,23 @@ class Delivery:
         try:
             if not self._leases.holds(mail.lease):
                 return
-            settlement = decide_next(mail.snapshot, verdict, mail.now(), self._policy)
-            ending = AttemptEnd(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, settlement)
+            another_gateway = mail.mail_id in self._faulted
+            settlement = decide_next(mail.snapshot, verdict, mail.now(), self._policy, another_gateway=another_gateway)
+            ending = AttemptEnd(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, settlement, mail.claimed_at)
             if await self._recorder.settle(ending):
                 self.outcomes[verdict.outcome] += 1
             else:
                 self._leases.lose(mail.lease)
             if settlement.due_in_seconds == 0:
                 self._wake.set()
+        finally:
+            self._leases.release(mail.lease)
+
+    async def _give_back(self, mail: ClaimedMail) -> None:
+        """The mail was never offered to a gateway: it waits again, and no attempt is on record."""
+        try:
+            if self._leases.holds(mail.lease):
+                await self._recorder.give_back(GivenBack(mail.mail_id, mail.lease))
         finally:
             self._leases.release(mail.lease)
 

@@ -37,7 +37,7 @@ picked AS MATERIALIZED (
            END AS close_reason,
            s.reason AS suppression_reason
     FROM mails m
-    LEFT JOIN suppressions s ON s.email_key = m.to_key
+    LEFT JOIN suppressions s ON s.email_key = m.to_key AND (s.ends_at IS NULL OR s.ends_at > now())
     CROSS JOIN LATERAL (SELECT {_IN_DOUBT} AS in_doubt OFFSET 0) w
     -- A stray row of a settled mail must not break the claim; a sanity check removes it.
     WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due)) AND m.state IN ('queued', 'deferred')
@@ -74,6 +74,7 @@ logged AS (
 """
 
 # $1 limit, $2 how many of them are reserved for the bulk lane when it has due rows, $3 lease seconds.
+# The attempt gets its number here and its row when it goes to a gateway: a mail that was never offered leaves none.
 # A due row that has a lease is abandoned: only the rescue may claim it.
 CLAIM_DUE = f"""
 WITH live AS (
@@ -102,9 +103,6 @@ leased AS (
     WHERE mail_id = ANY(ARRAY(SELECT id FROM picked WHERE next_state = 'sending'))
     RETURNING mail_id, lease, attempt
 ),
-new_attempts AS (
-    INSERT INTO attempts (mail_id, n, lease) SELECT mail_id, attempt, lease FROM leased
-),
 now_sending AS (
     UPDATE mails SET state = 'sending' WHERE id = ANY(ARRAY(SELECT mail_id FROM leased))
 ),
@@ -131,12 +129,16 @@ WITH due AS (
 SELECT id, next_state FROM picked WHERE next_state <> 'sending'
 """
 
-# The fence is the attempt's own lease: a rescue changes it together with the queue's.
+# The fence is the attempt's primary key: a worker that takes a mail over writes the row of the attempt, too, and the
+# second of the two writes finds the first, whatever its snapshot. The queue's lease is looked at for those long ago.
 TRANSMIT_IF_LEASED = """
-UPDATE attempts a SET phase = 'transmitting', transmitting_at = now(), gateway = r.gateway
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[]) AS r(mail_id, n, lease, gateway)
-WHERE a.mail_id = r.mail_id AND a.n = r.n AND a.lease = r.lease AND a.phase <> 'ended'
-RETURNING a.lease
+INSERT INTO attempts (mail_id, n, lease, gateway, phase, claimed_at, transmitting_at)
+SELECT r.mail_id, r.n, r.lease, r.gateway, 'transmitting', coalesce(r.claimed_at, now()), now()
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[])
+    AS r(mail_id, n, lease, gateway, claimed_at)
+WHERE (SELECT q.lease FROM queue q WHERE q.mail_id = r.mail_id LIMIT 1) = r.lease
+ON CONFLICT (mail_id, n) DO NOTHING
+RETURNING lease
 """
 
 RENEW_IF_LEASED = """
@@ -146,14 +148,32 @@ WHERE q.mail_id = r.mail_id AND q.lease = r.lease
 RETURNING q.lease
 """
 
+# For mails that were never offered to a gateway. They keep their place, and the number of the attempt is free again.
+GIVE_BACK_IF_LEASED = """
+WITH given_back AS (
+    UPDATE queue q SET lease = NULL, due_at = now(), attempt = q.attempt - 1
+    FROM unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
+    WHERE q.mail_id = r.mail_id AND q.lease = r.lease
+    RETURNING q.mail_id, r.lease
+),
+waiting AS (
+    UPDATE mails m
+    SET state = CASE WHEN m.attempts > 0 AND m.failure_reason IS NOT NULL THEN 'deferred' ELSE 'queued' END,
+        next_attempt_at = now()
+    FROM given_back g WHERE m.id = g.mail_id
+)
+SELECT lease FROM given_back
+"""
+
 # Returns the leases that were held, and those that this same write had settled before its answer was lost.
+# $15 days until a suppression ends (0: never).
 SETTLE_IF_LEASED = f"""
 WITH r AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[], $6::bool[], $7::int[], $8::text[], $9::text[],
-        $10::text[], $11::text[], $12::text[], $13::float8[], $14::bool[]
+        $10::text[], $11::text[], $12::text[], $13::float8[], $14::bool[], $16::timestamptz[]
     ) AS r(mail_id, n, lease, gateway, outcome, counted, code, enhanced_code, reply, state, kind, reason, due_in,
-           suppresses)
+           suppresses, claimed_at)
 ),
 left_queue AS (
     DELETE FROM queue q USING r
@@ -173,25 +193,32 @@ moved AS (
     SET state = h.state, attempts = m.attempts + h.counted::int, gateway = coalesce(h.gateway, m.gateway),
         sent_at = CASE WHEN h.state = 'sent' THEN now() END,
         next_attempt_at = now() + make_interval(secs => h.due_in),
-        failure_reason = CASE WHEN h.state = 'sent' THEN m.failure_reason ELSE h.reason END,
-        failure_code = CASE WHEN h.state = 'sent' THEN m.failure_code ELSE h.code END,
-        failure_enhanced_code = CASE WHEN h.state = 'sent' THEN m.failure_enhanced_code ELSE h.enhanced_code END,
-        failure_reply = CASE
-            WHEN h.state = 'sent' THEN m.failure_reply
-            WHEN m.to_email IS NOT NULL THEN h.reply
-        END
+        failure_reason = CASE WHEN h.state <> 'sent' THEN h.reason END,
+        failure_code = CASE WHEN h.state <> 'sent' THEN h.code END,
+        failure_enhanced_code = CASE WHEN h.state <> 'sent' THEN h.enhanced_code END,
+        failure_reply = CASE WHEN h.state <> 'sent' AND m.to_email IS NOT NULL THEN h.reply END
     FROM held h WHERE m.id = h.mail_id
     RETURNING m.id, m.client, m.request_id, m.metadata, m.to_email, m.to_key, m.correlation_id, m.traceparent,
               m.state, h.n, h.gateway, h.code, h.enhanced_code, h.reason, h.kind, h.suppresses,
-              h.lease, h.outcome, h.counted, h.reply
+              h.lease, h.outcome, h.counted, h.reply, h.claimed_at
 ),
+-- The row is there when the body began to leave, or when the mail was taken over; else the attempt ended before.
 -- A reply is personal data: none is stored for a mail that was erased while it was being sent.
 ended AS (
-    UPDATE attempts a
-    SET phase = 'ended', ended_at = now(), outcome = h.outcome, counted = h.counted, code = h.code,
-        enhanced_code = h.enhanced_code, reply = CASE WHEN h.to_email IS NOT NULL THEN h.reply END,
-        gateway = coalesce(h.gateway, a.gateway)
-    FROM moved h WHERE a.mail_id = h.id AND a.n = h.n AND a.lease = h.lease
+    INSERT INTO attempts AS a (
+        mail_id, n, lease, gateway, phase, outcome, counted, claimed_at, transmitting_at, ended_at, code, enhanced_code,
+        reply
+    )
+    SELECT h.id, h.n, h.lease, h.gateway, 'ended', h.outcome, h.counted, coalesce(h.claimed_at, now()),
+           -- CHECKs are asked about this row even when the other one is there.
+           CASE WHEN h.outcome = 'accepted' THEN now() END,
+           now(), h.code, h.enhanced_code, CASE WHEN h.to_email IS NOT NULL THEN h.reply END
+    FROM moved h
+    ON CONFLICT (mail_id, n) DO UPDATE
+        SET phase = 'ended', ended_at = excluded.ended_at, outcome = excluded.outcome, counted = excluded.counted,
+            code = excluded.code, enhanced_code = excluded.enhanced_code, reply = excluded.reply,
+            gateway = coalesce(excluded.gateway, a.gateway)
+        WHERE a.lease = excluded.lease
 ),
 logged AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
@@ -201,9 +228,15 @@ logged AS (
     FROM moved m
 ),
 suppressed AS (
-    INSERT INTO suppressions (email_key, email, reason, source, mail_id)
-    SELECT m.to_key, m.to_email, m.reason, 'smtp', m.id FROM moved m WHERE m.suppresses AND m.to_key IS NOT NULL
-    ON CONFLICT (email_key) DO NOTHING
+    INSERT INTO suppressions AS s (email_key, email, reason, source, mail_id, ends_at)
+    SELECT DISTINCT ON (m.to_key) m.to_key, m.to_email, m.reason, 'smtp', m.id,
+           CASE WHEN $15::int > 0 THEN now() + make_interval(days => $15::int) END
+    FROM moved m WHERE m.suppresses AND m.to_key IS NOT NULL
+    ORDER BY m.to_key
+    ON CONFLICT (email_key) DO UPDATE
+        SET reason = excluded.reason, source = excluded.source, mail_id = excluded.mail_id, created_at = now(),
+            ends_at = excluded.ends_at
+        WHERE s.ends_at <= now()
 )
 SELECT lease FROM held
 UNION ALL
@@ -223,10 +256,12 @@ ORDER BY due_at LIMIT $1
 
 # The rescue puts its own lease on queue and attempt at once, then settles like any worker. From that commit on the
 # silent worker is fenced out, and a rescuer that dies leaves a row that is overdue again.
-# The phase comes from the locked row: another transaction may be committing `transmitting`.
+# The phase comes from the locked row: another transaction may be committing `transmitting`. A mail that its worker had
+# not offered yet gets a row that says when that worker last held it.
 TAKE_OVER_IF_OVERDUE = f"""
 WITH overdue AS (
-    SELECT q.mail_id, q.attempt FROM queue q JOIN unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
+    SELECT q.mail_id, q.attempt, least(now(), q.due_at - make_interval(secs => $3::float8)) AS last_held_at
+    FROM queue q JOIN unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
         ON q.mail_id = r.mail_id AND q.lease = r.lease
     WHERE q.due_at <= now()
     FOR UPDATE OF q SKIP LOCKED
@@ -234,15 +269,67 @@ WITH overdue AS (
 taken AS (
     UPDATE queue q SET lease = gen_random_uuid(), due_at = now() + make_interval(secs => $3::float8)
     FROM overdue o WHERE q.mail_id = o.mail_id
-    RETURNING q.mail_id, q.lease, q.attempt
+    RETURNING q.mail_id, q.lease, q.attempt, o.last_held_at
 ),
 attempt AS (
-    UPDATE attempts a SET lease = t.lease FROM taken t WHERE a.mail_id = t.mail_id AND a.n = t.attempt
+    INSERT INTO attempts AS a (mail_id, n, lease, claimed_at)
+    SELECT mail_id, attempt, lease, last_held_at FROM taken
+    ON CONFLICT (mail_id, n) DO UPDATE SET lease = excluded.lease
     RETURNING a.mail_id, a.phase, a.gateway, extract(epoch FROM now() - a.claimed_at)::float8 AS seconds
 )
 SELECT t.mail_id, t.lease, t.attempt, a.phase, a.gateway, m.attempts, m.on_uncertain, m.expires_at, now() AS now,
        {_IN_DOUBT} AS in_doubt, m.traceparent, a.seconds
 FROM taken t JOIN mails m ON m.id = t.mail_id LEFT JOIN attempt a ON a.mail_id = t.mail_id
+"""
+
+# $1 gateway; of its recipients: $2 hashes, $3 domains, $4 whether refused, $5 seconds ago; $6 domains of which it has
+# accepted a recipient. Keeps the newest: more refusals than acceptances, because domains are judged by them.
+RECORD_RECIPIENTS = """
+WITH written AS (
+    INSERT INTO gateway_recipients AS r (gateway, recipient, domain, refused, at)
+    SELECT $1, g.recipient, g.domain, g.refused, clock_timestamp() - make_interval(secs => g.age)
+    FROM unnest($2::bytea[], $3::text[], $4::bool[], $5::float8[]) AS g (recipient, domain, refused, age)
+    ORDER BY g.recipient
+    ON CONFLICT (gateway, recipient) DO UPDATE
+        SET refused = excluded.refused, domain_accepted = false, at = excluded.at WHERE r.at <= excluded.at
+),
+accepting AS (
+    UPDATE gateway_recipients SET domain_accepted = true
+    WHERE gateway = $1 AND recipient = ANY(ARRAY(
+        SELECT recipient FROM gateway_recipients
+        WHERE gateway = $1 AND refused AND NOT domain_accepted AND domain = ANY($6::text[]) AND recipient <> ALL($2)
+        ORDER BY recipient FOR UPDATE SKIP LOCKED
+    ))
+)
+DELETE FROM gateway_recipients
+WHERE gateway = $1 AND recipient = ANY(ARRAY(
+    SELECT r.recipient FROM gateway_recipients r JOIN (
+        SELECT recipient, at, refused, row_number() OVER (PARTITION BY refused ORDER BY at DESC) AS n
+        FROM gateway_recipients WHERE gateway = $1
+    ) AS ranked USING (recipient)
+    WHERE r.gateway = $1 AND r.recipient <> ALL($2)
+      AND (ranked.n > CASE WHEN ranked.refused THEN 200 ELSE 40 END OR ranked.at < now() - interval '1 day')
+    ORDER BY r.recipient FOR UPDATE OF r SKIP LOCKED
+))
+"""
+
+# Newest first. $1 gateway.
+RECENT_RECIPIENTS = """
+SELECT domain, refused, domain_accepted FROM gateway_recipients
+WHERE gateway = $1 AND at > now() - interval '1 day' ORDER BY at DESC
+"""
+
+# Whether another worker's heartbeat of the last 15 s, three beats, shows connections to a gateway. $1 the kind of
+# worker, $2 this worker's own heartbeat, $3 the gateway.
+OTHER_WORKER_IS_CONNECTED = """
+SELECT EXISTS (
+    SELECT FROM heartbeats
+    WHERE process LIKE $1::text || '/%' AND process <> $2 AND at > now() - interval '15 seconds'
+      AND jsonb_path_exists(
+          detail, '$.gateways[*] ? (@.name == $name && @.connections_open > 0)',
+          jsonb_build_object('name', $3::text)
+      )
+)
 """
 
 # $1 gateway, $2 seconds that the reserved turns take together. Returns when the first turn is, and in how many seconds.

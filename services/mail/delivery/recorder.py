@@ -8,12 +8,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
 
 from shared.db.pool import Pool
+from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 from shared.worker.backoff import full_jitter
 
@@ -45,6 +47,8 @@ class Transmission:
     n: int
     lease: UUID
     gateway: str
+    # None: now.
+    claimed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,19 @@ class AttemptEnd:
     lease: UUID
     gateway: str | None
     settlement: Settlement
+    # For an attempt that is not on record yet. None: now.
+    claimed_at: datetime | None = None
 
 
-Item = TypeVar("Item", Transmission, AttemptEnd)
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """A mail that was claimed and never offered to a gateway."""
+
+    mail_id: UUID
+    lease: UUID
+
+
+Item = TypeVar("Item", Transmission, AttemptEnd, GivenBack)
 _Batch: TypeAlias = list[tuple[Item, asyncio.Future[bool]]]
 
 
@@ -105,7 +119,7 @@ class GroupCommit(Generic[Item]):
                 return
             except Exception as error:  # noqa: BLE001 - see _PERMANENT_ERRORS
                 failures += 1
-                _log.warning("attempt_write_failed", records=len(batch), error=type(error).__name__)
+                _log.warning("attempt_write_failed", records=len(batch), error=describe(error))
                 if not self._keep_trying:
                     _fail(batch, error)
                     return
@@ -145,8 +159,9 @@ def _fail(batch: Sequence[tuple[object, asyncio.Future[bool]]], error: BaseExcep
 class Recorder:
     """Writes how far attempts got and how they ended."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, suppression_days: int = 30) -> None:
         self._pool = pool
+        self._suppression_days = suppression_days
         # Mails settled since the process started, by new state.
         self.states: Counter[str] = Counter()
         # Renewals and settlements touch the same queue rows; run concurrently, they could deadlock.
@@ -156,6 +171,7 @@ class Recorder:
         )
         # A mail that was accepted must not become uncertain because of a short database outage.
         self._endings = GroupCommit(self._write_endings, keep_trying=True, gap_seconds=_ENDING_GAP_SECONDS)
+        self._returns = GroupCommit(self._write_returns, keep_trying=True, gap_seconds=_ENDING_GAP_SECONDS)
 
     async def transmitting(self, transmission: Transmission) -> bool:
         """Commit that the body is about to leave. False: the lease is lost.
@@ -174,9 +190,17 @@ class Recorder:
         self.states[ending.settlement.state] += held
         return held
 
+    async def give_back(self, mail: GivenBack) -> bool:
+        """Commit that a mail waits again as if it had not been claimed. Waits for as long as the database is down.
+
+        False: the lease was lost and nothing changed.
+        """
+        return await self._returns.submit(mail)
+
     async def close(self) -> None:
         await self._transmissions.close()
         await self._endings.close()
+        await self._returns.close()
 
     async def _write_transmissions(self, items: Sequence[Transmission]) -> set[UUID]:
         rows = await self._pool.fetch(
@@ -185,14 +209,24 @@ class Recorder:
             [item.n for item in items],
             [item.lease for item in items],
             [item.gateway for item in items],
+            [item.claimed_at for item in items],
         )
         return {row["lease"] for row in rows}
 
     async def _write_endings(self, items: Sequence[AttemptEnd]) -> set[UUID]:
         rows = [_columns(item) for item in items]
         async with self.queue_lock:
-            held = await self._pool.fetch(queries.SETTLE_IF_LEASED, *map(list, zip(*rows, strict=True)))
+            columns = map(list, zip(*rows, strict=True))
+            held = await self._pool.fetch(
+                queries.SETTLE_IF_LEASED, *columns, self._suppression_days, [item.claimed_at for item in items]
+            )
         return {row["lease"] for row in held}
+
+    async def _write_returns(self, items: Sequence[GivenBack]) -> set[UUID]:
+        mail_ids, leases = [item.mail_id for item in items], [item.lease for item in items]
+        async with self.queue_lock:
+            rows = await self._pool.fetch(queries.GIVE_BACK_IF_LEASED, mail_ids, leases)
+        return {row["lease"] for row in rows}
 
 
 def _columns(ending: AttemptEnd) -> tuple[object, ...]:

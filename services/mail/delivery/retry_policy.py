@@ -46,9 +46,19 @@ class Settlement:
 
 
 def decide_next(
-    mail: MailSnapshot, verdict: Verdict, now: datetime, policy: RetryPolicy, *, worker_lost: bool = False
+    mail: MailSnapshot,
+    verdict: Verdict,
+    now: datetime,
+    policy: RetryPolicy,
+    *,
+    worker_lost: bool = False,
+    another_gateway: bool = False,
 ) -> Settlement:
-    """What follows from `verdict`. `worker_lost`: the lease ran out long ago, so a resend need not wait again."""
+    """What follows from `verdict`.
+
+    `worker_lost`: the lease ran out long ago, so a resend need not wait again. `another_gateway`: one that has not
+    tried this mail is left.
+    """
     match verdict.outcome:
         case Outcome.ACCEPTED:
             settlement = Settlement(MailState.SENT, "mail.sent", verdict, verdict.reason)
@@ -70,7 +80,9 @@ def decide_next(
             )
         case Outcome.GATEWAY_FAULT:
             state = MailState.DEFERRED if mail.counted else MailState.QUEUED
-            settlement = Settlement(state, "mail.requeued", verdict, verdict.reason, _fault_wait(mail, policy))
+            patient = verdict.refuses_everyone and not another_gateway
+            wait = _refused_wait(mail, now, policy) if patient else _fault_wait(mail, policy)
+            settlement = Settlement(state, "mail.requeued", verdict, verdict.reason, wait)
     return settlement
 
 
@@ -99,3 +111,15 @@ def _fault_wait(mail: MailSnapshot, policy: RetryPolicy) -> float:
     if faults <= policy.faults_at_once:
         return 0.0
     return float(min(policy.fault_cap_seconds, 0.25 * 2 ** min(faults - policy.faults_at_once, 30)))
+
+
+def _refused_wait(mail: MailSnapshot, now: datetime, policy: RetryPolicy) -> float:
+    """As after a "try later", by the number of faults, and always before expiry.
+
+    At once would let the mails that are refused take every probe of the breaker, ahead of one that would be accepted.
+    """
+    wait = equal_jitter(
+        mail.attempt - mail.counted, base_seconds=policy.base_seconds, cap_seconds=policy.cap_seconds, draw=policy.draw
+    )
+    left = (mail.expires_at - now - timedelta(seconds=policy.last_chance_seconds)).total_seconds()
+    return max(0.0, min(wait, left))

@@ -17,6 +17,15 @@ _SUPPRESSING = frozenset(["5.1.1", "5.1.2", "5.1.10", "5.2.1"])
 # RFC 4954 section 6 and RFC 3207 section 4: log in or start TLS first. The settings are wrong, not the mail.
 _LOGIN_OR_TLS_REQUIRED = frozenset([530, 534, 535, 538])
 _SERVICE_CLOSING = 421
+# Where to look for the words below: an endless reply must not cost endless time.
+_READ_CHARACTERS = 500
+# Words by which gateways say that a client has too many connections. "Too many errors on this connection" has none.
+_TOO_MANY_CONNECTIONS = re.compile(
+    r"\b(too many|maximum|concurrent|simultaneous|limit|exceed\w*)\b.*\b(connections|sessions)\b"
+    r"|\b(connections|sessions)\b.*\b(too many|maximum|limit|exceed\w*)\b"
+    r"|\b(concurrent|simultaneous) (connection|session)\b|\b(connection|session) (limit|count)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Outcome(enum.StrEnum):
@@ -44,6 +53,10 @@ class Step(enum.StrEnum):
     BODY = "body"
 
 
+# The steps at which a gateway refuses a connection, before it has heard of a recipient.
+_LETTING_IN = frozenset([Step.CONNECT, Step.MAIL])
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`reason` is our own text and goes into history, so it never quotes the gateway; `reply` is the gateway's text."""
@@ -55,8 +68,16 @@ class Verdict:
     reply: str | None = None
     # The refusal is about the recipient's address, for good.
     suppresses: bool = False
+    # The recipient was refused, not the sender or the content: see `refusal_guard`.
+    refuses_recipient: bool = False
+    # The gateway refuses everyone, so a retry at once would end the same way.
+    refuses_everyone: bool = False
     # False when the fault was not the gateway's, so its breaker must not count it.
     blames_gateway: bool = True
+    # The gateway did not let this connection in. While others are open, that is about their number (ADR 0023).
+    turned_away: bool = False
+    # False when the mail never reached a gateway: then it leaves no attempt.
+    offered: bool = True
 
 
 def suppresses_address(enhanced_code: str | None) -> bool:
@@ -76,14 +97,27 @@ def classify(step: Step, code: int, text: str) -> Verdict:
     match = _ENHANCED.match(text)
     enhanced = match.group() if match else None
     outcome, reason = _read(step, code)
+    too_many = _has_too_many_connections(step, code, text)
+    if too_many:
+        outcome, reason = Outcome.GATEWAY_FAULT, f"too many connections ({code} at {step})"
+    suppresses = outcome is Outcome.REFUSED and step is not Step.MAIL and suppresses_address(enhanced)
     return Verdict(
         outcome,
         reason,
         code if 200 <= code <= 599 else None,  # noqa: PLR2004 - the codes of RFC 5321
         enhanced,
         reply,
-        suppresses=outcome is Outcome.REFUSED and step is not Step.MAIL and suppresses_address(enhanced),
+        suppresses=suppresses,
+        refuses_recipient=suppresses or (outcome is Outcome.REFUSED and step is Step.RCPT),
+        turned_away=too_many or (code == _SERVICE_CLOSING and step is Step.CONNECT),
+        offered=not too_many,
     )
+
+
+def _has_too_many_connections(step: Step, code: int, text: str) -> bool:
+    """Whether the gateway says that it lets in no more connections of ours. It says nothing about the mail."""
+    is_temporary = code // 100 == 4  # noqa: PLR2004 - 4yz, RFC 5321 section 4.2.1
+    return is_temporary and step in _LETTING_IN and bool(_TOO_MANY_CONNECTIONS.search(text[:_READ_CHARACTERS]))
 
 
 def _read(step: Step, code: int) -> tuple[Outcome, str]:
@@ -116,9 +150,9 @@ def interrupted(step: Step, what: str) -> Verdict:
     return Verdict(outcome, reason)
 
 
-def own_fault(reason: str) -> Verdict:
+def own_fault(reason: str, *, offered: bool = True) -> Verdict:
     """Nothing has left and no gateway is to blame: the mail goes back to the queue unchanged."""
-    return Verdict(Outcome.GATEWAY_FAULT, reason, blames_gateway=False)
+    return Verdict(Outcome.GATEWAY_FAULT, reason, blames_gateway=False, offered=offered)
 
 
 def unsendable(reason: str, details: str | None = None) -> Verdict:

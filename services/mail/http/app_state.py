@@ -20,6 +20,7 @@ class AppState:
     redis_url: str
     bounce_domain: str
     content_days: int
+    suppression_days: int
     kept: tuple[PartitionRetention, ...]
     # Ingested notices by outcome, for Prometheus.
     bounces: Counter

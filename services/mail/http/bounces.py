@@ -78,7 +78,7 @@ async def ingest_bounce(request: Request, principal: Annotated[Principal, Depend
     if not raw.strip():
         raise InvalidRequest("The body is empty; it must be a message.", errors=[at("", "Must be a message")])
     state = state_of(request)
-    ingested = await ingest(state.database, principal, raw, state.bounce_domain)
+    ingested = await ingest(state.database, principal, raw, state.bounce_domain, state.suppression_days)
     state.bounces.labels(ingested.outcome).inc()
     return JsonResponse({"outcome": ingested.outcome, "mail_id": ingested.mail_id}, 202)
 

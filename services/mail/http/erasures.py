@@ -3,7 +3,16 @@
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +30,13 @@ from .app_state import state_of
 router = APIRouter(prefix="/v1/erasures", route_class=StrictRoute, tags=["operators"])
 
 
+def _single(value: object) -> object:
+    """Ask before pydantic does, which would report a fault for each type."""
+    if not isinstance(value, str | int):
+        raise ValueError("Must be a string, a whole number, `true` or `false`")  # noqa: TRY004 - pydantic reports no TypeError
+    return value
+
+
 class Erasure(Strict):
     """Which mails: those to `email`, or those with every pair of `metadata`. Give exactly one."""
 
@@ -28,7 +44,7 @@ class Erasure(Strict):
     # No objects or lists: an empty one would match every mail.
     metadata: (
         Annotated[
-            dict[str, StrictStr | StrictInt | StrictBool],
+            dict[str, Annotated[StrictStr | StrictInt | StrictBool, BeforeValidator(_single)]],
             Field(min_length=1, max_length=20),
             AfterValidator(storable_json),
         ]
@@ -38,7 +54,7 @@ class Erasure(Strict):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.email is None) == (self.metadata is None):
-            raise ValueError("Give either `email` or `metadata`")
+            raise ValueError("Give either `email` or `metadata`, not both")
         return self
 
 

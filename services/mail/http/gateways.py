@@ -5,7 +5,7 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,6 +26,10 @@ class Gateway(BaseModel):
     name: str
     breaker: str
     last_fault: str | None
+    faults_in_a_row: int = Field(0, description="0 when the last mail had a verdict")
+    connections: int = Field(0, description="As MAIL_GATEWAYS says")
+    connections_allowed: int = Field(0, description="Used at most now; fewer when the gateway turned some away")
+    connections_open: int = 0
     in_flight: int
 
 
@@ -33,6 +37,7 @@ class GatewayList(BaseModel):
     items: list[Gateway]
     next_cursor: None
     seen_at: datetime | None
+    age_seconds: int | None = Field(description="Since the heartbeat. Workers send one every 5 s")
 
 
 @router.get("/v1/gateways", response_model=GatewayList, responses=openapi.keyed())
@@ -41,4 +46,5 @@ async def list_gateways(request: Request, _principal: Annotated[Principal, Depen
     state = state_of(request)
     row = await state.database.pool.fetchrow(queries.HEARTBEAT)
     gateways = orjson.loads(row["detail"]).get("gateways", []) if row else []
-    return JsonResponse({"items": gateways, "next_cursor": None, "seen_at": row["at"] if row else None})
+    seen = {"seen_at": row["at"], "age_seconds": row["age_seconds"]} if row else {"seen_at": None, "age_seconds": None}
+    return JsonResponse({"items": gateways, "next_cursor": None, **seen})

@@ -1,6 +1,7 @@
 """The mail service's health checks, each with the value it observed."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -10,10 +11,12 @@ from starlette.requests import Request
 
 from shared.audit.alert_reports import finding_checks
 from shared.db.pool import UNAVAILABLE, Record
-from shared.observability.health_checks import Check, Status, graded
+from shared.observability.foreign_errors import describe
+from shared.observability.health_checks import Check, Status, failing_loops, graded
 from shared.worker.partitions import partition_checks
 
 from ..audit import queries
+from ..ledger.change_feed import FeedLag, read_lag
 from .app_state import AppState, state_of
 
 # A worker writes its heartbeat every 5 s.
@@ -42,7 +45,7 @@ async def _valkey(url: str) -> Check:
         await client.ping()
     except (RedisError, OSError) as error:
         # Only arq's cron uses Valkey; the loops poll.
-        return Check(Status.WARN, detail=f"Valkey does not answer: {type(error).__name__}. Mails are still sent.")
+        return Check(Status.WARN, detail=f"Valkey does not answer: {describe(error)}. Mails are still sent.")
     finally:
         await client.aclose()
     return Check(Status.PASS)
@@ -52,15 +55,17 @@ async def _ledger(state: AppState) -> dict[str, Check]:
     try:
         async with asyncio.timeout(_QUERY_TIMEOUT_SECONDS):
             row = await state.database.pool.fetchrow(queries.HEALTH, state.content_days)
+            lag = await read_lag(state.database.pool)
             partitions = await partition_checks(state.database.pool, state.kept)
             findings = await finding_checks(state.database.pool)
     except UNAVAILABLE as error:
-        return {"database": Check(Status.FAIL, detail=f"The mail database does not answer: {type(error).__name__}")}
+        return {"database": Check(Status.FAIL, detail=f"The mail database does not answer: {describe(error)}")}
     assert row is not None
     return {
         "database": Check(Status.PASS),
         **_worker(row),
         **_queue(row),
+        "change_feed": _change_feed(lag),
         "retention": _retention(row, state.content_days),
         **partitions,
         **findings,
@@ -79,14 +84,24 @@ def _worker(row: Record) -> dict[str, Check]:
     )
     detail: dict[str, Any] = orjson.loads(row["heartbeat_detail"])
     gateways: dict[str, dict[str, Any]] = {gateway["name"]: gateway for gateway in detail.get("gateways", [])}
-    return {"worker_heartbeat": age} | {
-        f"gateway:{name}": Check(
-            Status.PASS if gateway.get("breaker") == "closed" else Status.WARN,
-            gateway.get("breaker"),
-            detail=gateway.get("last_fault") or "",
-        )
-        for name, gateway in gateways.items()
-    }
+    return (
+        {"worker_heartbeat": age}
+        | failing_loops(detail)
+        | {f"gateway:{name}": _gateway(gateway) for name, gateway in gateways.items()}
+    )
+
+
+def _gateway(gateway: Mapping[str, Any]) -> Check:
+    """A warning from the first fault on, long before the breaker opens."""
+    breaker, faults = gateway.get("breaker"), gateway.get("faults_in_a_row", 0)
+    wanted = gateway.get("connections", 0)
+    allowed = gateway.get("connections_allowed", wanted)
+    detail = gateway.get("last_fault") or ""
+    if breaker != "closed" or faults:
+        return Check(Status.WARN, breaker, detail=f"{detail} ({faults} faults in a row)")
+    if allowed < wanted:
+        detail = f"{allowed} of {wanted} connections are used, because the gateway turned more away"
+    return Check(Status.PASS, breaker, detail=detail)
 
 
 def _queue(row: Record) -> dict[str, Check]:
@@ -106,6 +121,13 @@ def _queue(row: Record) -> dict[str, Check]:
             detail=f"Age of the oldest of {row['uncertain']} mails in state uncertain; an operator must resolve them",
         ),
     }
+
+
+def _change_feed(lag: FeedLag) -> Check:
+    detail = "Age of the oldest change that GET /v1/changes does not show yet"
+    if lag.is_late:
+        detail += f". It is held back by {lag.holder or 'a transaction that has just ended'}"
+    return Check(Status.WARN if lag.is_late else Status.PASS, round(lag.seconds, 3), "s", detail)
 
 
 def _retention(row: Record, content_days: int) -> Check:

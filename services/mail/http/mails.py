@@ -8,14 +8,14 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.contract import problems
+from shared.contract import problems, storable_text
 from shared.contract.fields import RequestId
 from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, MailRequest
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
 from shared.http.error_handlers import as_problem_error
 from shared.http.responses import JsonResponse
-from shared.http.routing import StrictRoute
+from shared.http.routing import StrictRoute, judges_each
 
 from ..errors import RequestIdMismatch, RequestIdRequired, RequestIdReused, UnknownTemplate, VariablesRejected
 from ..intake.accept import Accepted, accept
@@ -63,6 +63,7 @@ async def ask_for_mail(
 
 
 @router.post("/batch", response_model=BatchResults, responses=openapi.keyed(problems.UnsupportedMediaType))
+@judges_each("mails")
 async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
     """Request up to 500 mails. Each is judged alone; the results are in the order given."""
     parsed = [_parse(item) for item in body.mails]
@@ -81,12 +82,14 @@ async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Re
 
 
 def _parse(item: Any) -> MailRequest | problems.Problem:
+    if errors := list(storable_text.problem_errors(item)):
+        return problems.invalid(errors)
     try:
         mail = MailRequest.model_validate(item)
     except ValidationError as error:
-        errors = [as_problem_error({**entry, "loc": ("body", *entry["loc"])}, item) for entry in error.errors()]
-        detail = "; ".join(f"{e.get('pointer') or 'mail'}: {e['detail']}" for e in errors[:3])
-        return problems.InvalidRequest(detail, errors=errors)
+        return problems.invalid(
+            [as_problem_error({**entry, "loc": ("body", *entry["loc"])}, item) for entry in error.errors()]
+        )
     return mail if mail.request_id is not None else RequestIdRequired()
 
 

@@ -1,4 +1,4 @@
-"""Operator actions on single mails (cancel, retry, resolve), and restoring records of sent mails."""
+"""Operator actions on mails (cancel, retry, resolve), and restoring records of sent mails."""
 
 from typing import Annotated
 
@@ -17,7 +17,9 @@ from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..errors import ContentGone, WrongState
+from ..ledger.listing import client_scope
 from ..operator_actions import state_changes
+from ..operator_actions.group_retry import GivenUp, retry_matching
 from ..operator_actions.restore import SentMail, restore
 from .app_state import state_of
 from .schemas import Mail
@@ -39,6 +41,10 @@ class Restore(Strict):
     mails: Annotated[list[SentMail], Field(min_length=1, max_length=MAX_BATCH)]
 
 
+class Retried(BaseModel):
+    retried: int
+
+
 class Restored(BaseModel):
     restored: list[str]
     known: list[str]
@@ -51,6 +57,24 @@ async def restore_mails(body: Restore, request: Request, principal: MayOperate) 
     Known request IDs stay as they are, unless the item sets `even_if_known` and this ledger does not have it as sent.
     """
     return JsonResponse(await restore(state_of(request).database, principal, body.mails))
+
+
+@router.post("/retry", response_model=Retried, responses=openapi.keyed(problems.UnsupportedMediaType))
+async def retry_mails(body: GivenUp, request: Request, principal: MayOperate) -> Response:
+    """Send all matching failed or expired mails again, once the cause is repaired.
+
+    A mail whose address is suppressed still becomes `suppressed`: see `DELETE /v1/suppressions`.
+    """
+    state = state_of(request)
+    retried = await retry_matching(
+        state.database.pool,
+        body,
+        client=client_scope(principal),
+        actor=principal.actor,
+        lifetime_seconds=state.intake.lifetime_seconds,
+    )
+    state.pinger.ping()
+    return JsonResponse({"retried": retried})
 
 
 @router.post("/{mail_id:uuid}/cancel", response_model=Mail, responses=openapi.keyed(problems.NotFound, WrongState))

@@ -135,6 +135,7 @@ class Attempt(BaseModel):
     claimed_at: datetime
     transmitting_at: datetime | None
     ended_at: datetime | None
+    reason: str | None = Field(description="Why it was not accepted, in our words; `reply` is the gateway's text")
     code: int | None
     enhanced_code: str | None
     reply: str | None

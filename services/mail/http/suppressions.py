@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from shared.contract.ids import UUID
 from shared.contract.problems import InvalidRequest
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.pagination import Cursor, FilterTexts, Limit, clamp
+from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, clamp
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
@@ -26,6 +26,14 @@ router = APIRouter(prefix="/v1/suppressions", route_class=StrictRoute, tags=["su
 
 MayOperate = Annotated[Principal, Depends(Key("mails:operate"))]
 Email = Annotated[str, Path(max_length=320)]
+Sources = Annotated[
+    list[str],
+    Query(
+        min_length=1,
+        max_length=100,
+        description="What suppressed them: `smtp` (a refusal), `bounce`, `complaint`, or the key of an operator",
+    ),
+]
 
 
 class Suppress(Strict):
@@ -38,6 +46,11 @@ class Suppression(BaseModel):
     source: str
     mail_id: UUID | None
     created_at: datetime
+    ends_at: datetime | None = Field(description="When it ends by itself; null: never")
+
+
+class Deleted(BaseModel):
+    deleted: int
 
 
 class SuppressionPage(BaseModel):
@@ -61,13 +74,29 @@ async def list_suppressions(
     return JsonResponse(await suppressions.list_suppressions(state_of(request).database, keys, cursor, clamp(limit)))
 
 
+@router.delete("", response_model=Deleted, responses=openapi.keyed())
+async def unsuppress_matching(
+    request: Request,
+    principal: MayOperate,
+    source: Sources,
+    after: Timestamp | None = None,
+    before: Timestamp | None = None,
+) -> Response:
+    """Allow again, as a group, the addresses that these sources suppressed at or after `after` and before `before`.
+
+    Mails that failed are not sent again by this: see `POST /v1/mails/retry`.
+    """
+    deleted = await suppressions.unsuppress_matching(state_of(request).database, source, after, before, principal.actor)
+    return JsonResponse({"deleted": deleted})
+
+
 @router.put(
     "/{email}",
     response_model=Suppression,
     responses=openapi.keyed(problems.UnsupportedMediaType) | {201: {"model": Suppression, "description": "New"}},
 )
 async def suppress(email: Email, request: Request, principal: MayOperate, body: Suppress | None = None) -> Response:
-    """Stop mailing this address. An address that is already suppressed keeps its first reason."""
+    """Stop mailing this address, for ever. It keeps the first reason that a person gave."""
     row, is_new = await suppressions.suppress(
         state_of(request).database, _address(email), (body or Suppress()).reason, principal.actor
     )

@@ -26,6 +26,7 @@ from ..errors import RequestIdReused
 from ..ledger.mail_resource import as_resource
 from . import queries
 from .fingerprint import differing_fields, fingerprint
+from .sender_domains import SenderDomains
 from .template_engine import Templates
 
 
@@ -36,6 +37,7 @@ class Intake:
     database: Database
     templates: Templates
     sender: Recipient
+    sender_domains: SenderDomains
     message_id_domain: str
     lifetime_seconds: int
     tracing: Tracing = OFF
@@ -157,6 +159,7 @@ def _prepare(intake: Intake, principal: Principal, request: MailRequest) -> _Pre
 def _new_row(intake: Intake, principal: Principal, request: MailRequest, content: dict[str, Any]) -> dict[str, Any]:
     if request.expires_at is not None and request.expires_at <= datetime.now(UTC):
         raise InvalidRequest("expires_at is in the past.", errors=[at("/expires_at", "Must be in the future")])
+    intake.sender_domains.refuse_foreign(principal.client, request.from_)
     pinned = _pin(intake.templates, request)
     sender = request.from_ or intake.sender
     context = correlation.current()

@@ -8,15 +8,23 @@ from shared.observability.spans import OFF, Tracing
 
 from ..settings import Settings
 from .accept import Intake
+from .sender_domains import SenderDomains
 from .template_engine import Templates
 
 
-def make_intake(settings: Settings, database: Database, tracing: Tracing = OFF) -> Intake:
-    """Used in the API for clients and in the worker for alerts."""
+def make_intake(
+    settings: Settings, database: Database, tracing: Tracing = OFF, *, templates: Templates | None = None
+) -> Intake:
+    """Used in the API for clients and in the worker for alerts.
+
+    Raises:
+        ConfigurationError: without `templates` it loads them, and one is broken.
+    """
     return Intake(
         database=database,
-        templates=Templates.load(),
+        templates=templates or Templates.load(),
         sender=default_sender(settings),
+        sender_domains=SenderDomains.parse(settings.mail_sender_domains, settings.mail_from),
         message_id_domain=settings.mail_message_id_domain,
         lifetime_seconds=settings.mail_expire_seconds,
         tracing=tracing,

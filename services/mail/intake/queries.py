@@ -32,7 +32,8 @@ WITH {_GIVEN}, m AS (
            CASE WHEN s.email_key IS NULL THEN greatest(now(), g.send_at) END,
            coalesce(g.expires_at, greatest(now(), g.send_at) + make_interval(secs => $3)),
            s.reason, g.correlation_id, g.traceparent
-    FROM given g LEFT JOIN suppressions s ON s.email_key = g.to_key
+    FROM given g
+    LEFT JOIN suppressions s ON s.email_key = g.to_key AND (s.ends_at IS NULL OR s.ends_at > now())
     -- One primary-key lookup per mail; a join would read all lost mails.
     WHERE (
         SELECT true FROM lost_mails l
@@ -77,12 +78,13 @@ WRITE_BACK_LOST = f"""
 WITH {_GIVEN}, m AS (
     INSERT INTO mails (
         id, client, request_id, fingerprint, state, to_email, to_key, to_name, template, template_version, locale,
-        tags, metadata, on_uncertain, lane, message_id, accepted_at, send_at, sent_at, expires_at, failure_reason,
-        restored, correlation_id, traceparent
+        tags, metadata, on_uncertain, lane, message_id, restored_message_id, accepted_at, send_at, sent_at,
+        expires_at, failure_reason, restored, correlation_id, traceparent
     )
     SELECT l.mail_id, $1, g.request_id, l.fingerprint,
            CASE l.state WHEN 'sending' THEN 'uncertain' ELSE l.state END, g.to_email, g.to_key, g.to_name, g.template,
-           g.template_version, g.locale, g.tags, g.metadata, g.on_uncertain, g.lane, l.message_id, l.accepted_at,
+           g.template_version, g.locale, g.tags, g.metadata, g.on_uncertain, g.lane, l.message_id, l.message_id,
+           l.accepted_at,
            g.send_at, l.sent_at, coalesce(g.expires_at, now()),
            CASE WHEN l.state IN ('failed', 'bounced', 'uncertain') THEN 'its record was lost'
                 WHEN l.state = 'sending' THEN 'its record was lost while it was being sent' END,

@@ -11,16 +11,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, FileSystemLoader, StrictUndefined, Template, meta
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import JsonValue
 
 from shared.contract.addresses import is_plain_text
 from shared.contract.fields import OnUncertain
 from shared.contract.problems import at
+from shared.process.template_faults import fault_at, refusal
 
 from ..errors import UnknownTemplate, VariablesRejected
-from .template_variables import Spec, breaks_line, read_spec, sample
+from .template_variables import Spec, breaks_line, line_of, read_spec, sample
 
 _FOLDER = Path(__file__).parent / "templates"
 _LAYOUT = "layout.html"
@@ -65,8 +66,9 @@ class Templates:
         """Read, compile and test every template below `path`, by default the service's own.
 
         Raises:
-            ValueError: a template is incomplete, uses a variable that it does not declare, or cannot be rendered with
-                its required variables alone; so a broken template stops the start, not the thousandth mail.
+            ConfigurationError: a template is incomplete, uses a variable that it does not declare, or cannot be
+                rendered with its required variables alone; so a broken template stops the start, not the thousandth
+                mail. The message names file and line.
         """
         folder = path or _FOLDER
         environment = ImmutableSandboxedEnvironment(
@@ -78,9 +80,11 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        names = sorted(entry.name for entry in folder.iterdir() if (entry / "template.toml").is_file())
+        for layout in sorted(folder.glob("*.html")):
+            _parse(environment, layout, layout.name)
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")
         templates = cls({name: _load(environment, folder, name) for name in names})
-        templates._render_samples()
+        templates._render_samples(folder)
         return templates
 
     def names(self) -> list[str]:
@@ -133,42 +137,58 @@ class Templates:
                 f"{detail}; available: {', '.join(self._loaded)}", errors=[at("/template", detail)]
             ) from None
 
-    def _render_samples(self) -> None:
+    def _render_samples(self, folder: Path) -> None:
         for name, template in self._loaded.items():
             variables = template.spec.variables
             required = {key: sample(variable) for key, variable in variables.items() if variable.required}
             everything = {key: sample(variable) for key, variable in variables.items()}
             for locale in template.locales:
+                subject = folder / name / locale / "subject.txt"
                 for values in (required, everything):
                     try:
                         self.render(name, locale, values)
-                    except Exception as error:
-                        raise ValueError(f"Template {name}/{locale} cannot be rendered: {error}") from error
+                    except VariablesRejected as error:
+                        raise fault_at(subject, 1, f"the subject cannot be rendered: {error}") from None
+                    except Exception as error:  # noqa: BLE001 - a template may raise anything
+                        raise refusal(error, subject, "the template cannot be rendered") from None
 
 
 def _load(environment: ImmutableSandboxedEnvironment, folder: Path, name: str) -> _Loaded:
-    spec = read_spec(folder / name / "template.toml")
+    declaration = folder / name / "template.toml"
+    spec = read_spec(declaration)
     locales = sorted(entry.name for entry in (folder / name).iterdir() if entry.is_dir())
     if spec.default_locale not in locales:
-        raise ValueError(f"Template {name} has no folder for its default locale {spec.default_locale}")
-    parts = {locale: _compile(environment, f"{name}/{locale}", spec) for locale in locales}
+        line = line_of(declaration.read_text("utf-8"), ["default_locale"])
+        raise fault_at(declaration, line, f"there is no folder for the default locale {spec.default_locale}")
+    parts = {locale: _compile(environment, folder, f"{name}/{locale}", spec) for locale in locales}
     files = ["template.toml", *(f"{locale}/{part}" for locale in locales for part in _PARTS), f"../{_LAYOUT}"]
     return _Loaded(spec, _version(folder / name, files), parts)
 
 
-def _compile(environment: ImmutableSandboxedEnvironment, place: str, spec: Spec) -> _Parts:
-    assert isinstance(environment.loader, BaseLoader)
-    used = {}
+def _compile(environment: ImmutableSandboxedEnvironment, folder: Path, place: str, spec: Spec) -> _Parts:
+    used, compiled = {}, {}
     for part in _PARTS:
-        source, _, _ = environment.loader.get_source(environment, f"{place}/{part}")
-        used[part] = meta.find_undeclared_variables(environment.parse(source)) - {"locale"}
+        file = folder / place / part
+        tree, compiled[part] = _parse(environment, file, f"{place}/{part}")
+        used[part] = meta.find_undeclared_variables(tree) - {"locale"}
         if undeclared := used[part] - spec.variables.keys():
-            raise ValueError(f"{place}/{part} uses variables that template.toml does not declare: {sorted(undeclared)}")
-    subject, text, html = (environment.get_template(f"{place}/{part}") for part in _PARTS)
-    for template in (subject, text, html):
+            line = min(name.lineno for name in tree.find_all(nodes.Name) if name.name in undeclared)
+            names = ", ".join(sorted(undeclared))
+            raise fault_at(file, line, f"template.toml does not declare these variables: {names}")
+    for template in compiled.values():
         # Jinja's own is a ChainMap, which every rendering copies key by key.
         template.globals = dict(template.globals)
+    subject, text, html = (compiled[part] for part in _PARTS)
     return _Parts(subject, text, html, frozenset(used["subject.txt"]))
+
+
+def _parse(environment: ImmutableSandboxedEnvironment, file: Path, name: str) -> tuple[nodes.Template, Template]:
+    """The source of a template as a tree, and compiled."""
+    try:
+        tree = environment.parse(file.read_text("utf-8"), name, str(file))
+        return tree, environment.get_template(name)
+    except (TemplateError, OSError, UnicodeDecodeError) as error:
+        raise refusal(error, file, "the template cannot be read") from None
 
 
 def _version(folder: Path, files: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -12,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from shared.contract.addresses import is_plain_text
 from shared.contract.fields import OnUncertain
 from shared.contract.problems import at, pointer
+from shared.process.template_faults import fault_at, refusal
 
 _MAX_URL = 2000
 # Mail clients end a plain-text link at any of these, and white space could start another header or line.
 _NOT_IN_URL = re.compile(r"[\s\x00-\x20\x7f-\xa0<>\"\\^`{|}]")
+# How tomllib tells the place of a fault.
+_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 # A text may have several lines; other control characters have no meaning in a mail.
 _LINE_BREAKS = str.maketrans("\r\n\t", "   ")
 
@@ -65,11 +68,33 @@ class Spec(BaseModel):
 
 
 def read_spec(path: Path) -> Spec:
-    """Raises ValueError: the file is not a valid template declaration."""
+    """Raises ConfigurationError, with file and line: the file is not a valid template declaration."""
     try:
-        return Spec.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (ValidationError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path.parent.name}/{path.name}: {error}") from error
+        text = path.read_text("utf-8")
+        return Spec.model_validate(tomllib.loads(text))
+    except (OSError, UnicodeDecodeError) as error:
+        raise refusal(error, path, "the declaration cannot be read") from None
+    except tomllib.TOMLDecodeError as error:
+        place = _TOML_PLACE.search(str(error))
+        line = int(place[1]) if place and place[1] else len(text.splitlines())
+        raise fault_at(path, line, f"not TOML: {_TOML_PLACE.sub('', str(error))}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(key) for key in first["loc"]]
+        message = first["msg"].removeprefix("Value error, ")
+        raise fault_at(path, line_of(text, keys), f"{'.'.join(keys)}: {message}") from None
+
+
+def line_of(toml: str, keys: Sequence[str]) -> int:
+    """The line that names the innermost of the nested `keys` that the file has; 1 when it has none."""
+    found = 0
+    for key in keys:
+        name = re.escape(key)
+        place = re.compile(rf"^\s*(?:\[[^\]\n]*\b{name}\b|{name}\s*=)", re.MULTILINE).search(toml, found)
+        if place is None:
+            break
+        found = place.end()
+    return toml.count("\n", 0, found) + 1
 
 
 def sample(variable: Variable) -> JsonValue:

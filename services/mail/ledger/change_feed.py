@@ -7,19 +7,23 @@ migration explains what is.
 import base64
 import binascii
 import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from shared.contract.ids import UUID
 from shared.contract.problems import InvalidRequest
-from shared.db.pool import Database
+from shared.db.pool import Database, Pool
 
 from ..errors import CursorLost
 from . import queries
 
 _CURSOR = struct.Struct(">Q16s")
 _BEGINNING = (0, UUID(int=0))
+# The services' own transactions take milliseconds, their longest (a batch of an import) a second or two.
+LATE_SECONDS = 10.0
 
 
 def cursor_of(position: int, entry_id: UUID) -> str:
@@ -64,3 +68,42 @@ async def changes(database: Database, client: str | None, after: str | None, lim
         for row in rows
     ]
     return {"items": items, "next_cursor": cursor_of(position, entry_id)}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The oldest transaction that is still writing, in any database of the server: the feed stops before it."""
+
+    # None for a prepared transaction, which belongs to no process.
+    pid: int | None
+    database: str | None
+    # None when this service may not see it.
+    since: datetime | None
+    seconds: float | None
+
+    def __str__(self) -> str:
+        who = "the prepared transaction" if self.pid is None else f"the transaction of process {self.pid}"
+        since = f", open since {self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if self.since else ""
+        return f"{who} in database {self.database}{since}"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLag:
+    """`seconds` is the age of the oldest change that the feed does not show yet; 0 when it shows all."""
+
+    seconds: float
+    holder: Holder | None
+
+    @property
+    def is_late(self) -> bool:
+        """Also while nothing has changed yet: what changes next will not be shown."""
+        held_seconds = self.holder.seconds if self.holder else None
+        return max(self.seconds, held_seconds or 0) >= LATE_SECONDS
+
+
+async def read_lag(pool: Pool) -> FeedLag:
+    row = await pool.fetchrow(queries.FEED_LAG)
+    assert row is not None
+    is_held = row["pid"] is not None or row["database"] is not None
+    holder = Holder(row["pid"], row["database"], row["since"], row["held_seconds"]) if is_held else None
+    return FeedLag(row["seconds"], holder)

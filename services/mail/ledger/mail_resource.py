@@ -12,7 +12,8 @@ from shared.db.pool import Record
 COLUMNS = """
     m.id, m.request_id, m.client, m.state, m.to_email, m.to_name, c.sender_email, c.sender_name, c.subject,
     m.template, m.template_version, m.locale, m.tags, m.metadata::text AS metadata, m.on_uncertain, m.lane,
-    m.attempts, m.gateway, m.message_id, m.accepted_at, m.send_at, m.sent_at, m.next_attempt_at, m.expires_at,
+    m.attempts, m.gateway, coalesce(m.restored_message_id, m.message_id) AS message_id,
+    m.accepted_at, m.send_at, m.sent_at, m.next_attempt_at, m.expires_at,
     m.failure_reason, m.failure_code, m.failure_enhanced_code, m.failure_reply, m.restored,
     encode(m.fingerprint, 'hex') AS fingerprint
 """
@@ -49,7 +50,8 @@ def _sender(name: str | None, email: str | None) -> str | None:
 
 
 def _failure(row: Record | sa.RowMapping) -> dict[str, Any] | None:
-    if row["failure_reason"] is None:
+    # Version 0.1.0 left the failure of an earlier attempt in a mail that was sent.
+    if row["failure_reason"] is None or row["state"] == "sent":
         return None
     return {
         "reason": row["failure_reason"],

@@ -33,9 +33,16 @@ SELECT subject, text, html, headers::text AS headers, sender_email, sender_name,
 FROM contents WHERE mail_id = $1
 """
 
+# The reason of an outcome is in history, written by the same statement. An acceptance needs none.
 ATTEMPTS = """
-SELECT n, gateway, phase, outcome, counted, claimed_at, transmitting_at, ended_at, code, enhanced_code, reply
-FROM attempts WHERE mail_id = $1 AND ($2::integer IS NULL OR n < $2) ORDER BY n DESC LIMIT $3
+WITH reasons AS (
+    SELECT DISTINCT ON (n) (detail ->> 'attempt')::integer AS n, detail ->> 'reason' AS reason
+    FROM history WHERE subject = $1::uuid::text AND detail ? 'attempt' ORDER BY n, id DESC
+)
+SELECT a.n, a.gateway, a.phase, a.outcome, a.counted, a.claimed_at, a.transmitting_at, a.ended_at,
+       CASE WHEN a.outcome <> 'accepted' THEN r.reason END AS reason, a.code, a.enhanced_code, a.reply
+FROM attempts a LEFT JOIN reasons r ON r.n = a.n
+WHERE a.mail_id = $1 AND ($2::integer IS NULL OR a.n < $2) ORDER BY a.n DESC LIMIT $3
 """
 
 HISTORY_OF_MAIL = """
@@ -47,7 +54,8 @@ FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DE
 # appear later behind an issued cursor. $3 is the client, or NULL for all.
 CHANGES_IN_COMMIT_SAFE_ORDER = """
 SELECT h.position, h.id, h.at, h.kind, m.id AS mail_id, m.request_id, m.client, h.detail ->> 'state' AS state,
-       m.message_id, m.sent_at, encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
+       coalesce(m.restored_message_id, m.message_id) AS message_id, m.sent_at,
+       encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
        h.detail::text AS detail
 FROM history h JOIN mails m ON m.id = h.subject::uuid
 WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon()
@@ -55,37 +63,99 @@ WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon(
 ORDER BY h.position, h.id LIMIT $4
 """
 
+# Age of the oldest change that the feed does not show yet; 0 when it shows all. An expression, used by metrics too.
+FEED_LAG_SECONDS = """
+coalesce((
+    SELECT extract(epoch FROM greatest(clock_timestamp() - h.at, interval '0'))
+    FROM history h
+    WHERE h.position >= feed_horizon() AND h.kind LIKE 'mail.%' AND h.detail ? 'state'
+    ORDER BY h.position, h.id LIMIT 1
+), 0)::float8
+"""
+
+# This role sees when the transactions of its own sessions began; the owner sees it of others (`feed_holder`).
+FEED_LAG = f"""
+SELECT lag.seconds, h.pid, h.database, coalesce(h.since, a.xact_start) AS since,
+       extract(epoch FROM clock_timestamp() - coalesce(h.since, a.xact_start))::float8 AS held_seconds
+FROM (SELECT {FEED_LAG_SECONDS} AS seconds) AS lag
+LEFT JOIN feed_holder() AS h ON true LEFT JOIN pg_stat_activity a ON a.pid = h.pid
+"""
+
 # Whether the entry that a cursor names is in this ledger. After a restore to an earlier time it may not be.
 IS_IN_LEDGER = "SELECT true FROM history WHERE id = $2 AND position = $1"
 
+# A suppression that has ended is not in force, also before retention removes it.
+_IN_FORCE = "(s.ends_at IS NULL OR s.ends_at > now())"
+
 # $2 is the key of the last address of the previous page.
-SUPPRESSIONS = """
-SELECT s.email, s.reason, s.source, s.mail_id, s.created_at, s.email_key
+SUPPRESSIONS = f"""
+SELECT s.email, s.reason, s.source, s.mail_id, s.created_at, s.ends_at, s.email_key
 FROM suppressions s LEFT JOIN suppressions last ON last.email_key = $2
-WHERE (cardinality($1::text[]) = 0 OR s.email_key = ANY($1::text[]))
+WHERE (cardinality($1::text[]) = 0 OR s.email_key = ANY($1::text[])) AND {_IN_FORCE}
   AND ($2::text IS NULL OR (s.created_at, s.email_key) < (last.created_at, last.email_key))
 ORDER BY s.created_at DESC, s.email_key DESC LIMIT $3
 """
 
-# The first reason stays, and a repeated call returns it.
+# A person's first reason stays, and a repeated call returns it. It replaces one that a bounce or refusal gave, because
+# that one would end.
 SUPPRESS = """
 WITH new AS (
-    INSERT INTO suppressions (email_key, email, reason, source) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (email_key) DO NOTHING
-    RETURNING email, reason, source, mail_id, created_at
+    INSERT INTO suppressions AS s (email_key, email, reason, source) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (email_key) DO UPDATE
+        SET reason = excluded.reason, source = excluded.source, mail_id = NULL, created_at = now(), ends_at = NULL
+        WHERE s.source IN ('smtp', 'bounce')
+    RETURNING new.email, new.reason, new.source, new.mail_id, new.created_at, new.ends_at,
+              coalesce(old.ends_at <= now(), old.email_key IS NULL) AS is_new
 ), history_written AS (
     INSERT INTO history (kind, subject, actor) SELECT 'address.suppressed', $5, $4 FROM new
 )
-SELECT *, true AS is_new FROM new
+SELECT * FROM new
 UNION ALL
-SELECT email, reason, source, mail_id, created_at, false FROM suppressions
+SELECT email, reason, source, mail_id, created_at, ends_at, false FROM suppressions
 WHERE email_key = $1 AND NOT EXISTS (SELECT FROM new)
 """
 
-UNSUPPRESS = """
-WITH gone AS (DELETE FROM suppressions WHERE email_key = $1 RETURNING email_key)
+UNSUPPRESS = f"""
+WITH gone AS (DELETE FROM suppressions s WHERE email_key = $1 AND {_IN_FORCE} RETURNING email_key)
 INSERT INTO history (kind, subject, actor, detail) SELECT 'address.allowed', $3, $2, $4::jsonb FROM gone
 RETURNING true
+"""
+
+# $1 sources, $2 and $3 the time span (NULL: open), $4 the actor, $5 the detail for history without the number.
+# One line of history for all. It names up to 1,000 of the addresses, as `subject_of` does.
+UNSUPPRESS_MATCHING = f"""
+WITH gone AS (
+    DELETE FROM suppressions s
+    WHERE s.source = ANY($1::text[]) AND {_IN_FORCE}
+      AND ($2::timestamptz IS NULL OR s.created_at >= $2) AND ($3::timestamptz IS NULL OR s.created_at < $3)
+    RETURNING s.email_key
+), counted AS (
+    SELECT count(*) AS deleted FROM gone
+), history_written AS (
+    INSERT INTO history (kind, subject, related, actor, detail)
+    SELECT 'suppressions.deleted', 'suppressions',
+           ARRAY(
+               SELECT 'address:' || left(encode(sha256(convert_to(email_key, 'UTF8')), 'hex'), 32) FROM gone LIMIT 1000
+           ),
+           $4, $5::jsonb || jsonb_build_object('deleted', deleted)
+    FROM counted WHERE deleted > 0
+)
+SELECT deleted FROM counted
+"""
+
+# $1 batch size. Returns the number.
+DELETE_SUPPRESSIONS_IF_ENDED = """
+WITH due AS MATERIALIZED (
+    SELECT email_key FROM suppressions WHERE ends_at <= now() ORDER BY ends_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM suppressions WHERE email_key = ANY(ARRAY(SELECT email_key FROM due)) RETURNING email_key
+), history_written AS (
+    INSERT INTO history (kind, subject, actor, detail)
+    SELECT 'address.allowed', 'address:' || left(encode(sha256(convert_to(email_key, 'UTF8')), 'hex'), 32),
+           'mail-worker', '{"reason": "the suppression ended"}'
+    FROM gone
+)
+SELECT count(*) FROM gone
 """
 
 # IDs are UUIDv7, so primary keys follow the time of accept and retention needs no other index.

@@ -1,4 +1,4 @@
-"""Retention: wipes content and gateway replies, and later addresses, of settled mails.
+"""Retention: wipes content and gateway replies, and later addresses, of settled mails; removes ended suppressions.
 
 A mail that may still be sent, or whose outcome is unknown, keeps everything. The tombstone stays for ever: client,
 request ID, fingerprint, state (P4).
@@ -32,12 +32,13 @@ class Retention:
         self._contents = self._addresses = 0
 
     async def run_once(self) -> bool:
-        """Wipe one batch of each kind; committed. True: there may be more. The end of a pass is recorded."""
+        """One batch of each kind; committed. True: there may be more. The end of a pass is recorded."""
         contents = await self._pool.fetchval(queries.WIPE_CONTENTS_IF_SETTLED, self._content_days, _BATCH)
         diagnostics = await self._pool.fetchval(queries.WIPE_DIAGNOSTICS, self._content_days, _BATCH)
         self._contents += contents
         more_addresses = bool(self._address_days) and await self._wipe_addresses()
-        if _BATCH in (contents, diagnostics) or more_addresses:
+        ended = await self._pool.fetchval(queries.DELETE_SUPPRESSIONS_IF_ENDED, _BATCH)
+        if _BATCH in (contents, diagnostics, ended) or more_addresses:
             return True
         await self._pool.execute(queries.RECORD_RETENTION_RUN, self._contents, self._addresses)
         _log.info("retention_done", contents=self._contents, addresses=self._addresses)

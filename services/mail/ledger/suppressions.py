@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -50,6 +51,17 @@ async def unsuppress(database: Database, address: Address, actor: str) -> bool:
     """Whether the address was suppressed. Committed, with a line of history."""
     detail = orjson.dumps({}).decode()
     return bool(await database.pool.fetchval(queries.UNSUPPRESS, address.key, actor, subject_of(address.key), detail))
+
+
+async def unsuppress_matching(
+    database: Database, sources: Sequence[str], after: datetime | None, before: datetime | None, actor: str
+) -> int:
+    """Allow the addresses that these sources suppressed in [`after`, `before`) again. Returns how many.
+
+    Committed, with one line of history for all of them.
+    """
+    detail = orjson.dumps({"source": list(sources), "after": after, "before": before}, option=orjson.OPT_UTC_Z).decode()
+    return int(await database.pool.fetchval(queries.UNSUPPRESS_MATCHING, list(sources), after, before, actor, detail))
 
 
 def subject_of(key: str) -> str:

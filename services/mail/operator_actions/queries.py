@@ -47,6 +47,35 @@ WITH changed AS (
 {_WRITE_HISTORY_AND_RETURN_ID}
 """
 
+# $1 the state, $5 the ID after which to look, $6 how many mails to look at. The rest are conditions, NULL for none: $7
+# gateway, $8 enhanced code, $9 and $10 the time span of the last attempt's end. Given up without an attempt: of expiry.
+RETRY_MATCHING_IF_GIVEN_UP = f"""
+WITH seen AS MATERIALIZED (
+    SELECT id FROM mails WHERE rare_state = $1 AND id > $5 ORDER BY id LIMIT $6
+), matching AS MATERIALIZED (
+    SELECT m.id FROM mails m CROSS JOIN LATERAL (
+        SELECT coalesce((SELECT max(ended_at) FROM attempts WHERE mail_id = m.id), m.expires_at) AS at
+    ) AS given_up
+    WHERE m.id = ANY(ARRAY(SELECT id FROM seen)) AND m.state = $1 AND (m.client = $2::text) IS NOT FALSE
+      AND m.to_email IS NOT NULL AND EXISTS (SELECT FROM contents WHERE mail_id = m.id)
+      AND (m.gateway = $7::text OR $7 IS NULL) AND (m.failure_enhanced_code = $8::text OR $8 IS NULL)
+      AND (given_up.at >= $9::timestamptz OR $9 IS NULL) AND (given_up.at < $10::timestamptz OR $10 IS NULL)
+    ORDER BY m.id FOR UPDATE OF m
+), changed AS (
+    UPDATE mails m SET state = 'queued', next_attempt_at = now(),
+        expires_at = greatest(m.expires_at, now() + make_interval(secs => $4))
+    WHERE m.id = ANY(ARRAY(SELECT id FROM matching))
+    RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state, m.lane,
+              'mail.retried' AS kind, '{{}}'::jsonb AS note
+), queued AS (
+    INSERT INTO queue (mail_id, lane, due_at, attempt)
+    SELECT id, lane, now(), coalesce((SELECT max(n) FROM attempts WHERE mail_id = id), 0) FROM changed
+),
+{_WRITE_HISTORY}
+SELECT (SELECT count(*) FROM changed) AS retried, (SELECT count(*) FROM seen) AS seen,
+       (SELECT id FROM seen ORDER BY id DESC LIMIT 1) AS last
+"""
+
 RETRY_NOW_IF_DEFERRED = f"""
 WITH due AS (
     UPDATE queue q SET due_at = now() FROM mails m
@@ -67,7 +96,11 @@ WITH changed AS (
     UPDATE mails m SET state = $4,
         sent_at = CASE WHEN $4 = 'sent' THEN coalesce(
             (SELECT max(transmitting_at) FROM attempts WHERE mail_id = m.id AND outcome = 'unknown'), now()
-        ) END
+        ) END,
+        failure_reason = CASE WHEN $4 <> 'sent' THEN m.failure_reason END,
+        failure_code = CASE WHEN $4 <> 'sent' THEN m.failure_code END,
+        failure_enhanced_code = CASE WHEN $4 <> 'sent' THEN m.failure_enhanced_code END,
+        failure_reply = CASE WHEN $4 <> 'sent' THEN m.failure_reply END
     WHERE m.id = $1 AND ($2::text IS NULL OR m.client = $2) AND m.state = 'uncertain'
     RETURNING m.id, m.request_id, m.client, m.metadata, m.correlation_id, m.traceparent, m.state,
               'mail.resolved' AS kind, $5::jsonb AS note
@@ -106,11 +139,11 @@ RESTORE_UNKNOWN = f"""
 WITH {_GIVEN}, m AS (
     INSERT INTO mails (
         id, client, request_id, fingerprint, state, to_email, to_key, to_name, template, on_uncertain, lane,
-        message_id, accepted_at, sent_at, expires_at, restored
+        message_id, restored_message_id, accepted_at, sent_at, expires_at, restored
     )
     SELECT coalesce(l.mail_id, g.id), $1, g.request_id, decode(g.fingerprint, 'hex'), 'sent', g.to_email, g.to_key,
-           g.to_name, g.template, 'hold', 'live', g.message_id, coalesce(l.accepted_at, g.sent_at), g.sent_at,
-           g.sent_at, true
+           g.to_name, g.template, 'hold', 'live', g.message_id, g.message_id, coalesce(l.accepted_at, g.sent_at),
+           g.sent_at, g.sent_at, true
     FROM given g LEFT JOIN lost_mails l ON l.request_id = g.request_id AND l.client = $1
     ORDER BY g.request_id
     ON CONFLICT (client, request_id) DO NOTHING
@@ -134,17 +167,22 @@ WITH {_GIVEN}, known AS MATERIALIZED (
 ), gone AS (
     DELETE FROM queue q USING known k
     WHERE q.mail_id = k.id AND (q.lease IS NULL OR q.due_at <= now())
-    RETURNING q.mail_id, q.attempt
+    RETURNING q.mail_id, q.attempt, q.lease
 ), ended AS (
-    UPDATE attempts a
-    SET phase = 'ended', ended_at = now(), counted = a.phase = 'transmitting',
-        outcome = CASE a.phase WHEN 'transmitting' THEN 'unknown' ELSE 'gateway_fault' END
-    FROM gone g WHERE a.mail_id = g.mail_id AND a.n = g.attempt AND a.phase <> 'ended'
+    -- The row of a claimed mail may not be there yet. Written here, it keeps the slow worker from writing it.
+    INSERT INTO attempts AS a (mail_id, n, lease, phase, outcome, ended_at)
+    SELECT mail_id, attempt, lease, 'ended', 'gateway_fault', now() FROM gone WHERE lease IS NOT NULL
+    ON CONFLICT (mail_id, n) DO UPDATE
+        SET phase = 'ended', ended_at = now(), counted = a.phase = 'transmitting',
+            outcome = CASE a.phase WHEN 'transmitting' THEN 'unknown' ELSE 'gateway_fault' END
+        WHERE a.phase <> 'ended'
     RETURNING a.mail_id, a.counted
 ), changed AS (
     UPDATE mails m
-    SET state = 'sent', sent_at = k.sent_at, message_id = k.message_id, next_attempt_at = NULL, restored = true,
-        attempts = m.attempts + coalesce(e.counted::int, 0)
+    SET state = 'sent', sent_at = k.sent_at, restored_message_id = k.message_id, restored = true,
+        next_attempt_at = NULL,
+        attempts = m.attempts + coalesce(e.counted::int, 0), failure_reason = NULL, failure_code = NULL,
+        failure_enhanced_code = NULL, failure_reply = NULL
     FROM known k LEFT JOIN gone g ON g.mail_id = k.id LEFT JOIN ended e ON e.mail_id = k.id
     -- A mail whose queue row we deleted is ours, whatever a worker has written since `known` was read.
     WHERE m.id = k.id

@@ -7,7 +7,7 @@ import orjson
 from pydantic import AfterValidator, Field
 
 from shared.contract.addresses import key_of
-from shared.contract.fields import Line, Recipient, RequestId, Strict
+from shared.contract.fields import Line, Recipient, RequestId, Spelled, Strict, TemplateName
 from shared.contract.ids import uuid7
 from shared.contract.timestamps import Timestamp
 from shared.db.pool import Database
@@ -18,7 +18,7 @@ from . import queries
 
 def _message_id(text: str) -> str:
     if not (text.startswith("<") and text.endswith(">") and text.isascii() and " " not in text):
-        raise ValueError("Must be a Message-ID in angle brackets")
+        raise ValueError("Must be a Message-ID in angle brackets, like `<id@example.com>`")
     return text
 
 
@@ -26,9 +26,9 @@ class SentMail(Strict):
     """A mail that the client knows as sent."""
 
     request_id: RequestId
-    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    fingerprint: Annotated[str, Spelled("[0-9a-f]{64}", "Must be 64 hexadecimal digits in lower case (SHA-256)")]
     to: Recipient
-    template: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_-]*$")] | None = None
+    template: TemplateName | None = None
     sent_at: Timestamp
     message_id: Annotated[Line, Field(min_length=3, max_length=250), AfterValidator(_message_id)]
     even_if_known: bool = Field(

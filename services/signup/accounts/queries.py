@@ -18,15 +18,30 @@ def owing(events: str, effects: str) -> str:
     ) AS owing"""
 
 
+# A signup may change this user: the caller has a key, and the user is pending.
+_MAY_CHANGE = "u.status = 'pending' AND excluded.written_by_key"
+
+
 def _given_or_stored(column: str) -> str:
     """The request's value, or the stored one: `excluded` cannot tell a default from a given value."""
     return f"coalesce((SELECT asked.{column} FROM asked WHERE asked.email_key = u.email_key), u.{column})"
 
 
+# The names of the fields that an UPDATE of users changed, for history, which holds no values. Empty for a new row.
+_CHANGED = """
+        array_remove(ARRAY[
+            CASE WHEN old.name <> new.name THEN 'name' END, CASE WHEN old.locale <> new.locale THEN 'locale' END,
+            CASE WHEN old.metadata <> new.metadata THEN 'metadata' END
+        ], NULL) AS changed"""
+
 # Any number of signups with distinct addresses. New, pending and verified addresses take the same path, so that the
 # response time reveals no more than the body. Rows are locked in key order: two such statements never deadlock.
 # RETURNING's `old` is NULL for a new row. A mail is owed exactly where `last_mail_at` changed. Mail goes to the stored
 # address, never to the spelling in the request.
+#
+# Only a caller with a key changes a pending user. An anonymous repetition holds its details in the payload of the mail
+# that it owes, for VERIFY_IF_PENDING, unless a key or an import wrote the user: then it holds nothing (ADR 0020).
+# `excluded.written_by_key` is whether this caller has a key.
 SIGN_UP = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -34,24 +49,25 @@ WITH asked AS MATERIALIZED (
         $13::text[]
     ) AS asked (email, email_key, name, locale, metadata, source, keyed, actor, correlation_id, traceparent)
 ), person AS (
-    INSERT INTO users AS u (email, email_key, name, locale, metadata, source, last_mail_at)
-    SELECT email, email_key, name, coalesce(locale, 'en'), coalesce(metadata, '{{}}'), source, now()
+    INSERT INTO users AS u (email, email_key, name, locale, metadata, source, written_by_key, last_mail_at)
+    SELECT email, email_key, name, coalesce(locale, 'en'), coalesce(metadata, '{{}}'), source, keyed, now()
     FROM asked ORDER BY email_key COLLATE "C"
     ON CONFLICT (email_key) DO UPDATE SET
-        name = CASE WHEN u.status = 'pending' THEN excluded.name ELSE u.name END,
-        locale = CASE WHEN u.status = 'pending' THEN {_given_or_stored("locale")} ELSE u.locale END,
-        metadata = CASE WHEN u.status = 'pending' THEN {_given_or_stored("metadata")} ELSE u.metadata END,
-        updated_at = CASE WHEN u.status = 'pending' THEN now() ELSE u.updated_at END,
+        name = CASE WHEN {_MAY_CHANGE} THEN excluded.name ELSE u.name END,
+        locale = CASE WHEN {_MAY_CHANGE} THEN {_given_or_stored("locale")} ELSE u.locale END,
+        metadata = CASE WHEN {_MAY_CHANGE} THEN {_given_or_stored("metadata")} ELSE u.metadata END,
+        written_by_key = u.written_by_key OR ({_MAY_CHANGE}),
+        updated_at = CASE WHEN {_MAY_CHANGE} THEN now() ELSE u.updated_at END,
         last_mail_at = CASE
-            WHEN {_COOLDOWN_OVER} AND (
-                u.status = 'pending' OR NOT (SELECT keyed FROM asked WHERE asked.email_key = u.email_key)
-            ) THEN now() ELSE u.last_mail_at
+            WHEN {_COOLDOWN_OVER} AND (u.status = 'pending' OR NOT excluded.written_by_key) THEN now()
+            ELSE u.last_mail_at
         END
     RETURNING
         new.id, new.email, new.email_key, new.name, new.locale, new.status, new.source, new.external_id, new.metadata,
         new.created_at, new.verified_at,
         old.id IS NULL AS created,
-        old.last_mail_at IS DISTINCT FROM new.last_mail_at AS mail_owed
+        old.last_mail_at IS DISTINCT FROM new.last_mail_at AS mail_owed,
+        old.status = 'pending' AND NOT new.written_by_key AS details_held,{_CHANGED}
 ), owed AS (
     INSERT INTO outbox (effect, user_id, payload, expires_at, correlation_id, traceparent)
     SELECT
@@ -59,8 +75,20 @@ WITH asked AS MATERIALIZED (
         jsonb_build_object(
             'to', jsonb_build_object('email', person.email, 'name', person.name), 'locale', person.locale
         )
-        || CASE WHEN status = 'verified' THEN jsonb_build_object('template', 'already-registered')
-           ELSE jsonb_build_object('template', 'verification', 'link', $2::jsonb) END,
+        || CASE
+            WHEN status = 'verified' THEN jsonb_build_object('template', 'already-registered')
+            -- The right operand of || wins: this mail greets with the details that its link confirms.
+            WHEN details_held THEN jsonb_build_object(
+                'template', 'verification', 'link', $2::jsonb,
+                'to', jsonb_build_object('email', person.email, 'name', asked.name),
+                'locale', coalesce(asked.locale, 'en'),
+                'details', jsonb_build_object(
+                    'name', asked.name, 'locale', coalesce(asked.locale, 'en'),
+                    'metadata', coalesce(asked.metadata, '{{}}')
+                )
+            )
+            ELSE jsonb_build_object('template', 'verification', 'link', $2::jsonb)
+        END,
         now() + make_interval(secs => $3), correlation_id, traceparent
     FROM person JOIN asked USING (email_key) WHERE mail_owed
     RETURNING id, user_id
@@ -78,7 +106,13 @@ WITH asked AS MATERIALIZED (
     SELECT
         CASE WHEN created THEN 'user.signed_up' ELSE 'user.signed_up_again' END,
         person.id::text, array_remove(ARRAY[owed.id::text], NULL), actor, correlation_id, traceparent,
-        jsonb_build_object('status', status, 'source', asked.source, 'mail_owed', mail_owed)
+        CASE
+            WHEN created
+                THEN jsonb_build_object('status', status, 'source', asked.source, 'mail_owed', mail_owed)
+            ELSE jsonb_build_object(
+                'status', status, 'source', asked.source, 'mail_owed', mail_owed, 'changed', changed
+            )
+        END
     FROM person JOIN asked USING (email_key) LEFT JOIN owed ON owed.user_id = person.id
     WHERE status = 'pending' OR NOT keyed
 )
@@ -99,6 +133,9 @@ STORE_ANSWER = """
 UPDATE idempotency_keys SET status = $3, answer = $4, user_id = $5 WHERE scope = $1 AND key = $2
 """
 
+# The details held beside the link, unless a key wrote the user in the meantime (ADR 0020).
+_DETAILS_OF_LINK = "(CASE WHEN NOT u.written_by_key THEN found.details END)"
+
 # The row is in the outbox or, once delivered, in outbox_settled: one snapshot sees exactly one of the two. `status` is
 # from that snapshot too: a request that lost a race reads 'pending' there with `verified` false, and runs this again.
 VERIFY_IF_PENDING = f"""
@@ -110,13 +147,17 @@ WITH mail AS (
     WHERE id = $1 AND effect = 'mail' AND payload ->> 'template' = 'verification'
 ), found AS (
     SELECT
-        user_id,
+        user_id, payload -> 'details' AS details,
         created_at + make_interval(secs => (payload -> 'link' ->> 'ttl_seconds')::float8) <= now() AS expired
     FROM mail
 ), verified AS (
-    UPDATE users AS u SET status = 'verified', verified_at = now(), updated_at = now()
+    UPDATE users AS u SET
+        status = 'verified', verified_at = now(), updated_at = now(),
+        name = coalesce({_DETAILS_OF_LINK} ->> 'name', u.name),
+        locale = coalesce({_DETAILS_OF_LINK} ->> 'locale', u.locale),
+        metadata = coalesce({_DETAILS_OF_LINK} -> 'metadata', u.metadata)
     FROM found WHERE u.id = found.user_id AND u.status = 'pending' AND NOT found.expired
-    RETURNING u.id, u.email, u.name, u.locale
+    RETURNING new.id, new.email, new.name, new.locale,{_CHANGED}
 ), owed AS (
     INSERT INTO outbox (effect, user_id, payload, expires_at, correlation_id, traceparent)
     SELECT
@@ -133,15 +174,18 @@ WITH mail AS (
         effect, verified.id, jsonb_build_object('event', event) || more, now() + make_interval(secs => $2), $4, $5
     FROM verified JOIN {owing("$6", "$7")} ON event = 'user.verified'
 ), noted AS (
-    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent)
-    SELECT 'user.verified', id::text, ARRAY[($1::uuid)::text] || ARRAY(SELECT owed.id::text FROM owed), $3, $4, $5
+    INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)
+    SELECT
+        'user.verified', id::text, ARRAY[($1::uuid)::text] || ARRAY(SELECT owed.id::text FROM owed), $3, $4, $5,
+        jsonb_build_object('changed', changed)
     FROM verified
 )
 SELECT users.id AS user_id, users.status, found.expired, EXISTS (SELECT FROM verified) AS verified
 FROM found JOIN users ON users.id = found.user_id
 """
 
-# Unknown addresses get a history entry too: the time of a commit must not reveal which addresses are signed up.
+# The link of this mail holds no details: it confirms the user as stored. Unknown addresses get a history
+# entry too: the time of a commit must not reveal which addresses are signed up.
 RESEND_IF_PENDING_AND_COOLDOWN_OVER = f"""
 WITH person AS (
     UPDATE users AS u SET last_mail_at = now()

@@ -23,7 +23,10 @@ from .effect_policy import EffectPolicy
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The fields of a signup request. None means not given, which leaves the stored value."""
+    """The fields of a signup request.
+
+    None means not given: with a key it leaves the stored value, without one it is the default (ADR 0020).
+    """
 
     address: Address
     name: str

@@ -23,6 +23,8 @@ class Verification(enum.StrEnum):
 async def verify(pool: Pool, ring: TokenRing, token: str, policy: EffectPolicy) -> Verification:
     """On `VERIFIED` the user, the effects owed and the history entry are committed. Happens once per user.
 
+    The user gets the details that were said for this link, unless a key or an import wrote the user (ADR 0020).
+
     Raises:
         TokenUnknown: this service did not sign the token, or its user is erased.
         TokenExpired: the token is too old and the user is not verified.

@@ -11,7 +11,6 @@ from shared.audit.incidents import AlertRule, Symptom
 from shared.audit.severity import Severity
 from shared.audit.worker_symptoms import WORKER_RULES, is_silent, worker_symptoms
 from shared.db.pool import Pool, Record
-from shared.observability.health_checks import Status
 from shared.worker.circuit_breaker import BreakerState
 
 from ..process_names import WORKER
@@ -31,6 +30,8 @@ ALERT_RULES = (
     *WORKER_RULES,
     AlertRule("out_of_balance"),
 )
+# The mail worker sends a heartbeat every 5 s.
+_MAIL_WORKER_SILENT_SECONDS = 15
 _CLI = ".venv/bin/python -m services.signup"
 
 
@@ -48,15 +49,15 @@ def make_alert_loop(
         row = await pool.fetchrow(queries.ALERT_SYMPTOMS, WORKER)
         assert row is not None
         try:
-            health = await mail.health()
+            gateways = await mail.gateways()
         except MailServiceViewError as error:
             silent = Symptom(
                 "mail_service_silent",
                 "start the mail API: it does not answer",
-                f"{settings.mail_url}/health: {error}.\nNothing is lost: signups are accepted, mails go out later.",
+                f"{settings.mail_url}: {error}.\nNothing is lost: signups are accepted, mails go out later.",
             )
             return Observation([*symptoms_in(row), silent], mail_service_is_down=True)
-        return Observation(list(symptoms_in(row)), mail_service_is_down=cannot_send(health))
+        return Observation(list(symptoms_in(row)), mail_service_is_down=cannot_send(gateways))
 
     return AlertLoop(
         pool,
@@ -71,12 +72,15 @@ def make_alert_loop(
     )
 
 
-def cannot_send(health: Mapping[str, Any]) -> bool:
-    """Whether the mail service's health says that no mail can leave it now."""
-    checks: Mapping[str, Mapping[str, Any]] = health.get("checks", {})
-    worker = checks.get("worker_heartbeat", {}).get("status")
-    gateways = [check.get("status") for name, check in checks.items() if name.startswith("gateway:")]
-    return worker != Status.PASS or (bool(gateways) and Status.PASS not in gateways)
+def cannot_send(gateways: Mapping[str, Any] | None) -> bool:
+    """Whether no mail can leave the mail service now, judged by its answer to `GET /v1/gateways`; None: an error."""
+    if gateways is None:
+        return True
+    age_seconds = gateways.get("age_seconds")
+    if age_seconds is None or age_seconds >= _MAIL_WORKER_SILENT_SECONDS:
+        return True
+    breakers = [gateway["breaker"] for gateway in gateways["items"]]
+    return bool(breakers) and BreakerState.CLOSED not in breakers
 
 
 def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:

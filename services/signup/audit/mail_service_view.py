@@ -10,6 +10,7 @@ import orjson
 from shared.audit.operator_mail import AlertNotSentError, OperatorMail
 from shared.contract.correlation import current
 from shared.contract.mails import MAX_LOOKUP
+from shared.observability.foreign_errors import describe
 
 from .. import mail_client
 from ..settings import Settings
@@ -56,10 +57,14 @@ class MailServiceView:
         """Returns every attempt at a mail, with the gateway's reply. Raises MailServiceViewError."""
         return await self._all(f"/v1/mails/{mail_id}/attempts")
 
-    async def health(self) -> dict[str, Any]:
-        """Returns the mail service's own health report, healthy or not. Raises MailServiceViewError."""
-        response = await self._ask("GET", "/health")
-        return self._body(response)
+    async def gateways(self) -> dict[str, Any] | None:
+        """Returns the mail service's gateways, or None when it answers with an error. Raises MailServiceViewError.
+
+        Needs `mails:read`, which signup's key has anyway. The checks of `/health` would need `audit:read`, and with it
+        signup could read the history of every client.
+        """
+        response = await self._ask("GET", "/v1/gateways")
+        return self._body(response) if response.status_code == _OK else None
 
     async def send_alert(self, alert: OperatorMail) -> None:
         """Sends an alert as any mail, once per request ID. Raises AlertNotSentError when it was not accepted."""
@@ -111,7 +116,7 @@ class MailServiceView:
                     headers=here.headers() if here else None,
                 )
         except (httpx.HTTPError, OSError) as error:
-            raise MailServiceViewError(f"the mail service did not answer: {type(error).__name__}") from error
+            raise MailServiceViewError(f"the mail service did not answer: {describe(error)}") from error
 
     @staticmethod
     def _body(response: httpx.Response) -> dict[str, Any]:

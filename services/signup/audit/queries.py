@@ -31,6 +31,42 @@ SELECT
      FROM latest) AS unbalanced
 """
 
+# --- users who cannot be reached
+
+
+def unreachable(mails: str) -> str:
+    """Pending users whose latest verification mail is one of `mails`: (unreached, state, changed_at) of mail_outcomes.
+
+    The times only choose the month partitions: a row is settled after it was written, and a mail changes after that.
+    """
+    return f"""
+    SELECT s.user_id, o.state, o.changed_at
+    FROM ({mails}) AS o
+    CROSS JOIN LATERAL (
+        SELECT user_id, created_at, id FROM outbox_settled
+        WHERE id = o.unreached AND effect = 'mail' AND payload ->> 'template' = 'verification'
+          AND settled_at > o.changed_at - interval '2 months' AND settled_at < o.changed_at + interval '1 month'
+        LIMIT 1
+    ) AS s
+    JOIN users u ON u.id = s.user_id
+    WHERE u.status = 'pending' AND NOT EXISTS (
+        SELECT FROM outbox_settled newer
+        WHERE newer.user_id = s.user_id AND newer.settled_at >= s.created_at AND newer.outcome = 'delivered'
+          AND newer.effect = 'mail' AND newer.payload ->> 'template' = 'verification'
+          AND (newer.created_at, newer.id) > (s.created_at, s.id)
+    ) AND NOT EXISTS (
+        SELECT FROM outbox newer
+        WHERE newer.user_id = s.user_id AND newer.effect = 'mail' AND newer.payload ->> 'template' = 'verification'
+    )
+    """
+
+
+# Newest first, so that the cost is bounded however many mails ever failed.
+UNREACHABLE_USERS = unreachable(
+    "SELECT unreached, state, changed_at FROM mail_outcomes WHERE unreached IS NOT NULL"
+    " ORDER BY unreached DESC LIMIT 10000"
+)
+
 # --- the timeline of one user
 
 # `kept_from` is when the records begin, if they begin after the user does.

@@ -8,6 +8,8 @@ recent end of a primary key, however long the ledger is.
 from shared.audit.sanity_checks import SanityCheck, partition_missing
 from shared.audit.severity import Severity
 
+from .queries import unreachable
+
 _RECENT = "(SELECT uuidv7('-3 days'))"
 
 PENDING_WITHOUT_MAIL = SanityCheck(
@@ -127,14 +129,16 @@ DEAD_FOR_A_DAY = SanityCheck(
 
 ERASED_AND_REMEMBERED = SanityCheck(
     "erased_and_remembered",
-    "Users erased more than 5 minutes ago whose name or address is still in outbox rows.",
+    "Users erased more than 5 minutes ago whose name, address or details are still in outbox rows.",
     """
     SELECT id, what FROM (
         SELECT o.id::text AS id, o.effect || ' of user ' || u.id AS what, u.erased_at
-        FROM users u JOIN outbox o ON o.user_id = u.id WHERE o.payload ? 'to' AND u.erased_at IS NOT NULL
+        FROM users u JOIN outbox o ON o.user_id = u.id
+        WHERE o.payload ?| ARRAY['to', 'details'] AND u.erased_at IS NOT NULL
         UNION ALL
         SELECT s.id::text, s.effect || ' of user ' || u.id, u.erased_at
-        FROM users u JOIN outbox_settled s ON s.user_id = u.id WHERE s.payload ? 'to' AND u.erased_at IS NOT NULL
+        FROM users u JOIN outbox_settled s ON s.user_id = u.id
+        WHERE s.payload ?| ARRAY['to', 'details'] AND u.erased_at IS NOT NULL
     ) AS remembered
     WHERE erased_at BETWEEN now() - interval '7 days' AND now() - interval '5 minutes'
     """,
@@ -157,6 +161,22 @@ KEY_WITHOUT_ANSWER = SanityCheck(
     """,
 )
 
+# By the ID of the outbox row, which has its time. Mails that bounced or expired are in GET /v1/users?unreachable=true.
+UNREACHABLE = SanityCheck(
+    "unreachable_users",
+    "Pending users whose latest verification mail was suppressed or failed: they wait for it (mails of 3 days).",
+    f"""
+    SELECT user_id::text AS id, 'verification mail ' || state || ' at ' || date_trunc('second', changed_at) AS what
+    FROM ({
+        unreachable(
+            f"SELECT unreached, state, changed_at FROM mail_outcomes WHERE unreached > {_RECENT}"
+            " AND state IN ('suppressed', 'failed')"
+        )
+    }) AS unreachable
+    """,
+    Severity.WARNING,
+)
+
 CHECKS = (
     PENDING_WITHOUT_MAIL,
     OWED_AND_GONE,
@@ -168,4 +188,5 @@ CHECKS = (
     DEAD_FOR_A_DAY,
     ERASED_AND_REMEMBERED,
     KEY_WITHOUT_ANSWER,
+    UNREACHABLE,
 )

@@ -37,6 +37,10 @@ BREAKER = Stage(
     "breaker_state", "The breaker in front of an effect's peer: 0 closed, 1 half open, 2 open", ("worker", "effect")
 )
 IMPORTS = Stage("imports", "Imports that are not finished", ("state",))
+UNREACHABLE = Stage(
+    "unreachable_users",
+    "Pending users whose latest verification mail was not delivered; of the newest 1,000 such mails",
+)
 BALANCED_AGE = Stage(
     "reconciliation_balanced_age_seconds", "Time since the end of the newest window in which both ledgers agreed"
 )
@@ -49,6 +53,7 @@ def _read(row: dict[str, Any], workers: Sequence[Worker]) -> Iterator[Sample]:
         yield OLDEST_DUE, (effect,), oldest
     for state in _OPEN_IMPORTS:
         yield IMPORTS, (state,), row["imports"].get(state, 0)
+    yield UNREACHABLE, (), row["unreachable"]
     if row["balanced"] is not None:
         yield BALANCED_AGE, (), row["balanced"]
     for worker in workers:
@@ -61,7 +66,7 @@ def _read(row: dict[str, Any], workers: Sequence[Worker]) -> Iterator[Sample]:
 
 STAGE_SOURCE = StageSource(
     prefix="counterfoil_signup_",
-    stages=(OUTBOX_ROWS, OLDEST_DUE, RELAYED, LEASE_LOST, BREAKER, IMPORTS, BALANCED_AGE),
+    stages=(OUTBOX_ROWS, OLDEST_DUE, RELAYED, LEASE_LOST, BREAKER, IMPORTS, UNREACHABLE, BALANCED_AGE),
     query=READ_STAGES,
     worker=WORKER,
     tables=("users", "outbox", "heartbeats"),

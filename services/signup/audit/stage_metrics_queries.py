@@ -2,6 +2,13 @@
 
 from shared.observability.stage_metrics import SHARED_COLUMNS
 
+from .queries import unreachable
+
+_NEWEST_UNREACHABLE = unreachable(
+    "SELECT unreached, state, changed_at FROM mail_outcomes WHERE unreached IS NOT NULL"
+    " ORDER BY unreached DESC LIMIT 1000"
+)
+
 # $3 the kinds of effect. Counts stop at 100,000, where more would say no more; each part scans an index. A row that an
 # outage hands back is due anew, so a row that never had a verdict is late by its age.
 READ_STAGES = f"""
@@ -34,6 +41,7 @@ SELECT jsonb_build_object({SHARED_COLUMNS},
             SELECT state, count(*) AS open FROM imports WHERE state IN ('receiving', 'running', 'paused') GROUP BY state
         ) AS by_state
     ),
+    'unreachable', (SELECT count(DISTINCT user_id) FROM ({_NEWEST_UNREACHABLE}) AS newest),
     'balanced', (
         SELECT extract(epoch FROM now() - max(window_to)) FROM reconciliation_runs WHERE verdict = 'balanced'
     )

@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TextIO
 
 import httpx
 
+from shared.observability.foreign_errors import describe
+
+from ..imports.file_format import CSV_EXAMPLE, NDJSON_EXAMPLE, columns_as_text
 from ..settings import Settings
 
 DONE, NOT_DONE, SOME_INVALID, INTERRUPTED = 0, 1, 3, 130
@@ -27,6 +31,22 @@ _MAX_SILENT_SECONDS = 60.0
 _BAR_CELLS = 30
 _SHOWN_REASONS = 10
 _REFUSED = 400
+_DESCRIPTION = """\
+Upload FILE (.csv, .ndjson or .jsonl) to POST /v1/imports and follow the import. The same command again resumes the
+same import. Exit status: 0 done, 3 done with invalid rows, 1 otherwise.
+"""
+_FORMAT = f"""\
+The file is UTF-8. The first line of CSV names the columns, in any order; NDJSON has one object per line.
+
+{columns_as_text()}
+
+A field with a comma, a quote or a line end stands in quotes, with quotes inside it written twice; only metadata may
+hold line ends. A line that cannot be read is reported as invalid, and the lines after it are imported.
+
+users.csv:
+{indent(CSV_EXAMPLE, "  ")}
+users.ndjson:
+{indent(NDJSON_EXAMPLE, "  ")}"""
 
 
 class ImportFailedError(Exception):
@@ -45,8 +65,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "import",
         help="import the users of a file through the API",
-        description="Upload FILE (.csv, .ndjson or .jsonl) to POST /v1/imports and follow the import. The same command "
-        "again resumes the same import. Exit status: 0 done, 3 done with invalid rows, 1 otherwise.",
+        description=_DESCRIPTION,
+        epilog=_FORMAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, help=".csv with a header line, or .ndjson/.jsonl with one object per line")
     parser.add_argument("--source", help="where these users come from; default: the key's client")
@@ -71,8 +92,11 @@ def run(arguments: argparse.Namespace, settings: Settings, terminal: Terminal | 
             started = _send(api, arguments)
             final = _follow(api, started["id"], terminal)
             return _print_summary(api, final)
-        except (ImportFailedError, OSError, httpx.HTTPError) as error:
-            print(f"import: {error or type(error).__name__}", file=sys.stderr)
+        except (ImportFailedError, OSError) as error:
+            print(f"import: {error}", file=sys.stderr)
+            return NOT_DONE
+        except httpx.HTTPError as error:
+            print(f"import: the signup API did not answer: {describe(error)}", file=sys.stderr)
             return NOT_DONE
         except KeyboardInterrupt:
             print("\nThe import continues in the worker. Run the same command again to follow it.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Erases users: one commit removes their personal data correlation and owes the effects that remove it elsewhere.
+"""Erases users: one commit removes their personal data here and owes the effects that remove it elsewhere.
 
 The ID, its history and the fact that the user existed remain. The address may sign up again at once.
 """

@@ -18,8 +18,8 @@ WITH gone AS (
     INSERT INTO outbox_settled
         (id, effect, user_id, payload, outcome, result, attempts, created_at, correlation_id, traceparent)
     SELECT
-        id, effect, user_id, payload - 'to', 'canceled', '{"reason": "The user was erased"}', attempts, created_at,
-        correlation_id, traceparent
+        id, effect, user_id, payload - '{to,details}'::text[], 'canceled', '{"reason": "The user was erased"}',
+        attempts, created_at, correlation_id, traceparent
     FROM gone
 ), noted AS (
     INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent, detail)

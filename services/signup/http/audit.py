@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.contract import problems
-from shared.contract.fields import Strict, Text
+from shared.contract.fields import Strict
 from shared.contract.ids import UUID
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
-from shared.http.pagination import Cursor, FilterText, Limit, after_id, clamp, page
+from shared.http.pagination import Cursor, Limit, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
@@ -75,8 +75,8 @@ class OutboxPage(BaseModel):
 
 class Redrive(Strict):
     state: operator_actions.Redrivable = Field(description="`dead`, or `pending` for rows that wait for their next try")
-    effect: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
-    error_like: Annotated[Text, Field(min_length=1, max_length=500)] | None = Field(
+    effect: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    error_like: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         None, description="A part of the last error; `%` and `_` as in SQL LIKE"
     )
 
@@ -98,7 +98,7 @@ async def user_timeline(request: Request, user_id: UUID) -> Response:
 async def list_outbox(
     request: Request,
     state: Annotated[Sequence[RowState], Query(max_length=5)] = (),
-    effect: Annotated[Sequence[FilterText], Query(max_length=20)] = (),
+    effect: Annotated[Sequence[str], Query(max_length=20)] = (),
     user_id: Annotated[Sequence[UUID], Query(max_length=100)] = (),
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -10,13 +10,15 @@ from starlette.requests import Request
 
 from shared.audit.alert_reports import finding_checks
 from shared.db.pool import UNAVAILABLE, Database, Record
-from shared.observability.health_checks import Check, Status, graded
+from shared.observability.foreign_errors import describe
+from shared.observability.health_checks import Check, Status, failing_loops, graded
 from shared.worker.circuit_breaker import BreakerState
 from shared.worker.partitions import PartitionRetention, partition_checks
 
 from ..audit.queries import LAST_BEAT
 from ..outbox.queries import OUTBOX_HEALTH
 from ..process_names import WORKER
+from ..reconciliation.incomplete import why_incomplete
 from ..reconciliation.queries import LAST_VERDICT
 from .app_state import AppState, state_of
 
@@ -31,11 +33,13 @@ _RECONCILIATION_WARN_SECONDS = 7200
 
 async def checks(request: Request) -> dict[str, Check]:
     state = state_of(request)
-    own, valkey = await asyncio.gather(_own_database(state.database, state.kept), _valkey(state))
+    own, valkey = await asyncio.gather(
+        _own_database(state.database, state.kept, state.reconcile_lag_seconds), _valkey(state)
+    )
     return own | {"valkey": valkey}
 
 
-async def _own_database(database: Database, kept: Sequence[PartitionRetention]) -> dict[str, Check]:
+async def _own_database(database: Database, kept: Sequence[PartitionRetention], lag_seconds: float) -> dict[str, Check]:
     began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
@@ -46,7 +50,7 @@ async def _own_database(database: Database, kept: Sequence[PartitionRetention]) 
             partitions = await partition_checks(database.pool, kept)
     except UNAVAILABLE as error:
         # The other checks read this database too.
-        return {"database": Check(Status.FAIL, detail=str(error) or type(error).__name__)}
+        return {"database": Check(Status.FAIL, detail=describe(error))}
     took = asyncio.get_running_loop().time() - began
     assert outbox is not None
     assert ledgers is not None
@@ -56,28 +60,32 @@ async def _own_database(database: Database, kept: Sequence[PartitionRetention]) 
             outbox["oldest_due_seconds"] or 0.0, "s", warn_at=_DUE_WARN_SECONDS, fail_at=_DUE_FAIL_SECONDS
         ),
         "outbox_dead": graded(outbox["dead_rows"], "rows", warn_at=1, detail="Dead letters: retry or cancel them"),
-        "reconciliation": _reconciliation(ledgers),
+        "reconciliation": _reconciliation(ledgers, lag_seconds),
         **partitions,
         **findings,
     }
     if beat is None:
         return found | {"worker": Check(Status.WARN, detail="No worker has reported yet")}
     worker = graded(beat["age_seconds"], "s", warn_at=_BEAT_WARN_SECONDS, fail_at=_BEAT_FAIL_SECONDS)
-    return found | {"worker": worker} | _breakers(orjson.loads(beat["detail"]))
+    detail = orjson.loads(beat["detail"])
+    return found | {"worker": worker} | _breakers(detail) | failing_loops(detail)
 
 
-def _reconciliation(ledgers: Record) -> Check:
+def _reconciliation(ledgers: Record, lag_seconds: float) -> Check:
     verdict, age_seconds = ledgers["verdict"], ledgers["age_seconds"] or 0.0
+    # The first run is due an hour after the first signup.
+    overdue = (ledgers["first_user_seconds"] or 0.0) >= _RECONCILIATION_WARN_SECONDS
     if verdict is None:
-        # The first run is due an hour after the first signup.
-        overdue = (ledgers["first_user_seconds"] or 0.0) >= _RECONCILIATION_WARN_SECONDS
-        detail = "No reconciliation has run yet"
+        detail = "No reconciliation has run yet; the first one is due an hour after the first signup"
         return Check(Status.WARN if overdue else Status.PASS, detail=detail)
-    if verdict != "balanced":
-        return Check(Status.WARN, verdict, detail="See GET /audit/reconciliation for the findings")
-    if age_seconds >= _RECONCILIATION_WARN_SECONDS:
+    incomplete = why_incomplete(ledgers, lag_seconds=lag_seconds)
+    is_early = incomplete is not None and incomplete.is_early
+    if verdict != "balanced" and not is_early:
+        detail = f"{incomplete.reason}. " if incomplete else ""
+        return Check(Status.WARN, verdict, detail=f"{detail}See GET /audit/reconciliation for the findings")
+    if age_seconds >= _RECONCILIATION_WARN_SECONDS and (overdue or not is_early):
         return Check(Status.WARN, verdict, detail=f"The last run ended {age_seconds:.0f} s ago")
-    return Check(Status.PASS, verdict)
+    return Check(Status.PASS, verdict, detail=incomplete.reason if incomplete else "")
 
 
 def _breakers(detail: dict[str, Any]) -> dict[str, Check]:
@@ -98,6 +106,6 @@ async def _valkey(state: AppState) -> Check:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             await state.redis.ping()
     except (RedisError, OSError) as error:
-        detail = f"Valkey is unreachable: cron jobs wait, nothing is lost. {error or type(error).__name__}"
+        detail = f"Valkey is unreachable: cron jobs wait, nothing is lost. {describe(error)}"
         return Check(Status.WARN, detail=detail)
     return Check(Status.PASS, round((asyncio.get_running_loop().time() - began) * 1000, 1), "ms")

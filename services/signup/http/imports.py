@@ -21,6 +21,7 @@ from shared.http.routing import StrictRoute
 
 from ..errors import ImportTakenOver, RequestIdReused, WrongState
 from ..imports import listing
+from ..imports.file_format import CSV_EXAMPLE, NDJSON_EXAMPLE, columns_as_text
 from ..imports.operator_actions import ImportAction, apply_action
 from ..imports.states import Outcome
 from ..imports.upload import ImportCommand, receive
@@ -38,9 +39,13 @@ _MEDIA = {
 }
 _ACCEPTED = 202
 _PAYLOAD_TOO_LARGE = 413
+_UTF_8 = frozenset({"utf-8", "utf8"})
+_MAX_SHOWN = 50
 _DESCRIPTION = (
-    "One row per line: `{external_id, email, name, locale?, verified?, metadata?}`. CSV has a header line with these "
-    "names; metadata is a JSON object, or columns `metadata.KEY`. UTF-8."
+    "One row per line, in UTF-8: `{external_id, email, name, locale?, verified?, metadata?}`. The first line of CSV "
+    "names the columns; only metadata may hold line ends, inside quotes. Every line that is not blank belongs to "
+    f"one of the `rows`, and every row gets one outcome.\n\n```text\n{columns_as_text()}\n```\n\n"
+    f"```csv\n{CSV_EXAMPLE}```\n\n```json\n{NDJSON_EXAMPLE}```"
 )
 _location = {"Location": {"description": "URL of the import", "schema": {"type": "string"}}}
 _replayed = {REPLAYED_HEADER: {"description": "`true`: an earlier request used this key", "schema": {"type": "string"}}}
@@ -165,15 +170,21 @@ async def _act(request: Request, principal: Principal, import_id: UUID, event: s
 
 
 def _media_of(request: Request) -> str:
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    media_type, *parameters = request.headers.get("content-type", "").split(";")
     media = _MEDIA.get(media_type.strip().lower())
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if media is None or (parameters.strip().lower().startswith("charset=") and charset not in {"utf-8", "utf8"}):
-        raise problems.UnsupportedMediaType(
-            "Send NDJSON or CSV, in UTF-8.",
-            errors=[{"header": "Content-Type", "detail": f"Must be one of {', '.join(_MEDIA)}"}],
-        )
+    if media is None:
+        raise _unsupported("Send NDJSON or CSV, in UTF-8.", f"Must be one of {', '.join(_MEDIA)}")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        charset = value.strip().strip('"')
+        if name.strip().lower() == "charset" and charset.lower() not in _UTF_8:
+            detail = f"The charset `{charset[:_MAX_SHOWN]}` is not supported; convert the body to utf-8"
+            raise _unsupported(f"{detail}.", detail)
     return media
+
+
+def _unsupported(detail: str, reason: str) -> problems.UnsupportedMediaType:
+    return problems.UnsupportedMediaType(detail, errors=[{"header": "Content-Type", "detail": reason}])
 
 
 def _line_of(cursor: str | None) -> int:

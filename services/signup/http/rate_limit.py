@@ -6,7 +6,6 @@ The counters are in Valkey. While Valkey is down, every request is allowed witho
 import asyncio
 import math
 import time
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import RedisStorage
@@ -16,7 +15,9 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 
 from shared.contract.configuration import ConfigurationError
+from shared.contract.network import Network, client_of, read_address, read_network
 from shared.contract.problems import Problem
+from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy, BreakerState
 
@@ -24,14 +25,10 @@ from ..errors import RateLimited
 
 _log = get_logger(__name__)
 
-Network = IPv4Network | IPv6Network
-
 # A call usually takes less than 1 ms. A shorter timeout would mistake a busy event loop for a Valkey outage, so a flood
 # would switch off the limit against it. The breaker keeps an outage cheap: only one request per probe waits.
 _TIMEOUT_SECONDS = 0.2
 _POLICY = BreakerPolicy(faults_to_open=3, first_probe_seconds=1.0, max_probe_seconds=10.0)
-# A network gives each subscriber at least this much IPv6 space (RFC 6177), so a /64 counts as one client.
-_V6_PREFIX = 64
 
 
 class RateLimit:
@@ -78,9 +75,9 @@ class RateLimit:
                 left = None if allowed else await self._limiter.get_window_stats(self._limit, client)
         except (RedisError, OSError) as error:
             was_closed = self.breaker.state is BreakerState.CLOSED
-            self.breaker.faulted(str(error) or type(error).__name__)
+            self.breaker.faulted(describe(error))
             if was_closed and self.breaker.state is not BreakerState.CLOSED:
-                _log.warning("limits_open_without_valkey", error=str(error) or type(error).__name__)
+                _log.warning("limits_open_without_valkey", error=describe(error))
             return
         except BaseException:
             self.breaker.unused()
@@ -102,21 +99,21 @@ class RateLimit:
 
 
 class ClientAddress:
-    """The client address of a request: the peer's, or the one that a trusted proxy reports."""
+    """The client address of a request, in its one spelling: the peer's, or the one that a trusted proxy reports."""
 
-    def __init__(self, trusted: "tuple[Network, ...]") -> None:
+    def __init__(self, trusted: tuple[Network, ...]) -> None:
         self._trusted = trusted
 
     @classmethod
     def from_setting(cls, text: str) -> "ClientAddress":
         """Read SIGNUP_TRUSTED_PROXIES. Raises ConfigurationError when it is not a list of networks."""
         try:
-            return cls(tuple(ip_network(part.strip()) for part in text.split(",") if part.strip()))
+            return cls(tuple(read_network(part.strip()) for part in text.split(",") if part.strip()))
         except ValueError as error:
             raise ConfigurationError(f"SIGNUP_TRUSTED_PROXIES must be comma-separated CIDRs: {error}") from None
 
     def __call__(self, request: Request) -> str:
-        peer = request.client.host if request.client else "unknown"
+        peer = _spelled(request.client.host) if request.client else "unknown"
         if not self._trusted or not self._is_trusted(peer):
             return peer
         # Each proxy appends its peer on the right. Entries left of the first untrusted address may be forged.
@@ -132,7 +129,7 @@ class ClientAddress:
 
     def _is_trusted(self, text: str) -> bool:
         try:
-            address = ip_address(text)
+            address = read_address(text)
         except ValueError:
             return False
         return any(address in network for network in self._trusted)
@@ -145,16 +142,21 @@ def _address_of(hop: str) -> str | None:
     elif hop.count(":") == 1:
         hop = hop.partition(":")[0]
     try:
-        return str(ip_address(hop))
+        return str(read_address(hop))
     except ValueError:
         return None
 
 
-def _bucket(text: str) -> str:
+def _spelled(host: str) -> str:
+    """The one spelling of an address. Other text, such as the name of a Unix socket, stays as it is."""
     try:
-        address = ip_address(text)
+        return str(read_address(host))
     except ValueError:
-        return text
-    if isinstance(address, IPv6Address) and not address.ipv4_mapped:
-        return str(IPv6Network((address, _V6_PREFIX), strict=False).network_address)
-    return str(address)
+        return host
+
+
+def _bucket(client: str) -> str:
+    try:
+        return client_of(read_address(client))
+    except ValueError:
+        return client

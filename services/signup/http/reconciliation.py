@@ -22,6 +22,7 @@ from shared.http.pagination import Cursor, Limit, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
+from ..reconciliation.incomplete import why_incomplete
 from ..reconciliation.queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN
 from ..tables import reconciliation_findings
 from .app_state import state_of
@@ -61,6 +62,7 @@ class Reconciliation(BaseModel):
     id: UUID
     state: Literal["running", "done", "failed"]
     verdict: Literal["balanced", "out_of_balance", "incomplete"]
+    reason: str | None = Field(description="Why an ended run is `incomplete`, and when to run it again")
     window: Window
     kept_from: datetime | None = Field(
         description="Earlier settled rows were dropped (SIGNUP_SETTLED_MONTHS), so a new window cannot begin before "
@@ -127,7 +129,9 @@ async def run_reconciliation(
         correlation.request_id if correlation else None,
     )
     assert row is not None  # RETURNING
-    return JsonResponse(_as_run(row), 202, {"Location": f"/audit/reconciliation/{row['id']}"})
+    return JsonResponse(
+        _as_run(row, state.reconcile_lag_seconds), 202, {"Location": f"/audit/reconciliation/{row['id']}"}
+    )
 
 
 @router.get("", response_model=Reconciliation, responses=openapi.keyed(problems.NotFound), dependencies=[MayRead])
@@ -136,7 +140,7 @@ async def latest_reconciliation(request: Request) -> Response:
     row = await state_of(request).database.pool.fetchrow(FIND_LATEST_RUN)
     if row is None:
         raise problems.NotFound("No reconciliation has been requested yet.")
-    return JsonResponse(_as_run(row))
+    return JsonResponse(_as_run(row, state_of(request).reconcile_lag_seconds))
 
 
 @router.get("/findings", response_model=FindingPage, responses=openapi.keyed(), dependencies=[MayRead])
@@ -172,12 +176,14 @@ async def get_reconciliation(request: Request, run_id: UUID) -> Response:
     row = await state_of(request).database.pool.fetchrow(FIND_RUN, run_id)
     if row is None:
         raise problems.NotFound("There is no reconciliation run with this ID.")
-    return JsonResponse(_as_run(row))
+    return JsonResponse(_as_run(row, state_of(request).reconcile_lag_seconds))
 
 
-def _as_run(row: Record) -> dict[str, Any]:
+def _as_run(row: Record, lag_seconds: float) -> dict[str, Any]:
+    incomplete = why_incomplete(row, lag_seconds=lag_seconds)
     return {
         **{name: row[name] for name in ("id", "state", "verdict")},
+        "reason": incomplete.reason if incomplete else None,
         "window": {"from": row["window_from"], "to": row["window_to"]},
         "kept_from": row["kept_from"],
         "heal": row["repair"],

@@ -18,11 +18,15 @@ class SignupRequest(Strict):
     email: EmailAddress
     name: Name = Field(description="How mails address the user; mails omit a name that may be a link or a message")
     locale: Locale | None = Field(
-        None, description="Language of the mails, BCP 47. Default: the stored value, or `en` for a new user"
+        None, description="Language of the mails, BCP 47. Default: with a key the stored value, else `en`"
     )
     metadata: Metadata | None = Field(
         None,
-        description="Stored with the user, at most 4096 bytes of JSON. When given again, it replaces the stored value",
+        description=(
+            "Stored with the user, at most 4096 bytes of JSON. When given again with a key, it replaces the stored "
+            "value; without a key, when the link of that signup's mail is used. Default: with a key the stored value, "
+            "else `{}`"
+        ),
     )
 
 

@@ -54,7 +54,11 @@ _documented: dict[str, Any] = {
 )
 @asks_for_key(_optional_key)
 async def post_signup(request: Request, body: SignupRequest) -> Response:
-    """Sign a user up. When this answers, the user and the mail owed to them are committed."""
+    """Sign a user up. When this answers, the user and the mail owed to them are committed.
+
+    Without a key, a pending address keeps its details until a link is used: each link confirms the details of the
+    signup that it was mailed for, and none changes a user whom a key or an import wrote.
+    """
     state = state_of(request)
     caller = _caller(request, state, await _optional_key(request))
     if state.limit and not caller.keyed:

@@ -62,7 +62,7 @@ async def get_signup_statistics(
     if not 0 <= (last - first).days < _MAX_DAYS:
         raise InvalidRequest(
             f"`to` must not be before `from`, and a range has at most {_MAX_DAYS} days.",
-            errors=[{"parameter": "to", "detail": f"Must be less than {_MAX_DAYS} days after `from`"}],
+            errors=[{"parameter": "to", "detail": f"Must be `from` or later, and less than {_MAX_DAYS} days after it"}],
         )
     rows = await pool.fetch(READ_STATISTICS, str(first), str(last))
     return JsonResponse({"items": [dict(row) for row in rows], "next_cursor": None})

@@ -19,6 +19,7 @@ from shared.http.routing import StrictRoute
 
 from ..accounts import queries
 from ..accounts.sign_up import as_user
+from ..audit.queries import UNREACHABLE_USERS
 from ..erasure.erase import erase
 from ..errors import UserErased
 from ..tables import users
@@ -28,6 +29,8 @@ from .schemas import User, UserPage
 router = APIRouter(route_class=StrictRoute, tags=["users"])
 
 _may_read = [Depends(Key("users:read"))]
+
+_UNREACHABLE_IDS = f"SELECT user_id FROM ({UNREACHABLE_USERS}) AS unreachable"
 
 Status = Literal["pending", "verified", "erased"]
 EmailKey = Annotated[str, AfterValidator(address_key)]
@@ -41,6 +44,13 @@ async def list_users(
     source: FilterTexts = (),
     created_after: Timestamp | None = None,
     created_before: Timestamp | None = None,
+    unreachable: Annotated[
+        bool | None,
+        Query(
+            description="`true`: pending users whose latest verification mail was suppressed, failed, bounced or "
+            "expired (among the newest 10,000 such mails); `false`: all others"
+        ),
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -57,6 +67,8 @@ async def list_users(
         query = query.where(users.c.created_at >= created_after)
     if created_before:
         query = query.where(users.c.created_at < created_before)
+    if unreachable is not None:
+        query = query.where(sa.text(f"users.id {'IN' if unreachable else 'NOT IN'} ({_UNREACHABLE_IDS})"))
     if below:
         query = query.where(users.c.id < below)
     rows = await state_of(request).database.fetch_all(query)

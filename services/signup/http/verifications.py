@@ -11,6 +11,7 @@ from shared.db.pool import UNAVAILABLE
 from shared.http import openapi
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, for_browsers
+from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 
 from ..accounts.verify import Verification, resend, verify
@@ -91,7 +92,7 @@ async def post_verify_page(request: Request, token: _Token) -> Response:
     except RateLimited as refusal:
         return pages.render("busy", 429, refusal.headers)
     except UNAVAILABLE as error:
-        _log.warning("database_unavailable", error=str(error) or type(error).__name__)
+        _log.warning("database_unavailable", error=describe(error))
         return pages.render("unavailable", 503, {"Retry-After": "1"})
     return pages.render(outcome)
 

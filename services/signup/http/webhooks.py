@@ -1,7 +1,6 @@
 """/v1/webhooks: manage subscribers to user events. Each subscriber belongs to the client whose key created it."""
 
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from shared.contract import problems
 from shared.contract.fields import Strict
 from shared.contract.ids import UUID
+from shared.contract.network import is_public, read_address
 from shared.contract.problems import InvalidRequest, NotFound
 from shared.http import openapi
 from shared.http.authentication import Key, Principal
@@ -21,7 +21,6 @@ from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..accounts.webhook_subscribers import IssuedSubscriber, Subscribers
-from ..outbox.effects.public_network import is_public
 from ..outbox.events import WEBHOOK_EVENTS
 from ..tables import webhook_subscribers
 from .app_state import AppState, state_of
@@ -156,7 +155,7 @@ def _refuse_private(url: str) -> None:
     parsed = _URL.validate_python(url)
     detail = "Must be an https URL" if parsed.scheme != "https" else ""
     try:
-        if not is_public(ip_address((parsed.host or "").strip("[]"))):
+        if not is_public(read_address((parsed.host or "").strip("[]"))):
             detail = "Must be at a public address"
     except ValueError:  # a host name
         if parsed.host == "localhost" or (parsed.host or "").endswith(".localhost"):

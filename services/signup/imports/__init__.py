@@ -1,6 +1,10 @@
 """Imports create users from an uploaded file. Each row becomes a user with the mail owed after a signup, or an outcome
 that says why not.
 
+    file_format         the format of a file in words, for errors and `--help`
+    file_lines          cuts the body into lines, and refuses files that are not lines of UTF-8
+    csv_reader          makes records of CSV lines; a missing quote costs only its own line
+    csv_columns         checks the header, and says what the cells of a record mean
     file_reader         cuts the body into records while it arrives
     upload              stages the records; the import runs once the whole body is stored
     row_parser          parses a staged record into a candidate, or a reason why it is unreadable

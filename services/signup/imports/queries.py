@@ -133,10 +133,11 @@ WITH pace AS (
     ) AS asked (line, external_id, email, email_key, name, locale, verified, metadata)
 ), person AS (
     INSERT INTO users (
-        email, email_key, name, locale, metadata, source, external_id, status, verified_at, last_mail_at
+        email, email_key, name, locale, metadata, source, external_id, written_by_key, status, verified_at,
+        last_mail_at
     )
     SELECT
-        email, email_key, name, locale, metadata, $2, external_id,
+        email, email_key, name, locale, metadata, $2, external_id, true,
         CASE WHEN verified THEN 'verified' ELSE 'pending' END, CASE WHEN verified THEN now() END, now()
     FROM asked ORDER BY email_key COLLATE "C"
     ON CONFLICT DO NOTHING

@@ -3,8 +3,10 @@
 A row follows the same rules as a signup (`accounts.fields`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from itertools import islice
+from typing import Annotated, Any, TypeAlias
 
 import orjson
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints, ValidationError
@@ -12,12 +14,18 @@ from pydantic import AfterValidator, Field, StrictBool, StringConstraints, Valid
 from shared.contract.addresses import is_plain_text, parse_address
 from shared.contract.fields import Locale, Strict, plain_text
 from shared.contract.metadata import Metadata
+from shared.contract.storable_text import faults as unstorable
+from shared.contract.storable_text import may_be_unstorable, shown
+from shared.contract.validation_sentences import sentence
 
 from ..accounts.fields import LONGEST_EMAIL_INPUT, EmailAddress, Name
 
 _MAX_EXTERNAL_ID = 255
 _MAX_ERRORS = 5
 _MAX_REASON_LENGTH = 500
+
+# Path and sentence.
+_Fault: TypeAlias = tuple[Sequence[object], str]
 
 
 class ImportRow(Strict):
@@ -64,7 +72,9 @@ def read_row(line: int, raw: bytes) -> Candidate | Unreadable:
     try:
         row = ImportRow.model_validate(fields)
     except ValidationError as error:
-        return _unreadable(line, error, fields)
+        return _unreadable(line, [(fault["loc"], sentence(fault)) for fault in error.errors(include_url=False)], fields)
+    if may_be_unstorable(raw) and (faults := list(islice(unstorable(fields), _MAX_ERRORS))):
+        return _unreadable(line, faults, fields)
     return Candidate(
         line,
         row.external_id,
@@ -77,24 +87,20 @@ def read_row(line: int, raw: bytes) -> Candidate | Unreadable:
     )
 
 
-def _unreadable(line: int, error: ValidationError, fields: dict[str, Any]) -> Unreadable:
+def _unreadable(line: int, faults: Sequence[_Fault], fields: dict[str, Any]) -> Unreadable:
     email = _storable(fields.get("email"), LONGEST_EMAIL_INPUT)
     try:
         key = parse_address(email).key if email else None
     except ValueError:
         key = None
-    return Unreadable(line, _reason(error), _storable(fields.get("external_id"), _MAX_EXTERNAL_ID), email, key)
+    return Unreadable(line, _reason(faults), _storable(fields.get("external_id"), _MAX_EXTERNAL_ID), email, key)
 
 
-def _reason(error: ValidationError) -> str:
+def _reason(faults: Sequence[_Fault]) -> str:
     """Each wrong field and why. Values are never repeated."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    sentences = [
-        f"{'.'.join(str(part) for part in fault['loc']) or 'row'}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults[:_MAX_ERRORS]
-    ]
+    reasons = [f"{'.'.join(map(str, path)) or 'row'}: {why}" for path, why in faults[:_MAX_ERRORS]]
     # Names of unknown fields are included and may contain any characters.
-    return "; ".join(sentences).replace("\0", "")[:_MAX_REASON_LENGTH]
+    return shown("; ".join(reasons))[:_MAX_REASON_LENGTH]
 
 
 def _storable(value: Any, max_length: int) -> str | None:

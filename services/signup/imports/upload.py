@@ -18,8 +18,9 @@ from shared.db.pool import Pool, Record
 
 from ..errors import ImportTakenOver, RequestIdReused
 from . import queries
-from .file_reader import READERS, HeaderError
-from .file_reader import Record as Staged
+from .file_lines import Record as Staged
+from .file_lines import UnreadableFileError
+from .file_reader import READERS
 from .states import State
 
 # Size of a staged batch, in rows or bytes.
@@ -123,18 +124,23 @@ async def _stage(
                 if not await _write(pool, import_id, receiver, batch):
                     return False
         return all([await _write(pool, import_id, receiver, batch) for batch in _batches(reader.end())])
-    except HeaderError as error:
+    except UnreadableFileError as error:
         await pool.execute(queries.DISCARD_IF_RECEIVING, import_id, receiver)
-        raise problems.InvalidRequest(
-            f"{error.column or 'The header'}: {error.detail}.",
-            errors=[problems.at(f"/{error.column}" if error.column else "", error.detail)],
-        ) from None
+        raise _as_problem(error) from None
     except problems.PayloadTooLarge:
         await pool.execute(queries.DISCARD_IF_RECEIVING, import_id, receiver)
         raise
     except problems.MalformedRequest:
         await pool.execute(queries.FAIL_IF_RECEIVING, import_id, receiver, _INTERRUPTED)
         raise
+
+
+def _as_problem(error: UnreadableFileError) -> problems.InvalidRequest:
+    named = f"{', '.join(error.columns)}: " if error.columns else ""
+    pointers = [problems.pointer([column]) for column in error.columns] or [""]
+    return problems.InvalidRequest(
+        f"{named}{error.detail}.", errors=[problems.at(pointer, error.detail) for pointer in pointers]
+    )
 
 
 async def _write(pool: Pool, import_id: UUID, receiver: UUID, batch: list[Staged]) -> bool:

@@ -204,13 +204,23 @@ SELECT 'reconciliation.failed', id::text, $4, correlation_id,
 FROM run
 """
 
-LAST_VERDICT = """
-SELECT r.verdict, extract(epoch FROM now() - r.finished_at)::float8 AS age_seconds,
+# When the oldest mail was requested, for runs that compared nothing. IDs of outbox rows are in the order of their age.
+_FIRST_MAIL = """
+CASE WHEN state = 'done' AND verdict = 'incomplete' THEN least(
+    (SELECT created_at FROM outbox WHERE effect = 'mail' ORDER BY id LIMIT 1),
+    (SELECT min(created_at) FROM outbox_settled WHERE effect = 'mail')
+) END AS first_mail_at
+"""
+
+LAST_VERDICT = f"""
+SELECT r.*, extract(epoch FROM now() - r.finished_at)::float8 AS age_seconds,
        extract(epoch FROM now() - (SELECT created_at FROM users ORDER BY id LIMIT 1))::float8 AS first_user_seconds
 FROM (SELECT) AS always LEFT JOIN LATERAL (
-    SELECT verdict, finished_at FROM reconciliation_runs WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1
+    SELECT state, verdict, window_from, window_to, last_error, started_at, finished_at, {_FIRST_MAIL}
+    FROM reconciliation_runs WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1
 ) AS r ON true
 """
 
-FIND_RUN = f"SELECT *, {_KEPT_FROM} AS kept_from FROM reconciliation_runs WHERE id = $1"
-FIND_LATEST_RUN = f"SELECT *, {_KEPT_FROM} AS kept_from FROM reconciliation_runs ORDER BY id DESC LIMIT 1"
+_RUN = f"SELECT *, {_KEPT_FROM} AS kept_from, {_FIRST_MAIL} FROM reconciliation_runs"
+FIND_RUN = f"{_RUN} WHERE id = $1"
+FIND_LATEST_RUN = f"{_RUN} ORDER BY id DESC LIMIT 1"

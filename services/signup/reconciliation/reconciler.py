@@ -11,6 +11,7 @@ import orjson
 
 from shared.contract.ids import UUID, uuid7
 from shared.db.pool import UNAVAILABLE, Pool, Record
+from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 from shared.worker.backoff import equal_jitter
 
@@ -90,8 +91,7 @@ class Reconciler:
             _log.warning("lease_lost", loop=self.name, run=str(run.id))
 
     async def _postpone(self, run: UUID, lease: UUID, faults: int, error: Exception) -> None:
-        # An internal error may quote the data that it failed on, which may be personal.
-        message = str(error) if isinstance(error, PeerFaultError) else type(error).__name__
+        message = str(error) if isinstance(error, PeerFaultError) else describe(error)
         _log.warning("reconciliation_step_failed", run=str(run), error=message)
         if faults + 1 >= _MAX_FAULTS:
             await self._pool.execute(queries.FAIL_IF_LEASED, run, lease, message, WORKER)

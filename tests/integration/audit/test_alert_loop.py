@@ -29,10 +29,14 @@ MOVE_BACK = "UPDATE alerts SET {0} = {0} - interval '{1}'"
 class House:
     """What is wrong now, and which mails the operators got. `broken`: the mail service accepts nothing."""
 
-    pool: Pool
+    clone: Clone
     observation: Observation = field(default_factory=Observation)
     mails: list[OperatorMail] = field(default_factory=list)
     broken: bool = False
+
+    @property
+    def pool(self) -> Pool:
+        return self.clone.database.pool
 
     def alert_loop(self, *, email: str = "ops@x.example", smtp: str = "", severity: str = "", **more: Any) -> AlertLoop:
         settings = ServiceSettings(alert_email=email, alert_smtp_url=smtp)
@@ -59,7 +63,7 @@ class House:
         )
 
     async def move_back(self, column: str, interval: str) -> None:
-        await self.pool.execute(MOVE_BACK.format(column, interval))
+        await self.clone.as_owner(MOVE_BACK.format(column, interval))
 
     async def alerts(self) -> list[str]:
         rows = await self.pool.fetch("SELECT name, closed_at FROM alerts WHERE opened_at IS NOT NULL ORDER BY id")
@@ -71,7 +75,7 @@ class House:
 
 
 async def test_many_loops_that_see_the_same_symptom_send_one_mail(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([STOVE]))
+    house = House(either_database, Observation([STOVE]))
     await asyncio.gather(*(house.alert_loop().run_once() for _ in range(5)))
     for _ in range(3):
         await house.alert_loop().run_once()
@@ -84,7 +88,7 @@ async def test_many_loops_that_see_the_same_symptom_send_one_mail(either_databas
 
 
 async def test_an_incident_closes_with_a_mail_when_it_was_not_seen_for_a_while(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([STOVE]))
+    house = House(either_database, Observation([STOVE]))
     await house.alert_loop().run_once()
     house.observation = Observation()
     await house.alert_loop().run_once()
@@ -100,7 +104,7 @@ async def test_an_incident_closes_with_a_mail_when_it_was_not_seen_for_a_while(e
 
 
 async def test_the_operators_are_reminded_once_a_day(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([STOVE]))
+    house = House(either_database, Observation([STOVE]))
     await house.alert_loop().run_once()
     await house.move_back("opened_at", "24 hours")
     await asyncio.gather(*(house.alert_loop().run_once() for _ in range(3)))
@@ -113,7 +117,7 @@ async def test_the_operators_are_reminded_once_a_day(either_database: Clone) -> 
 
 async def test_a_warning_is_counted_and_sends_nothing(either_database: Clone) -> None:
     registry = CollectorRegistry()
-    house = House(either_database.database.pool, Observation([LIGHT]))
+    house = House(either_database, Observation([LIGHT]))
     await house.alert_loop(metrics=AlertMetrics(registry)).run_once()
     assert house.mails == []
     assert await house.alerts() == ["light_on open"]
@@ -124,13 +128,13 @@ async def test_a_warning_is_counted_and_sends_nothing(either_database: Clone) ->
 
 
 async def test_one_line_of_configuration_makes_a_warning_red_and_a_red_alert_a_warning(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([LIGHT, STOVE]))
+    house = House(either_database, Observation([LIGHT, STOVE]))
     await house.alert_loop(severity="light_on=red, stove_on=warning").run_once()
     assert house.subjects == ["Counterfoil: x"]
 
 
 async def test_a_symptom_with_a_hold_time_is_no_incident_before_it(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([KETTLE]))
+    house = House(either_database, Observation([KETTLE]))
     await house.alert_loop().run_once()
     assert (await house.alerts(), house.mails) == ([], [])
     await house.move_back("since", "5 minutes")
@@ -139,7 +143,7 @@ async def test_a_symptom_with_a_hold_time_is_no_incident_before_it(either_databa
 
 
 async def test_a_symptom_that_ends_within_its_hold_time_leaves_no_row(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([KETTLE]))
+    house = House(either_database, Observation([KETTLE]))
     await house.alert_loop().run_once()
     await house.move_back("seen_at", "5 minutes")
     house.observation = Observation()
@@ -148,7 +152,7 @@ async def test_a_symptom_that_ends_within_its_hold_time_leaves_no_row(either_dat
 
 
 async def test_an_incident_that_cannot_be_judged_stays_as_it_is(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([STOVE]))
+    house = House(either_database, Observation([STOVE]))
     await house.alert_loop().run_once()
     await house.move_back("seen_at", "1 hour")
     house.observation = Observation(unknown=["stove_on"])
@@ -157,7 +161,7 @@ async def test_an_incident_that_cannot_be_judged_stays_as_it_is(either_database:
 
 
 async def test_open_alerts_are_mailed_when_operators_are_configured_later(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([STOVE]))
+    house = House(either_database, Observation([STOVE]))
     await house.alert_loop(email="").run_once()
     assert (await house.alerts(), house.mails) == (["stove_on open"], [])
     await house.alert_loop(email="a@x.example, b@x.example").run_once()
@@ -166,7 +170,7 @@ async def test_open_alerts_are_mailed_when_operators_are_configured_later(either
 
 async def test_alerts_bypass_a_mail_service_that_is_down(either_database: Clone) -> None:
     async with scripted_smtp() as server:
-        house = House(either_database.database.pool, Observation([STOVE], mail_service_is_down=True))
+        house = House(either_database, Observation([STOVE], mail_service_is_down=True))
         await house.alert_loop(smtp=f"smtp://127.0.0.1:{server.port}").run_once()
         (mail,) = server.accepted
     assert house.mails == []
@@ -176,7 +180,7 @@ async def test_alerts_bypass_a_mail_service_that_is_down(either_database: Clone)
 
 async def test_a_mail_service_that_refuses_an_alert_is_tried_three_times_before_smtp(either_database: Clone) -> None:
     async with scripted_smtp() as server:
-        house = House(either_database.database.pool, Observation([STOVE]), broken=True)
+        house = House(either_database, Observation([STOVE]), broken=True)
         for _ in range(3):
             assert server.accepted == []
             await house.alert_loop(smtp=f"smtp://127.0.0.1:{server.port}").run_once()
@@ -187,7 +191,7 @@ async def test_a_mail_service_that_refuses_an_alert_is_tried_three_times_before_
 
 
 async def test_an_alert_that_could_not_be_sent_is_sent_later(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([STOVE]), broken=True)
+    house = House(either_database, Observation([STOVE]), broken=True)
     await house.alert_loop().run_once()
     house.broken = False
     await house.alert_loop().run_once()
@@ -198,7 +202,7 @@ async def test_an_alert_that_could_not_be_sent_is_sent_later(either_database: Cl
 
 
 async def test_history_records_every_alert(either_database: Clone) -> None:
-    house = House(either_database.database.pool, Observation([STOVE]))
+    house = House(either_database, Observation([STOVE]))
     await house.alert_loop().run_once()
     await house.move_back("seen_at", "5 minutes")
     house.observation = Observation()

@@ -60,6 +60,11 @@ PLANTED = {
             erased_at = now() - interval '20 minutes'
         WHERE id = (SELECT min(id::text)::uuid FROM users WHERE status = 'pending')
     """,
+    "unreachable_users": """
+        INSERT INTO mail_outcomes (request_id, mail_id, state, message_id, fingerprint, changed_at)
+        SELECT s.id::text, uuidv7(), 'suppressed', '<m@x.example>', repeat('a', 64), now()
+        FROM outbox_settled s JOIN users u ON u.id = s.user_id WHERE s.effect = 'mail' AND u.status = 'pending'
+    """,
     "key_without_answer": """
         INSERT INTO idempotency_keys (scope, key, fingerprint, created_at)
         VALUES ('client:shop', 'k', sha256(''), now() - interval '1 hour')
@@ -105,6 +110,27 @@ async def test_checks_are_silent_while_users_sign_up_and_relays_run(
     await checks.run()
     assert await findings(signup_database) == {}
     assert {result["name"] for result in await checks.results() if result["last_run_at"]} == {c.name for c in CHECKS}
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "values"),
+    [("outbox", "expires_at", "now()"), ("outbox_settled", "outcome, attempts", "'canceled', 0")],
+)
+async def test_details_that_an_erased_user_left_beside_a_link_are_found(
+    signup_database: Clone, ledger: SignupLedger, checks: Checks, table: str, columns: str, values: str
+) -> None:
+    await ledger.sign_up(PEOPLE[0])
+    await plant(
+        signup_database,
+        "DELETE FROM outbox",
+        PLANTED["erased_and_remembered"],
+        f"""
+        INSERT INTO {table} (id, effect, user_id, payload, created_at, {columns})
+        SELECT uuidv7(), 'mail', id, '{{"details": {{"name": "X"}}}}', now(), {values} FROM users
+        """,
+    )
+    await checks.run()
+    assert (await findings(signup_database))["erased_and_remembered"] == (1, 0)
 
 
 @pytest.mark.parametrize("name", [check.name for check in CHECKS])

@@ -90,15 +90,36 @@ async def test_a_mail_whose_worker_is_lost_is_corrected_and_late_writes_change_n
     mail = (await client.post("/v1/mails", json=MAIL)).json()
     pool = mail_api.database.pool
     (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0)
+    transmission = [claimed["id"]], [1], [claimed["lease"]], ["gateway"], [None]
     if phase == "transmitting":
-        await pool.fetch(delivery.TRANSMIT_IF_LEASED, [claimed["id"]], [1], [claimed["lease"]], ["gateway"])
+        await pool.fetch(delivery.TRANSMIT_IF_LEASED, *transmission)
     await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
     assert (await client.post("/v1/mails/restore", json=_known(mail))).json()["restored"] == ["one"]
     (attempt,) = (await client.get(f"/v1/mails/{mail['id']}/attempts")).json()["items"]
     assert (attempt["phase"], attempt["outcome"], attempt["counted"]) == ("ended", outcome, bool(counted))
     assert (await client.get(f"/v1/mails/{mail['id']}")).json()["attempts"] == counted
     assert await pool.fetch(delivery.RENEW_IF_LEASED, [claimed["id"]], [claimed["lease"]], 30.0) == []
-    assert await pool.fetch(delivery.TRANSMIT_IF_LEASED, [claimed["id"]], [1], [claimed["lease"]], ["gateway"]) == []
+    assert await pool.fetch(delivery.TRANSMIT_IF_LEASED, *transmission) == []
+    assert await _state(mail_api) == ("sent", 0)
+
+
+async def test_a_slow_worker_sends_no_body_of_a_mail_that_is_being_corrected(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    mail = (await client.post("/v1/mails", json=MAIL)).json()
+    pool = mail_api.database.pool
+    (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0)
+    await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
+    (known,) = _known(mail)["mails"]
+    row = known | {"id": mail["id"], "to_email": "a@x.example", "to_key": "a@x.example"}
+    late = [claimed["id"]], [1], [claimed["lease"]], ["gateway"], [None]
+    async with pool.acquire() as correcting, correcting.transaction():
+        rows = orjson.dumps([row]).decode()
+        assert await correcting.fetch(interventions.CORRECT_IF_NOT_SENT, mail["client"], rows, "key")
+        # Its statement still sees the row of the queue.
+        transmitting = asyncio.create_task(pool.fetch(delivery.TRANSMIT_IF_LEASED, *late))
+        await eventually(lambda: pool.fetchval(WAITING), lambda waiting: waiting == 1)
+    assert await transmitting == []
     assert await _state(mail_api) == ("sent", 0)
 
 

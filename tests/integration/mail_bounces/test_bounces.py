@@ -248,10 +248,10 @@ async def test_an_erased_mail_keeps_no_replies_and_its_address_is_not_suppressed
     assert [(item["outcome"], item["diagnostic"]) for item in items] == [("bounced", None), ("delayed", None)]
 
 
-async def test_ingested_notices_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
+async def test_ingested_notices_are_counted_by_outcome(mail_api: Api, client: httpx.AsyncClient) -> None:
     await _post(client, report(quoted_header(uuid7())))
     await _post(client, b"Subject: hello\n\n")
-    metrics = (await client.get("/metrics")).text
+    metrics = (await mail_api.operations.get("/metrics")).text
     assert 'mail_bounces_total{outcome="unmatched"} 1.0' in metrics
     assert 'mail_bounces_total{outcome="ignored"} 1.0' in metrics
 

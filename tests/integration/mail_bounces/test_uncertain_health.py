@@ -17,7 +17,7 @@ async def test_health_warns_and_then_fails_as_the_oldest_uncertain_mail_ages(
     await insert_mails(pool)
     await pool.execute(SET_STATE, "uncertain" if age else "sent")
     await pool.execute("UPDATE attempts SET ended_at = now() - $1::text::interval", age or "0")
-    answer = await mail_api.http.get("/health")
+    answer = await mail_api.operations.get("/health")
     check = answer.json()["checks"]["uncertain_mails"]
     assert check["status"] == status
     assert "1 mails" in check["detail"] or not age

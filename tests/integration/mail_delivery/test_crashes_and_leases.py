@@ -1,9 +1,11 @@
 """A worker dies or goes silent at any point, and another one rescues its mails."""
 
+import asyncio
 from uuid import UUID, uuid4
 
 import pytest
 
+from services.mail.delivery import queries
 from services.mail.delivery.claim import ClaimedMail, claim_due
 from services.mail.delivery.recorder import AttemptEnd, Recorder, Transmission
 from services.mail.delivery.rescue import Rescue
@@ -14,7 +16,9 @@ from tests.support.databases import Clone
 from tests.support.delivery import Rig, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, make_due, queue_row
 from tests.support.scripted_smtp import scripted_smtp
+from tests.support.stack import eventually
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 POLICY = RetryPolicy(draw=max)
 
 
@@ -24,7 +28,8 @@ async def claim_one(pool: Pool) -> ClaimedMail:
 
 
 async def begin_transmission(pool: Pool, mail: ClaimedMail, gateway: str = "lost") -> bool:
-    return await Recorder(pool).transmitting(Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway))
+    transmission = Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, mail.claimed_at)
+    return await Recorder(pool).transmitting(transmission)
 
 
 def accepted(mail: ClaimedMail, lease: UUID | None = None) -> AttemptEnd:
@@ -111,6 +116,52 @@ async def test_a_silent_worker_whose_mail_was_rescued_changes_nothing(mail_datab
     assert not await begin_transmission(pool, stale)
     after = await mail_row(pool, mail_id), await attempt_rows(pool, mail_id), await history_kinds(pool, mail_id)
     assert before == after
+
+
+def _transmission(mail: ClaimedMail) -> tuple[object, ...]:
+    return [mail.mail_id], [mail.snapshot.attempt], [mail.lease], ["slow"], [mail.claimed_at]
+
+
+async def test_a_worker_whose_mail_is_being_taken_over_before_it_offered_it_sends_no_body(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    slow = await claim_one(pool)
+    await make_due(pool, mail_id)
+    async with pool.acquire() as rescuer, rescuer.transaction():
+        (taken,) = await rescuer.fetch(queries.TAKE_OVER_IF_OVERDUE, [mail_id], [slow.lease], 30.0)
+        assert taken["phase"] == "claimed"
+        # Its statement still sees the old lease in the queue.
+        transmitting = asyncio.create_task(pool.fetch(queries.TRANSMIT_IF_LEASED, *_transmission(slow)))
+        await eventually(lambda: pool.fetchval(WAITING), lambda waiting: waiting == 1)
+    assert await transmitting == []
+    assert [row["phase"] for row in await attempt_rows(pool, mail_id)] == ["claimed"]
+
+
+async def test_a_rescue_sees_the_transmission_that_is_being_committed(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    slow = await claim_one(pool)
+    await make_due(pool, mail_id)
+    async with pool.acquire() as worker, worker.transaction():
+        assert await worker.fetch(queries.TRANSMIT_IF_LEASED, *_transmission(slow))
+        arguments = [mail_id], [slow.lease], 30.0
+        taking_over = asyncio.create_task(pool.fetch(queries.TAKE_OVER_IF_OVERDUE, *arguments))
+        await eventually(lambda: pool.fetchval(WAITING), lambda waiting: waiting == 1)
+    (taken,) = await taking_over
+    assert (taken["phase"], taken["gateway"]) == ("transmitting", "slow")
+
+
+async def test_an_attempt_says_when_its_mail_was_claimed(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    offered, lost = await insert_mails(pool, 2)
+    claimed = {mail.mail_id: mail for mail in (await claim_due(pool, 10, 30)).mails}
+    assert await begin_transmission(pool, claimed[offered])
+    await pool.execute("UPDATE queue SET due_at = now() - interval '1 minute' WHERE mail_id = $1", lost)
+    await rescue(make_rig(pool, []))
+    (attempt,), (rescued,) = await attempt_rows(pool, offered), await attempt_rows(pool, lost)
+    assert attempt["claimed_at"] == claimed[offered].claimed_at < attempt["transmitting_at"]
+    # When its worker last renewed the lease of 30 s.
+    assert (rescued["ended_at"] - rescued["claimed_at"]).total_seconds() >= 60 + 30
 
 
 async def test_a_foreign_lease_settles_nothing(mail_database: Clone) -> None:

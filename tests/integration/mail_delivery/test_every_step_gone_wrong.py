@@ -218,7 +218,7 @@ async def test_smtputf8_is_asked_for_only_when_an_address_needs_it(mail_database
 async def test_a_mail_that_cannot_be_built_fails_and_only_its_client_sees_the_reason(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
-    await pool.execute('UPDATE contents SET headers = \'{"X-Bad\\r\\nBcc": "asa@example.test"}\'')
+    await mail_database.as_owner('UPDATE contents SET headers = \'{"X-Bad\\r\\nBcc": "asa@example.test"}\'')
     async with scripted_smtp() as server:
         rig = make_rig(pool, [smtp_gateway(server.port)])
         await rig.deliver()

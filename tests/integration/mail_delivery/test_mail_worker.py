@@ -1,6 +1,7 @@
 """The whole worker without its process: loops, wake-ups, outages and shutdown."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,11 +10,13 @@ import asyncpg
 import orjson
 import pytest
 from arq.connections import RedisSettings
+from structlog.testing import capture_logs
 
 from local.ports import pick_free
 from services.mail import worker
 from services.mail.process_names import QUEUE_CHANNEL, WORKER
 from services.mail.settings import Settings
+from shared.contract.configuration import ConfigurationError
 from shared.worker import arq_host
 from shared.worker.arq_host import redis_settings
 from tests.support.databases import Clone
@@ -188,11 +191,12 @@ async def test_mails_that_outlast_the_drain_are_released_or_left_on_record(mail_
         await rig.close()
     in_transmission = server.received[0].recipient.partition("@")[0]
     for mail_id in ids:
-        (attempt,) = await attempt_rows(pool, mail_id)
+        attempts = await attempt_rows(pool, mail_id)
         if mail_id.hex == in_transmission:
-            assert attempt["phase"] == "transmitting"
+            assert [attempt["phase"] for attempt in attempts] == ["transmitting"]
             assert (await mail_row(pool, mail_id))["state"] == "sending"
             continue
+        assert attempts == [], "they waited for the connection and were never offered"
         mail, row = await mail_row(pool, mail_id), await queue_row(pool, mail_id)
         assert row is not None
         assert (mail["state"], mail["attempts"], row["lease"], row["due"]) == ("queued", 0, None, True)
@@ -213,6 +217,32 @@ async def test_a_drain_ends_although_the_database_is_down(mail_database: Clone) 
 
 async def _unreachable(_items: object) -> set[Any]:
     raise ConnectionRefusedError
+
+
+async def test_the_worker_says_its_full_host_name_and_warns_when_it_has_none(
+    mail_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {}
+    for host in ("localhost", "mx1.example.com"):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        await insert_mails(mail_database.database.pool)
+        async with scripted_smtp() as server:
+            with capture_logs() as logs:
+                async with working(settings_for(mail_database.runtime_url, server, mail_ehlo_name="")):
+                    async with asyncio.timeout(20):
+                        await server.dot_seen.wait()
+        warned = [line["ehlo_name"] for line in logs if line["event"] == "ehlo_name_is_not_a_full_host_name"]
+        said[server.commands[0]] = warned
+    assert said == {"EHLO localhost": ["localhost"], "EHLO mx1.example.com": []}
+
+
+async def test_a_ca_file_that_is_missing_ends_the_worker_before_it_connects(mail_database: Clone) -> None:
+    settings = Settings(
+        mail_runtime_database_url=mail_database.runtime_url,
+        mail_gateways="smtps://mail.example?name=own&ca=/nowhere/ca.pem",
+    )
+    with pytest.raises(ConfigurationError, match=r"gateway own: ca=/nowhere/ca\.pem: No such file"):
+        await worker.assemble(settings)
 
 
 async def test_invalid_gateway_settings_end_the_worker_at_once(mail_database: Clone) -> None:

@@ -14,7 +14,7 @@ import uvloop
 
 from services.mail.delivery.gateways import connection_pool as pool_module
 from services.mail.delivery.gateways.protocol import Envelope
-from services.mail.delivery.gateways.settings import GatewaySettings, Tls
+from services.mail.delivery.gateways.settings import GatewaySettings, Tls, parse_gateways
 from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
 from services.mail.delivery.smtp_outcomes import Outcome, Verdict
 from tests.support.delivery import IMPATIENT, PATIENT, smtp_gateway
@@ -378,6 +378,23 @@ async def test_tls_is_verified(tls: Tls, trusted: bool, certificate: Path) -> No
     assert len(server.accepted) == trusted
     if not trusted:
         assert "TLS" in verdict.reason
+
+
+@pytest.mark.parametrize("way", ["ca=", "SSL_CERT_FILE", "neither"])
+async def test_a_private_ca_is_trusted_by_the_gateways_file_and_by_ssl_cert_file(
+    way: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = certificate / "cert.pem"
+    if way == "SSL_CERT_FILE":
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    async with scripted_smtp(tls=server_tls(certificate), implicit_tls=True) as server:
+        (settings,) = parse_gateways(f"smtps://127.0.0.1:{server.port}" + (f"?ca={file}" if way == "ca=" else ""))
+        gateway = SmtpGateway(settings, PATIENT, "worker.example")
+        verdict = await send(gateway)
+        await gateway.close()
+    assert verdict.outcome is (Outcome.GATEWAY_FAULT if way == "neither" else Outcome.ACCEPTED)
+    if way == "neither":
+        assert verdict.reason == "TLS failed (SSLCertVerificationError: self-signed certificate) at connect"
 
 
 async def test_an_unreachable_gateway_is_a_fault_that_says_so() -> None:

@@ -36,7 +36,7 @@ async def signup_api(signup_settings: SignupSettings, signup_database: Clone) ->
 @pytest.fixture
 def ledger(signup_database: Clone, signup_settings: SignupSettings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
+    return SignupLedger(signup_database, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ CREATED = "_created"
 
 
 async def scraped_types(api: Api) -> dict[str, str]:
-    text = (await api.http.get("/metrics")).text
+    text = (await api.operations.get("/metrics")).text
     types = re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
     return {name: kind for name, kind in types if not name.endswith(CREATED)}
 
@@ -33,7 +33,7 @@ async def assert_documented(api: Api, service: str, process: str, detail: object
 
     assert await scraped_types(api) == {name: metric.type for name, metric in expected.items()}
     assert all(metric.help for metric in expected.values())
-    for name, series in (await scrape(api.http)).items():
+    for name, series in (await scrape(api.operations)).items():
         if (metric := expected.get(name)) is not None:
             found = {frozenset(label for label, _ in labels) for labels in series}
             assert found == {metric.labels}, name

@@ -23,7 +23,17 @@ DETAIL: dict[str, Any] = {
     "rescued": 2,
     "outcomes": {"accepted": 9, "try_later": 4},
     "states": {"sent": 9, "canceled": 1},
-    "gateways": [{"name": "main", "breaker": "open", "last_fault": "x", "in_flight": 1, "connections": 8}],
+    "gateways": [
+        {
+            "name": "main",
+            "breaker": "open",
+            "last_fault": "x",
+            "in_flight": 1,
+            "connections": 8,
+            "connections_allowed": 3,
+            "connections_open": 2,
+        }
+    ],
 }
 
 
@@ -35,7 +45,7 @@ async def test_the_queue_is_counted_by_lane_with_the_age_of_its_oldest_due_mail(
     (leased, *_) = await insert_mails(pool, 1)
     await pool.execute("UPDATE queue SET lease = mail_id, due_at = now() - interval '1 h' WHERE mail_id = $1", leased)
 
-    series = await scrape(mail_api.http)
+    series = await scrape(mail_api.operations)
 
     assert series[PREFIX + "queue_mails"] == {
         labels(lane="live", state="waiting"): 3,
@@ -50,7 +60,7 @@ async def test_the_queue_is_counted_by_lane_with_the_age_of_its_oldest_due_mail(
 
 async def test_uncertain_mails_are_counted_with_the_age_of_the_oldest(mail_api: Api) -> None:
     pool = mail_api.database.pool
-    assert (await scrape(mail_api.http))[PREFIX + "uncertain_oldest_age_seconds"] == {NONE: 0}
+    assert (await scrape(mail_api.operations))[PREFIX + "uncertain_oldest_age_seconds"] == {NONE: 0}
     ids = await insert_mails(pool, 2)
     await pool.execute(
         """
@@ -64,7 +74,7 @@ async def test_uncertain_mails_are_counted_with_the_age_of_the_oldest(mail_api: 
     )
 
     async def uncertain() -> tuple[float, float]:
-        series = await scrape(mail_api.http)
+        series = await scrape(mail_api.operations)
         return series[PREFIX + "uncertain_mails"][NONE], series[PREFIX + "uncertain_oldest_age_seconds"][NONE]
 
     # Answers are cached for a second.
@@ -75,7 +85,7 @@ async def test_uncertain_mails_are_counted_with_the_age_of_the_oldest(mail_api: 
 async def test_the_last_heartbeat_of_the_worker_is_shown_by_gateway(mail_api: Api) -> None:
     await mail_api.database.pool.execute(BEAT, WORKER, "here:7", orjson.dumps(DETAIL).decode())
 
-    series = await scrape(mail_api.http)
+    series = await scrape(mail_api.operations)
 
     def value(name: str, **more: str) -> float:
         return series[PREFIX + name][labels(worker="here:7", **more)]
@@ -86,6 +96,7 @@ async def test_the_last_heartbeat_of_the_worker_is_shown_by_gateway(mail_api: Ap
     gateway = {"gateway": "main"}
     assert value("breaker_state", **gateway) == 2
     assert (value("gateway_in_flight", **gateway), value("gateway_connections", **gateway)) == (1, 8)
+    assert (value("gateway_connections_allowed", **gateway), value("gateway_connections_open", **gateway)) == (3, 2)
 
 
 async def test_a_worker_counts_the_mails_that_it_finished(mail_database: Clone, mail_api: Api) -> None:
@@ -108,7 +119,7 @@ async def test_a_worker_counts_the_mails_that_it_finished(mail_database: Clone, 
         await parts.gateways.close()
         await parts.database.close()
 
-    series = await scrape(mail_api.http)
+    series = await scrape(mail_api.operations)
 
     finished: dict[str, float] = {}
     for label_set, value in series[PREFIX + "mails_total"].items():

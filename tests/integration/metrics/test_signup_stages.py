@@ -36,7 +36,7 @@ async def test_the_outbox_is_counted_by_effect_and_state_with_the_age_of_its_old
     await ledger.run("UPDATE outbox SET created_at = now() - interval '100 s' WHERE id = $1", third)
     await ledger.run("UPDATE outbox SET created_at = now() - interval '900 s', attempts = 1 WHERE id = $1", fourth)
 
-    series = await scrape(signup_api.http)
+    series = await scrape(signup_api.operations)
 
     rows = series[PREFIX + "outbox_rows"]
     assert {state: rows[labels(effect="mail", state=state)] for state in ("pending", "leased", "dead")} == {
@@ -53,7 +53,7 @@ async def test_the_last_heartbeat_of_each_worker_is_shown_under_its_name(signup_
     await beat.run_once()
     await ledger.run(BEAT, WORKER, "other:1", orjson.dumps(detail("half_open", delivered=1)).decode())
 
-    series = await scrape(signup_api.http)
+    series = await scrape(signup_api.operations)
 
     own_name = process_name()
     assert series[PREFIX + "workers"] == {NONE: 2}
@@ -74,7 +74,7 @@ async def test_a_silent_worker_shows_its_age_and_none_of_its_old_numbers(signup_
     await Heartbeat(ledger.pool, WORKER, detail).run_once()
     await ledger.run("UPDATE heartbeats SET at = at - interval '10 minutes'")
 
-    series = await scrape(signup_api.http)
+    series = await scrape(signup_api.operations)
 
     assert 600 <= series[PREFIX + "worker_heartbeat_age_seconds"][NONE] < 900
     assert series[PREFIX + "workers"] == {NONE: 0}
@@ -100,7 +100,7 @@ async def test_an_open_transaction_and_the_hot_tables_are_shown(signup_api: Api,
     connection = await asyncpg.connect(signup_database.runtime_url)
     async with connection.transaction():
         await connection.execute("SELECT pg_sleep(0.01)")
-        series = await scrape(signup_api.http)
+        series = await scrape(signup_api.operations)
     await connection.close()
 
     assert series[PREFIX + "database_oldest_transaction_age_seconds"][NONE] >= 0.01
@@ -111,7 +111,7 @@ async def test_an_open_transaction_and_the_hot_tables_are_shown(signup_api: Api,
 async def test_the_metrics_hold_nothing_personal(signup_api: Api, ledger: SignupLedger) -> None:
     await ledger.sign_up("asa@example.org")
     await Heartbeat(ledger.pool, WORKER, lambda: detail("open")).run_once()
-    assert "asa@" not in (await signup_api.http.get("/metrics")).text
+    assert "asa@" not in (await signup_api.operations.get("/metrics")).text
 
 
 async def test_without_its_database_the_process_still_shows_its_own_numbers() -> None:
@@ -142,7 +142,7 @@ async def test_a_ledger_that_became_unreadable_shows_no_old_numbers(
 
     assert registry.get_sample_value(PREFIX + "database_up") == 0
     assert registry.get_sample_value(PREFIX + "workers") is None
-    assert (await scrape(signup_api.http))[PREFIX + "database_up"] == {NONE: 0}
+    assert (await scrape(signup_api.operations))[PREFIX + "database_up"] == {NONE: 0}
 
 
 async def test_a_query_that_hangs_times_out_and_is_retried_later(

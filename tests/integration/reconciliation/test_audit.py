@@ -138,7 +138,7 @@ async def test_health_warns_when_the_ledgers_are_out_of_balance_or_were_not_comp
     lab: Laboratory, api: Api, operator: httpx.AsyncClient
 ) -> None:
     async def status() -> tuple[str, str | None]:
-        check = (await api.http.get("/health")).json()["checks"]["reconciliation"]
+        check = (await api.operations.get("/health")).json()["checks"]["reconciliation"]
         return check["status"], check["observed_value"]
 
     assert await status() == ("pass", None), "there is nothing to compare yet"
@@ -160,10 +160,10 @@ async def test_a_run_is_due_an_hour_after_the_last_one_and_starts_where_the_bala
 
     await lab.mailed(1)
     assert await runs() == 0
-    await lab.pool.execute("UPDATE users SET created_at = now() - interval '1 hour'")
+    await lab.signup.as_owner("UPDATE users SET created_at = now() - interval '1 hour'")
     assert [await runs(), await runs()] == [1, 1]
     await _reconcile(lab)
-    await lab.pool.execute("UPDATE reconciliation_runs SET started_at = now() - interval '1 hour'")
+    await lab.signup.as_owner("UPDATE reconciliation_runs SET started_at = now() - interval '1 hour'")
     assert await runs() == 2
     overlap = "SELECT max(window_from) = min(window_to) - interval '1 hour' FROM reconciliation_runs"
     assert await lab.pool.fetchval(overlap)
@@ -175,7 +175,7 @@ async def test_the_window_of_a_run_that_got_no_answer_is_compared_again_soon(lab
     await lab.run()
     failed = "state = 'failed', finished_at = now(), due_at = NULL, window_from = '2020-01-01 00:00Z'"
     await lab.request_run()
-    await lab.pool.execute(f"UPDATE reconciliation_runs SET {failed} WHERE state = 'running'")
+    await lab.signup.as_owner(f"UPDATE reconciliation_runs SET {failed} WHERE state = 'running'")
     await schedule.run_once()
     again = "SELECT count(*) FROM reconciliation_runs WHERE state = 'running' AND window_from = '2020-01-01 00:00Z'"
     assert await lab.pool.fetchval(again) == 0

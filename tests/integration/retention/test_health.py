@@ -41,7 +41,7 @@ def loop(either_database: Clone) -> Partitions:
 
 
 async def partition_check(api: Api) -> dict[str, Any]:
-    check: dict[str, Any] = (await api.http.get("/health")).json()["checks"]["partitions_history"]
+    check: dict[str, Any] = (await api.operations.get("/health")).json()["checks"]["partitions_history"]
     return check
 
 
@@ -102,7 +102,7 @@ async def test_signup_checks_settled_rows_too(signup_database: Clone, redis_url:
     )
     await plant_months(signup_database, "outbox_settled", [13, 14, 15])
     async with running(create_signup_app(settings), signup_database.database) as api:
-        check = (await api.http.get("/health")).json()["checks"]["partitions_outbox_settled"]
+        check = (await api.operations.get("/health")).json()["checks"]["partitions_outbox_settled"]
     assert (check["status"], "2 months are past their retention" in check["detail"]) == ("warn", True)
 
 

@@ -50,7 +50,7 @@ async def client(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def ledger(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
+    return SignupLedger(signup_database, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from tests.support.signups import SignupLedger
 
 
 async def test_health_shows_the_worker_its_breakers_and_stuck_rows(signup_api: Api, ledger: SignupLedger) -> None:
-    before = (await signup_api.http.get("/health")).json()
+    before = (await signup_api.operations.get("/health")).json()
     assert before["checks"]["worker"]["status"] == "warn", "no worker has reported"
     await Heartbeat(
         ledger.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "closed", "last_fault": None}}}
     ).run_once()
-    healthy = await signup_api.http.get("/health")
+    healthy = await signup_api.operations.get("/health")
     assert (healthy.status_code, healthy.json()["status"]) == (200, "pass")
     await ledger.sign_up("asa@example.org", "bo@example.org")
     first, second = await ledger.rows("outbox")
@@ -33,12 +33,12 @@ async def test_health_shows_the_worker_its_breakers_and_stuck_rows(signup_api: A
     await Heartbeat(
         ledger.pool, WORKER, lambda: {"effects": {"mail": {"breaker": "open", "last_fault": "503"}}}
     ).run_once()
-    report = (await signup_api.http.get("/health")).json()
+    report = (await signup_api.operations.get("/health")).json()
     warnings = {name for name, check in report["checks"].items() if check["status"] == "warn"}
     assert warnings == {"outbox_oldest_due", "outbox_dead", "breaker_mail"}
     assert report["checks"]["breaker_mail"]["detail"] == "503"
     await ledger.run("UPDATE heartbeats SET at = at - interval '2 minutes'")
-    failing = await signup_api.http.get("/health")
+    failing = await signup_api.operations.get("/health")
     assert (failing.status_code, failing.json()["checks"]["worker"]["status"]) == (503, "fail")
 
 
@@ -47,7 +47,7 @@ async def test_a_valkey_outage_is_a_warning_and_signups_continue(
 ) -> None:
     settings = signup_settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     async with running(create_app(settings), signup_database.database) as api:
-        assert (await api.http.get("/health")).json()["checks"]["valkey"]["status"] == "warn"
+        assert (await api.operations.get("/health")).json()["checks"]["valkey"]["status"] == "warn"
         assert (await api.http.get("/health/ready")).status_code == 200
         answer = await api.http.post("/v1/signups", json={"email": "bo@example.org", "name": "Bo"})
         assert answer.status_code == 202
@@ -60,7 +60,7 @@ async def test_without_its_database_the_api_is_live_not_ready_and_answers_503(
     settings = signup_settings.model_copy(update={"signup_runtime_database_url": url})
     async with running(create_app(settings), signup_database.database) as api:
         assert (await api.http.get("/health/live")).status_code == 200
-        ready, health = await asyncio.gather(api.http.get("/health/ready"), api.http.get("/health"))
+        ready, health = await asyncio.gather(api.http.get("/health/ready"), api.operations.get("/health"))
         assert (ready.status_code, ready.json()["type"]) == (503, "/problems/unavailable")
         assert (health.status_code, health.json()["checks"]["database"]["status"]) == (503, "fail")
         answer = await api.http.post("/v1/signups", json={"email": "bo@example.org", "name": "Bo"})
@@ -111,7 +111,7 @@ async def test_head_has_no_body_and_is_counted_as_head(signup_api: Api) -> None:
     head = await signup_api.http.head("/version")
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["Content-Length"]) > 0
-    text = (await signup_api.http.get("/metrics")).text
+    text = (await signup_api.operations.get("/metrics")).text
     assert 'method="HEAD",route="/version"' in text
 
 
@@ -119,7 +119,7 @@ async def test_metrics_name_routes_and_never_paths(signup_api: Api) -> None:
     await signup_api.http.get("/verify/secret-token")
     await signup_api.http.get("/v1/users/asa@example.org")
     await signup_api.http.request("BREW", "/nothing")
-    text = (await signup_api.http.get("/metrics")).text
+    text = (await signup_api.operations.get("/metrics")).text
     assert 'route="/verify/{token}"' in text
     assert not any(word in text for word in ("secret-token", "asa@", "nothing", "BREW"))
 

@@ -52,7 +52,8 @@ async def test_the_worker_delivers_without_valkey_wakes_on_notify_and_stops_on_s
 
 
 async def test_a_process_with_a_wrong_setting_exits_and_names_it() -> None:
-    complete = {"SIGNUP_TOKEN_KEYS": "k" * 32, "MAIL_API_KEY": "x"}
+    database = "postgresql://signup_app:x@127.0.0.1:1/signup"
+    complete = {"SIGNUP_TOKEN_KEYS": "k" * 32, "MAIL_API_KEY": "x", "SIGNUP_RUNTIME_DATABASE_URL": database}
     for role, wrong in (
         ("api", {"SIGNUP_TOKEN_KEYS": ""}),
         ("worker", {"SIGNUP_TOKEN_KEYS": ""}),

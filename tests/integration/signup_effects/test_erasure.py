@@ -11,7 +11,7 @@ import pytest
 from services.signup.erasure.erase import erase
 from services.signup.erasure.pending_cleanup import PendingCleanup
 from services.signup.outbox.relay import Relay
-from shared.contract.ids import uuid7
+from shared.contract.ids import UUID, uuid7
 from tests.support.apis import Api
 from tests.support.databases import Clone
 from tests.support.signups import SignupLedger
@@ -20,6 +20,13 @@ from tests.support.stack import eventually
 MakeRelay = Callable[..., Relay]
 # All personal data of the user, in lower case.
 PERSONAL = ("asa@example.org", "åsa öberg", "s3cret-note")
+
+# Delivered long ago.
+SETTLE_MAILS = """
+    WITH gone AS (DELETE FROM outbox WHERE effect = 'mail' RETURNING *)
+    INSERT INTO outbox_settled (id, effect, user_id, payload, outcome, attempts, created_at, settled_at)
+    SELECT id, effect, user_id, payload, 'delivered', 1, created_at, now() - interval '31 days' FROM gone
+"""
 
 
 async def whole_ledger(clone: Clone) -> str:
@@ -68,6 +75,42 @@ async def test_no_personal_data_is_left_in_the_whole_database(
     assert (gone.status_code, gone.json()["type"]) == (410, "/problems/user-erased")
     kinds = [entry["kind"] for entry in await ledger.rows("history", subject=user_id)]
     assert kinds == ["user.signed_up", "user.verified", "user.erased"]
+
+
+async def sign_up_twice(ledger: SignupLedger, http: httpx.AsyncClient) -> UUID:
+    """Without a key; the second signup's details are held beside its link."""
+    for name in ("Asa", "Åsa Öberg"):
+        await http.post(
+            "/v1/signups", json={"email": "Asa@example.org", "name": name, "metadata": {"note": "s3cret-note"}}
+        )
+        await ledger.let_the_cooldown_pass()
+    user_id: UUID = (await ledger.row("users"))["id"]
+    return user_id
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_details_held_beside_a_link_are_erased_too(
+    signup_database: Clone, ledger: SignupLedger, signup_api: Api, client: httpx.AsyncClient, *, settled: bool
+) -> None:
+    user_id = await sign_up_twice(ledger, signup_api.http)
+    if settled:
+        await ledger.run(SETTLE_MAILS)
+    before = await whole_ledger(signup_database)
+    assert all(word in before for word in PERSONAL)
+    assert (await client.delete(f"/v1/users/{user_id}")).status_code == 204
+    after = await whole_ledger(signup_database)
+    assert [word for word in PERSONAL if word in after] == []
+
+
+async def test_the_cleanup_of_pending_users_erases_details_held_beside_a_link(
+    signup_database: Clone, ledger: SignupLedger, signup_api: Api
+) -> None:
+    await sign_up_twice(ledger, signup_api.http)
+    await ledger.run(SETTLE_MAILS)
+    await _make_older(signup_database, "31 days")
+    await PendingCleanup(ledger.pool, ledger.policy, days=30).run_once()
+    after = await whole_ledger(signup_database)
+    assert [word for word in PERSONAL if word in after] == []
 
 
 async def test_erasing_again_changes_nothing_and_an_unknown_user_is_not_found(

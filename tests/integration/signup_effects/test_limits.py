@@ -108,6 +108,24 @@ async def test_a_forwarded_address_counts_only_when_a_trusted_proxy_says_so(
     assert [answer.status_code for answer in answers] == ([202] * 3 if separate else [202, 429, 429])
 
 
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("203.0.113.1", "::ffff:203.0.113.1", "[::ffff:203.0.113.1]:4711"),
+        ("2001:db8:1:2::3", "2001:DB8:1:2::4", "2001:db8:1:2:ffff::9"),
+        ("2002:808:808:1::1", "2002:808:808:2::1", "8.8.8.8"),
+    ],
+)
+async def test_a_client_has_one_bucket_however_its_address_is_written(
+    limited: Limited, addresses: tuple[str, ...]
+) -> None:
+    async with limited(signup_limit_per_ip="1/minute", signup_trusted_proxies="127.0.0.0/8") as api:
+        answers = [
+            await api.http.post("/v1/signups", json=ASA, headers={"X-Forwarded-For": address}) for address in addresses
+        ]
+    assert [answer.status_code for answer in answers] == [202, 429, 429]
+
+
 async def test_anonymous_idempotency_keys_count_within_the_forwarded_address(limited: Limited) -> None:
     def headers(address: str) -> dict[str, str]:
         return {"X-Forwarded-For": address, "Idempotency-Key": "same"}

@@ -33,6 +33,12 @@ async def test_only_https_at_a_public_host_is_accepted(guarded: httpx.AsyncClien
             "https://169.254.169.254/latest",
             "https://[::1]/",
             "https://[::ffff:10.0.0.1]/",
+            "https://[fec0::1]/",
+            "https://[fd00::1]/",
+            "https://[fe80::1%25eth0]/",
+            "https://[64:ff9b::10.0.0.1]/",
+            "https://[2002:a00:1::1]/",
+            "https://[2001:0:4136:e378:8000:63bf:f5ff:fffe]/",
             "https://localhost/",
             "https://2130706433/",
         )

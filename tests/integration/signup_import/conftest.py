@@ -38,7 +38,7 @@ async def signup_api(signup_settings: Settings, signup_database: Clone) -> Async
 @pytest.fixture
 def ledger(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
     ring = TokenRing.from_setting(signup_settings.signup_token_keys)
-    return SignupLedger(signup_database.database.pool, ring, EffectPolicy.of(signup_settings, ring))
+    return SignupLedger(signup_database, ring, EffectPolicy.of(signup_settings, ring))
 
 
 @pytest.fixture

@@ -177,14 +177,37 @@ async def test_a_csv_file_with_an_invalid_header_is_refused_and_leaves_its_key_u
     answer = await imports.post(body, media="text/csv", key="once")
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
     assert answer.json()["errors"][0]["pointer"] == (f"/{column}" if column else "")
+    assert column in answer.json()["detail"]
     assert await ledger.rows("imports") == []
     assert (await imports.post(b"external_id,email,name\n", media="text/csv", key="once")).status_code == 202
 
 
-@pytest.mark.parametrize("media", ["application/json", "text/csv; charset=latin-1", ""])
+@pytest.mark.parametrize("media", ["application/json", ""])
 async def test_another_media_type_is_refused(imports: Imports, media: str) -> None:
     answer = await imports.post(people(1), media=media)
     assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type")
+
+
+@pytest.mark.parametrize(
+    ("media", "charset"),
+    [
+        ("text/csv; charset=latin-1", "latin-1"),
+        ('text/csv; header=present; charset="ISO-8859-1"', "ISO-8859-1"),
+        ("application/x-ndjson; Charset = utf-16", "utf-16"),
+        ("text/csv; charset=utf-8; charset=windows-1252", "windows-1252"),
+    ],
+)
+async def test_another_charset_than_utf_8_is_refused_by_name(imports: Imports, media: str, charset: str) -> None:
+    answer = await imports.post(people(1), media=media)
+    assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type")
+    (error,) = answer.json()["errors"]
+    assert (error["header"], f"`{charset}`" in error["detail"]) == ("Content-Type", True)
+
+
+@pytest.mark.parametrize("parameters", ["", "; charset=utf-8", "; charset=UTF8", '; header=present; charset="UTF-8"'])
+async def test_the_charset_utf_8_is_accepted(imports: Imports, parameters: str) -> None:
+    done = await imports.run("external_id,email,name\n1,asa@x.example,Åsa\n".encode(), media=f"text/csv{parameters}")
+    assert done["outcomes"]["created"] == 1
 
 
 @pytest.mark.parametrize("params", [{"mails_per_minute": -1}, {"source": ""}, {"source": "a\u0000"}, {"sauce": "x"}])

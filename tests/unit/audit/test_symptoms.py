@@ -1,11 +1,13 @@
 """Which symptoms follow from the observed numbers: pure decisions of both services."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
 
 from services.mail.audit import alerts as mail
+from services.mail.audit.refusal_symptoms import Refusals
 from services.signup.audit import alerts as signup
 
 HEALTHY_SIGNUP: dict[str, Any] = {
@@ -79,6 +81,14 @@ def test_mail_reports_exactly_the_symptoms(observed: dict[str, Any], expected: l
     assert {symptom.name for symptom in symptoms} <= {source.name for source in mail.ALERT_RULES}
 
 
+def test_a_gateway_that_refuses_everyone_is_not_reported_as_down_too() -> None:
+    refusals = Refusals({"a": datetime.now(UTC)}, {})
+    down = HEALTHY_MAIL | {"beat_detail": gateways(a="open", b="closed")}
+    assert list(mail.symptoms_in(down, refusals)) == []
+    both = HEALTHY_MAIL | {"beat_detail": gateways(a="open", b="open")}
+    assert [symptom.name for symptom in mail.symptoms_in(both, refusals)] == ["gateways_down"]
+
+
 def test_the_subject_says_what_to_do() -> None:
     (symptom,) = mail.symptoms_in(HEALTHY_MAIL | {"uncertain": 3, "oldest_uncertain_seconds": 4000.0})
     assert symptom.todo == "resolve 3 uncertain mails"
@@ -86,18 +96,22 @@ def test_the_subject_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("checks", "cannot_send"),
+    ("age_seconds", "breakers", "cannot_send"),
     [
-        ({"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "pass"}}, False),
-        ({"worker_heartbeat": {"status": "pass"}}, False),
-        ({"worker_heartbeat": {"status": "fail"}}, True),
-        ({}, True),
-        (
-            {"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "warn"}, "gateway:b": {"status": "pass"}},
-            False,
-        ),
-        ({"worker_heartbeat": {"status": "pass"}, "gateway:a": {"status": "warn"}}, True),
+        (1.0, ["closed"], False),
+        (1.0, [], False),
+        (60.0, ["closed"], True),
+        (None, [], True),
+        (1.0, ["open", "closed"], False),
+        (1.0, ["open", "half_open"], True),
     ],
 )
-def test_alerts_bypass_a_mail_service_that_cannot_send(checks: dict[str, Any], *, cannot_send: bool) -> None:
-    assert signup.cannot_send({"checks": checks}) is cannot_send
+def test_alerts_bypass_a_mail_service_that_cannot_send(
+    age_seconds: float | None, breakers: list[str], *, cannot_send: bool
+) -> None:
+    gateways = {"items": [{"breaker": breaker} for breaker in breakers], "age_seconds": age_seconds}
+    assert signup.cannot_send(gateways) is cannot_send
+
+
+def test_alerts_bypass_a_mail_service_that_answers_with_an_error() -> None:
+    assert signup.cannot_send(None)

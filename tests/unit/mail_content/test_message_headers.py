@@ -44,7 +44,19 @@ def test_an_invalid_header_name_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Bcc", "from", "SUBJECT", "Message-Id", "Date", "MIME-Version", "Content-Type", "Content-X", "X-Counterfoil-ID"],
+    [
+        "Bcc",
+        "from",
+        "SUBJECT",
+        "Message-Id",
+        "Date",
+        "MIME-Version",
+        "Content-Type",
+        "Content-X",
+        "X-Counterfoil-ID",
+        "Sender",
+        "Resent-Sender",
+    ],
 )
 def test_a_header_that_the_service_writes_itself_is_refused(name: str) -> None:
     with pytest.raises(ValueError):

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from services.mail.delivery.message import build
 from services.mail.errors import UnknownTemplate
 from services.mail.intake.template_engine import Rendered, Templates
+from shared.contract.configuration import ConfigurationError
 
 from .mails import mail, parse, text_of
 
@@ -48,7 +49,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         spec: str = SPEC, subject: str = "Hello", text: str = "Hello {{ name }}\n", html: str = "<p>Hi</p>\n"
     ) -> Path:
         (tmp_path / "example" / "en").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "example" / "template.toml").write_text(spec)
+        (tmp_path / "example" / "template.toml").write_text(spec, errors="surrogateescape")
         for part, source in (("subject.txt", subject), ("text.txt", text), ("html.html", html)):
             (tmp_path / "example" / "en" / part).write_text(source)
         return tmp_path
@@ -204,3 +205,43 @@ def test_a_broken_template_is_refused_when_it_is_loaded(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Templates.load(folder(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"text": "Hello\n{{ name \n"}, "example/en/text.txt, line 2"),
+        ({"text": "Hello\n\n{{ name|uper }}\n"}, "example/en/text.txt, line 3"),
+        ({"text": "Hello\n{{ nmae }}\n"}, "example/en/text.txt, line 2"),
+        ({"text": "Hello\n{{ 1 / 0 }}\n"}, "example/en/text.txt, line 2"),
+        ({"html": "<p>\n{% include 'none.html' %}\n"}, "example/en/html.html, line 2"),
+        ({"html": "{% extends 'layout.html' %}", "layout": "<p>\n{% if %}"}, "layout.html, line 2"),
+        ({"html": "{% extends 'layout.html' %}", "layout": "<p>\n{{ nmae }}"}, "layout.html, line 2"),
+        ({"html": "{% extends 'layout.html' %}", "layout": "<p>\n\udcff"}, "layout.html, line 2"),
+        ({"subject": ""}, "example/en/subject.txt, line 1"),
+        ({"spec": "description = 'x'\nlocale ="}, "example/template.toml, line 2"),
+        ({"spec": "description = 'x"}, "example/template.toml, line 1"),
+        ({"spec": SPEC.replace('"hold"', '"maybe"')}, "example/template.toml, line 4"),
+        ({"spec": SPEC.replace('"en"', '"fr"')}, "example/template.toml, line 3"),
+        ({"spec": SPEC.replace('"A place"', '""')}, "example/template.toml, line 13"),
+        ({"spec": SPEC.replace("required = false\n", "")}, "example/template.toml, line 10"),
+        ({"spec": "description = '\udcff'"}, "example/template.toml, line 1"),
+    ],
+)
+def test_a_fault_is_named_with_its_file_and_line(
+    folder: Callable[..., Path], changes: dict[str, str], place: str
+) -> None:
+    path = folder(**{key: source for key, source in changes.items() if key != "layout"})
+    if "layout" in changes:
+        (path / "layout.html").write_text(changes["layout"], errors="surrogateescape")
+    with pytest.raises(ConfigurationError) as refused:
+        Templates.load(path)
+    assert str(refused.value).startswith(f"{path}/{place}: ")
+
+
+@pytest.mark.parametrize("file", ["template.toml", "en/subject.txt", "en/text.txt", "en/html.html"])
+def test_a_missing_file_of_a_template_is_named(folder: Callable[..., Path], file: str) -> None:
+    path = folder()
+    (path / "example" / file).unlink()
+    with pytest.raises(ConfigurationError, match=f"example/{file}: .*No such file"):
+        Templates.load(path)

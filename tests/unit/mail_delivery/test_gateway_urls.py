@@ -1,8 +1,22 @@
-"""MAIL_GATEWAYS, as API.md describes it."""
+"""MAIL_GATEWAYS, as docs/gateways.md describes it."""
+
+import re
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from pydantic import ValidationError
 
-from services.mail.delivery.gateways.settings import GatewaySettings, Tls, parse_gateways
+from services.mail.delivery.gateways.ehlo_name import best_of, is_full
+from services.mail.delivery.gateways.settings import GatewaySettings, Tls, parse_gateways, tls_context
+from services.mail.settings import Settings
+from shared.audit.operator_mail import DirectGateway
+from shared.contract.configuration import ConfigurationError
+from shared.process.settings import describe_errors
+from tests.support.databases import ROOT
+
+PAGE = (ROOT / "docs" / "gateways.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^MAIL_GATEWAYS=(\S+)$", PAGE, re.MULTILINE)
 
 
 def only(url: str) -> GatewaySettings:
@@ -26,9 +40,12 @@ def test_loopback_can_require_tls() -> None:
 
 
 def test_every_parameter_is_read() -> None:
-    gateway = only("smtp://us%40er:p%2Css@mail.example:587?name=a&connections=3&per_second=2.5&from=bounce@x.example")
+    gateway = only(
+        "smtp://us%40er:p%2Css@mail.example:587"
+        "?name=a&connections=3&per_second=2.5&from=bounce@x.example&ca=/etc/ssl/own.pem"
+    )
     assert gateway == GatewaySettings(
-        "a", "mail.example", 587, Tls.STARTTLS, "us@er", "p,ss", 3, 2.5, "bounce@x.example"
+        "a", "mail.example", 587, Tls.STARTTLS, "us@er", "p,ss", 3, 2.5, "bounce@x.example", "/etc/ssl/own.pem"
     )
 
 
@@ -58,6 +75,8 @@ def test_the_order_is_the_preference() -> None:
         "smtp://mail.example?name=a&name=b",
         "smtp://mail.example/path",
         "smtp://a:25?name=x,smtp://b:25?name=x",
+        "smtp://127.0.0.1?ca=/etc/ssl/own.pem",
+        "smtp://mail.example?plain=yes&ca=/etc/ssl/own.pem",
     ],
 )
 def test_invalid_settings_are_refused(text: str) -> None:
@@ -70,3 +89,68 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(ValueError, match="URL 1") as refused:
         parse_gateways("smtp://u:hunter2@mail.example?oops=1")
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("password", ["hun/ter2", "hun#ter2", "hun?ter2", "hun,ter2", "12/34", "12#34", "12?a=34"])
+def test_a_password_that_is_not_percent_encoded_is_refused_with_words_that_say_so(password: str) -> None:
+    url = f"smtp://user:{password}@mail.example:587"
+    for setting in ("mail_gateways", "alert_smtp_url"):
+        if setting == "alert_smtp_url" and "," in password:
+            continue  # it is one URL, so a comma ends nothing
+        with pytest.raises(ValidationError) as refused:
+            Settings(**{setting: url})  # type: ignore[arg-type] # one at a time
+        said = describe_errors(refused.value)
+        assert "percent-encode" in said
+        assert "%2F %3F %23 %2C" in said
+        for piece in (password, *re.split("[/#?,=]", password)):
+            assert len(piece) < len("12") or piece not in said.replace("%23", "")
+
+
+def test_a_percent_encoded_password_is_read_as_it_is() -> None:
+    for password in ("hun/ter2", "a#b?c,d@e:f%g", " ", "ü"):
+        assert only(f"smtp://user:{quote(password, safe='')}@mail.example").password == password
+        url = f"smtp://user:{quote(password, safe='')}@mail.example"
+        assert DirectGateway.of(url, "a@x.example").password == password
+
+
+def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.write_text("no certificate")
+    for path, why in ((missing, "No such file"), (empty, "no certificate")):
+        with pytest.raises(ConfigurationError, match=f"gateway own: ca={re.escape(str(path))}: .*{why}"):
+            tls_context(only(f"smtps://mail.example?name=own&ca={path}"))
+
+
+def test_the_page_about_gateways_has_working_examples_for_four_servers() -> None:
+    gateways = [parse_gateways(example) for example in EXAMPLES]
+    hosts = {gateway.host for each in gateways for gateway in each}
+    for part in ("amazonaws.com", "postmarkapp.com", "postfix", "mailpit"):
+        assert any(part in host for host in hosts), part
+    assert any(len(each) > 1 for each in gateways)
+
+
+def test_the_page_about_gateways_names_every_parameter() -> None:
+    with pytest.raises(ValueError, match="allowed: ") as refused:
+        parse_gateways("smtp://mail.example?oops=1")
+    for parameter in str(refused.value).partition("allowed: ")[2].split(", "):
+        assert f"`{parameter}=" in PAGE, parameter
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [
+        (["mx1", "mx1.example.com", "localhost"], "mx1.example.com"),
+        (["mx1.example.com", "localhost"], "mx1.example.com"),
+        (["vm", "vm", "localhost"], "vm"),
+        (["localhost", "localhost.localdomain"], "localhost"),
+        ([], "localhost"),
+    ],
+)
+def test_ehlo_says_the_full_name_where_the_host_has_one(names: list[str], best: str) -> None:
+    assert best_of(names) == best
+
+
+def test_localhost_and_names_without_a_domain_are_not_full_host_names() -> None:
+    assert [is_full(name) for name in ("localhost", "localhost.localdomain", "vm", "")] == [False] * 4
+    assert is_full("mx1.example.com")
+    assert is_full("[192.0.2.1]")

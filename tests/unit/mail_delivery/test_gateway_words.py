@@ -16,6 +16,51 @@ def test_the_first_digit_decides_and_421_is_about_the_gateway(step: Step, code: 
     assert classify(step, code, "text").outcome is outcome
 
 
+@pytest.mark.parametrize("step", [Step.CONNECT, Step.MAIL])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (421, "4.7.0 Too many concurrent SMTP connections"),
+        (421, "4.7.0 mx.example Error: too many connections from 192.0.2.1"),
+        (421, "4.3.2 The maximum number of concurrent server connections has exceeded a limit, closing channel"),
+        (450, "4.7.1 Too many simultaneous sessions"),
+        (451, "4.3.2 Concurrent connections limit exceeded"),
+        (452, "4.3.2 Connections exceeded"),
+        (432, "4.3.2 sorry\nconcurrent connection limit reached"),
+        (421, "Connection limit reached, try later"),
+    ],
+)
+def test_too_many_connections_are_about_the_connection_and_never_about_the_mail(
+    step: Step, code: int, text: str
+) -> None:
+    verdict = classify(step, code, text)
+    assert (verdict.outcome, verdict.turned_away) == (Outcome.GATEWAY_FAULT, True)
+    assert verdict.reason == f"too many connections ({code} at {step})"
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "text"),
+    [
+        (Step.CONNECT, 554, "5.7.1 too many connections"),
+        (Step.CONNECT, 450, "4.7.1 busy"),
+        (Step.MAIL, 421, "4.7.0 too many mails on this connection"),
+        (Step.MAIL, 421, "4.7.0 too many errors, closing connection"),
+        (Step.MAIL, 450, "4.2.1 later"),
+        (Step.MAIL, 250, "too many connections"),
+        (Step.RCPT, 450, "4.7.1 too many connections to the recipient's host"),
+        (Step.BODY, 451, "4.7.1 too many connections to the next hop"),
+    ],
+)
+def test_other_words_and_later_steps_say_nothing_about_the_number_of_connections(
+    step: Step, code: int, text: str
+) -> None:
+    assert not classify(step, code, text).turned_away
+
+
+def test_any_421_before_ehlo_is_done_turns_the_connection_away() -> None:
+    assert classify(Step.CONNECT, 421, "4.3.2 closing").turned_away
+
+
 @pytest.mark.parametrize("code", [421, 450, 500, 535, 554, -1, 354])
 def test_a_reply_before_the_mail_is_never_about_the_mail(code: int) -> None:
     assert classify(Step.CONNECT, code, "no").outcome is Outcome.GATEWAY_FAULT

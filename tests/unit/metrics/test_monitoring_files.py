@@ -121,12 +121,14 @@ def test_each_rule_has_a_test() -> None:
     assert tested["rule_files"] == ["prometheus-alerts.yml"]
 
 
-def test_prometheus_scrapes_the_apis_of_compose_under_the_job_names_in_the_rules() -> None:
+def test_prometheus_scrapes_the_operations_ports_of_compose_under_the_job_names_in_the_rules() -> None:
     services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     jobs = {scrape["job_name"]: scrape["static_configs"][0]["targets"] for scrape in SCRAPES["scrape_configs"]}
     for (target,) in jobs.values():
         host, port = target.split(":")
-        assert services[host]["ports"][0].endswith(f":{port}")
+        settings, prefix = services[host]["environment"], host.partition("-")[0].upper()
+        assert settings[f"{prefix}_OPERATIONS_PORT"] == port
+        assert settings[f"{prefix}_OPERATIONS_HOST"] == settings[f"{prefix}_HOST"], "of every network, not of loopback"
     named = {job for rule in RULES for job in re.findall(r'job="([^"]+)"', rule["expr"])}
     assert named == set(jobs)
     assert SCRAPES["rule_files"] == ["prometheus-alerts.yml"]

@@ -38,6 +38,8 @@ TOKEN = TokenRing.from_setting("k" * 32).sign(UUID(int=7), TokenRing.from_settin
         ("DETAIL:  (Åsa)\n\nDuring handling of", "DETAIL: ***\n\nDuring handling of"),
         ("invalid input for query argument $3: 'Åsa' (expected int)", "invalid input for query argument $3: ***"),
         ('invalid input syntax for type uuid: "Åsa"', "invalid input syntax for type uuid: ***"),
+        ("exception=X(\"Command # 1 (SET k {'name': 'Åsa'}) of pipeline caused\")>", 'exception=X("Command # 1 (***'),
+        ("unknown command 'x', with args beginning with: 'Åsa' ", "unknown command 'x', with args beginning with: ***"),
         ("[type=x, input_value='Åsa', input_type=str]", "[type=x, input_value=***, input_type=str]"),
         ("[SQL: SELECT 1]\n[parameters: ('Åsa',)]\n(more)", "[SQL: SELECT 1]\n[parameters: ***]\n(more)"),
         (
@@ -84,7 +86,21 @@ def test_fields_are_masked_by_name_at_any_depth() -> None:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "piece",
-    ["a", "a@", '"', "%40", "a%4", '"a\\', "input_value=", "DETAIL: ", "invalid input ", "bearer ", "://", "/verify/"],
+    [
+        "a",
+        "a@",
+        '"',
+        "%40",
+        "a%4",
+        '"a\\',
+        "input_value=",
+        "DETAIL: ",
+        "invalid input ",
+        "Command # 1 (",
+        "bearer ",
+        "://",
+        "/verify/",
+    ],
 )
 def test_no_text_takes_long_to_mask(piece: str) -> None:
     # A search that restarts at every position would take minutes, and the timeout ends it.

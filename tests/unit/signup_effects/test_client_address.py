@@ -27,6 +27,17 @@ def request(peer: str, *forwarded: str) -> Request:
         ("10.0.0.1", ("198.51.100.1:4711",), "198.51.100.1"),
         ("fd00::1", ("[2001:db8::1]:4711",), "2001:db8::1"),
         ("10.0.0.1", (), "10.0.0.1"),
+        # One address, one spelling: of the proxy, and of the client.
+        ("::ffff:10.0.0.3", ("198.51.100.1",), "198.51.100.1"),
+        ("10.0.0.1", ("198.51.100.1, ::ffff:10.0.0.3",), "198.51.100.1"),
+        ("10.0.0.1", ("::ffff:198.51.100.1",), "198.51.100.1"),
+        ("10.0.0.1", ("[::ffff:198.51.100.1]:4711",), "198.51.100.1"),
+        ("::ffff:203.0.113.9", (), "203.0.113.9"),
+        ("fd00::1%eth0", ("2001:DB8:0::1",), "2001:db8::1"),
+        ("fe80::7%eth0", (), "fe80::7"),
+        # A tunnel that claims to lead to a proxy is no proxy.
+        ("64:ff9b::10.0.0.3", ("198.51.100.1",), "64:ff9b::a00:3"),
+        ("2002:a00:3::1", ("198.51.100.1",), "2002:a00:3::1"),
     ],
 )
 def test_the_client_is_the_last_untrusted_address_that_a_trusted_proxy_saw(
@@ -42,6 +53,20 @@ def test_no_proxy_is_trusted_by_default() -> None:
 def test_an_invalid_list_stops_the_start() -> None:
     with pytest.raises(ConfigurationError, match="SIGNUP_TRUSTED_PROXIES"):
         ClientAddress.from_setting("10.0.0.0/8, everybody")
+
+
+def test_a_proxy_network_may_be_written_as_ipv6() -> None:
+    proxies = ClientAddress.from_setting("::ffff:10.0.0.0/104")
+    assert proxies(request("10.0.0.3", "198.51.100.1")) == "198.51.100.1"
+
+
+def test_a_peer_without_an_address_is_its_name() -> None:
+    assert ClientAddress.from_setting(TRUSTED)(request("/run/signup.sock", "198.51.100.1")) == "/run/signup.sock"
+    assert _bucket("/run/signup.sock") == "/run/signup.sock"
+
+
+def test_both_spellings_of_an_address_share_one_bucket() -> None:
+    assert _bucket("::ffff:203.0.113.1") == _bucket("203.0.113.1") == _bucket("64:ff9b::203.0.113.1")
 
 
 def test_one_ipv6_network_counts_as_one_client() -> None:

@@ -6,6 +6,8 @@ from typing import cast
 
 import aiosmtplib
 
+from shared.observability.foreign_errors import describe
+
 from ..smtp_outcomes import Step, Verdict, classify, interrupted
 from .settings import GatewaySettings, Tls
 from .smtp_connection import ConversationEnded, SmtpConnection, Timeouts
@@ -44,7 +46,7 @@ async def open_connection(
     if client.transport is None:  # closed right after its last reply
         raise ConversationEnded(interrupted(Step.CONNECT, "connection lost"))
     conversation = SmtpConversation(cast("asyncio.WriteTransport", client.transport))  # uvloop's class is no subclass
-    return SmtpConnection(conversation, frozenset(client.esmtp_extensions), timeouts)
+    return SmtpConnection(conversation, dict(client.esmtp_extensions), timeouts)
 
 
 def _not_connected(error: Exception) -> Verdict:
@@ -55,9 +57,9 @@ def _not_connected(error: Exception) -> Verdict:
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return interrupted(Step.CONNECT, f"TLS failed ({type(causes[-1]).__name__})")
+        return interrupted(Step.CONNECT, f"TLS failed ({describe(causes[-1])})")
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return interrupted(Step.CONNECT, "timed out")
     if type(error) is aiosmtplib.SMTPException:  # the library's own refusals: no STARTTLS or no AUTH offered
         return interrupted(Step.CONNECT, error.message)
-    return interrupted(Step.CONNECT, f"cannot connect ({type(causes[-1]).__name__})")
+    return interrupted(Step.CONNECT, f"cannot connect ({describe(causes[-1])})")

@@ -17,7 +17,24 @@ class ConnectionPool:
     def __init__(self, open_connection: Callable[[], Awaitable[SmtpConnection]]) -> None:
         self._open = open_connection
         self._idle: list[SmtpConnection] = []
+        self._in_use: set[SmtpConnection] = set()
+        # A gateway lets a connection in when it accepts its first MAIL.
+        self._opening = 0
+        self._on_trial: set[SmtpConnection] = set()
+        self._settled = asyncio.Event()
         self._quitting: set[asyncio.Task[None]] = set()
+
+    @property
+    def open_count(self) -> int:
+        """Connections that were let in and are not known to have ended."""
+        return len(self._in_use) - len(self._on_trial) + sum(connection.is_open for connection in self._idle)
+
+    async def settled_count(self) -> int:
+        """`open_count`, once those that are being opened have been let in or turned away."""
+        while self._opening or self._on_trial:
+            self._settled.clear()
+            await self._settled.wait()
+        return self.open_count
 
     async def acquire(self, *, fresh: bool = False) -> SmtpConnection:
         """A ready connection. One that died while idle is replaced: that is not a gateway fault.
@@ -27,11 +44,42 @@ class ConnectionPool:
         """
         while self._idle and not fresh:
             connection = self._idle.pop()  # the most recently used, so that the others idle and are closed
-            if await connection.is_ready(idle_seconds=_PROBE_AFTER_IDLE_SECONDS):
+            self._in_use.add(connection)
+            if await self._is_ready(connection):
                 return connection
-        return await self._open()
+        return await self._open_one()
+
+    async def _is_ready(self, connection: SmtpConnection) -> bool:
+        is_ready = False
+        try:
+            is_ready = await connection.is_ready(idle_seconds=_PROBE_AFTER_IDLE_SECONDS)
+        finally:
+            if not is_ready:
+                self._in_use.discard(connection)
+        return is_ready
+
+    async def _open_one(self) -> SmtpConnection:
+        self._opening += 1
+        try:
+            # The gateway counts a connection until it has read its QUIT.
+            if self._quitting:
+                await asyncio.wait(self._quitting)
+            connection = await self._open()
+            connection.on_let_in = self._end_trial
+            self._in_use.add(connection)
+            self._on_trial.add(connection)
+        finally:
+            self._opening -= 1
+            self._settled.set()
+        return connection
+
+    def _end_trial(self, connection: SmtpConnection) -> None:
+        self._on_trial.discard(connection)
+        self._settled.set()
 
     def give_back(self, connection: SmtpConnection) -> None:
+        self._end_trial(connection)
+        self._in_use.discard(connection)
         if not connection.is_open:
             return
         connection.idle_since = time.monotonic()

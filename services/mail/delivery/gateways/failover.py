@@ -4,29 +4,58 @@ Each claim tries a mail at one gateway. After a fault the mail goes back to the 
 is claimed again; the caller names the gateways that just faulted, and those come last. So every try is an attempt on
 record with its own lease. One rule keeps a mail whose outcome is unknown away from other gateways: an attempt that may
 have left is `unknown` and ends there.
+
+A gateway that turns a connection away while others are open says something about their number: fewer are used, and the
+mail waits for one of those (ADR 0023). Only when there is no other connection is it a fault.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from shared.worker.circuit_breaker import Breaker, BreakerState
 
 from ..smtp_outcomes import Outcome, Verdict, own_fault
+from .connection_limit import ConnectionLimit
 from .protocol import BodySupplier, Envelope, Gateway
 
 _TALLY_MINUTES = 5
 
+# Gateway, recipient and verdict: the verdict as it takes effect. It must not raise.
+Judge: TypeAlias = Callable[[str, str, Verdict], Awaitable[Verdict]]
+
+
+async def believe(_gateway: str, _recipient: str, verdict: Verdict) -> Verdict:
+    """The `Judge` that takes every verdict as it is."""
+    return verdict
+
+
+async def nowhere(_gateway: str) -> bool:
+    """For a worker that has no others beside it."""
+    return False
+
+
+def _ignore(_offered: bool) -> None:  # noqa: FBT001 - a callback's only argument
+    pass
+
 
 class Route:
-    """A gateway with its breaker, its connection slots and its counts of the last minutes."""
+    """A gateway with its breaker, its limit of connections and its counts of the last minutes.
 
-    def __init__(self, gateway: Gateway, breaker: Breaker | None = None) -> None:
+    `connected_elsewhere` says whether another worker has connections to the gateway of this name.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        breaker: Breaker | None = None,
+        connected_elsewhere: Callable[[str], Awaitable[bool]] = nowhere,
+    ) -> None:
         self.gateway = gateway
         self.breaker = breaker or Breaker(gateway.name)
-        self.slots = asyncio.Semaphore(gateway.connections)
+        self.limit = ConnectionLimit(gateway.name, gateway.connections)
+        self._connected_elsewhere = connected_elsewhere
         self.in_flight = 0
         self._minutes: deque[tuple[int, list[int]]] = deque(maxlen=_TALLY_MINUTES)
 
@@ -36,12 +65,24 @@ class Route:
 
     @property
     def may_send(self) -> bool:
-        """Whether the breaker is closed or a probe is due. Changes nothing."""
+        """Whether the breaker is closed or a probe is due, and a connection can be had. Changes nothing."""
         state = self.breaker.state
-        return state is BreakerState.CLOSED or (state is BreakerState.OPEN and self.breaker.seconds_to_probe() <= 0)
+        is_up = state is BreakerState.CLOSED or (state is BreakerState.OPEN and self.breaker.seconds_to_probe() <= 0)
+        return is_up and self.limit.lets_through
+
+    async def has_other_connections(self, reason: str) -> bool:
+        """After a connection was turned away: whether others are open. Then no more than those are used."""
+        open_now = await self.gateway.settled_connections()
+        if not open_now:
+            if not await self._connected_elsewhere(self.name):
+                return False
+            self.breaker.succeeded()  # the gateway is well: another worker has all of its connections
+        self.limit.turned_away(open_now, reason)
+        return True
 
     def record(self, verdict: Verdict) -> None:
-        """Report to the breaker, and count."""
+        """Report to the breaker and the limit, and count."""
+        self.limit.proved(self.gateway.connections_open)
         if verdict.outcome in {Outcome.GATEWAY_FAULT, Outcome.UNKNOWN} and verdict.blames_gateway:
             self.breaker.faulted(verdict.reason)
         elif verdict.blames_gateway:
@@ -62,7 +103,10 @@ class Route:
             "breaker": self.breaker.state,
             "last_fault": self.breaker.last_fault,
             "seconds_to_probe": round(self.breaker.seconds_to_probe(), 1),
+            "faults_in_a_row": self.breaker.faults_in_a_row,
             "connections": self.gateway.connections,
+            "connections_allowed": self.limit.allowed,
+            "connections_open": self.gateway.connections_open,
             "in_flight": self.in_flight,
             "sent": sum(sent for sent, _ in recent),
             "failed": sum(failed for _, failed in recent),
@@ -73,13 +117,18 @@ class Route:
 class Gateways:
     """All gateways, in order of preference."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], judge: Judge = believe) -> None:
         self.routes = routes
-        self.connections = sum(route.gateway.connections for route in routes)
+        self._judge = judge
+
+    @property
+    def connections(self) -> int:
+        """How many are used at most now; at least one for each gateway."""
+        return sum(max(1, route.limit.allowed) for route in self.routes)
 
     def allowance(self, wanted: int) -> int:
-        """How many mails to claim now: all while any breaker is closed, one when a probe is due, or none."""
-        if any(route.breaker.state is BreakerState.CLOSED for route in self.routes):
+        """How many mails to claim now: all while any gateway can take them, one when a probe is due, or none."""
+        if any(route.breaker.state is BreakerState.CLOSED and route.limit.allowed for route in self.routes):
             return wanted
         return min(wanted, 1) if any(route.may_send for route in self.routes) else 0
 
@@ -89,31 +138,46 @@ class Gateways:
         body: BodySupplier,
         about_to_transmit: Callable[[str], Awaitable[bool]],
         last_resort: Collection[str] = (),
+        on_offer: Callable[[bool], None] = _ignore,
     ) -> tuple[str | None, Verdict]:
         """Try the first usable gateway, those of `last_resort` after the others. Returns its name and verdict.
+
+        `on_offer` is told when a gateway gets the mail, and when it turned the connection away instead.
 
         Raises:
             ValueError: from `body`; nothing has been sent to a gateway.
         """
         for route in sorted(self.routes, key=lambda route: route.name in last_resort):
-            if not route.may_send:
-                continue
-            async with route.slots:
-                # Check again: during the wait for a slot, other tasks may have found the gateway down.
-                if not route.breaker.allowance(1):
-                    continue
-                return route.name, await self._send_through(route, envelope, body, about_to_transmit)
-        return None, own_fault("no gateway is available")
+            while route.may_send and await route.limit.acquire():
+                try:
+                    # Check again: during the wait for a turn, other tasks may have found the gateway down.
+                    if not route.breaker.allowance(1):
+                        break
+                    on_offer(True)
+                    verdict = await self._send_through(route, envelope, body, about_to_transmit)
+                finally:
+                    route.limit.release()
+                if verdict is not None:
+                    return route.name, verdict
+                on_offer(False)
+        return None, own_fault("no gateway is available", offered=False)
 
     async def _send_through(
         self, route: Route, envelope: Envelope, body: BodySupplier, about_to_transmit: Callable[[str], Awaitable[bool]]
-    ) -> Verdict:
+    ) -> Verdict | None:
+        """None: there is no verdict, because another connection has to take the mail."""
+
         async def with_name() -> bool:
             return await about_to_transmit(route.name)
 
         route.in_flight += 1
         try:
             verdict = await route.gateway.send(envelope, body, with_name)
+            # Before the breaker hears of it: a gateway that refuses everyone is at fault.
+            verdict = await self._judge(route.name, envelope.recipient, verdict)
+            if verdict.turned_away and await route.has_other_connections(verdict.reason):
+                route.breaker.unused()
+                return None
         except BaseException:
             route.breaker.unused()
             raise

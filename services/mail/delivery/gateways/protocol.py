@@ -24,6 +24,15 @@ class Gateway(Protocol):
     name: str
     connections: int
 
+    @property
+    def connections_open(self) -> int:
+        """Connections that were let in and are not known to have ended."""
+        ...
+
+    async def settled_connections(self) -> int:
+        """`connections_open`, once those that are being opened have been let in or turned away."""
+        ...
+
     async def send(self, envelope: Envelope, body: BodySupplier, about_to_transmit: AboutToTransmit) -> Verdict:
         """One attempt at one mail. Every failure on the gateway's side is a verdict.
 

@@ -10,6 +10,7 @@ import time
 import asyncpg
 
 from shared.db.pool import UNAVAILABLE, Pool
+from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 
 from .. import queries
@@ -41,7 +42,7 @@ class GatewayRateLimit:
         try:
             starts_at = await turn
         except _NOT_RESERVED as error:
-            _log.warning("rate_reservation_failed", gateway=self._gateway, error=str(error) or type(error).__name__)
+            _log.warning("rate_reservation_failed", gateway=self._gateway, error=describe(error))
             return False
         await asyncio.sleep(starts_at - time.monotonic())
         return True

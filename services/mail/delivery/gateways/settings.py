@@ -1,13 +1,20 @@
-"""`MAIL_GATEWAYS`: a comma-separated list of URLs in order of preference (API.md)."""
+"""`MAIL_GATEWAYS`: a comma-separated list of URLs in order of preference (docs/gateways.md)."""
 
 import enum
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from shared.contract.configuration import ConfigurationError
 from shared.contract.network import is_loopback, smtp_port
 
-_KNOWN = frozenset(["name", "connections", "per_second", "from", "plain"])
+_KNOWN = frozenset(["name", "connections", "per_second", "from", "plain", "ca"])
+# These end a user name or a password early: the rest of it is read as another part of the URL, or as another URL.
+_ENCODE = (
+    "in a user name or password, percent-encode the characters / ? # , @ : and % (%2F %3F %23 %2C %40 %3A %25); "
+    "docs/gateways.md explains every part"
+)
 
 
 class Tls(enum.StrEnum):
@@ -28,6 +35,8 @@ class GatewaySettings:
     per_second: float | None = None
     # The envelope sender at this gateway. The content, From included, is pinned and does not change.
     sender: str | None = None
+    # A file of CA certificates (PEM) that replace those of the system for this gateway.
+    ca_file: str | None = None
 
     def __repr__(self) -> str:
         """Leaves out the password."""
@@ -49,16 +58,31 @@ def parse_gateways(text: str) -> tuple[GatewaySettings, ...]:
     return gateways
 
 
+def tls_context(settings: GatewaySettings) -> ssl.SSLContext:
+    """A context that verifies: by the gateway's own CA file, by SSL_CERT_FILE, or by the CAs of the system.
+
+    Raises:
+        ConfigurationError: the CA file cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigurationError(f"MAIL_GATEWAYS, gateway {settings.name}: ca={settings.ca_file}: {why}") from error
+
+
 def _parse(url: str, where: str) -> GatewaySettings:
     try:
         parts = urlsplit(url)
         port = parts.port
         query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
-        raise ValueError(f"{where}: not a URL") from error
+        raise ValueError(f"{where}: not a URL; {_ENCODE}") from error
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path not in {"", "/"} or parts.fragment:
-        raise ValueError(f"{where}: must look like smtp://user:pass@host:port?name=… or smtps://…")
+        raise ValueError(f"{where}: must look like smtp://user:pass@host:port?name=… or smtps://…; {_ENCODE}")
     if unknown := query.keys() - _KNOWN:
+        if "@" in parts.query and "@" not in parts.netloc:
+            raise ValueError(f"{where}: unknown parameter; {_ENCODE}")  # its name may be a piece of a password
         raise ValueError(
             f"{where}: unknown parameter {', '.join(sorted(unknown))}; allowed: {', '.join(sorted(_KNOWN))}"
         )
@@ -66,6 +90,8 @@ def _parse(url: str, where: str) -> GatewaySettings:
         raise ValueError(f"{where}: parameter {', '.join(repeated)} is given more than once")
     options = {name: values[0] for name, values in query.items()}
     tls = _tls(parts, options, where)
+    if tls is Tls.NONE and "ca" in options:
+        raise ValueError(f"{where}: ca= needs TLS, and this gateway is plain; add plain=no, or leave ca out")
     port = port or smtp_port(implicit_tls=tls is Tls.IMPLICIT, logs_in=parts.username is not None)
     return GatewaySettings(
         name=options.get("name") or f"{parts.hostname}:{port}",
@@ -77,6 +103,7 @@ def _parse(url: str, where: str) -> GatewaySettings:
         connections=int(_number(options, "connections", 8, where, most=500)),
         per_second=_number(options, "per_second", 0, where, most=1e6) or None,
         sender=options.get("from") or None,
+        ca_file=options.get("ca") or None,
     )
 
 

@@ -7,7 +7,7 @@ mail may have left.
 import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..smtp_outcomes import Outcome, Step, Verdict, accepts, classify, interrupted, own_fault, unsendable
@@ -36,11 +36,15 @@ class ConversationEnded(Exception):  # noqa: N818 - a verdict, which may be a go
 
 
 class SmtpConnection:
-    """An open connection and its condition. `extensions` are those of the EHLO reply, in lower case."""
+    """An open connection and its condition.
 
-    def __init__(self, conversation: SmtpConversation, extensions: frozenset[str], timeouts: Timeouts) -> None:
+    `extensions` are those of the EHLO reply, names in lower case, each with what follows its name.
+    """
+
+    def __init__(self, conversation: SmtpConversation, extensions: Mapping[str, str], timeouts: Timeouts) -> None:
         self._conversation = conversation
         self._extensions = extensions
+        self._largest_bytes = _announced_size(extensions.get("size", ""))
         self._timeouts = timeouts
         self.transactions = 0
         self.idle_since = time.monotonic()
@@ -48,6 +52,8 @@ class SmtpConnection:
         self._needs_reset = False
         # The gateway had closed it before this mail, which says nothing about the gateway.
         self.was_stale = False
+        # Called whenever MAIL is accepted.
+        self.on_let_in: Callable[[SmtpConnection], None] = _ignore
 
     @property
     def is_open(self) -> bool:
@@ -83,6 +89,10 @@ class SmtpConnection:
             return unsendable("an address has white space, angle brackets or control characters")
         if envelope.needs_smtputf8 and "smtputf8" not in self._extensions:
             return unsendable("an address needs SMTPUTF8, which the gateway does not offer")
+        if self._largest_bytes and len(body) > self._largest_bytes:
+            return unsendable(
+                f"the mail has {len(body)} bytes, and the gateway takes at most {self._largest_bytes} (SIZE)"
+            )
         self.transactions += 1
         try:
             await self._send_envelope(envelope)
@@ -131,6 +141,8 @@ class SmtpConnection:
         except ConnectionLost as error:
             raise ConversationEnded(self._broken_off(step, "connection lost")) from error
         if accepts(step, code):
+            if step is Step.MAIL:
+                self.on_let_in(self)
             return
         self._needs_reset = True
         verdict = classify(step, code, text)
@@ -201,6 +213,15 @@ class SmtpConnection:
             self._conversation.send(b"QUIT\r\n")
             await self._conversation.read_reply(min(_QUIT_SECONDS, self._timeouts.command_seconds))
         self.drop()
+
+
+def _ignore(_connection: SmtpConnection) -> None:
+    """The connection is not counted."""
+
+
+def _announced_size(parameter: str) -> int:
+    """RFC 1870 section 3: 0 or nothing means that the gateway names no limit."""
+    return int(parameter) if re.fullmatch(r"[0-9]{1,18}", parameter.strip()) else 0
 
 
 def _dot_stuffed(body: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """An SMTP smarthost as a gateway: pooled connections, a rate limit, and one verdict per mail."""
 
 import asyncio
-import socket
 import ssl
 
 from ..smtp_outcomes import Verdict, own_fault
@@ -9,21 +8,21 @@ from .connect import open_connection
 from .connection_pool import ConnectionPool
 from .protocol import AboutToTransmit, BodySupplier, Envelope
 from .rate_limit import GatewayRateLimit
-from .settings import GatewaySettings, Tls
+from .settings import GatewaySettings, Tls, tls_context
 from .smtp_connection import ConversationEnded, SmtpConnection, Timeouts
 
 
 class SmtpGateway:
     """`Gateway` over SMTP.
 
-    `rate_limit` is shared with other workers. `tls_context` is for private CAs; the default one verifies.
+    `rate_limit` is shared with other workers. `tls_context` replaces the one that verifies by the settings' CA file.
     """
 
     def __init__(
         self,
         settings: GatewaySettings,
         timeouts: Timeouts,
-        ehlo_name: str = "",
+        ehlo_name: str,
         *,
         rate_limit: GatewayRateLimit | None = None,
         tls_context: ssl.SSLContext | None = None,
@@ -37,12 +36,19 @@ class SmtpGateway:
         self._pool = ConnectionPool(self._open)
         self._rate_limit = rate_limit
 
+    @property
+    def connections_open(self) -> int:
+        """See `Gateway.connections_open`."""
+        return self._pool.open_count
+
+    async def settled_connections(self) -> int:
+        """See `Gateway.settled_connections`."""
+        return await self._pool.settled_count()
+
     async def _open(self) -> SmtpConnection:
-        # Both read files or ask DNS, so they run once and outside the event loop's thread.
-        if not self._ehlo_name:
-            self._ehlo_name = await asyncio.to_thread(socket.getfqdn)
+        # It reads files, so it runs once and outside the event loop's thread.
         if self._tls_context is None and self._settings.tls is not Tls.NONE:
-            self._tls_context = await asyncio.to_thread(ssl.create_default_context)
+            self._tls_context = await asyncio.to_thread(tls_context, self._settings)
         return await open_connection(self._settings, self._timeouts, self._ehlo_name, self._tls_context)
 
     async def send(self, envelope: Envelope, body: BodySupplier, about_to_transmit: AboutToTransmit) -> Verdict:

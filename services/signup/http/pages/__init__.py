@@ -9,13 +9,15 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
+from shared.process.template_faults import refusal
+
 _FOLDER = Path(__file__).parent
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path = _FOLDER) -> Environment:
     return Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
 
 
@@ -37,6 +39,22 @@ def _headers() -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "X-Robots-Tag": "noindex",
     }
+
+
+def check(folder: Path = _FOLDER) -> None:
+    """Render every page once.
+
+    Raises:
+        ConfigurationError: a page is broken; so it stops the start, not the first person who follows a link.
+    """
+    environment = _environment(folder)
+    for file in (folder / "style.css", *sorted(folder.glob("*.html"))):
+        try:
+            file.read_text(encoding="utf-8")
+            if file.suffix == ".html":
+                environment.get_template(file.name).render(style="")
+        except Exception as error:  # noqa: BLE001 - a template may raise anything
+            raise refusal(error, file, "the page cannot be rendered") from None
 
 
 def render(page: str, status: int = 200, more_headers: Mapping[str, str] | None = None) -> Response:

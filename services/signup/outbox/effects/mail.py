@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from shared.contract.correlation import Correlation
 from shared.contract.ids import UUID, uuid7
 from shared.contract.mails import BatchAnswer, BatchResult, MailProblem
+from shared.observability.foreign_errors import describe
 from shared.observability.spans import OFF, Kind, Span, Tracing
 
 from ... import mail_client
@@ -84,7 +85,7 @@ class MailEffect:
                 )
         except (httpx.HTTPError, OSError) as error:
             span.end(error=type(error).__name__)
-            raise PeerFaultError(f"The mail service did not answer: {error or type(error).__name__}") from error
+            raise PeerFaultError(f"The mail service did not answer: {describe(error)}") from error
         status = response.status_code
         span.end({"http.response.status_code": status}, error=None if status == _OK else str(status))
         if status != _OK:

@@ -9,6 +9,7 @@ import orjson
 
 from shared.contract.correlation import Correlation
 from shared.contract.ids import UUID, uuid7
+from shared.observability.foreign_errors import describe
 
 from ... import mail_client
 from ...settings import Settings
@@ -74,7 +75,7 @@ class MailErasureEffect:
                 headers=here.headers(),
             )
         except (httpx.HTTPError, OSError) as error:
-            raise PeerFaultError(f"The mail service did not answer: {error or type(error).__name__}") from error
+            raise PeerFaultError(f"The mail service did not answer: {describe(error)}") from error
 
 
 def verdict(response: httpx.Response) -> Outcome:

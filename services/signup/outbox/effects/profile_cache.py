@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from shared.contract.ids import UUID
 from shared.db.pool import Pool, Record
 from shared.http.responses import dumps
+from shared.observability.foreign_errors import describe
 
 from ...settings import Settings
 from ..events import Event
@@ -81,4 +82,4 @@ class CacheEffect:
             async with asyncio.timeout(_TIMEOUT_SECONDS * 2):
                 await pipeline.execute()
         except (RedisError, OSError) as error:
-            raise PeerFaultError(f"Valkey did not answer: {error or type(error).__name__}") from error
+            raise PeerFaultError(f"Valkey did not answer: {describe(error)}") from error

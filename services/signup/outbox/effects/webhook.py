@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 from shared.contract.ids import UUID
 from shared.db.pool import Pool, Record
 from shared.http.responses import dumps
+from shared.observability.foreign_errors import describe
 from shared.worker.backoff import equal_jitter
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 
@@ -116,9 +117,9 @@ class WebhookEffect:
         except PrivateAddressError as error:
             fault = str(error)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-            fault = f"The call failed: {type(error).__name__}"
+            fault = f"The call failed: {describe(error)}"
         except (httpcore.UnsupportedProtocol, ValueError) as error:
-            fault = f"The request cannot be sent: {type(error).__name__}"
+            fault = f"The request cannot be sent: {describe(error)}"
         else:
             return verdict(status), None if status < 500 else f"Answered {status}"  # noqa: PLR2004 - server errors
         return TryLater(fault), fault
