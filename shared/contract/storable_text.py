@@ -17,6 +17,7 @@ _UNSTORABLE_NAME = (
 
 _UNSTORABLE_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
+_BACKSLASH = ord("\\")
 # In JSON text whose escaped backslashes are hidden, as the text `\\ud800` holds no escape of a surrogate.
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE_SURROGATE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
@@ -34,8 +35,8 @@ def shown(text: str) -> str:
 
 def may_be_unstorable(json: bytes) -> bool:
     """Whether it is worth looking at the strings of this JSON text."""
-    # Most bodies hold no backslash. `find` sees that in a third of the time that the expression, or `in`, needs.
-    return json.find(b"\\") >= 0 and _MAY_BE_UNSTORABLE.search(json) is not None
+    # Most bodies hold no backslash, which is seen in a fraction of the time that the expression needs.
+    return _BACKSLASH in json and _MAY_BE_UNSTORABLE.search(json) is not None
 
 
 def with_nul_for_lone_surrogates(json: bytes) -> bytes:

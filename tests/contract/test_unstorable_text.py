@@ -206,26 +206,32 @@ async def test_an_import_gives_each_row_with_unstorable_text_its_outcome(ledgers
     texts = ("x", "\\u0000", "\\ud800", "\\\\u0000", "\0")
     rows = [row % (place, place, text) for place, text in enumerate(texts)]
     files = {
-        "application/x-ndjson": ("\n".join(rows).encode() + b"\n\xed\xa0\x80\n", {"created": 2, "invalid": 4}),
+        "application/x-ndjson": (
+            "\n".join(rows).encode() + b"\n\xed\xa0\x80\n",
+            {"created": 2, "invalid": 4},
+            f"metadata.a: {UNSTORABLE}",
+        ),
         "text/csv": (
             b"external_id,email,name\n1,q1@import.example,Bo\n2,q2@import.example,B\0o\n3,q3@import.example,\xed\xa0\x80\n",
             {"created": 1, "invalid": 2},
+            "name: Must not contain control characters, line breaks or bidirectional overrides",
         ),
     }
-    for media, (content, outcomes) in files.items():
+    for media, (content, outcomes, reason) in files.items():
         answer = await ledgers.signup.post("/v1/imports", content=content, headers={"Content-Type": media})
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
         found = await _finished(ledgers, answer.headers["location"])
         assert found["outcomes"] == {"already_exists": 0, "duplicate": 0, **outcomes}, found
+        rows = (await ledgers.signup.get(f"{answer.headers['location']}/rows?outcome=invalid")).json()["items"]
+        assert rows[0]["reason"] == reason
 
 
 async def _finished(ledgers: Ledgers, url: str) -> dict[str, Any]:
-    async def is_done() -> bool:
-        return bool((await ledgers.signup.get(url)).json()["state"] == "done")
+    async def read() -> dict[str, Any]:
+        found: dict[str, Any] = (await ledgers.signup.get(url)).json()
+        return found
 
-    await eventually(is_done)
-    found: dict[str, Any] = (await ledgers.signup.get(url)).json()
-    return found
+    return await eventually(read, lambda found: found["state"] == "done")
 
 
 async def test_a_notice_with_unstorable_text_is_never_an_internal_error(ledgers: Ledgers) -> None:
