@@ -5,7 +5,6 @@ polls; the listener and arq's cron only wake it earlier.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -29,6 +28,7 @@ from .erasure.pending_cleanup import PendingCleanup
 from .imports.cleanup import ImportCleanup
 from .imports.import_loop import ImportLoop
 from .mail_service import MailService
+from .outbox.dispatcher import Dispatcher
 from .outbox.effect_registry import EFFECTS, EffectContext
 from .outbox.relay import Relay
 from .process_names import ARQ_QUEUE, OUTBOX_CHANNEL, WORKER
@@ -85,19 +85,18 @@ def database_options(settings: Settings, application_name: str) -> DatabaseOptio
 def _relays(settings: Settings, context: EffectContext, closing: AsyncExitStack) -> list[Relay]:
     relays = []
     for kind in EFFECTS.values():
-        effect, breaker = kind.connect(context), Breaker(kind.name)
+        effect = kind.connect(context)
         closing.push_async_callback(effect.close)
-        relays += [
-            Relay(
-                context.pool,
-                effect,
-                breaker=breaker,
-                batch=settings.signup_relay_batch,
-                lease_seconds=max(settings.signup_lease_seconds, kind.min_lease_seconds(settings)),
-                tracing=context.tracing,
-            )
-            for _ in range(kind.relays)
-        ]
+        relay = Relay(
+            context.pool,
+            effect,
+            breaker=Breaker(kind.name),
+            batch=settings.signup_relay_batch,
+            lease_seconds=max(settings.signup_lease_seconds, kind.min_lease_seconds(settings)),
+            at_once=kind.batches_at_once,
+            tracing=context.tracing,
+        )
+        relays.append(relay)
     return relays
 
 
@@ -124,9 +123,10 @@ async def _run_loops(
     alert_loop = make_alert_loop(settings, pool, mail_service_view, runs_checks=True)
 
     failures = LoopFailures()
+    dispatcher = Dispatcher(pool, relays, wakeup=outbox_ping, failures=failures)
 
     table = [
-        *(Scheduled(relay, poll_seconds, outbox_ping) for relay in relays),
+        Scheduled(dispatcher, poll_seconds, outbox_ping),
         Scheduled(ImportLoop(pool, policy, on_mails_owed=pinger.ping), poll_seconds),
         Scheduled(ImportCleanup(pool, policy), poll_seconds),
         Scheduled(follower, _FOLLOW_SECONDS),
@@ -150,7 +150,14 @@ async def _run_loops(
         arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, cron=cron, stop=stop)
         _log.info("worker_started", effects=list(EFFECTS))
         listening = [listener.run()] if listener else []
-        await run_schedule(table, stop, beside=[arq, *listening], drain_seconds=_DRAIN_SECONDS, failures=failures)
+        await run_schedule(
+            table,
+            stop,
+            beside=[arq, *listening],
+            drain=dispatcher.drain,
+            drain_seconds=_DRAIN_SECONDS,
+            failures=failures,
+        )
 
     await run_until_signaled(start)
 
@@ -161,10 +168,10 @@ def _report(relays: Sequence[Relay], listener: Listener | None, failures: LoopFa
         "listening": listener.listening if listener else None,
         "failing_loops": failures.detail(),
         "effects": {
-            relay.breaker.name: {
+            relay.effect: {
                 "breaker": relay.breaker.state,
                 "last_fault": relay.breaker.last_fault,
-                "rows": dict(sum((peer.counts for peer in relays if peer.breaker is relay.breaker), Counter())),
+                "rows": dict(relay.counts),
             }
             for relay in relays
         },

@@ -1,13 +1,17 @@
 """Claims scan the index on due time, however long the queue and however stale its statistics."""
 
 import re
+from datetime import datetime
 from uuid import uuid4
 
+import asyncpg
+import orjson
 import pytest
 
 from services.mail.delivery import queries as mail_queries
 from services.mail.intake.queries import ACCEPT_NEW
 from services.mail.ledger.queries import FEED_LAG
+from services.signup.outbox.claim_floor import BEGINNING, ClaimFloor
 from services.signup.outbox.queries import CLAIM_DUE as CLAIM_DUE_EFFECTS
 from tests.support.bad_data import plant
 from tests.support.databases import Clone
@@ -17,6 +21,18 @@ FILL_OUTBOX = """
 INSERT INTO outbox (effect, payload, expires_at, due_at)
 SELECT 'mail', '{}', now(), now() + make_interval(secs => n - 150000) FROM generate_series(1, 200000) AS n
 """
+DEAD_ROWS = 100_000
+# What a few seconds of work leave behind: rows that came, were claimed and settled, each with its two due times.
+DIE = [
+    """
+    INSERT INTO outbox (effect, payload, expires_at, due_at)
+    SELECT 'mail', '{}', now(), now() - make_interval(secs => 60 - n * 0.0005) FROM generate_series(1, $1::int) AS n
+    """,
+    "UPDATE outbox SET due_at = now() + interval '30 s', state = 'leased', lease = uuidv7() WHERE $1::int > 0",
+    "DELETE FROM outbox WHERE $1::int > 0",
+]
+# Some index pages, those that the writes need, and the 100 rows that died in the narrow look's 50 ms before the floor.
+MOST_PAGES = 150
 FILL_QUEUE = """
 WITH m AS (
     INSERT INTO mails (
@@ -49,9 +65,52 @@ async def test_claiming_effects_reads_no_more_of_the_outbox_than_it_takes(
     await pool.execute(FILL_OUTBOX)
     if analyzed:
         await pool.execute("ANALYZE outbox")
-    plan = await _plan(signup_database, CLAIM_DUE_EFFECTS, "mail", 200, uuid4(), 30.0)
+    plan = await _plan(signup_database, CLAIM_DUE_EFFECTS, ["mail"], [200], [BEGINNING], [30.0], uuid4())
     assert "outbox_due" in plan
     assert "Seq Scan on outbox" not in plan
+
+
+async def test_a_claim_does_not_walk_over_dead_rows_that_a_snapshot_holds(signup_database: Clone) -> None:
+    pool = signup_database.database.pool
+    holder = await asyncpg.connect(signup_database.owner_url)
+    try:
+        async with holder.transaction(isolation="repeatable_read"):
+            await holder.fetchval("SELECT count(*) FROM outbox")
+            for statement in DIE:
+                await pool.execute(statement, DEAD_ROWS)
+            floor = ClaimFloor()
+            floor.begin(0.0)
+            floor.advance(await pool.fetchval("SELECT now()"), None)
+            await pool.execute(
+                "INSERT INTO outbox (effect, payload, expires_at) SELECT 'mail', '{}', now() FROM generate_series(1, 5)"
+            )
+            assert await _pages_of_a_claim(signup_database, BEGINNING) > DEAD_ROWS / 200
+            assert await _pages_of_a_claim(signup_database, floor.begin(0.1)) < MOST_PAGES
+    finally:
+        await holder.close()
+
+
+async def _pages_of_a_claim(clone: Clone, due_from: datetime) -> int:
+    """Rolled back, so that the next claim finds the same rows. Fails unless it claimed all five."""
+    async with clone.database.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            (explained,) = orjson.loads(
+                await connection.fetchval(
+                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {CLAIM_DUE_EFFECTS}",
+                    ["mail", "webhook"],
+                    [200, 200],
+                    [due_from] * 2,
+                    [30.0] * 2,
+                    uuid4(),
+                )
+            )
+        finally:
+            await transaction.rollback()
+    plan = explained["Plan"]
+    assert plan["Actual Rows"] == 5
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
 @pytest.mark.parametrize("analyzed", [False, True])

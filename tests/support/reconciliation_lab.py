@@ -11,7 +11,6 @@ import orjson
 from services.signup.accounts.effect_policy import EffectPolicy
 from services.signup.mail_service import MailService
 from services.signup.outbox.effects.mail import MailEffect
-from services.signup.outbox.relay import Relay
 from services.signup.reconciliation.feed_follower import FeedFollower
 from services.signup.reconciliation.queries import REQUEST_RUN
 from services.signup.reconciliation.reconciler import Reconciler
@@ -23,6 +22,7 @@ from shared.db.pool import Pool
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 
 from .databases import Clone
+from .relays import LoneRelay
 from .signups import SignupLedger
 
 # What delivery commits after a gateway's 250.
@@ -88,7 +88,7 @@ class Laboratory:
     async def hand_over(self) -> None:
         """Run the relay until nothing is due."""
         effect = MailEffect(self.http, self.ring, timeout_seconds=5)
-        relay = Relay(self.pool, effect, breaker=Breaker("mail", BreakerPolicy()), batch=500, lease_seconds=30)
+        relay = LoneRelay(self.pool, effect, breaker=Breaker("mail", BreakerPolicy()), batch=500, lease_seconds=30)
         while await relay.run_once():
             pass
 

@@ -62,13 +62,13 @@ class Kind:
     optional: bool = False
     # A lease must outlast one `perform`.
     min_lease_seconds: Callable[[Settings], float] = lambda _settings: 0.0
-    # How many relays run at once, so that one slow batch does not hold up the next.
-    relays: int = 1
+    # How many batches run at once, so that one slow batch does not hold up the next.
+    batches_at_once: int = 1
 
 
 _KINDS = (
     # Two: while the mail service handles one batch, the other is claimed or settled.
-    Kind("mail", lambda ctx: MailEffect.connect(ctx.settings, ctx.ring, ctx.tracing), relays=2),
+    Kind("mail", lambda ctx: MailEffect.connect(ctx.settings, ctx.ring, ctx.tracing), batches_at_once=2),
     Kind("stats", lambda _: StatsEffect(), StatsEffect.owed_for, optional=True),
     Kind("cache", lambda ctx: CacheEffect.connect(ctx.settings, ctx.pool), CacheEffect.owed_for, optional=True),
     Kind("erase_mail", lambda ctx: MailErasureEffect.connect(ctx.settings), MailErasureEffect.owed_for),
@@ -77,7 +77,7 @@ _KINDS = (
         lambda ctx: WebhookEffect.connect(ctx.settings, ctx.ring, ctx.pool),
         # The last call of a batch starts when the first one times out at the latest.
         min_lease_seconds=lambda settings: 2 * settings.signup_webhook_timeout_seconds + 15,
-        relays=3,
+        batches_at_once=3,
     ),
 )
 EFFECTS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}

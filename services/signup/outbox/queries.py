@@ -1,15 +1,27 @@
 """The SQL of the outbox. Every statement after the claim is fenced: it changes no row that another lease holds."""
 
-# Finds waiting rows and rows of lost workers in one scan: a claim moves `due_at` to the end of its lease.
+# For every effect that has room: $1 effects, $2 how many rows, $3 the earliest `due_at` to look at, $4 lease seconds;
+# $5 is the lease. Finds waiting rows and rows of lost workers in one scan: a claim moves `due_at` to its end.
+# Answers with the time of the claim in any case.
 CLAIM_DUE = """
-WITH due AS MATERIALIZED (
-    SELECT id FROM outbox WHERE effect = $1 AND due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+WITH asked AS (
+    SELECT * FROM unnest($1::text[], $2::int[], $3::timestamptz[], $4::float8[])
+        AS asked (effect, room, due_from, lease_seconds)
+), due AS MATERIALIZED (
+    SELECT waiting.id, waiting.due_at, asked.lease_seconds
+    FROM asked CROSS JOIN LATERAL (
+        SELECT id, due_at FROM outbox
+        WHERE outbox.effect = asked.effect AND outbox.due_at >= asked.due_from AND outbox.due_at <= now()
+        ORDER BY outbox.due_at LIMIT asked.room FOR UPDATE SKIP LOCKED
+    ) AS waiting
+), claimed AS (
+    UPDATE outbox SET state = 'leased', lease = $5, due_at = now() + make_interval(secs => due.lease_seconds)
+    FROM due WHERE outbox.id = due.id
+    RETURNING
+        outbox.id, outbox.effect, outbox.user_id, outbox.payload, outbox.attempts, outbox.created_at,
+        outbox.expires_at, outbox.correlation_id, outbox.traceparent, due.due_at AS was_due_at
 )
-UPDATE outbox SET state = 'leased', lease = $3, due_at = now() + make_interval(secs => $4)
-FROM due WHERE outbox.id = due.id
-RETURNING
-    outbox.id, outbox.user_id, outbox.payload, outbox.attempts, outbox.created_at, outbox.expires_at,
-    now() AS claimed_at, outbox.correlation_id, outbox.traceparent
+SELECT claimed.*, now() AS claimed_at FROM (SELECT) AS always LEFT JOIN claimed ON true
 """
 
 _DELIVER = """

@@ -1,20 +1,21 @@
-"""Claims a batch of rows, performs their effect and settles each row. One kind of effect each; any number may run.
+"""Performs the claimed rows of one kind of effect, a batch at a time, and settles each row.
 
 The peer's verdict on a row settles it. Without one, the breaker counts a fault and the rows are released (P9).
 """
 
+import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from shared.contract.ids import UUID, uuid7
+from shared.contract.ids import UUID
 from shared.db.pool import Pool
 from shared.observability.logs import get_logger
 from shared.observability.spans import OFF, Tracing
-from shared.worker.circuit_breaker import Breaker, BreakerState
+from shared.worker.circuit_breaker import Breaker
 
 from . import queries
 from .effect_registry import Effect, SettlingEffect
@@ -25,14 +26,27 @@ _log = get_logger(__name__)
 
 
 class Relay:
-    """A loop (`shared.worker.loops`). `counts` says how rows were settled since the process started."""
+    """Performs the rows of one effect that the dispatcher claimed. `counts` says how rows were settled so far."""
 
     def __init__(
-        self, pool: Pool, effect: Effect, *, breaker: Breaker, batch: int, lease_seconds: float, tracing: Tracing = OFF
+        self,
+        pool: Pool,
+        effect: Effect,
+        *,
+        breaker: Breaker,
+        batch: int,
+        lease_seconds: float,
+        at_once: int = 1,
+        tracing: Tracing = OFF,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.effect = effect.name
         self.name = f"relay-{effect.name}"
         self.counts: Counter[str] = Counter()
         self.breaker = breaker
+        self.lease_seconds = lease_seconds
+        # Batches in a row that ended in a fault of our own.
+        self.failures = 0
         self._pool = pool
         self._effect = effect
         self._settle_delivered = (
@@ -41,45 +55,44 @@ class Relay:
         self._max_batch = batch
         # Halved by each fault, doubled by each answer: a row that breaks the peer is soon alone in its batch.
         self._batch = batch
-        self._lease_seconds = lease_seconds
+        self._places = at_once
+        self._paused_until = -math.inf
         self._tracing = tracing
+        self._clock = clock
 
-    async def run_once(self) -> bool:
-        """Relays one batch; returns whether more may be due. Commits the claim, then each kind of settlement."""
-        allowed = self.breaker.allowance(self._batch)
-        if not allowed:
-            return False
-        lease = uuid7()
-        began = time.perf_counter()
-        entries: list[ClaimedRow] = []
-        try:
-            entries = await self._claim(allowed, lease)
-        finally:
-            if not entries:
+    @property
+    def has_place(self) -> bool:
+        """Whether another batch may start beside those under way."""
+        return self._places > 0 and self._clock() >= self._paused_until
+
+    def room(self) -> int:
+        """How many rows it can take now. A caller that gets more than none calls `begin` or `breaker.unused`."""
+        return self.breaker.allowance(self._batch) if self.has_place else 0
+
+    def begin(self) -> None:
+        self._places -= 1
+
+    def end(self, *, pause_seconds: float) -> None:
+        """A batch has ended. `pause_seconds` above 0: in a fault of our own, so that the next one waits."""
+        self._places += 1
+        self.failures = self.failures + 1 if pause_seconds else 0
+        self._paused_until = self._clock() + pause_seconds
+
+    async def work_off(self, rows: Sequence[ClaimedRow], lease: UUID, *, seconds_ago: float) -> None:
+        """Perform `rows`, which were claimed `seconds_ago`, and settle each. Commits each kind of settlement."""
+        with RowSpans(self._tracing, self.effect, rows, seconds_ago=seconds_ago) as spans:
+            try:
+                outcomes = await self._effect.perform(spans.entries)
+            except PeerFaultError as fault:
+                await self._release(spans, lease, fault)
+                return
+            except BaseException:
+                # An internal fault, or the process is ending. The rows are due again when the lease ends.
                 self.breaker.unused()
-        if not entries:
-            return False
-        with RowSpans(self._tracing, self._effect.name, entries, seconds_ago=time.perf_counter() - began) as spans:
-            return await self._work_off(spans, lease, allowed)
-
-    async def _work_off(self, spans: RowSpans, lease: UUID, allowed: int) -> bool:
-        try:
-            outcomes = await self._effect.perform(spans.entries)
-        except PeerFaultError as fault:
-            await self._release(spans, lease, fault)
-            return self.breaker.state is BreakerState.CLOSED
-        except BaseException:
-            # An internal fault, or the process is ending. The rows are due again when the lease ends.
-            self.breaker.unused()
-            raise
-        self.breaker.succeeded()
-        self._batch = min(self._max_batch, self._batch * 2)
-        await self._settle(spans, outcomes, lease)
-        return len(spans.entries) == allowed
-
-    async def _claim(self, limit: int, lease: UUID) -> list[ClaimedRow]:
-        rows = await self._pool.fetch(queries.CLAIM_DUE, self._effect.name, limit, lease, self._lease_seconds)
-        return [ClaimedRow(**{**row, "payload": orjson.loads(row["payload"])}) for row in rows]
+                raise
+            self.breaker.succeeded()
+            self._batch = min(self._max_batch, self._batch * 2)
+            await self._settle(spans, outcomes, lease)
 
     async def _release(self, spans: RowSpans, lease: UUID, fault: PeerFaultError) -> None:
         ids = [entry.id for entry in spans.entries]

@@ -13,12 +13,12 @@ from services.signup.app import create_app
 from services.signup.audit.mail_service_view import MailServiceView
 from services.signup.outbox.effects.mail import MailEffect
 from services.signup.outbox.effects.statistics import StatsEffect
-from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
 from services.signup.verification_token import TokenRing
 from shared.worker.circuit_breaker import Breaker
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 
 AUDIT_SCOPES = ("audit:read", "audit:operate", "users:read", "signups:write")
@@ -80,7 +80,7 @@ async def operator(signup_api: Api) -> AsyncIterator[httpx.AsyncClient]:
 class Relays:
     """The worker's relays, run explicitly."""
 
-    relays: Sequence[Relay]
+    relays: Sequence[LoneRelay]
 
     async def run(self) -> None:
         for relay in self.relays:
@@ -92,4 +92,6 @@ class Relays:
 def relays(signup_database: Clone, signup_at_mail: httpx.AsyncClient) -> Relays:
     pool, ring = signup_database.database.pool, TokenRing.from_setting(TOKEN_KEYS)
     effects = (MailEffect(signup_at_mail, ring, timeout_seconds=5), StatsEffect())
-    return Relays([Relay(pool, effect, breaker=Breaker(effect.name), batch=50, lease_seconds=30) for effect in effects])
+    return Relays(
+        [LoneRelay(pool, effect, breaker=Breaker(effect.name), batch=50, lease_seconds=30) for effect in effects]
+    )

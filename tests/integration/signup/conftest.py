@@ -8,7 +8,6 @@ import pytest
 from services.signup.accounts.effect_policy import EffectPolicy
 from services.signup.app import create_app
 from services.signup.outbox.effects.mail import MailEffect
-from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
 from services.signup.verification_token import TokenRing
 from shared.observability.spans import OFF, Tracing
@@ -16,6 +15,7 @@ from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
 from tests.support.mail_stand_in import MailStandIn, mail_stand_in
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 
 ALL_SCOPES = ("signups:write", "users:read", "audit:read")
@@ -62,19 +62,19 @@ async def mail_api() -> AsyncIterator[MailStandIn]:
 @pytest.fixture
 async def make_relay(
     signup_database: Clone, signup_settings: Settings, mail_api: MailStandIn
-) -> AsyncIterator[Callable[..., Relay]]:
+) -> AsyncIterator[Callable[..., LoneRelay]]:
     """Relays that call the stand-in. Their breaker opens after two faults and probes at once."""
     effects = []
 
     def make(
         *, batch: int = 200, lease_seconds: float = 30, token_keys: str = "k" * 32, tracing: Tracing = OFF
-    ) -> Relay:
+    ) -> LoneRelay:
         settings = signup_settings.model_copy(update={"mail_url": mail_api.url, "mail_timeout_seconds": 0.2})
         effect = MailEffect.connect(settings, TokenRing.from_setting(token_keys), tracing)
         effects.append(effect)
         breaker = Breaker("mail", BreakerPolicy(faults_to_open=2, first_probe_seconds=0))
         pool = signup_database.database.pool
-        return Relay(pool, effect, breaker=breaker, batch=batch, lease_seconds=lease_seconds, tracing=tracing)
+        return LoneRelay(pool, effect, breaker=breaker, batch=batch, lease_seconds=lease_seconds, tracing=tracing)
 
     yield make
     for effect in effects:
@@ -82,5 +82,5 @@ async def make_relay(
 
 
 @pytest.fixture
-def relay(make_relay: Callable[..., Relay]) -> Relay:
+def relay(make_relay: Callable[..., LoneRelay]) -> LoneRelay:
     return make_relay()

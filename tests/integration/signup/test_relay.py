@@ -7,18 +7,19 @@ from typing import Any
 import pytest
 
 from services.signup.outbox import queries
-from services.signup.outbox.relay import Relay
+from services.signup.outbox.claim_floor import BEGINNING
 from services.signup.outbox.retry_policy import ClaimedRow, Done, Outcome
 from shared.contract.ids import UUID, uuid7
 from shared.worker.circuit_breaker import Breaker, BreakerState
 from tests.support.mail_stand_in import MailStandIn, accepts, rejects
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 
-MakeRelay = Callable[..., Relay]
+MakeRelay = Callable[..., LoneRelay]
 
 
 async def test_a_delivered_row_moves_to_outbox_settled_with_its_receipt(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
     owed = await ledger.row("outbox")
@@ -37,7 +38,7 @@ async def test_a_delivered_row_moves_to_outbox_settled_with_its_receipt(
 
 
 async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(10)))
     bad = (await ledger.rows("outbox"))[3]
@@ -57,7 +58,7 @@ async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_temporary_refusal_of_one_mail_counts_an_attempt_and_waits(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, status: int
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn, status: int
 ) -> None:
     await ledger.sign_up("asa@example.org")
     mail_api.answer_for = rejects(status)
@@ -74,7 +75,7 @@ async def test_a_temporary_refusal_of_one_mail_counts_an_attempt_and_waits(
 
 
 async def test_a_row_refused_after_its_expiry_becomes_dead(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up("asa@example.org")
     await ledger.run("UPDATE outbox SET expires_at = now()")
@@ -87,7 +88,7 @@ async def test_a_row_refused_after_its_expiry_becomes_dead(
 
 @pytest.mark.parametrize("fault", ["hang_up", "lose_answer", "hang", 500, 503, 401, 403, 404, 413, 301])
 async def test_an_outage_costs_no_attempt_and_nothing_is_sent_twice_after_it(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, fault: int | str
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn, fault: int | str
 ) -> None:
     await ledger.sign_up("asa@example.org", "bo@example.org")
     await ledger.run("UPDATE outbox SET expires_at = now()")
@@ -109,7 +110,7 @@ async def test_an_outage_costs_no_attempt_and_nothing_is_sent_twice_after_it(
 
 
 async def test_an_open_breaker_lets_one_row_out_as_a_probe(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(5)))
     mail_api.answer_with = 503
@@ -118,7 +119,7 @@ async def test_an_open_breaker_lets_one_row_out_as_a_probe(
     assert [len(request["mails"]) for request in mail_api.requests] == [5, 2, 1]
 
 
-async def test_an_unused_probe_is_returned_to_the_breaker(relay: Relay) -> None:
+async def test_an_unused_probe_is_returned_to_the_breaker(relay: LoneRelay) -> None:
     for _ in range(2):
         relay.breaker.faulted("down")
     assert await relay.run_once() is False
@@ -127,7 +128,7 @@ async def test_an_unused_probe_is_returned_to_the_breaker(relay: Relay) -> None:
 
 
 async def test_a_row_that_crashes_the_peer_is_isolated_and_the_others_are_delivered(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(8)))
     poison = str((await ledger.rows("outbox"))[5]["id"])
@@ -144,7 +145,7 @@ async def test_a_row_that_crashes_the_peer_is_isolated_and_the_others_are_delive
 
 
 async def test_a_mail_missing_from_the_answer_is_retried(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up("asa@example.org")
     mail_api.answer_for = lambda _mail: None
@@ -185,7 +186,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
 ) -> None:
     await ledger.sign_up("asa@example.org")
     paused = Paused()
-    zombie = Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=0)
+    zombie = LoneRelay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=0)
     slow = asyncio.create_task(zombie.run_once())
     await paused.reached.wait()
     rescuer = make_relay()
@@ -201,7 +202,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
 async def test_a_row_leased_by_another_worker_is_not_settled(ledger: SignupLedger) -> None:
     await ledger.sign_up("asa@example.org")
     paused = Paused()
-    zombie = Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30)
+    zombie = LoneRelay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30)
     slow = asyncio.create_task(zombie.run_once())
     await paused.reached.wait()
     other = uuid7()
@@ -219,7 +220,7 @@ async def test_concurrent_relays_share_the_rows_and_request_no_mail_twice(
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(100)))
     relays = [make_relay(batch=7) for _ in range(3)]
 
-    async def work(relay: Relay) -> None:
+    async def work(relay: LoneRelay) -> None:
         while await relay.run_once():
             pass
 
@@ -230,11 +231,11 @@ async def test_concurrent_relays_share_the_rows_and_request_no_mail_twice(
 
 
 async def test_rows_locked_by_another_claim_are_skipped_without_waiting(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up(*(f"p{n}@example.org" for n in range(10)))
     async with ledger.pool.acquire() as other, other.transaction():
-        claimed = await other.fetch(queries.CLAIM_DUE, "mail", 6, uuid7(), 30.0)
+        claimed = await other.fetch(queries.CLAIM_DUE, ["mail"], [6], [BEGINNING], [30.0], uuid7())
         async with asyncio.timeout(5):
             await relay.run_once()
     assert len(mail_api.asked_for) == 4
@@ -245,7 +246,7 @@ async def test_no_transaction_is_open_during_the_call_to_the_mail_service(ledger
     await ledger.sign_up("asa@example.org")
     paused = Paused()
     asking = asyncio.create_task(
-        Relay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30).run_once()
+        LoneRelay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30).run_once()
     )
     await paused.reached.wait()
     open_transactions = await ledger.pool.fetchval(
@@ -258,7 +259,7 @@ async def test_no_transaction_is_open_during_the_call_to_the_mail_service(ledger
 
 
 async def test_rows_of_another_effect_are_left_to_its_own_relay(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await ledger.sign_up("asa@example.org")
     await ledger.run("UPDATE outbox SET effect = 'stats'")

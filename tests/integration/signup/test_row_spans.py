@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from services.signup.outbox.relay import Relay
 from services.signup.outbox.retry_policy import ClaimedRow, Outcome, PeerFaultError
 from shared.contract.ids import UUID
 from shared.worker.circuit_breaker import Breaker
 from tests.support.mail_stand_in import MailStandIn, accepts, rejects
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 from tests.support.spans import KeptSpans, context_of, links_of, parent_of
 
@@ -23,7 +23,7 @@ def kept() -> KeptSpans:
 
 
 @pytest.fixture
-def relay(make_relay: Callable[..., Relay], kept: KeptSpans) -> Relay:
+def relay(make_relay: Callable[..., LoneRelay], kept: KeptSpans) -> LoneRelay:
     return make_relay(tracing=kept.tracing)
 
 
@@ -33,7 +33,7 @@ async def _owe(ledger: SignupLedger, *emails: str) -> None:
 
 
 async def test_a_row_is_a_child_span_of_its_cause_and_the_mail_request_names_the_row(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(ledger, "asa@example.org")
     row_id = str((await ledger.row("outbox"))["id"])
@@ -55,7 +55,7 @@ async def test_a_row_is_a_child_span_of_its_cause_and_the_mail_request_names_the
 
 
 async def test_the_call_for_a_batch_is_a_separate_trace_that_links_every_row(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(ledger, *(f"p{n}@example.org" for n in range(150)))
     await relay.run_once()
@@ -71,7 +71,7 @@ async def test_the_call_for_a_batch_is_a_separate_trace_that_links_every_row(
 )
 async def test_an_undelivered_row_is_a_failed_span_without_the_peers_text(
     ledger: SignupLedger,
-    relay: Relay,
+    relay: LoneRelay,
     mail_api: MailStandIn,
     kept: KeptSpans,
     status: int,
@@ -89,7 +89,7 @@ async def test_an_undelivered_row_is_a_failed_span_without_the_peers_text(
     ("answer", "error"), [("hang_up", "RemoteProtocolError"), (500, "500"), ("hang", "TimeoutError")]
 )
 async def test_an_outage_fails_the_spans_of_the_call_and_of_every_released_row(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn, kept: KeptSpans, answer: int | str, error: str
 ) -> None:
     await _owe(ledger, "asa@example.org", "bo@example.org")
     mail_api.answer_with = answer
@@ -98,7 +98,7 @@ async def test_an_outage_fails_the_spans_of_the_call_and_of_every_released_row(
 
 
 async def test_every_attempt_is_a_span_with_its_number(
-    ledger: SignupLedger, relay: Relay, mail_api: MailStandIn, kept: KeptSpans
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn, kept: KeptSpans
 ) -> None:
     await _owe(ledger, "asa@example.org")
     mail_api.answer_for = rejects(503)
@@ -111,7 +111,7 @@ async def test_every_attempt_is_a_span_with_its_number(
 
 
 async def test_rows_of_an_import_are_separate_traces_that_link_the_import(
-    ledger: SignupLedger, relay: Relay, kept: KeptSpans
+    ledger: SignupLedger, relay: LoneRelay, kept: KeptSpans
 ) -> None:
     await _owe(ledger, "asa@example.org", "bo@example.org")
     await ledger.run('UPDATE outbox SET payload = payload || \'{"lane": "bulk"}\'')
@@ -121,7 +121,9 @@ async def test_rows_of_an_import_are_separate_traces_that_link_the_import(
     assert len({context_of(row).split("-")[1] for row in rows} | {CAUSE.split("-")[1]}) == 3
 
 
-async def test_a_row_without_a_readable_cause_is_relayed(ledger: SignupLedger, relay: Relay, kept: KeptSpans) -> None:
+async def test_a_row_without_a_readable_cause_is_relayed(
+    ledger: SignupLedger, relay: LoneRelay, kept: KeptSpans
+) -> None:
     await ledger.sign_up("asa@example.org", "bo@example.org")
     await ledger.run("UPDATE outbox SET traceparent = 'nonsense' WHERE payload #>> '{to,email}' = 'bo@example.org'")
     await relay.run_once()
@@ -146,7 +148,7 @@ async def test_spans_of_unsettled_rows_are_interrupted(
             """Holds nothing."""
 
     await _owe(ledger, "asa@example.org")
-    relay = Relay(ledger.pool, Broken(), breaker=Breaker("mail"), batch=10, lease_seconds=30, tracing=kept.tracing)
+    relay = LoneRelay(ledger.pool, Broken(), breaker=Breaker("mail"), batch=10, lease_seconds=30, tracing=kept.tracing)
     with pytest.raises(type(fault)):
         await relay.run_once()
     assert kept.summaries() == [(ROW, "interrupted", error)]
@@ -168,7 +170,7 @@ async def test_every_effect_has_spans_of_its_own(ledger: SignupLedger, kept: Kep
     await _owe(ledger, "asa@example.org")
     await ledger.run("UPDATE outbox SET effect = 'webhook'")
     down = Down()
-    relay = Relay(ledger.pool, down, breaker=Breaker("webhook"), batch=10, lease_seconds=30, tracing=kept.tracing)  # type: ignore[arg-type]
+    relay = LoneRelay(ledger.pool, down, breaker=Breaker("webhook"), batch=10, lease_seconds=30, tracing=kept.tracing)  # type: ignore[arg-type]
     await relay.run_once()
     (span,) = kept.ended
     assert kept.summaries() == [("relay outbox.webhook", "released", "peer_fault")]

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from services.signup.outbox.relay import Relay
 from shared.contract.ids import uuid7
 from tests.support.apis import Api
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 
 ASA = "asa@example.org"
@@ -35,7 +35,7 @@ async def test_a_token_verifies_once_and_may_be_repeated(signup_api: Api, ledger
 
 
 async def test_a_token_still_works_after_its_row_was_delivered(
-    signup_api: Api, ledger: SignupLedger, relay: Relay
+    signup_api: Api, ledger: SignupLedger, relay: LoneRelay
 ) -> None:
     await ledger.sign_up(ASA)
     token = await ledger.token(ASA)

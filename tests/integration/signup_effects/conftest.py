@@ -8,12 +8,12 @@ import pytest
 from services.signup.accounts.effect_policy import EffectPolicy
 from services.signup.app import create_app
 from services.signup.outbox.effect_registry import EFFECTS, Effect, EffectContext
-from services.signup.outbox.relay import Relay
 from services.signup.settings import Settings
 from services.signup.verification_token import TokenRing
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
 
@@ -53,17 +53,17 @@ def ledger(signup_database: Clone, signup_settings: Settings) -> SignupLedger:
 
 
 @pytest.fixture
-async def relay_for(signup_database: Clone, signup_settings: Settings) -> AsyncIterator[Callable[..., Relay]]:
+async def relay_for(signup_database: Clone, signup_settings: Settings) -> AsyncIterator[Callable[..., LoneRelay]]:
     """A relay for an effect of the registry; its breaker opens after two faults and probes at once."""
     effects: list[Effect] = []
 
-    def make(name: str, **settings: object) -> Relay:
+    def make(name: str, **settings: object) -> LoneRelay:
         changed = signup_settings.model_copy(update=settings)
         ring = TokenRing.from_setting(changed.signup_token_keys)
         effect = EFFECTS[name].connect(EffectContext(changed, ring, signup_database.database.pool))
         effects.append(effect)
         breaker = Breaker(name, BreakerPolicy(faults_to_open=2, first_probe_seconds=0))
-        return Relay(signup_database.database.pool, effect, breaker=breaker, batch=100, lease_seconds=30)
+        return LoneRelay(signup_database.database.pool, effect, breaker=breaker, batch=100, lease_seconds=30)
 
     yield make
     for effect in effects:

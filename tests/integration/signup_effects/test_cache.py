@@ -8,12 +8,12 @@ import pytest
 from redis.asyncio import Redis
 
 from services.signup.erasure.erase import erase
-from services.signup.outbox.relay import Relay
 from shared.contract.ids import UUID
 from shared.worker.circuit_breaker import BreakerState
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 
-MakeRelay = Callable[..., Relay]
+MakeRelay = Callable[..., LoneRelay]
 
 
 @pytest.fixture
@@ -66,17 +66,17 @@ async def test_a_user_erased_while_the_profile_is_written_is_retried(
 ) -> None:
     (asa,) = await ledger.sign_up("asa@example.org")
     relay = relay_for("cache")
-    write = relay._effect._write  # type: ignore[attr-defined]
+    write = relay._effect._write
 
     async def erase_then_write(*args: Any) -> None:
         await erase(ledger.pool, asa.user["id"], "test", ledger.policy)
         await write(*args)
 
-    relay._effect._write = erase_then_write  # type: ignore[attr-defined]
+    relay._effect._write = erase_then_write
     await relay.run_once()
     row = await ledger.row("outbox", effect="cache", attempts=1)
     assert row["last_error"] == "The user changed while the profile was written"
-    relay._effect._write = write  # type: ignore[attr-defined]
+    relay._effect._write = write
     await ledger.run("UPDATE outbox SET due_at = now()")
     await relay.run_once()
     assert await ledger.rows("outbox", effect="cache") == []

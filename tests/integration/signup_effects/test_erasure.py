@@ -10,14 +10,14 @@ import pytest
 
 from services.signup.erasure.erase import erase
 from services.signup.erasure.pending_cleanup import PendingCleanup
-from services.signup.outbox.relay import Relay
 from shared.contract.ids import UUID, uuid7
 from tests.support.apis import Api
 from tests.support.databases import Clone
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 from tests.support.stack import eventually
 
-MakeRelay = Callable[..., Relay]
+MakeRelay = Callable[..., LoneRelay]
 # All personal data of the user, in lower case.
 PERSONAL = ("asa@example.org", "åsa öberg", "s3cret-note")
 
@@ -245,8 +245,8 @@ async def test_the_mail_service_is_asked_to_erase_too(
     user_id = await sign_up(client)
     await client.delete(f"/v1/users/{user_id}")
     relay = relay_for("erase_mail")
-    await relay._effect._client.aclose()  # type: ignore[attr-defined]
-    relay._effect._client = httpx.AsyncClient(base_url="http://mail", transport=httpx.MockTransport(answer))  # type: ignore[attr-defined]
+    await relay._effect._client.aclose()
+    relay._effect._client = httpx.AsyncClient(base_url="http://mail", transport=httpx.MockTransport(answer))
     await relay.run_once()
     assert asked == [("POST", "/v1/erasures", {"metadata": {"user_id": user_id}})]
     if state == "settled":

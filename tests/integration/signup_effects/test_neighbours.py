@@ -5,11 +5,11 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from services.signup.outbox.relay import Relay
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn
 
-MakeRelay = Callable[..., Relay]
+MakeRelay = Callable[..., LoneRelay]
 
 
 async def owed(ledger: SignupLedger) -> list[tuple[str, str | None]]:

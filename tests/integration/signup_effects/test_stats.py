@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 import httpx
 import pytest
 
-from services.signup.outbox.relay import Relay
 from services.signup.outbox.retry_policy import ClaimedRow, Outcome
 from shared.contract.ids import UUID
 from tests.support.apis import Api
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 
-MakeRelay = Callable[..., Relay]
+MakeRelay = Callable[..., LoneRelay]
 PUT_BACK = """
 INSERT INTO outbox (id, effect, user_id, payload, created_at, expires_at)
 SELECT DISTINCT ON (id) id, effect, user_id, payload, created_at, now() FROM outbox_settled WHERE effect = 'stats'
@@ -61,9 +61,10 @@ async def test_a_worker_that_lost_its_lease_counts_nothing(ledger: SignupLedger,
 
     async def lose_the_lease(entries: Sequence[ClaimedRow]) -> Mapping[UUID, Outcome]:
         await ledger.run("UPDATE outbox SET lease = uuidv7() WHERE effect = 'stats'")
-        return await perform(entries)
+        outcomes: Mapping[UUID, Outcome] = await perform(entries)
+        return outcomes
 
-    relay._effect.perform = lose_the_lease  # type: ignore[method-assign]
+    relay._effect.perform = lose_the_lease
     await relay.run_once()
     assert relay.counts["lease_lost"] == 1
     assert await ledger.pool.fetchval("SELECT count(*) FROM signup_statistics") == 0

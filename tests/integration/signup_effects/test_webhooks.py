@@ -7,12 +7,12 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from services.signup.erasure.erase import erase
-from services.signup.outbox.relay import Relay
 from tests.support.apis import Api
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
 
-MakeRelay = Callable[..., Relay]
+MakeRelay = Callable[..., LoneRelay]
 ALL = ["user.signed_up", "user.verified", "user.erased"]
 
 

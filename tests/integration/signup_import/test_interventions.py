@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.signup.imports import operator_actions
+from services.signup.outbox.claim_floor import BEGINNING
 from services.signup.outbox.queries import CLAIM_DUE, RELEASE_IF_LEASED
 from shared.contract.ids import uuid7
 from tests.support.imports import Imports, people
@@ -15,7 +16,8 @@ from tests.support.signups import SignupLedger
 async def _claim(ledger: SignupLedger, limit: int = 500) -> list[Any]:
     """Claims mails as the relay does."""
     lease = uuid7()
-    return [(lease, row["id"]) for row in await ledger.pool.fetch(CLAIM_DUE, "mail", limit, lease, 30.0)]
+    rows = await ledger.pool.fetch(CLAIM_DUE, ["mail"], [limit], [BEGINNING], [30.0], lease)
+    return [(lease, row["id"]) for row in rows if row["id"]]
 
 
 async def test_a_paused_import_processes_no_row_and_sends_no_mail(imports: Imports, ledger: SignupLedger) -> None:

@@ -30,4 +30,4 @@ def test_choosing_an_unknown_or_fixed_effect_stops_the_start(setting: str) -> No
 
 def test_every_owed_effect_has_a_relay() -> None:
     assert set(effects_owed("stats,cache").effects) <= set(EFFECTS)
-    assert all(kind.relays >= 1 for kind in EFFECTS.values())
+    assert all(kind.batches_at_once >= 1 for kind in EFFECTS.values())

@@ -1,0 +1,130 @@
+"""Claims for every relay of the process at once, and hands each its rows.
+
+One statement asks for all effects, within what each relay has room for: a relay that is busy, or whose breaker is open,
+has none, and takes no place from another (P3). Wake-ups that come during a claim share the next one.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import orjson
+
+from shared.contract.ids import UUID, uuid7
+from shared.db.pool import Pool, Record
+from shared.worker.backoff import full_jitter
+from shared.worker.loops import LoopFailures
+from shared.worker.schedule import WakeupFanout
+
+from . import queries
+from .claim_floor import ClaimFloor
+from .relay import Relay
+from .retry_policy import ClaimedRow
+
+# A claim costs the same for one row as for a hundred: rows that come within this time share one.
+_GAP_SECONDS = 0.004
+
+
+class Dispatcher:
+    """A loop (`shared.worker.loops`). `wakeup` is set when a relay has room again for rows that may be waiting."""
+
+    name = "dispatcher"
+
+    def __init__(
+        self,
+        pool: Pool,
+        relays: Sequence[Relay],
+        *,
+        wakeup: WakeupFanout | None = None,
+        failures: LoopFailures | None = None,
+        gap_seconds: float = _GAP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._relays = {relay.effect: relay for relay in relays}
+        self._floors: dict[str, ClaimFloor] = defaultdict(ClaimFloor)
+        self._wakeup = wakeup or WakeupFanout()
+        self._failures = failures or LoopFailures()
+        self._gap_seconds = gap_seconds
+        self._clock = clock
+        self._claimed_at = float("-inf")
+        # Relays that had no room at the last claim: rows may wait for them.
+        self._hungry: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run_once(self) -> bool:
+        """Claim what the relays have room for, and start them. Commits the claim. True: more may be due now."""
+        await self._leave_a_gap()
+        rooms = {effect: relay.room() for effect, relay in self._relays.items()}
+        asked = {effect: room for effect, room in rooms.items() if room}
+        self._hungry = rooms.keys() - asked.keys()
+        if not asked:
+            return False
+        lease, began = uuid7(), time.perf_counter()
+        batches: dict[str, list[Record]] = defaultdict(list)
+        try:
+            for row in await self._claim(asked, lease):
+                if row["effect"] is not None:
+                    batches[row["effect"]].append(row)
+        finally:
+            for effect in asked.keys() - batches.keys():
+                self._relays[effect].breaker.unused()
+        for effect, rows in batches.items():
+            self._start(self._relays[effect], [_claimed_row(row) for row in rows], lease, began)
+        full = {effect for effect, rows in batches.items() if len(rows) == asked[effect]}
+        self._hungry |= full
+        return any(self._relays[effect].has_place for effect in full)
+
+    async def _leave_a_gap(self) -> None:
+        left = self._gap_seconds - (self._clock() - self._claimed_at)
+        if left > 0:
+            await asyncio.sleep(left)
+        self._claimed_at = self._clock()
+
+    async def _claim(self, asked: dict[str, int], lease: UUID) -> Sequence[Record]:
+        now = self._clock()
+        rows = await self._pool.fetch(
+            queries.CLAIM_DUE,
+            list(asked),
+            list(asked.values()),
+            [self._floors[effect].begin(now) for effect in asked],
+            [self._relays[effect].lease_seconds for effect in asked],
+            lease,
+        )
+        for effect, room in asked.items():
+            dues = [row["was_due_at"] for row in rows if row["effect"] == effect]
+            self._floors[effect].advance(rows[0]["claimed_at"], max(dues) if len(dues) == room else None)
+        return rows
+
+    def _start(self, relay: Relay, rows: Sequence[ClaimedRow], lease: UUID, began: float) -> None:
+        relay.begin()
+        task = asyncio.get_running_loop().create_task(self._work_off(relay, rows, lease, began))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work_off(self, relay: Relay, rows: Sequence[ClaimedRow], lease: UUID, began: float) -> None:
+        failed = False
+        try:
+            await relay.work_off(rows, lease, seconds_ago=time.perf_counter() - began)
+        except Exception as error:  # noqa: BLE001 - one bad batch must not end the relay; its lease brings the rows back
+            failed = True
+            self._failures.failed(relay.name, error)
+        else:
+            self._failures.succeeded(relay.name)
+        finally:
+            relay.end(pause_seconds=full_jitter(relay.failures + 1, base_seconds=0.1, cap_seconds=2.0) if failed else 0)
+            if relay.effect in self._hungry:
+                self._wakeup.set()
+
+    async def drain(self) -> None:
+        """Wait for the batches under way."""
+        while self._tasks:
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _claimed_row(row: Record) -> ClaimedRow:
+    columns = {name: value for name, value in row.items() if name not in ("effect", "was_due_at")}
+    return ClaimedRow(**{**columns, "payload": orjson.loads(row["payload"])})
