@@ -7,10 +7,10 @@ import httpx
 import orjson
 import pytest
 
-from services.signup.outbox.relay import Relay
 from shared.contract.ids import UUID
 from tests.support.apis import Api
 from tests.support.mail_stand_in import MailStandIn
+from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 
 ASA = "asa@example.org"
@@ -74,7 +74,7 @@ def greeting(details: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("pressed", "confirmed", "changed"), [(0, OF_ASA, []), (1, OF_EVE, NAMES_OF_ALL)])
 @pytest.mark.parametrize("delivered", [False, True])
 async def test_between_anonymous_callers_each_link_confirms_what_it_was_made_for(
-    people: People, relay: Relay, *, delivered: bool, pressed: int, confirmed: dict[str, Any], changed: list[str]
+    people: People, relay: LoneRelay, *, delivered: bool, pressed: int, confirmed: dict[str, Any], changed: list[str]
 ) -> None:
     links = [await people.sign_up(OF_ASA), await people.sign_up(OF_EVE)]
     greeted = [await people.payload(link) for link in links]
@@ -171,7 +171,7 @@ async def test_history_names_changed_fields_and_holds_no_values(people: People) 
 
 
 async def test_the_mail_service_is_told_the_greeting_of_the_link_and_not_the_details_held_beside_it(
-    people: People, relay: Relay, mail_api: MailStandIn
+    people: People, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
     await people.sign_up(OF_ASA)
     await people.sign_up(OF_EVE | {"metadata": {"note": "s3cret-note"}})
