@@ -5,7 +5,8 @@ reads what is new, however many rows came before (ADR 0026).
 
 What could be missed lies before the floor: a row whose transaction was long under way, or that was put back in time.
 Three looks find it. The narrow one overlaps the claim before it a little; the wide one, once a second, overlaps more;
-the full one, at the start and every half minute, begins at the oldest row. Half a minute is the bound for any row.
+the full one, at the start and every half minute, begins at the oldest row. So half a minute is the bound for any row
+that no other transaction holds locked.
 """
 
 from dataclasses import dataclass, field

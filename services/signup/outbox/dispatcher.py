@@ -63,16 +63,18 @@ class Dispatcher:
         if not asked:
             return False
         lease, began = uuid7(), time.perf_counter()
-        batches: dict[str, list[Record]] = defaultdict(list)
+        batches: dict[str, list[ClaimedRow]] = defaultdict(list)
+        unused = set(asked)
         try:
             for row in await self._claim(asked, lease):
                 if row["effect"] is not None:
-                    batches[row["effect"]].append(row)
+                    batches[row["effect"]].append(_claimed_row(row))
+            for effect, rows in batches.items():
+                self._start(self._relays[effect], rows, lease, began)
+                unused.discard(effect)
         finally:
-            for effect in asked.keys() - batches.keys():
+            for effect in unused:
                 self._relays[effect].breaker.unused()
-        for effect, rows in batches.items():
-            self._start(self._relays[effect], [_claimed_row(row) for row in rows], lease, began)
         full = {effect for effect, rows in batches.items() if len(rows) == asked[effect]}
         self._hungry |= full
         return any(self._relays[effect].has_place for effect in full)
