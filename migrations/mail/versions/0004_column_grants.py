@@ -5,7 +5,7 @@ A mail's Message-ID is written once. That of a record which was lost and restore
 Revises: 0003
 """
 
-from migrations import statements
+from migrations import column_grants, statements
 
 revision = "0004"
 down_revision = "0003"
@@ -23,9 +23,9 @@ UPDATED = {
     "gateway_rates": "next_at",
     "gateway_recipients": "refused, domain_accepted, at",
     "contents": "",
-    **statements.COMMON_UPDATED,
+    **column_grants.COMMON_UPDATED,
 }
-NOT_DELETED = ("mails", "attempts", *statements.COMMON_NOT_DELETED)
+NOT_DELETED = ("mails", "attempts", *column_grants.COMMON_NOT_DELETED)
 # What a trigger keeps of a deleted mail: the Message-ID under which it was sent.
 _REMEMBER = """
 DO $do$ BEGIN
@@ -44,14 +44,14 @@ def upgrade() -> None:
             "DROP INDEX mails_restored",
             "CREATE INDEX mails_restored ON mails (restored_message_id) WHERE restored_message_id IS NOT NULL",
             _REMEMBER.format(_OWN, _SENT),
-            *statements.narrow_grants(UPDATED, NOT_DELETED),
+            *column_grants.narrow_grants(UPDATED, NOT_DELETED),
         ]
     )
 
 
 def downgrade() -> None:
     updated = {**UPDATED, "mails": UPDATED["mails"].removesuffix(", restored_message_id")}
-    statements.execute(statements.widen_grants(updated, NOT_DELETED))
+    statements.execute(column_grants.widen_grants(updated, NOT_DELETED))
     statements.execute(
         [
             _REMEMBER.format(_SENT, _OWN),

@@ -3,7 +3,7 @@
 Revises: 0003
 """
 
-from migrations import statements
+from migrations import column_grants, statements
 
 revision = "0004"
 down_revision = "0003"
@@ -27,14 +27,14 @@ UPDATED = {
     "reconciliation_runs": "state, verdict, phase, position, compared, missing, lost_records, unexpected, different,"
     " stuck, unserved_users, known, repaired, examples, due_at, lease, faults, last_error, finished_at",
     "reconciliation_findings": "run_id, mail_id, user_id, reason, mark, repairable, found_at, repaired_at",
-    **statements.COMMON_UPDATED,
+    **column_grants.COMMON_UPDATED,
 }
-NOT_DELETED = ("users", *statements.COMMON_NOT_DELETED)
+NOT_DELETED = ("users", *column_grants.COMMON_NOT_DELETED)
 
 
 def upgrade() -> None:
-    statements.execute(statements.narrow_grants(UPDATED, NOT_DELETED))
+    statements.execute(column_grants.narrow_grants(UPDATED, NOT_DELETED))
 
 
 def downgrade() -> None:
-    statements.execute(statements.widen_grants(UPDATED, NOT_DELETED))
+    statements.execute(column_grants.widen_grants(UPDATED, NOT_DELETED))
