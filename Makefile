@@ -39,7 +39,7 @@ check: $(VENV)/.installed ## Lint, formatting, strict types, architecture contra
 	$(BIN)/lint-imports
 
 test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Pictures go to SCREENSHOTS, var/pages unless said; docs/pages shows them.
 browser-test: $(VENV)/.installed ## Drive the verification pages in Chromium (needs chromium; see tests/browser)

@@ -1,5 +1,6 @@
 """Fixtures for every kind of test: PostgreSQL and Valkey started once, and a fresh database for each test."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -7,10 +8,14 @@ import pytest
 import redis.asyncio
 import structlog
 
-from local import postgres, valkey
+from local import postgres, runenv, valkey
 from shared.db.pool import DatabaseOptions, open_database
 
 from .support.databases import Clone, Server, prepare
+
+# In a shell that has read run.env, the tests would start their stacks on the servers of the stack that it describes.
+for variable in runenv.VARIABLES:
+    os.environ.pop(variable, None)
 
 # structlog's default renders tracebacks with all variables, which takes seconds.
 structlog.configure(
