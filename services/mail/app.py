@@ -31,7 +31,6 @@ from .intake.from_settings import make_intake
 from .intake.template_engine import Templates
 from .process_names import QUEUE_CHANNEL
 from .settings import Settings
-from .tables import history
 
 _MEBIBYTE = 1 << 20
 _LIMITS = {"/v1/mails/batch": 16 * _MEBIBYTE}
@@ -114,11 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     app.include_router(
         operations_router(
-            service="mail",
-            history=history,
-            registry=metrics.registry,
-            checks=health.checks,
-            collect=stage_metrics.refresh,
+            service="mail", registry=metrics.registry, checks=health.checks, collect=stage_metrics.refresh
         )
     )
     app.state.registry = metrics.registry

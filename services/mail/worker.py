@@ -81,6 +81,7 @@ class Parts:
             "listening": self.listener.listening if self.listener else None,
             "failing_loops": self.failures.detail(),
             "in_flight": self.delivery.in_flight,
+            "claimed_until": self.delivery.floors.claimed_until(),
             "lease_lost": self.leases.lost,
             "rescued": self.rescue.rescued,
             "outcomes": {str(outcome): count for outcome, count in self.delivery.outcomes.items()},
@@ -132,6 +133,17 @@ async def assemble(settings: Settings) -> Parts:
     recorder = Recorder(pool, settings.mail_suppression_days)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
     tracing = tracing_of(settings.traces_endpoint, WORKER)
+    delivery = Delivery(
+        pool,
+        gateways,
+        recorder,
+        leases,
+        policy,
+        lease_seconds=lease_seconds,
+        wake=queue_ping,
+        bounce_domain=settings.mail_bounce_domain,
+        tracing=tracing,
+    )
     return Parts(
         database,
         tracing,
@@ -139,17 +151,7 @@ async def assemble(settings: Settings) -> Parts:
         recent_recipients,
         recorder,
         leases,
-        Delivery(
-            pool,
-            gateways,
-            recorder,
-            leases,
-            policy,
-            lease_seconds=lease_seconds,
-            wake=queue_ping,
-            bounce_domain=settings.mail_bounce_domain,
-            tracing=tracing,
-        ),
+        delivery,
         # Grace: a sixth of the lease, but more than the 2 s until a renewal is retried after an outage.
         Rescue(
             pool,
@@ -159,7 +161,7 @@ async def assemble(settings: Settings) -> Parts:
             grace_seconds=max(lease_seconds / 6, 2.5),
             tracing=tracing,
         ),
-        Expiry(pool),
+        Expiry(pool, delivery.floors),
         Retention(pool, content_days=settings.mail_content_days, address_days=settings.mail_address_days),
         Partitions(pool, settings.kept),
         make_alert_loop(settings, make_intake(settings, database, tracing, templates=templates), runs_checks=True),
@@ -197,14 +199,13 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         Scheduled(heartbeat, _HEARTBEAT_SECONDS, until_drained=True),
     ]
     cron = [
-        CronWakeup("wake_delivery", parts.queue_ping, second=set(range(60))),
         CronWakeup("wake_partitions", partitions_due, minute=7),
         # At night, when the load is lowest.
         CronWakeup("wake_retention", retention_due, hour=3, minute=17),
         # Sanity checks are due every 5 minutes. The database decides which process runs them.
         CronWakeup("wake_alerts", alerts_due, minute=set(range(0, 60, 5))),
     ]
-    arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, cron=cron, stop=stop)
+    arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, wakeups=cron, stop=stop)
     listening = [parts.listener.run()] if parts.listener else []
     try:
         await run_schedule(

@@ -3,8 +3,8 @@
 import argparse
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
 from pydantic import ValidationError
 
 from shared.contract.configuration import ConfigurationError
@@ -15,6 +15,9 @@ from shared.process.settings import describe_errors
 from .cli import import_file, operators
 from .process_names import WORKER
 from .settings import Settings
+
+if TYPE_CHECKING:  # the worker and the commands load no HTTP server
+    from fastapi import FastAPI
 
 SCOPES = (
     "signups:write",
@@ -65,7 +68,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _run_api(settings: Settings) -> None:
-    def make_app() -> FastAPI:
+    def make_app() -> "FastAPI":
         from .app import create_app  # noqa: PLC0415 - commands and the worker do not load it
 
         return create_app(settings)

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from redis.asyncio import Redis
 
 from shared.audit.alert_loop import running_alert_loop
 from shared.audit.alert_reports import AlertMetrics
-from shared.db.pool import open_database
+from shared.db.pool import DatabaseOptions, open_database
 from shared.http import error_handlers, openapi
 from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
@@ -41,12 +41,14 @@ from .http import (
     webhooks,
 )
 from .http.app_state import AppState
-from .http.rate_limit import ClientAddress, RateLimit
+from .http.client_address import ClientAddress
 from .http.schemas import MAX_BODY_BYTES
 from .process_names import OUTBOX_CHANNEL
 from .settings import Settings
 from .verification_token import TokenRing
-from .worker import database_options
+
+if TYPE_CHECKING:
+    from .http.rate_limit import RateLimit
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -59,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     ring = TokenRing.from_setting(settings.signup_token_keys)
     metrics = HttpMetrics()
     client_address = ClientAddress.from_setting(settings.signup_trusted_proxies)
-    limit = RateLimit.from_setting(settings.signup_limit_per_ip, str(settings.redis_url), client_address)
+    limit = _rate_limit(settings, client_address)
     policy = EffectPolicy.of(settings, ring)
     catalog = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
@@ -68,9 +70,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = await open_database(database_options(settings, "signup-api"))
+        database = await open_database(
+            DatabaseOptions(
+                settings.process_database_url,
+                "signup-api",
+                pool_size=settings.database_pool_size,
+                statement_cache_size=settings.database_statement_cache_size,
+            )
+        )
         pinger = Pinger(database.pool, OUTBOX_CHANNEL, enabled=settings.wakeup == "listen")
-        redis = Redis.from_url(str(settings.redis_url), socket_connect_timeout=1, socket_timeout=1)
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)
         batcher = SignupBatcher(database.pool, policy)
@@ -85,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
             ring,
             policy,
             batcher,
-            redis,
+            str(settings.redis_url),
             client_address,
             limit,
             webhooks_may_be_private=settings.signup_webhook_allow_private,
@@ -97,7 +105,6 @@ def create_app(settings: Settings) -> FastAPI:
         await batcher.close()
         await pinger.close()
         await mail_service_view.close()
-        await redis.aclose()
         if limit:
             await limit.close()
         await database.close()
@@ -143,3 +150,12 @@ def create_app(settings: Settings) -> FastAPI:
     if tracing.on:
         app.add_middleware(RequestSpans, tracing=tracing)
     return app
+
+
+def _rate_limit(settings: Settings, client_address: ClientAddress) -> "RateLimit | None":
+    """None when SIGNUP_LIMIT_PER_IP is `off`."""
+    if settings.signup_limit_per_ip.strip().lower() == "off":
+        return None
+    from .http.rate_limit import RateLimit  # noqa: PLC0415 - 6 MB with redis, only when there is a limit
+
+    return RateLimit(settings.signup_limit_per_ip, str(settings.redis_url), client_address)

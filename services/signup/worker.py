@@ -32,6 +32,7 @@ from .outbox.dispatcher import Dispatcher
 from .outbox.effect_registry import EFFECTS, EffectContext
 from .outbox.relay import Relay
 from .process_names import ARQ_QUEUE, OUTBOX_CHANNEL, WORKER
+from .rare_work import RareWork
 from .reconciliation.feed_follower import FeedFollower
 from .reconciliation.reconciler import Reconciler, Schedule
 from .reconciliation.repair import Repairer
@@ -43,9 +44,6 @@ _log = get_logger(__name__)
 
 _HEARTBEAT_SECONDS = 5.0
 _UPKEEP_SECONDS = 3600.0
-# How far signup's ledger may lag behind the mail service's: it could request mails of this period again.
-_FOLLOW_SECONDS = 0.5
-_RECONCILE_SECONDS = 1.0
 _SCHEDULE_SECONDS = 60.0
 # Longer than one call to the mail service may take.
 _DRAIN_SECONDS = 30.0
@@ -62,7 +60,12 @@ async def run(settings: Settings) -> None:
         raise ConfigurationError("MAIL_API_KEY is empty: set it to signup's API key at the mail service")
     if settings.signup_lease_seconds <= settings.mail_timeout_seconds:
         raise ConfigurationError("SIGNUP_LEASE_SECONDS must be longer than MAIL_TIMEOUT_SECONDS, or leases expire")
-    options = database_options(settings, WORKER)
+    options = DatabaseOptions(
+        settings.process_database_url,
+        WORKER,
+        pool_size=settings.database_pool_size,
+        statement_cache_size=settings.database_statement_cache_size,
+    )
     async with AsyncExitStack() as closing:
         tracing = tracing_of(settings.traces_endpoint, WORKER)
         closing.push_async_callback(tracing.close)
@@ -71,15 +74,6 @@ async def run(settings: Settings) -> None:
         relays = _relays(settings, EffectContext(settings, ring, database.pool, tracing), closing)
         await _run_loops(settings, options, database, relays, EffectPolicy.of(settings, ring), closing)
         _log.info("worker_stopped")
-
-
-def database_options(settings: Settings, application_name: str) -> DatabaseOptions:
-    return DatabaseOptions(
-        settings.process_database_url,
-        application_name,
-        pool_size=settings.database_pool_size,
-        statement_cache_size=settings.database_statement_cache_size,
-    )
 
 
 def _relays(settings: Settings, context: EffectContext, closing: AsyncExitStack) -> list[Relay]:
@@ -110,12 +104,14 @@ async def _run_loops(
 ) -> None:
     pool = database.pool
     outbox_ping, upkeep_due, alerts_due = WakeupFanout(), WakeupFanout(), WakeupFanout()
+    imports_due, reconciliation_due = WakeupFanout(), WakeupFanout()
     listener = Listener(options, OUTBOX_CHANNEL, outbox_ping) if settings.wakeup == "listen" else None
     pinger = Pinger(pool, OUTBOX_CHANNEL, enabled=listener is not None)
     mail_service, mail_service_view = MailService.connect(settings), MailServiceView.connect(settings)
     for collaborator in (pinger, mail_service, mail_service_view):
         closing.push_async_callback(collaborator.close)
     lag_seconds, poll_seconds = settings.reconcile_lag_seconds, settings.signup_poll_seconds
+    rare_seconds = 2 * poll_seconds
     follower = FeedFollower(pool, mail_service, Breaker("mail_feed"), lag_seconds=lag_seconds)
     scan = LedgerScan(pool, mail_service, stuck_seconds=settings.reconcile_stuck_seconds)
     repairer = Repairer(pool, mail_service, policy)
@@ -127,27 +123,29 @@ async def _run_loops(
 
     table = [
         Scheduled(dispatcher, poll_seconds, outbox_ping),
-        Scheduled(ImportLoop(pool, policy, on_mails_owed=pinger.ping), poll_seconds),
-        Scheduled(ImportCleanup(pool, policy), poll_seconds),
-        Scheduled(follower, _FOLLOW_SECONDS),
-        Scheduled(reconciler, _RECONCILE_SECONDS),
+        Scheduled(RareWork(pool, imports=imports_due, reconciliation=reconciliation_due), rare_seconds),
+        Scheduled(ImportLoop(pool, policy, on_mails_owed=pinger.ping), _UPKEEP_SECONDS, imports_due),
+        Scheduled(ImportCleanup(pool, policy), _UPKEEP_SECONDS, imports_due),
+        Scheduled(follower, follower.pause_seconds),
+        Scheduled(reconciler, _UPKEEP_SECONDS, reconciliation_due),
         Scheduled(Schedule(pool, lag_seconds=lag_seconds), _SCHEDULE_SECONDS, upkeep_due),
         Scheduled(PendingCleanup(pool, policy, days=settings.signup_pending_days), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(Partitions(pool, settings.kept), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(alert_loop, settings.alert_seconds, alerts_due),
         Scheduled(
-            Heartbeat(pool, WORKER, lambda: _report(relays, listener, failures)), _HEARTBEAT_SECONDS, until_drained=True
+            Heartbeat(pool, WORKER, lambda: _report(relays, dispatcher, listener, failures)),
+            _HEARTBEAT_SECONDS,
+            until_drained=True,
         ),
     ]
     cron = [
-        CronWakeup("wake_relays", outbox_ping, second=set(range(60))),
         CronWakeup("wake_upkeep", upkeep_due, minute=0),
         # Sanity checks are due every 5 minutes. The database decides which process runs them.
         CronWakeup("wake_alerts", alerts_due, minute=set(range(0, 60, 5))),
     ]
 
     async def start(stop: asyncio.Event) -> None:
-        arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, cron=cron, stop=stop)
+        arq = run_arq(redis_url=str(settings.redis_url), queue_name=ARQ_QUEUE, wakeups=cron, stop=stop)
         _log.info("worker_started", effects=list(EFFECTS))
         listening = [listener.run()] if listener else []
         await run_schedule(
@@ -162,7 +160,9 @@ async def _run_loops(
     await run_until_signaled(start)
 
 
-def _report(relays: Sequence[Relay], listener: Listener | None, failures: LoopFailures) -> dict[str, Any]:
+def _report(
+    relays: Sequence[Relay], dispatcher: Dispatcher, listener: Listener | None, failures: LoopFailures
+) -> dict[str, Any]:
     """The content of a heartbeat. The API shows it in /health and /metrics."""
     return {
         "listening": listener.listening if listener else None,
@@ -172,6 +172,7 @@ def _report(relays: Sequence[Relay], listener: Listener | None, failures: LoopFa
                 "breaker": relay.breaker.state,
                 "last_fault": relay.breaker.last_fault,
                 "rows": dict(relay.counts),
+                "claimed_until": dispatcher.claimed_until(relay.effect).isoformat(),
             }
             for relay in relays
         },

@@ -1,10 +1,10 @@
-"""Errors as RFC 9457 problems: one base class, one renderer. Each service's `errors.py` derives its own."""
+"""Errors as RFC 9457 problems: one base class, from which each service's `errors.py` derives its own.
+
+`shared.http.responses` renders them.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
-
-import orjson
-from starlette.responses import Response
 
 from .correlation import current
 
@@ -47,9 +47,6 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         if self.errors:
             body["errors"] = self.errors
         return body
-
-    def response(self) -> Response:
-        return Response(orjson.dumps(self.as_dict()) + b"\n", self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
 def kinds(root: type[Problem] = Problem) -> Iterator[type[Problem]]:

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 
 from ..contract.ids import UUID
 from .pool import Database
+from .tables import shared_tables
 
+_columns = shared_tables(sa.MetaData()).history.c
 _SHOWN = ("id", "at", "kind", "subject", "related", "actor", "correlation_id", "detail")
 
 
 async def read_history(
     database: Database,
-    table: sa.Table,
     *,
     subjects: list[str],
     kinds: list[str],
@@ -26,17 +27,16 @@ async def read_history(
     limit: int,
 ) -> list[dict[str, Any]]:
     """Up to `limit + 1` entries, newest first. A subject matches entries about it or related to it."""
-    columns = [table.c[name] for name in _SHOWN]
-    query = sa.select(*columns).order_by(table.c.id.desc()).limit(limit + 1)
+    query = sa.select(*(_columns[name] for name in _SHOWN)).order_by(_columns.id.desc()).limit(limit + 1)
     if subjects:
-        query = query.where(sa.or_(table.c.subject.in_(subjects), table.c.related.overlap(subjects)))
+        query = query.where(sa.or_(_columns.subject.in_(subjects), _columns.related.overlap(subjects)))
     if kinds:
-        query = query.where(table.c.kind.in_(kinds))
+        query = query.where(_columns.kind.in_(kinds))
     if after:
-        query = query.where(table.c.at >= after)
+        query = query.where(_columns.at >= after)
     if before:
-        query = query.where(table.c.at < before)
+        query = query.where(_columns.at < before)
     if cursor:
-        query = query.where(table.c.id < cursor)
+        query = query.where(_columns.id < cursor)
     # Plain strings as keys: SQLAlchemy's own are a subclass, which orjson refuses.
     return [{name: row[name] for name in _SHOWN} for row in await database.fetch_all(query)]

@@ -4,8 +4,9 @@ An outage is one kind: 503 with `Retry-After` for callers, 503 for `/health/read
 the connection is dropped (ADR 0018).
 """
 
+from typing import Any
+
 import asyncpg
-import sqlalchemy.exc
 
 # What the server says about itself, by class of SQLSTATE (PostgreSQL manual, appendix A), and what the driver says of a
 # connection that is broken.
@@ -22,19 +23,16 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     asyncpg.PostgresSystemError,  # 58: I/O errors
     asyncpg.InterfaceError,  # "connection is closed"
     asyncpg.InternalClientError,  # "cannot switch to state …", no server with the wanted session attributes
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.TimeoutError,
 )
 
 # Reads still work: only a write shows these.
 _REFUSES_WRITES = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientResourcesError, asyncpg.PostgresSystemError)
 
 
-def unwrapped(error: sqlalchemy.exc.DBAPIError) -> BaseException:
-    """The driver's own exception behind SQLAlchemy's, which sorts some outages among errors of the statement."""
-    cause = error.orig.__cause__ if error.orig is not None else None
-    return cause or error
+def is_read_only(connection: Any) -> bool:
+    """As the server reports by itself (since PostgreSQL 14): a standby, or a database that takes no writes."""
+    settings = connection.get_settings()
+    return any(getattr(settings, name, "off") == "on" for name in ("in_hot_standby", "default_transaction_read_only"))
 
 
 def drops_connection(error: BaseException) -> bool:

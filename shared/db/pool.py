@@ -7,23 +7,29 @@ while its database is down, and reports why it is not ready.
 
 import asyncio
 import contextlib
+import gc
+import importlib
 import math
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
-import orjson
-import sqlalchemy as sa
-import sqlalchemy.exc
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from .outages import UNAVAILABLE, drops_connection, refuses_writes, unwrapped
+from .outages import UNAVAILABLE, drops_connection, is_read_only, refuses_writes
 
-__all__ = ["UNAVAILABLE", "Connection", "Database", "DatabaseOptions", "Pool", "Record", "connect", "open_database"]
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = [
+    "UNAVAILABLE", "Connection", "Database", "DatabaseOptions", "Pool", "Record", "connect", "load_engine",
+    "open_database",
+]  # fmt: skip
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -103,31 +109,41 @@ class ServicePool(asyncpg.Pool):
         return time.monotonic() - self._refused_at < _REFUSAL_HOLDS_SECONDS
 
 
-def is_read_only(connection: Any) -> bool:
-    """As the server reports by itself (since PostgreSQL 14): a standby, or a database that takes no writes."""
-    settings = connection.get_settings()
-    return any(getattr(settings, name, "off") == "on" for name in ("in_hot_standby", "default_transaction_read_only"))
-
-
-@dataclass(frozen=True)
 class Database:
-    pool: ServicePool
-    engine: AsyncEngine
+    """`connect` opens one connection, for the engine."""
 
-    async def fetch_all(self, query: sa.Select[tuple[object, ...]]) -> Sequence[sa.RowMapping]:
+    def __init__(self, pool: ServicePool, connect: "Callable[[], Awaitable[Any]]") -> None:
+        self.pool = pool
+        self._connect = connect
+
+    @cached_property
+    def engine(self) -> "AsyncEngine":
+        """Made on first use, because SQLAlchemy takes 20 MB."""
+        from .engine import open_engine  # noqa: PLC0415 - as above
+
+        engine = open_engine(self._connect)
+        gc.freeze()  # collections must not scan what was just imported: see `process.gc_freeze`
+        return engine
+
+    async def fetch_all(self, query: "sa.Select[tuple[object, ...]]") -> "Sequence[sa.RowMapping]":
         """Rows of one SQLAlchemy Core query, in one round trip. Leaves nothing open.
 
         Raises the driver's own exceptions, as the pool does.
         """
-        try:
-            async with self.engine.connect() as connection:
-                return (await connection.execute(query)).mappings().all()
-        except sqlalchemy.exc.DBAPIError as error:
-            raise unwrapped(error) from None
+        from .engine import fetch_all  # noqa: PLC0415 - as above
+
+        return await fetch_all(self.engine, query)
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        if "engine" in self.__dict__:
+            await self.engine.dispose()
         self.pool.terminate()
+
+
+async def load_engine() -> None:
+    """Import what `Database.engine` needs, on a thread: half a second in which other requests go on."""
+    if f"{__package__}.engine" not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, f"{__package__}.engine")
 
 
 async def connect(options: DatabaseOptions) -> "asyncpg.Connection[asyncpg.Record]":
@@ -192,30 +208,4 @@ async def open_database(options: DatabaseOptions) -> Database:
         reset=skip_reset,
     )
     await pool
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: connect(options),
-        isolation_level="AUTOCOMMIT",
-        pool_size=5,
-        max_overflow=5,
-        pool_pre_ping=True,
-        # Errors quote the statement; its parameters are people's addresses.
-        hide_parameters=True,
-        # jsonb writes 1e300 as an integer of 301 digits. Python's parser makes an int of it that no answer can hold.
-        json_deserializer=orjson.loads,
-    )
-    event.listen(engine.sync_engine, "checkout", _check_out)
-    event.listen(engine.sync_engine, "handle_error", _handle_error)
-    return Database(pool, engine)
-
-
-def _check_out(dbapi_connection: Any, _record: object, _proxy: object) -> None:
-    """A pooled connection to a server that became read-only is replaced."""
-    if is_read_only(dbapi_connection.driver_connection):
-        raise sqlalchemy.exc.DisconnectionError
-
-
-def _handle_error(context: sa.engine.ExceptionContext) -> None:
-    """A connection on which an outage was seen is dropped."""
-    cause = getattr(context.original_exception, "__cause__", None) or context.original_exception
-    context.is_disconnect = context.is_disconnect or drops_connection(cause)
+    return Database(pool, lambda: connect(options))

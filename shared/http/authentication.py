@@ -4,13 +4,13 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
+from ..contract.principals import Principal
 from ..contract.problems import Forbidden, Unauthorized
 from ..db import api_keys
 from ..db.pool import UNAVAILABLE, Pool, Record
@@ -22,18 +22,6 @@ _OUTAGE_SECONDS = 2.0
 # Where the request scope holds the principal.
 _PRINCIPAL = "counterfoil.principal"
 _UNCHECKED = "counterfoil.key_unchecked"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    client: str
-    key_id: str
-    scopes: frozenset[str]
-
-    @property
-    def actor(self) -> str:
-        """The actor, as history records it."""
-        return f"key:{self.client}/{self.key_id}"
 
 
 class Authenticator:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..contract.problems import PayloadTooLarge
+from .responses import problem_response
 
 
 class BodyLimit:
@@ -29,7 +30,7 @@ class BodyLimit:
         elif declared > limit:
             # Close the connection: the rest of the body would follow on it.
             refusal = PayloadTooLarge(_detail(limit), headers={"Connection": "close"})
-            await refusal.response()(scope, receive, send)
+            await problem_response(refusal)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

@@ -11,6 +11,7 @@ from starlette.routing import Match
 
 from ..contract import problems
 from ..contract.validation_sentences import sentence
+from .responses import problem_response
 
 _PROBLEM_BY_STATUS: dict[int, type[problems.Problem]] = {
     400: problems.MalformedRequest,
@@ -31,7 +32,7 @@ def install(app: FastAPI) -> None:
 
 async def _render_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, problems.Problem)
-    return error.response()
+    return problem_response(error)
 
 
 async def _render_http(request: Request, error: Exception) -> Response:
@@ -40,7 +41,7 @@ async def _render_http(request: Request, error: Exception) -> Response:
     headers = error.headers
     if kind is problems.MethodNotAllowed:
         headers = {**(headers or {}), "Allow": ", ".join(_methods_at(request))}
-    return kind(error.detail if kind is not problems.Problem else "", headers=headers).response()
+    return problem_response(kind(error.detail if kind is not problems.Problem else "", headers=headers))
 
 
 def _methods_at(request: Request) -> list[str]:
@@ -52,7 +53,7 @@ def _methods_at(request: Request) -> list[str]:
 
 async def _render_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problems.invalid([as_problem_error(entry, error.body) for entry in error.errors()]).response()
+    return problem_response(problems.invalid([as_problem_error(entry, error.body) for entry in error.errors()]))
 
 
 def as_problem_error(entry: Any, body: Any) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ..db.pool import UNAVAILABLE
 from ..observability.foreign_errors import describe as describe_error
 from ..observability.log_throttle import LogThrottle
 from ..observability.logs import get_logger
+from .responses import problem_response
 
 _log = get_logger(__name__)
 
@@ -59,14 +60,13 @@ class RequestMiddleware:
         except UNAVAILABLE as error:
             self._log_outage(error)
             if not status:
-                problem = problems.Unavailable("The service's database is unavailable. Send this request again.")
-                await problem.response()(scope, receive, send_correlated)
+                outage = problems.Unavailable("The service's database is unavailable. Send this request again.")
+                await problem_response(outage)(scope, receive, send_correlated)
         except Exception:  # noqa: BLE001 - the last place that can still answer
             _log.exception("request_failed", method=scope["method"], route=route_of(inner))
             if not status:
-                await problems.Problem("Internal error. It was logged with this request ID.").response()(
-                    scope, receive, send_correlated
-                )
+                problem = problems.Problem("Internal error. It was logged with this request ID.")
+                await problem_response(problem)(scope, receive, send_correlated)
         seconds = time.perf_counter() - began
         route = route_of(inner)
         scope["route"] = inner.get("route")  # for outer middleware

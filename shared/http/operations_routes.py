@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, params
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel, JsonValue
@@ -20,8 +19,7 @@ from starlette.responses import Response
 
 from ..contract import problems
 from ..contract.ids import UUID
-from ..db.history import read_history
-from ..db.pool import Pool
+from ..db.pool import Pool, load_engine
 from . import error_handlers, openapi
 from .authentication import HealthKey, Key
 from .middleware import RequestMiddleware
@@ -66,7 +64,7 @@ class HistoryPage(BaseModel):
 
 
 def operations_router(
-    *, service: str, history: sa.Table, registry: CollectorRegistry, checks: HealthChecks, collect: Collect
+    *, service: str, registry: CollectorRegistry, checks: HealthChecks, collect: Collect
 ) -> APIRouter:
     """All operator endpoints that both services have.
 
@@ -77,7 +75,7 @@ def operations_router(
     _add_build(router, service)
     _add_metrics(router, registry, collect, [Depends(Key("audit:read", in_outage=True))])
     _add_problems(router)
-    _add_history(router, history)
+    _add_history(router)
     return router
 
 
@@ -146,7 +144,7 @@ def _add_problems(router: APIRouter) -> None:
         raise problems.NotFound("No problem type has this name.")
 
 
-def _add_history(router: APIRouter, history: sa.Table) -> None:
+def _add_history(router: APIRouter) -> None:
     @router.get(
         "/audit/history",
         response_model=HistoryPage,
@@ -163,10 +161,12 @@ def _add_history(router: APIRouter, history: sa.Table) -> None:
         cursor: Cursor = None,
     ) -> Response:
         """The append-only history, newest first."""
+        await load_engine()
+        from ..db.history import read_history  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+
         shown = clamp(limit)
         entries = await read_history(
             database_of(request),
-            history,
             subjects=list(subject),
             kinds=list(kind),
             after=after,

@@ -1,10 +1,13 @@
-"""JSON responses, the same in both services."""
+"""JSON responses and problems, the same in both services."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+
+from ..contract.json_text import dumps
+from ..contract.problems import MEDIA_TYPE, Problem
 
 
 class JsonResponse(Response):
@@ -16,7 +19,6 @@ class JsonResponse(Response):
         super().__init__(dumps(content), status_code, headers)
 
 
-def dumps(content: Any) -> bytes:
-    return orjson.dumps(
-        content, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_APPEND_NEWLINE
-    )
+def problem_response(problem: Problem) -> Response:
+    """The problem as RFC 9457 writes it."""
+    return Response(orjson.dumps(problem.as_dict()) + b"\n", problem.status, problem.headers, MEDIA_TYPE)

@@ -7,15 +7,14 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-
 from ..contract.configuration import ConfigurationError
 from ..observability import logs
 from .gc_freeze import freeze_startup_objects
 from .settings import ServiceSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a worker loads neither
     import uvicorn
+    from fastapi import FastAPI
 
 # Connections waiting to be accepted: a burst must not be refused while the loop is busy.
 _BACKLOG = 4096
@@ -33,7 +32,7 @@ class Address:
 
 
 def run_api(
-    name: str, settings: ServiceSettings, make_app: Callable[[], FastAPI], *, public: Address, operations: Address
+    name: str, settings: ServiceSettings, make_app: "Callable[[], FastAPI]", *, public: Address, operations: Address
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests under way.
 
@@ -83,13 +82,13 @@ def _listen(address: Address, variables: str) -> socket.socket:
         ) from None
 
 
-def _serve_operations_beside(app: FastAPI, listener: socket.socket) -> None:
+def _serve_operations_beside(app: "FastAPI", listener: socket.socket) -> None:
     """Serve within the app's lifespan: requests find open connections, and are answered while the API drains."""
     server = _operations_server(app.state.operations_app)
     open_connections = app.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+    async def lifespan(app: "FastAPI") -> AsyncIterator[Any]:
         async with open_connections(app) as state:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
@@ -101,7 +100,7 @@ def _serve_operations_beside(app: FastAPI, listener: socket.socket) -> None:
     app.router.lifespan_context = lifespan
 
 
-def _operations_server(app: FastAPI) -> "uvicorn.Server":
+def _operations_server(app: "FastAPI") -> "uvicorn.Server":
     import uvicorn  # noqa: PLC0415
 
     class OperationsServer(uvicorn.Server):

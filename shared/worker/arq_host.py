@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from arq.connections import RedisSettings
+from arq.cron import CronJob, cron
 from arq.worker import Worker
 from redis import exceptions as redis_errors  # not by name: its TimeoutError would hide Python's
 from redis.asyncio.retry import Retry
@@ -21,6 +22,10 @@ from .backoff import full_jitter
 from .schedule import CronWakeup
 
 _log = get_logger(__name__)
+
+# How late a cron wake-up may come. The loops poll by themselves, so none of them is urgent; each poll costs Valkey and
+# this process a round trip.
+_POLL_SECONDS = 5.0
 
 
 def redis_settings(url: str, *, patient: bool) -> RedisSettings:
@@ -45,18 +50,36 @@ def dumps(job: dict[str, Any]) -> bytes:
     return orjson.dumps(job, default=str)
 
 
-async def run_arq(*, redis_url: str, queue_name: str, cron: Sequence[CronWakeup], stop: asyncio.Event) -> None:
+def _job_of(line: CronWakeup) -> CronJob:
+    async def wake(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
+        del ctx
+        line.wakeup.set()
+
+    return cron(
+        wake, name=line.name, second=line.second, minute=line.minute, hour=line.hour, unique=False, keep_result=0
+    )
+
+
+async def run_arq(
+    *,
+    redis_url: str,
+    queue_name: str,
+    wakeups: Sequence[CronWakeup],
+    stop: asyncio.Event,
+    poll_seconds: float = _POLL_SECONDS,
+) -> None:
     """Run an arq worker until `stop`. When it dies with Valkey, start another with backoff."""
     failures = 0
     while not stop.is_set():
         worker = Worker(
             functions=[],
-            cron_jobs=[wakeup.as_job() for wakeup in cron],
+            cron_jobs=[_job_of(line) for line in wakeups],
             queue_name=queue_name,
             redis_settings=redis_settings(redis_url, patient=True),
             job_serializer=dumps,
             job_deserializer=orjson.loads,
             handle_signals=False,
+            poll_delay=poll_seconds,
             health_check_key=f"{queue_name}:health",
             keep_result=60,
         )
@@ -74,10 +97,21 @@ async def run_arq(*, redis_url: str, queue_name: str, cron: Sequence[CronWakeup]
         except Exception as error:  # noqa: BLE001 - the loops go on, whatever arq raised
             failures = 1 if asyncio.get_running_loop().time() - started > 60 else failures + 1  # noqa: PLR2004 - a healthy minute
             _log.warning("arq_worker_failed", queue=queue_name, error=describe(error))
-        with contextlib.suppress(Exception):
-            # Valkey may be down, and arq retries its close as long as its work.
-            async with asyncio.timeout(1):
-                await worker.close()
+        await _close(worker)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(full_jitter(max(failures, 1), base_seconds=0.2, cap_seconds=2.0)):
                 await stop.wait()
+
+
+async def _close(worker: Worker) -> None:
+    """Valkey may be down, and arq retries its close as long as its work."""
+    # For a job that was cut off, arq's close would raise and leave its connections open.
+    jobs = list(worker.tasks.values())
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    worker.tasks.clear()
+    closing = asyncio.create_task(worker.close())
+    await asyncio.wait({closing}, timeout=1)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)

@@ -53,7 +53,12 @@ class LoopFailures:
 
 
 async def keep_running(
-    loop: Loop, *, wake: asyncio.Event, stop: asyncio.Event, poll_seconds: float, failures: LoopFailures | None = None
+    loop: Loop,
+    *,
+    wake: asyncio.Event,
+    stop: asyncio.Event,
+    poll_seconds: float | Callable[[], float],
+    failures: LoopFailures | None = None,
 ) -> None:
     """Run `loop` when woken, and at least every `poll_seconds`, until `stop`. A failure is logged and retried.
 
@@ -75,7 +80,7 @@ async def keep_running(
         in_a_row = 0
         failures.succeeded(loop.name)
         if not more:
-            await _wait(wake, poll_seconds)
+            await _wait(wake, poll_seconds() if callable(poll_seconds) else poll_seconds)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

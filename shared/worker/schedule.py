@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arq.cron import CronJob, cron
-
 from ..observability.logs import get_logger
 from .loops import Loop, LoopFailures, keep_running
 
@@ -34,10 +32,10 @@ class WakeupFanout:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """One line of the table. `every_seconds` is the longest pause between two runs, woken or not."""
+    """One line of the table. `every_seconds` is the longest pause between two runs, woken or not; it may change."""
 
     loop: Loop
-    every_seconds: float
+    every_seconds: float | Callable[[], float]
     woken_by: WakeupFanout | None = None
     # Ends after the drain, not before it: leases are renewed until the last mail has left.
     until_drained: bool = False
@@ -52,15 +50,6 @@ class CronWakeup:
     second: int | set[int] = 0
     minute: int | set[int] | None = None
     hour: int | None = None
-
-    def as_job(self) -> CronJob:
-        async def wake(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
-            del ctx
-            self.wakeup.set()
-
-        return cron(
-            wake, name=self.name, second=self.second, minute=self.minute, hour=self.hour, unique=False, keep_result=0
-        )
 
 
 async def run_schedule(

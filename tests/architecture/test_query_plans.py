@@ -1,18 +1,29 @@
 """Claims scan the index on due time, however long the queue and however stale its statistics."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import orjson
 import pytest
 
+from services.mail.audit.queries import ALERT_SYMPTOMS as MAIL_SYMPTOMS
+from services.mail.audit.queries import HEALTH as MAIL_HEALTH
+from services.mail.audit.stage_metrics_queries import READ_STAGES as MAIL_STAGES
 from services.mail.delivery import queries as mail_queries
 from services.mail.intake.queries import ACCEPT_NEW
 from services.mail.ledger.queries import FEED_LAG
-from services.signup.outbox.claim_floor import BEGINNING, ClaimFloor
+from services.signup.audit.queries import ALERT_SYMPTOMS as SIGNUP_SYMPTOMS
+from services.signup.audit.stage_metrics_queries import READ_STAGES as SIGNUP_STAGES
 from services.signup.outbox.queries import CLAIM_DUE as CLAIM_DUE_EFFECTS
+from services.signup.outbox.queries import OUTBOX_HEALTH
+from shared.db.pool import Pool
+from shared.worker.claim_floor import BEGINNING, ClaimFloor
+from shared.worker.heartbeats import BEAT
 from tests.support.bad_data import plant
 from tests.support.databases import Clone
 from tests.support.mails import insert_mails
@@ -22,14 +33,30 @@ INSERT INTO outbox (effect, payload, expires_at, due_at)
 SELECT 'mail', '{}', now(), now() + make_interval(secs => n - 150000) FROM generate_series(1, 200000) AS n
 """
 DEAD_ROWS = 100_000
-# What a few seconds of work leave behind: rows that came, were claimed and settled, each with its two due times.
+# What work leaves behind: rows that came, were claimed and settled, each with its two due times. The leases are over by
+# now: the index entries of those that are not are as many as are claimed in 30 s, however long a snapshot is held.
 DIE = [
     """
     INSERT INTO outbox (effect, payload, expires_at, due_at)
     SELECT 'mail', '{}', now(), now() - make_interval(secs => 60 - n * 0.0005) FROM generate_series(1, $1::int) AS n
     """,
-    "UPDATE outbox SET due_at = now() + interval '30 s', state = 'leased', lease = uuidv7() WHERE $1::int > 0",
+    "UPDATE outbox SET due_at = now() - interval '1 s', state = 'leased', lease = uuidv7() WHERE $1::int > 0",
     "DELETE FROM outbox WHERE $1::int > 0",
+]
+MAILS_DIE = [
+    """
+    WITH m AS (
+        INSERT INTO mails (
+            id, client, request_id, fingerprint, state, on_uncertain, lane, message_id, next_attempt_at, expires_at
+        )
+        SELECT uuidv7(), 'c', n::text, sha256(''), 'queued', 'hold', 'live', '<m>', now(), now()
+        FROM generate_series(1, $1::int) AS n RETURNING id, request_id
+    )
+    INSERT INTO queue (mail_id, lane, due_at)
+    SELECT id, 'live', now() - make_interval(secs => 60 - request_id::int * 0.0005) FROM m
+    """,
+    "UPDATE queue SET due_at = now() - interval '1 s', lease = gen_random_uuid() WHERE $1::int > 0",
+    "DELETE FROM queue WHERE $1::int > 0",
 ]
 # Some index pages, those that the writes need, and the 100 rows that died in the narrow look's 50 ms before the floor.
 MOST_PAGES = 150
@@ -70,46 +97,92 @@ async def test_claiming_effects_reads_no_more_of_the_outbox_than_it_takes(
     assert "Seq Scan on outbox" not in plan
 
 
-async def test_a_claim_does_not_walk_over_dead_rows_that_a_snapshot_holds(signup_database: Clone) -> None:
-    pool = signup_database.database.pool
-    holder = await asyncpg.connect(signup_database.owner_url)
+@asynccontextmanager
+async def rows_that_a_snapshot_holds(clone: Clone, table: str, die: list[str]) -> AsyncIterator[ClaimFloor]:
+    """While it lasts, vacuum may not remove 100,000 dead rows of `table`. Yields the floor of a claim after them."""
+    holder = await asyncpg.connect(clone.owner_url)
     try:
         async with holder.transaction(isolation="repeatable_read"):
-            await holder.fetchval("SELECT count(*) FROM outbox")
-            for statement in DIE:
-                await pool.execute(statement, DEAD_ROWS)
+            await holder.fetchval(f"SELECT count(*) FROM {table}")
+            for statement in die:
+                await clone.database.pool.execute(statement, DEAD_ROWS)
             floor = ClaimFloor()
             floor.begin(0.0)
-            floor.advance(await pool.fetchval("SELECT now()"), None)
-            await pool.execute(
-                "INSERT INTO outbox (effect, payload, expires_at) SELECT 'mail', '{}', now() FROM generate_series(1, 5)"
-            )
-            assert await _pages_of_a_claim(signup_database, BEGINNING) > DEAD_ROWS / 200
-            assert await _pages_of_a_claim(signup_database, floor.begin(0.1)) < MOST_PAGES
+            floor.advance(await clone.database.pool.fetchval("SELECT now()"), None)
+            yield floor
     finally:
         await holder.close()
 
 
-async def _pages_of_a_claim(clone: Clone, due_from: datetime) -> int:
-    """Rolled back, so that the next claim finds the same rows. Fails unless it claimed all five."""
+async def test_a_claim_does_not_walk_over_dead_rows_that_a_snapshot_holds(signup_database: Clone) -> None:
+    async def claim(due_from: datetime) -> int:
+        return await _pages(
+            signup_database, 5, CLAIM_DUE_EFFECTS, ["mail", "webhook"], [200] * 2, [due_from] * 2, [30.0] * 2, uuid4()
+        )
+
+    async with rows_that_a_snapshot_holds(signup_database, "outbox", DIE) as floor:
+        await signup_database.database.pool.execute(
+            "INSERT INTO outbox (effect, payload, expires_at) SELECT 'mail', '{}', now() FROM generate_series(1, 5)"
+        )
+        assert await claim(BEGINNING) > DEAD_ROWS / 200
+        assert await claim(floor.begin(0.1)) < MOST_PAGES
+
+
+async def test_the_queue_is_read_from_its_floor_and_not_over_rows_that_a_snapshot_holds(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    async with rows_that_a_snapshot_holds(mail_database, "queue", MAILS_DIE) as floor:
+        await insert_mails(pool, 5)
+        await insert_mails(pool, 5, expires_in_seconds=-60)
+        near = floor.begin(0.1)
+        for expected, statement, arguments in (
+            (10, mail_queries.CLAIM_DUE, (64, 12, 30.0)),
+            (1, mail_queries.FIND_OVERDUE, (500,)),
+            (5, mail_queries.CLOSE_EXPIRED, (500,)),
+        ):
+            floors = 1 if statement is mail_queries.FIND_OVERDUE else 2
+            assert await _pages(mail_database, expected, statement, *arguments, *[BEGINNING] * floors) > DEAD_ROWS / 200
+            assert await _pages(mail_database, expected, statement, *arguments, *[near] * floors) < 3 * MOST_PAGES
+        await _report(pool, "mail-worker", {"claimed_until": {"live": floor.claimed_until.isoformat()}})
+        readers: list[tuple[str, tuple[object, ...]]] = [
+            (MAIL_HEALTH, (30,)), (MAIL_SYMPTOMS, ()), (MAIL_STAGES, ("mail-worker", []))
+        ]  # fmt: skip
+        for statement, given in readers:
+            assert await _pages(mail_database, 1, statement, *given) < MOST_PAGES
+
+
+async def test_the_outbox_is_read_from_its_floor_and_not_over_rows_that_a_snapshot_holds(
+    signup_database: Clone,
+) -> None:
+    effects = ["mail", "webhook"]
+    async with rows_that_a_snapshot_holds(signup_database, "outbox", DIE) as floor:
+        assert await _pages(signup_database, 1, OUTBOX_HEALTH, effects) > DEAD_ROWS / 200
+        claimed_until = {"claimed_until": floor.claimed_until.isoformat()}
+        await _report(signup_database.database.pool, "signup-worker", {"effects": {"mail": claimed_until}})
+        for statement, arguments in (
+            (OUTBOX_HEALTH, (effects,)),
+            (SIGNUP_SYMPTOMS, ("signup-worker", effects)),
+            (SIGNUP_STAGES, ("signup-worker", [], effects)),
+        ):
+            assert await _pages(signup_database, 1, statement, *arguments) < MOST_PAGES
+
+
+async def _report(pool: Pool, worker: str, detail: dict[str, Any]) -> None:
+    await pool.execute(BEAT, worker, "test", orjson.dumps(detail).decode())
+
+
+async def _pages(clone: Clone, expected_rows: int, query: str, *arguments: object) -> int:
+    """Pages that the query reads. Rolled back, so that the next one finds the same rows."""
     async with clone.database.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
             (explained,) = orjson.loads(
-                await connection.fetchval(
-                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {CLAIM_DUE_EFFECTS}",
-                    ["mail", "webhook"],
-                    [200, 200],
-                    [due_from] * 2,
-                    [30.0] * 2,
-                    uuid4(),
-                )
+                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}", *arguments)
             )
         finally:
             await transaction.rollback()
     plan = explained["Plan"]
-    assert plan["Actual Rows"] == 5
+    assert plan["Actual Rows"] == expected_rows
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
@@ -120,7 +193,7 @@ async def test_claiming_mails_reads_no_more_of_the_queue_than_it_takes(mail_data
     if analyzed:
         await pool.execute("ANALYZE queue")
         await pool.execute("ANALYZE mails")
-    plan = await _plan(mail_database, mail_queries.CLAIM_DUE, 100, 25, 30.0)
+    plan = await _plan(mail_database, mail_queries.CLAIM_DUE, 100, 25, 30.0, BEGINNING, BEGINNING)
     assert "queue_due" in plan
     for table in ("queue", "mails", "contents"):
         assert f"Seq Scan on {table}" not in plan, plan
@@ -129,7 +202,7 @@ async def test_claiming_mails_reads_no_more_of_the_queue_than_it_takes(mail_data
 @pytest.mark.parametrize(
     ("query", "arguments"),
     [
-        (mail_queries.CLAIM_DUE, (100, 25, 30.0)),
+        (mail_queries.CLAIM_DUE, (100, 25, 30.0, BEGINNING, BEGINNING)),
         (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"], [None])),
         (mail_queries.RENEW_IF_LEASED, ([uuid4()], [uuid4()], 30.0)),
     ],

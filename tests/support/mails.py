@@ -61,7 +61,7 @@ async def queue_row(pool: Pool, mail_id: UUID) -> dict[str, Any] | None:
 
 async def make_due(pool: Pool, mail_id: UUID) -> None:
     """Make a waiting row due, or let the lease of a claimed row expire."""
-    await pool.execute("UPDATE queue SET due_at = now() - interval '1 second' WHERE mail_id = $1", mail_id)
+    await pool.execute("UPDATE queue SET due_at = now() WHERE mail_id = $1", mail_id)
 
 
 async def history_kinds(pool: Pool, mail_id: UUID) -> list[str]:

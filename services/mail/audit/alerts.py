@@ -13,8 +13,8 @@ from shared.audit.severity import Severity
 from shared.audit.worker_symptoms import WORKER_RULES, is_silent, worker_symptoms
 from shared.contract.fields import Recipient
 from shared.contract.mails import MailRequest
+from shared.contract.principals import Principal
 from shared.db.pool import Record
-from shared.http.authentication import Principal
 from shared.worker.circuit_breaker import BreakerState
 
 from ..intake.accept import Intake, accept

@@ -24,7 +24,7 @@ _STATES = tuple(
     )
 )
 
-QUEUED = Stage("queue_mails", "Mails that still have to be sent; counted up to 100,000 a lane", ("lane", "state"))
+QUEUED = Stage("queue_mails", "Mails that still have to be sent; counted up to 10,000 a lane", ("lane", "state"))
 OLDEST_DUE = Stage("queue_oldest_due_age_seconds", "Time since the oldest waiting mail of a lane became due", ("lane",))
 UNCERTAIN = Stage("uncertain_mails", "Mails in state uncertain; an operator must resolve them")
 UNCERTAIN_AGE = Stage("uncertain_oldest_age_seconds", "Time since the oldest uncertain mail became uncertain")

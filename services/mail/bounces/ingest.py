@@ -5,8 +5,8 @@ import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
+from shared.contract.principals import Principal
 from shared.db.pool import Database
-from shared.http.authentication import Principal
 
 from ..delivery.smtp_outcomes import suppresses_address
 from ..errors import StillSending

@@ -1,4 +1,4 @@
-"""Lists notices for clients."""
+"""Lists notices for clients. It loads SQLAlchemy, so import it where a list is read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.contract.ids import UUID
+from shared.contract.principals import Principal
 from shared.db.pool import Database
-from shared.http.authentication import Principal
 
 from ..ledger.listing import client_scope
 from ..tables import bounces, mails

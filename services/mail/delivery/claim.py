@@ -3,13 +3,15 @@
 import math
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import orjson
 
 from shared.db.pool import Pool, Record
+from shared.worker.claim_floor import ClaimFloor
 
 from . import queries
 from .message import Content
@@ -44,18 +46,49 @@ class Claim:
     full: bool
 
 
-async def claim_due(pool: Pool, wanted: int, lease_seconds: float) -> Claim:
-    """Claim up to `wanted` due mails, live ones first. Commits before it returns.
+@dataclass(slots=True)
+class LaneFloors:
+    """Where the claims of one process begin to look, by lane (ADR 0026)."""
+
+    live: ClaimFloor = field(default_factory=ClaimFloor)
+    bulk: ClaimFloor = field(default_factory=ClaimFloor)
+
+    def begin(self, now: float) -> tuple[datetime, datetime]:
+        return self.live.begin(now), self.bulk.begin(now)
+
+    def advance(self, found: Record, wanted: int, for_bulk: int) -> None:
+        """After a claim of up to `wanted` mails, of which up to `for_bulk` were kept for the bulk lane."""
+        for_rest = wanted - found["live_found"]
+        _advance(self.live, found["now"], found["live_due_at"], full=found["live_found"] >= wanted - for_bulk)
+        _advance(self.bulk, found["now"], found["bulk_due_at"], full=found["bulk_found"] >= for_rest)
+
+    def claimed_until(self) -> Mapping[str, str]:
+        """For the heartbeat: before these times, no mail of the lane waits."""
+        return {"live": self.live.claimed_until.isoformat(), "bulk": self.bulk.claimed_until.isoformat()}
+
+
+def _advance(floor: ClaimFloor, claimed_at: datetime, last_due_at: datetime | None, *, full: bool) -> None:
+    if full and last_due_at is None:
+        return  # the other lane took every place: this one was not looked at
+    floor.advance(claimed_at, last_due_at if full else None)
+
+
+async def claim_due(pool: Pool, wanted: int, lease_seconds: float, floors: LaneFloors | None = None) -> Claim:
+    """Claim up to `wanted` due mails, live ones first. Commits before it returns. Without `floors` it looks at all.
 
     Mails that must not be sent (expired, suppressed, erased) leave the queue in the same commit.
     """
+    floors = floors or LaneFloors()
     # Rounded at random, so that bulk mails get their share even when mails are claimed one at a time.
     for_bulk = math.floor(wanted * BULK_SHARE + random.random())  # noqa: S311 - no secret
-    rows = await pool.fetch(queries.CLAIM_DUE, wanted, for_bulk, lease_seconds)
     monotonic = time.monotonic()
+    rows = await pool.fetch(queries.CLAIM_DUE, wanted, for_bulk, lease_seconds, *floors.begin(monotonic))
+    floors.advance(rows[0], wanted, for_bulk)
+    monotonic = time.monotonic()
+    found = rows[0]["live_found"] + rows[0]["bulk_found"]
     mails = [_claimed(row, monotonic) for row in rows if row["lease"] is not None]
-    closed = [row["next_state"] for row in rows if row["lease"] is None]
-    return Claim(mails, closed, full=len(rows) >= wanted)
+    closed = [row["next_state"] for row in rows if row["next_state"] not in (None, "sending")]
+    return Claim(mails, closed, full=found >= wanted)
 
 
 def _claimed(row: Record, monotonic: float) -> ClaimedMail:

@@ -14,7 +14,7 @@ from shared.observability.logs import get_logger
 from shared.observability.spans import OFF, Tracing
 from shared.worker.schedule import WakeupFanout
 
-from .claim import ClaimedMail, claim_due
+from .claim import ClaimedMail, LaneFloors, claim_due
 from .gateways.failover import Gateways
 from .gateways.protocol import Envelope
 from .leases import Leases
@@ -74,6 +74,7 @@ class Delivery:
         self._tracing = tracing
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
+        self.floors = LaneFloors()
         self.outcomes: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
 
@@ -93,7 +94,7 @@ class Delivery:
         wanted = self._gateways.allowance(free)
         if not wanted:
             return False  # every breaker is open, and no probe is due
-        claim = await claim_due(self._pool, wanted, self._lease_seconds)
+        claim = await claim_due(self._pool, wanted, self._lease_seconds, self.floors)
         self.closed.update(claim.closed)
         for mail in claim.mails:
             self._start(mail)

@@ -73,24 +73,27 @@ logged AS (
 )
 """
 
-# $1 limit, $2 how many of them are reserved for the bulk lane when it has due rows, $3 lease seconds.
+# $1 limit, $2 how many of them are reserved for the bulk lane when it has due rows, $3 lease seconds, $4 and $5 the
+# earliest `due_at` to look at in the live and in the bulk lane (ADR 0026).
 # The attempt gets its number here and its row when it goes to a gateway: a mail that was never offered leaves none.
 # A due row that has a lease is abandoned: only the rescue may claim it.
+# Answers with what it found in each lane in any case.
 CLAIM_DUE = f"""
 WITH live AS (
-    SELECT mail_id FROM queue
-    WHERE lane = 'live' AND due_at <= now() AND lease IS NULL
+    SELECT mail_id, due_at FROM queue
+    WHERE lane = 'live' AND due_at >= $4 AND due_at <= now() AND lease IS NULL
     ORDER BY due_at
     LIMIT $1::int - (
         SELECT count(*) FROM (
-            SELECT FROM queue WHERE lane = 'bulk' AND due_at <= now() AND lease IS NULL LIMIT $2::int
+            SELECT FROM queue
+            WHERE lane = 'bulk' AND due_at >= $5 AND due_at <= now() AND lease IS NULL LIMIT $2::int
         ) waiting
     )
     FOR UPDATE SKIP LOCKED
 ),
 bulk AS (
-    SELECT mail_id FROM queue
-    WHERE lane = 'bulk' AND due_at <= now() AND lease IS NULL
+    SELECT mail_id, due_at FROM queue
+    WHERE lane = 'bulk' AND due_at >= $5 AND due_at <= now() AND lease IS NULL
     ORDER BY due_at
     LIMIT $1::int - (SELECT count(*) FROM live)
     FOR UPDATE SKIP LOCKED
@@ -109,20 +112,30 @@ now_sending AS (
 {_CLOSED}
 SELECT p.id, p.next_state, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_doubt, p.expires_at, now() AS now,
        p.message_id, p.accepted_at, p.to_email, p.to_name, c.sender_email, c.sender_name, c.reply_to_email,
-       c.reply_to_name, c.subject, c.text, c.html, c.headers, p.traceparent
-FROM picked p
+       c.reply_to_name, c.subject, c.text, c.html, c.headers, p.traceparent, looked.*
+FROM (
+    SELECT (SELECT count(*) FROM live) AS live_found, (SELECT max(due_at) FROM live) AS live_due_at,
+           (SELECT count(*) FROM bulk) AS bulk_found, (SELECT max(due_at) FROM bulk) AS bulk_due_at
+) AS looked
+LEFT JOIN picked p ON true
 LEFT JOIN leased l ON l.mail_id = p.id
 LEFT JOIN LATERAL (SELECT * FROM contents WHERE mail_id = p.id AND p.next_state = 'sending' OFFSET 0) c ON true
 ORDER BY p.lane DESC, p.id
 """
 
-# Nothing is claimed while every breaker is open, so expiry cannot wait for a claim. $1 limit.
+# Nothing is claimed while every breaker is open, so expiry cannot wait for a claim. $1 limit, $2 and $3 where claims of
+# the live and of the bulk lane begin to look: they have left nothing waiting before that.
 CLOSE_EXPIRED = f"""
 WITH due AS (
-    SELECT q.mail_id FROM queue q JOIN mails e ON e.id = q.mail_id
-    WHERE q.lease IS NULL AND q.due_at <= now() AND e.expires_at <= now()
-    LIMIT $1
-    FOR UPDATE OF q SKIP LOCKED
+    SELECT waiting.mail_id
+    FROM (VALUES ('live', $2::timestamptz), ('bulk', $3::timestamptz)) AS lane (name, due_from)
+    CROSS JOIN LATERAL (
+        SELECT q.mail_id FROM queue q JOIN mails e ON e.id = q.mail_id
+        WHERE q.lane = lane.name AND q.due_at >= lane.due_from AND q.due_at <= now() AND q.lease IS NULL
+          AND e.expires_at <= now()
+        LIMIT $1
+        FOR UPDATE OF q SKIP LOCKED
+    ) AS waiting
 ),
 {_PICKED},
 {_CLOSED}
@@ -202,8 +215,17 @@ moved AS (
               m.state, h.n, h.gateway, h.code, h.enhanced_code, h.reason, h.kind, h.suppresses,
               h.lease, h.outcome, h.counted, h.reply, h.claimed_at
 ),
--- The row is there when the body began to leave, or when the mail was taken over; else the attempt ended before.
--- A reply is personal data: none is stored for a mail that was erased while it was being sent.
+-- The row is there when the body began to leave, or when the mail was taken over; else the attempt ended before, or
+-- another transaction has just written the row. A reply is personal data: none is stored for a mail that was erased
+-- while it was being sent.
+on_record AS (
+    UPDATE attempts a
+    SET phase = 'ended', ended_at = now(), outcome = h.outcome, counted = h.counted, code = h.code,
+        enhanced_code = h.enhanced_code, reply = CASE WHEN h.to_email IS NOT NULL THEN h.reply END,
+        gateway = coalesce(h.gateway, a.gateway)
+    FROM moved h WHERE a.mail_id = h.id AND a.n = h.n AND a.lease = h.lease
+    RETURNING a.lease
+),
 ended AS (
     INSERT INTO attempts AS a (
         mail_id, n, lease, gateway, phase, outcome, counted, claimed_at, transmitting_at, ended_at, code, enhanced_code,
@@ -213,7 +235,7 @@ ended AS (
            -- CHECKs are asked about this row even when the other one is there.
            CASE WHEN h.outcome = 'accepted' THEN now() END,
            now(), h.code, h.enhanced_code, CASE WHEN h.to_email IS NOT NULL THEN h.reply END
-    FROM moved h
+    FROM moved h WHERE h.lease NOT IN (SELECT lease FROM on_record)
     ON CONFLICT (mail_id, n) DO UPDATE
         SET phase = 'ended', ended_at = excluded.ended_at, outcome = excluded.outcome, counted = excluded.counted,
             code = excluded.code, enhanced_code = excluded.enhanced_code, reply = excluded.reply,
@@ -248,10 +270,13 @@ WHERE r.lease NOT IN (SELECT lease FROM held) AND (
 )
 """
 
+# $1 limit, $2 the earliest `due_at` to look at. Answers with the time of the look in any case.
 FIND_OVERDUE = """
-SELECT mail_id, lease FROM queue
-WHERE lane IN ('live', 'bulk') AND due_at <= now() AND lease IS NOT NULL
-ORDER BY due_at LIMIT $1
+SELECT now() AS looked_at, overdue.* FROM (SELECT) AS always LEFT JOIN (
+    SELECT mail_id, lease, due_at FROM queue
+    WHERE lane IN ('live', 'bulk') AND due_at >= $2 AND due_at <= now() AND lease IS NOT NULL
+    ORDER BY due_at LIMIT $1
+) AS overdue ON true
 """
 
 # The rescue puts its own lease on queue and attempt at once, then settles like any worker. From that commit on the

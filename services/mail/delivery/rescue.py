@@ -8,8 +8,10 @@ from uuid import UUID
 from shared.db.pool import Pool, Record
 from shared.observability.logs import get_logger
 from shared.observability.spans import OFF, Tracing
+from shared.worker.claim_floor import ClaimFloor
 
 from . import queries
+from .claim import LaneFloors
 from .recorder import AttemptEnd, Recorder
 from .retry_policy import MailSnapshot, RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Verdict, own_fault
@@ -50,12 +52,16 @@ class Rescue:
         self._clock = clock
         self._tracing = tracing
         self._seen: dict[tuple[UUID, UUID], float] = {}
+        self._floor = ClaimFloor()
         self.rescued = 0
 
     async def run_once(self) -> bool:
         """Look once; commits takeovers and their settlements. True: there may be more."""
         previous, self._seen = self._seen, {}  # a failed look forgets: the grace starts again after an outage
-        rows = await self._pool.fetch(queries.FIND_OVERDUE, _BATCH)
+        found = await self._pool.fetch(queries.FIND_OVERDUE, _BATCH, self._floor.begin(self._clock()))
+        rows = [row for row in found if row["mail_id"] is not None]
+        # The next look must see again what this one saw.
+        self._floor.advance(found[0]["looked_at"], min((row["due_at"] for row in rows), default=None))
         now = self._clock()
         self._seen = {(row["mail_id"], row["lease"]): previous.get((row["mail_id"], row["lease"]), now) for row in rows}
         abandoned = [key for key, first in self._seen.items() if now - first >= self._grace_seconds and key in previous]
@@ -94,15 +100,22 @@ def verdict_on(phase: str | None) -> Verdict:
 
 
 class Expiry:
-    """A loop (`shared.worker.loops`): closes mails that expired while nothing could be claimed."""
+    """A loop (`shared.worker.loops`): closes mails that expired while nothing could be claimed.
+
+    It begins to look where the claims of this process do (`floors`).
+    """
 
     name = "expiry"
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, floors: LaneFloors) -> None:
         self._pool = pool
+        self._floors = floors
         self.closed: Counter[str] = Counter()
 
     async def run_once(self) -> bool:
-        closed = await self._pool.fetch(queries.CLOSE_EXPIRED, _BATCH)
+        floors = self._floors
+        closed = await self._pool.fetch(
+            queries.CLOSE_EXPIRED, _BATCH, floors.live.claimed_until, floors.bulk.claimed_until
+        )
         self.closed.update(row["next_state"] for row in closed)
         return len(closed) == _BATCH

@@ -10,14 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.contract.ids import UUID
+from shared.contract.principals import Principal
 from shared.contract.problems import InvalidRequest, UnsupportedMediaType, at
+from shared.db.pool import load_engine
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.pagination import Cursor, Limit, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
-from ..bounces import listing
 from ..bounces.ingest import ingest
 from ..errors import StillSending
 from .app_state import state_of
@@ -93,6 +94,9 @@ async def list_bounces(
     cursor: Cursor = None,
 ) -> Response:
     """Notices, newest first. Only keys with `mails:all` see notices that matched no mail."""
+    await load_engine()
+    from ..bounces import listing  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+
     state = state_of(request)
     limit = clamp(limit)
     rows = await listing.list_bounces(

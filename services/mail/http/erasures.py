@@ -19,8 +19,9 @@ from starlette.responses import Response
 from shared.contract import problems
 from shared.contract.fields import Email, Strict
 from shared.contract.metadata import storable_json
+from shared.contract.principals import Principal
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 from shared.contract import problems, storable_text
 from shared.contract.fields import RequestId
 from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER, MailRequest
+from shared.contract.principals import Principal
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.error_handlers import as_problem_error
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, judges_each

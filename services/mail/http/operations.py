@@ -11,8 +11,9 @@ from shared.contract import problems
 from shared.contract.fields import Line, Strict
 from shared.contract.ids import UUID
 from shared.contract.mails import MAX_BATCH
+from shared.contract.principals import Principal
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 

@@ -12,9 +12,10 @@ from shared.contract import problems
 from shared.contract.addresses import Address, parse_address
 from shared.contract.fields import Line, Strict
 from shared.contract.ids import UUID
+from shared.contract.principals import Principal
 from shared.contract.problems import InvalidRequest
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, clamp
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute

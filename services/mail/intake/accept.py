@@ -17,9 +17,9 @@ from shared.contract.addresses import key_of
 from shared.contract.fields import OnUncertain, Recipient
 from shared.contract.ids import uuid7
 from shared.contract.mails import MailRequest
+from shared.contract.principals import Principal
 from shared.contract.problems import InvalidRequest, Problem, at
 from shared.db.pool import Database, Record
-from shared.http.authentication import Principal
 from shared.observability.spans import OFF, Kind, Span, Tracing, message_attributes
 
 from ..errors import RequestIdReused

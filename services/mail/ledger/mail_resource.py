@@ -1,12 +1,14 @@
 """The mail as clients see it: its columns and their layout."""
 
 from email.utils import formataddr
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import sqlalchemy as sa
 
 from shared.db.pool import Record
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 # Read from `mails m LEFT JOIN contents c`: the content may be wiped, the mail row stays.
 COLUMNS = """
@@ -24,7 +26,7 @@ _PLAIN = """
 """.split()  # noqa: SIM905 - one string is the most readable list of column names
 
 
-def as_resource(row: Record | sa.RowMapping) -> dict[str, Any]:
+def as_resource(row: "Record | sa.RowMapping") -> dict[str, Any]:
     """The `mail` of API.md from a row of `COLUMNS`."""
     return {
         "id": row["id"],
@@ -49,7 +51,7 @@ def _sender(name: str | None, email: str | None) -> str | None:
     return formataddr((name, email)) if name.isascii() and email.isascii() else f'"{name}" <{email}>'
 
 
-def _failure(row: Record | sa.RowMapping) -> dict[str, Any] | None:
+def _failure(row: "Record | sa.RowMapping") -> dict[str, Any] | None:
     # Version 0.1.0 left the failure of an earlier attempt in a mail that was sent.
     if row["failure_reason"] is None or row["state"] == "sent":
         return None

@@ -11,8 +11,8 @@ import asyncpg
 import orjson
 
 from shared.contract.addresses import key_of
+from shared.contract.principals import Principal
 from shared.db.pool import Database
-from shared.http.authentication import Principal
 
 from ..ledger import listing
 from . import queries

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field
 from shared.contract.addresses import key_of
 from shared.contract.fields import Line, Recipient, RequestId, Spelled, Strict, TemplateName
 from shared.contract.ids import uuid7
+from shared.contract.principals import Principal
 from shared.contract.timestamps import Timestamp
 from shared.db.pool import Database
-from shared.http.authentication import Principal
 
 from . import queries
 

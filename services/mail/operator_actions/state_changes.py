@@ -6,8 +6,8 @@ from typing import Any, Literal
 import orjson
 
 from shared.contract.ids import UUID
+from shared.contract.principals import Principal
 from shared.db.pool import Database
-from shared.http.authentication import Principal
 
 from ..delivery.states import MailState
 from ..errors import ContentGone, WrongState

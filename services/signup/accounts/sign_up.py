@@ -7,10 +7,9 @@ It is one statement (`queries.SIGN_UP`) for any number of users: one round trip,
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import sqlalchemy as sa
 
 from shared.contract.addresses import Address
 from shared.contract.correlation import Correlation, current
@@ -19,6 +18,9 @@ from shared.db.pool import Connection, Pool, Record
 from ..errors import AlreadyVerified, RequestIdReused, UserErased
 from . import queries
 from .effect_policy import EffectPolicy
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ async def sign_up_once(
         return done, False
 
 
-def as_user(row: Mapping[str, Any] | sa.RowMapping | Record) -> dict[str, Any]:
+def as_user(row: "Mapping[str, Any] | sa.RowMapping | Record") -> dict[str, Any]:
     """A users row in the API's format."""
     user = {
         name: row[name]

@@ -13,6 +13,7 @@ from shared.audit.worker_symptoms import WORKER_RULES, is_silent, worker_symptom
 from shared.db.pool import Pool, Record
 from shared.worker.circuit_breaker import BreakerState
 
+from ..outbox.effect_registry import EFFECTS
 from ..process_names import WORKER
 from ..settings import Settings
 from . import queries
@@ -46,7 +47,7 @@ def make_alert_loop(
     """Raises ConfigurationError as `alert_catalog` does."""
 
     async def observe() -> Observation:
-        row = await pool.fetchrow(queries.ALERT_SYMPTOMS, WORKER)
+        row = await pool.fetchrow(queries.ALERT_SYMPTOMS, WORKER, list(EFFECTS))
         assert row is not None
         try:
             gateways = await mail.gateways()

@@ -1,17 +1,22 @@
 """The SQL of health, alerts and the timeline."""
 
+from ..outbox.queries import CLAIMED_UNTIL
+
 LAST_BEAT = """
 SELECT extract(epoch FROM now() - at)::float8 AS age_seconds, detail FROM heartbeats WHERE process = $1
 """
 
 # Everything that can raise an alert, in one round trip. A row that an outage hands back is due anew, so rows that never
-# had a verdict are late by their age. Counts stop at 10,000: more would say no more.
-ALERT_SYMPTOMS = """
+# had a verdict are late by their age. Counts stop at 10,000: more would say no more. $1 the worker, $2 the effects.
+ALERT_SYMPTOMS = f"""
 WITH late AS (
-    SELECT created_at FROM outbox
-    WHERE due_at <= now() AND (
-        due_at < now() - interval '15 minutes' OR (attempts = 0 AND created_at < now() - interval '15 minutes')
-    ) LIMIT 10000
+    SELECT created_at FROM unnest($2::text[]) AS effect
+    CROSS JOIN LATERAL (
+        SELECT due_at, attempts, created_at FROM outbox
+        WHERE outbox.effect = effect.effect AND due_at >= {CLAIMED_UNTIL} AND due_at <= now()
+        ORDER BY due_at LIMIT 10000
+    ) AS due
+    WHERE due_at < now() - interval '15 minutes' OR (attempts = 0 AND created_at < now() - interval '15 minutes')
 ), dead AS (
     SELECT effect FROM outbox WHERE state = 'dead' LIMIT 10000
 ), latest AS (

@@ -14,7 +14,7 @@ from .stage_metrics_queries import READ_STAGES
 _OUTCOMES = ("delivered", "retried", "released", "canceled", "dead")
 _OPEN_IMPORTS = ("receiving", "running", "paused")
 
-OUTBOX_ROWS = Stage("outbox_rows", "Rows in the outbox; counted up to 100,000 each", ("effect", "state"))
+OUTBOX_ROWS = Stage("outbox_rows", "Rows in the outbox; counted up to 10,000 each", ("effect", "state"))
 OLDEST_DUE = Stage(
     "outbox_oldest_due_age_seconds",
     "How long the most overdue row has waited: since it was due, or since it was written if it never had a verdict",

@@ -2,6 +2,7 @@
 
 from shared.observability.stage_metrics import SHARED_COLUMNS
 
+from ..outbox.queries import CLAIMED_UNTIL
 from .queries import unreachable
 
 _NEWEST_UNREACHABLE = unreachable(
@@ -9,8 +10,8 @@ _NEWEST_UNREACHABLE = unreachable(
     " ORDER BY unreached DESC LIMIT 1000"
 )
 
-# $3 the kinds of effect. Counts stop at 100,000, where more would say no more; each part scans an index. A row that an
-# outage hands back is due anew, so a row that never had a verdict is late by its age.
+# $3 the kinds of effect. Counts stop at 10,000, where more would say no more; each part scans an index from where rows
+# are still alive. A row that an outage hands back is due anew, so a row that never had a verdict is late by its age.
 READ_STAGES = f"""
 SELECT jsonb_build_object({SHARED_COLUMNS},
     'outbox', (
@@ -26,12 +27,12 @@ SELECT jsonb_build_object({SHARED_COLUMNS},
                 )) AS oldest
             FROM (
                 SELECT state, attempts, created_at, due_at FROM outbox
-                WHERE outbox.effect = effect.effect AND due_at IS NOT NULL ORDER BY due_at LIMIT 100000
+                WHERE outbox.effect = effect.effect AND due_at >= {CLAIMED_UNTIL} ORDER BY due_at LIMIT 10000
             ) AS waiting
         ) AS owed
         CROSS JOIN LATERAL (
             SELECT count(*) AS dead
-            FROM (SELECT effect FROM outbox WHERE state = 'dead' ORDER BY dead_at LIMIT 100000) AS buried
+            FROM (SELECT effect FROM outbox WHERE state = 'dead' ORDER BY dead_at LIMIT 10000) AS buried
             WHERE buried.effect = effect.effect
         ) AS given_up
     ),

@@ -82,8 +82,10 @@ async def _outbox(arguments: argparse.Namespace, database: Database, settings: S
     actor, give_up_seconds = f"cli:{getpass.getuser()}", settings.signup_give_up_seconds
     match arguments.action:
         case "list":
-            filters = operator_actions.Filters(arguments.state, arguments.effect, arguments.user_id)
-            rows = await operator_actions.list_rows(database, filters, before=None, limit=arguments.limit)
+            from ..outbox import row_list  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+
+            filters = row_list.Filters(arguments.state, arguments.effect, arguments.user_id)
+            rows = await row_list.list_rows(database, filters, before=None, limit=arguments.limit)
             for row in rows[: arguments.limit]:
                 _print(row)
         case "show":

@@ -1,8 +1,8 @@
 """The collaborators that `app` builds, typed, as routes read them from `app.state`."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from redis.asyncio import Redis
 from starlette.requests import Request
 
 from shared.db.pool import Database
@@ -12,7 +12,10 @@ from shared.worker.wakeups import Pinger
 from ..accounts.effect_policy import EffectPolicy
 from ..accounts.signup_batcher import SignupBatcher
 from ..verification_token import TokenRing
-from .rate_limit import ClientAddress, RateLimit
+from .client_address import ClientAddress
+
+if TYPE_CHECKING:
+    from .rate_limit import RateLimit
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,9 @@ class AppState:
     ring: TokenRing
     policy: EffectPolicy
     batcher: SignupBatcher
-    redis: Redis
+    redis_url: str
     client_address: ClientAddress
-    limit: RateLimit | None
+    limit: "RateLimit | None"
     webhooks_may_be_private: bool
     reconcile_lag_seconds: float
     kept: tuple[PartitionRetention, ...]

@@ -13,8 +13,10 @@ from shared.contract import problems
 from shared.contract.fields import RequestId, plain_text
 from shared.contract.ids import UUID
 from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
+from shared.contract.principals import Principal
+from shared.db.pool import load_engine
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.pagination import Cursor, Limit, after_id, clamp, cursor_of, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
@@ -129,11 +131,14 @@ async def list_import_rows(
     cursor: Cursor = None,
 ) -> Response:
     """The outcomes of the rows processed so far, in file order."""
+    await load_engine()
+    from ..imports import row_list  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+
     database = state_of(request).database
     if await listing.find(database, import_id, principal.client) is None:
         raise problems.NotFound("There is no import with this ID.")
     shown = clamp(limit)
-    items = await listing.list_rows(database, import_id, outcome, _line_of(cursor), shown)
+    items = await row_list.list_rows(database, import_id, outcome, _line_of(cursor), shown)
     more = len(items) > shown
     # The cursor encodes the line number as if it were an ID.
     next_cursor = cursor_of(UUID(int=items[shown - 1]["line"])) if more else None

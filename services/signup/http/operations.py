@@ -5,9 +5,8 @@ from prometheus_client import CollectorRegistry
 
 from shared.http.operations_routes import Collect, operations_router
 
-from ..tables import history
 from .health import checks
 
 
 def router(registry: CollectorRegistry, collect: Collect) -> APIRouter:
-    return operations_router(service="signup", history=history, registry=registry, checks=checks, collect=collect)
+    return operations_router(service="signup", registry=registry, checks=checks, collect=collect)

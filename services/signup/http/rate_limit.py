@@ -15,13 +15,14 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 
 from shared.contract.configuration import ConfigurationError
-from shared.contract.network import Network, client_of, read_address, read_network
+from shared.contract.network import client_of, read_address
 from shared.contract.problems import Problem
 from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy, BreakerState
 
 from ..errors import RateLimited
+from .client_address import ClientAddress
 
 _log = get_logger(__name__)
 
@@ -34,7 +35,7 @@ _POLICY = BreakerPolicy(faults_to_open=3, first_probe_seconds=1.0, max_probe_sec
 class RateLimit:
     """A sliding window per client address, shared by all processes."""
 
-    def __init__(self, setting: str, redis_url: str, client_address: "ClientAddress") -> None:
+    def __init__(self, setting: str, redis_url: str, client_address: ClientAddress) -> None:
         """Opens no connection yet. Raises ConfigurationError when the setting cannot be parsed."""
         try:
             self._limit: RateLimitItem = parse(setting)
@@ -51,11 +52,6 @@ class RateLimit:
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._client_address = client_address
         self.breaker = Breaker("limits", _POLICY)
-
-    @classmethod
-    def from_setting(cls, setting: str, redis_url: str, client_address: "ClientAddress") -> "RateLimit | None":
-        """None when SIGNUP_LIMIT_PER_IP is `off`."""
-        return None if setting.strip().lower() == "off" else cls(setting, redis_url, client_address)
 
     async def close(self) -> None:
         await self._connections.aclose()
@@ -96,63 +92,6 @@ class RateLimit:
                 "RateLimit": f'"address";r=0;t={seconds}',
             },
         )
-
-
-class ClientAddress:
-    """The client address of a request, in its one spelling: the peer's, or the one that a trusted proxy reports."""
-
-    def __init__(self, trusted: tuple[Network, ...]) -> None:
-        self._trusted = trusted
-
-    @classmethod
-    def from_setting(cls, text: str) -> "ClientAddress":
-        """Read SIGNUP_TRUSTED_PROXIES. Raises ConfigurationError when it is not a list of networks."""
-        try:
-            return cls(tuple(read_network(part.strip()) for part in text.split(",") if part.strip()))
-        except ValueError as error:
-            raise ConfigurationError(f"SIGNUP_TRUSTED_PROXIES must be comma-separated CIDRs: {error}") from None
-
-    def __call__(self, request: Request) -> str:
-        peer = _spelled(request.client.host) if request.client else "unknown"
-        if not self._trusted or not self._is_trusted(peer):
-            return peer
-        # Each proxy appends its peer on the right. Entries left of the first untrusted address may be forged.
-        client = peer
-        for hop in reversed(",".join(request.headers.getlist("x-forwarded-for")).split(",")):
-            address = _address_of(hop.strip())
-            if address is None:
-                break
-            client = address
-            if not self._is_trusted(address):
-                break
-        return client
-
-    def _is_trusted(self, text: str) -> bool:
-        try:
-            address = read_address(text)
-        except ValueError:
-            return False
-        return any(address in network for network in self._trusted)
-
-
-def _address_of(hop: str) -> str | None:
-    """The address of one X-Forwarded-For entry. Some proxies append a port."""
-    if hop.startswith("["):
-        hop = hop[1:].partition("]")[0]
-    elif hop.count(":") == 1:
-        hop = hop.partition(":")[0]
-    try:
-        return str(read_address(hop))
-    except ValueError:
-        return None
-
-
-def _spelled(host: str) -> str:
-    """The one spelling of an address. Other text, such as the name of a Unix socket, stays as it is."""
-    try:
-        return str(read_address(host))
-    except ValueError:
-        return host
 
 
 def _bucket(client: str) -> str:

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import orjson
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -14,17 +13,17 @@ from shared.contract import problems
 from shared.contract.correlation import current
 from shared.contract.fields import Strict
 from shared.contract.ids import UUID
+from shared.contract.principals import Principal
 from shared.contract.timestamps import Timestamp
-from shared.db.pool import Record
+from shared.db.pool import Record, load_engine
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.pagination import Cursor, Limit, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..reconciliation.incomplete import why_incomplete
 from ..reconciliation.queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN
-from ..tables import reconciliation_findings
 from .app_state import state_of
 
 router = APIRouter(prefix="/audit/reconciliation", route_class=StrictRoute, tags=["operators"])
@@ -153,19 +152,14 @@ async def list_findings(
     cursor: Cursor = None,
 ) -> Response:
     """All findings, newest first, each difference once."""
-    findings, shown, below = reconciliation_findings.c, clamp(limit), after_id(cursor)
-    columns = {**findings, "healed_at": findings.repaired_at.label("healed_at")}
-    query = sa.select(*(columns[name] for name in Finding.model_fields)).order_by(findings.id.desc()).limit(shown + 1)
-    if kind:
-        query = query.where(findings.kind.in_(kind))
-    if run_id:
-        query = query.where(findings.run_id.in_(run_id))
-    if healed is not None:
-        query = query.where(findings.repaired_at.is_not(None) if healed else findings.repaired_at.is_(None))
-    if below:
-        query = query.where(findings.id < below)
-    rows = await state_of(request).database.fetch_all(query)
-    return JsonResponse(page([{name: row[name] for name in Finding.model_fields} for row in rows], shown))
+    await load_engine()
+    from ..reconciliation import finding_list  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+
+    shown = clamp(limit)
+    rows = await finding_list.list_findings(
+        state_of(request).database, kinds=kind, run_ids=run_id, healed=healed, below=after_id(cursor), limit=shown
+    )
+    return JsonResponse(page(rows, shown))
 
 
 @router.get(

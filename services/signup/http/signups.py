@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from shared.contract import problems
 from shared.contract.mails import IDEMPOTENCY_KEY_HEADER, REPLAYED_HEADER
+from shared.contract.principals import Principal
 from shared.http import openapi
-from shared.http.authentication import OptionalKey, Principal
+from shared.http.authentication import OptionalKey
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, asks_for_key
 

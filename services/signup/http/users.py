@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator
 from starlette.requests import Request
@@ -10,27 +9,25 @@ from starlette.responses import Response
 
 from shared.contract.addresses import address_key
 from shared.contract.ids import UUID
+from shared.contract.principals import Principal
 from shared.contract.problems import NotFound
+from shared.db.pool import load_engine
 from shared.http import openapi
-from shared.http.authentication import Key, Principal
+from shared.http.authentication import Key
 from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..accounts import queries
 from ..accounts.sign_up import as_user
-from ..audit.queries import UNREACHABLE_USERS
 from ..erasure.erase import erase
 from ..errors import UserErased
-from ..tables import users
 from .app_state import state_of
 from .schemas import User, UserPage
 
 router = APIRouter(route_class=StrictRoute, tags=["users"])
 
 _may_read = [Depends(Key("users:read"))]
-
-_UNREACHABLE_IDS = f"SELECT user_id FROM ({UNREACHABLE_USERS}) AS unreachable"
 
 Status = Literal["pending", "verified", "erased"]
 EmailKey = Annotated[str, AfterValidator(address_key)]
@@ -55,23 +52,21 @@ async def list_users(
     cursor: Cursor = None,
 ) -> Response:
     """Users, newest first."""
+    await load_engine()
+    from . import user_list  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+
     shown = clamp(limit)
-    below = after_id(cursor)
-    query = sa.select(*(users.c[name] for name in User.model_fields)).order_by(users.c.id.desc()).limit(shown + 1)
-    query = query.where(users.c.status.in_(status) if status else users.c.status != "erased")
-    if email:
-        query = query.where(users.c.email_key.in_(email))
-    if source:
-        query = query.where(users.c.source.in_(source))
-    if created_after:
-        query = query.where(users.c.created_at >= created_after)
-    if created_before:
-        query = query.where(users.c.created_at < created_before)
-    if unreachable is not None:
-        query = query.where(sa.text(f"users.id {'IN' if unreachable else 'NOT IN'} ({_UNREACHABLE_IDS})"))
-    if below:
-        query = query.where(users.c.id < below)
-    rows = await state_of(request).database.fetch_all(query)
+    rows = await user_list.list_users(
+        state_of(request).database,
+        email_keys=email,
+        statuses=status,
+        sources=source,
+        created_after=created_after,
+        created_before=created_before,
+        unreachable=unreachable,
+        below=after_id(cursor),
+        limit=shown,
+    )
     return JsonResponse(page([as_user(row) for row in rows], shown))
 
 

@@ -14,5 +14,6 @@ that says why not.
     erase_pending_rows  excludes rows that name a user who is being erased
     exclude_rows        excludes addresses from a paused import
     cleanup             removes the rows of interrupted or canceled imports
-    listing             progress and row outcomes
+    listing             progress
+    row_list            row outcomes
 """

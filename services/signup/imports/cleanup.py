@@ -12,7 +12,7 @@ from .operator_actions import move_mails
 _log = get_logger(__name__)
 
 # A client may be slow, but one that sends nothing for this long is gone.
-_ABANDONED_SECONDS = 15 * 60
+ABANDONED_SECONDS = 15 * 60
 _ABANDONED = "The upload did not finish; send the body again with the same Idempotency-Key"
 _BATCH_ROWS = 5000
 
@@ -28,7 +28,7 @@ class ImportCleanup:
 
     async def run_once(self) -> bool:
         """Process one batch of each import, in separate commits. Returns whether there is more."""
-        await self._pool.execute(queries.FAIL_ABANDONED, float(_ABANDONED_SECONDS), _ABANDONED)
+        await self._pool.execute(queries.FAIL_ABANDONED, float(ABANDONED_SECONDS), _ABANDONED)
         more = False
         for row in await self._pool.fetch(queries.LIST_NOT_CLEANED):
             moved = await move_mails(self._pool, row["id"], self._policy.give_up_seconds)

@@ -9,17 +9,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 import orjson
 
 from shared.contract.ids import UUID, uuid7
 from shared.db.pool import Pool, Record
 from shared.worker.backoff import full_jitter
+from shared.worker.claim_floor import ClaimFloor
 from shared.worker.loops import LoopFailures
 from shared.worker.schedule import WakeupFanout
 
 from . import queries
-from .claim_floor import ClaimFloor
 from .relay import Relay
 from .retry_policy import ClaimedRow
 
@@ -78,6 +79,10 @@ class Dispatcher:
         full = {effect for effect, rows in batches.items() if len(rows) == asked[effect]}
         self._hungry |= full
         return any(self._relays[effect].has_place for effect in full)
+
+    def claimed_until(self, effect: str) -> datetime:
+        """Before this time, no row of the effect waits; for readers, which need not look there (ADR 0026)."""
+        return self._floors[effect].claimed_until
 
     async def _leave_a_gap(self) -> None:
         left = self._gap_seconds - (self._clock() - self._claimed_at)

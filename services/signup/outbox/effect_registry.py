@@ -13,7 +13,6 @@ from ..settings import Settings
 from ..verification_token import TokenRing
 from .effects.mail import MailEffect
 from .effects.mail_erasure import MailErasureEffect
-from .effects.profile_cache import CacheEffect
 from .effects.statistics import StatsEffect
 from .effects.webhook import WebhookEffect
 from .events import Event
@@ -66,11 +65,17 @@ class Kind:
     batches_at_once: int = 1
 
 
+def _cache(context: EffectContext) -> Effect:
+    from .effects.profile_cache import CacheEffect  # noqa: PLC0415 - the API, which owes it, needs no redis for that
+
+    return CacheEffect.connect(context.settings, context.pool)
+
+
 _KINDS = (
     # Two: while the mail service handles one batch, the other is claimed or settled.
     Kind("mail", lambda ctx: MailEffect.connect(ctx.settings, ctx.ring, ctx.tracing), batches_at_once=2),
     Kind("stats", lambda _: StatsEffect(), StatsEffect.owed_for, optional=True),
-    Kind("cache", lambda ctx: CacheEffect.connect(ctx.settings, ctx.pool), CacheEffect.owed_for, optional=True),
+    Kind("cache", _cache, frozenset(Event), optional=True),
     Kind("erase_mail", lambda ctx: MailErasureEffect.connect(ctx.settings), MailErasureEffect.owed_for),
     Kind(
         "webhook",

@@ -18,6 +18,9 @@ _log = get_logger(__name__)
 
 _BATCH = 500
 _SENT = "sent"
+# How far signup's ledger may lag behind the mail service's: it could request mails of this period again. While nothing
+# changes, the pause doubles from one to the other.
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 4.0
 
 
 class FeedFollower:
@@ -30,6 +33,11 @@ class FeedFollower:
         self._mail_service = mail_service
         self._lag_seconds = lag_seconds
         self.breaker = breaker
+        self._pause_seconds = _PAUSE_SECONDS
+
+    def pause_seconds(self) -> float:
+        """How long to wait until the next run."""
+        return self._pause_seconds
 
     async def run_once(self) -> bool:
         """Reads one batch; returns whether there is more. An outage of the mail service only counts in the breaker.
@@ -63,7 +71,9 @@ class FeedFollower:
             _log.warning("feed_cursor_lost")
             await self._pool.execute(queries.START_AGAIN_IF_AT_CURSOR, cursor, WORKER, self._lag_seconds)
             return True
+        self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds)
         if page.next_cursor != cursor:
+            self._pause_seconds = _PAUSE_SECONDS
             await self._keep(
                 cursor, page.next_cursor, [change for change in page.items if change.client == MAIL_CLIENT]
             )

@@ -10,6 +10,7 @@ import pytest
 from services.mail.delivery import queries as delivery
 from services.mail.delivery.states import MAIL_TRANSITIONS, MailState
 from services.mail.operator_actions import queries as interventions
+from shared.worker.claim_floor import BEGINNING
 from tests.support.apis import Api
 from tests.support.stack import eventually
 
@@ -89,7 +90,7 @@ async def test_a_mail_whose_worker_is_lost_is_corrected_and_late_writes_change_n
 ) -> None:
     mail = (await client.post("/v1/mails", json=MAIL)).json()
     pool = mail_api.database.pool
-    (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0)
+    (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0, BEGINNING, BEGINNING)
     transmission = [claimed["id"]], [1], [claimed["lease"]], ["gateway"], [None]
     if phase == "transmitting":
         await pool.fetch(delivery.TRANSMIT_IF_LEASED, *transmission)
@@ -108,7 +109,7 @@ async def test_a_slow_worker_sends_no_body_of_a_mail_that_is_being_corrected(
 ) -> None:
     mail = (await client.post("/v1/mails", json=MAIL)).json()
     pool = mail_api.database.pool
-    (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0)
+    (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0, BEGINNING, BEGINNING)
     await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
     (known,) = _known(mail)["mails"]
     row = known | {"id": mail["id"], "to_email": "a@x.example", "to_key": "a@x.example"}
@@ -128,7 +129,7 @@ async def test_a_mail_that_its_slow_worker_releases_at_the_same_time_is_correcte
 ) -> None:
     mail = (await client.post("/v1/mails", json=MAIL)).json()
     pool = mail_api.database.pool
-    await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0)
+    await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0, BEGINNING, BEGINNING)
     await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
     (known,) = _known(mail)["mails"]
     row = known | {"id": mail["id"], "to_email": "a@x.example", "to_key": "a@x.example"}

@@ -18,7 +18,8 @@ from services.mail.process_names import QUEUE_CHANNEL, WORKER
 from services.mail.settings import Settings
 from shared.contract.configuration import ConfigurationError
 from shared.worker import arq_host
-from shared.worker.arq_host import redis_settings
+from shared.worker.arq_host import redis_settings, run_arq
+from shared.worker.schedule import CronWakeup, WakeupFanout
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, insert_mails, mail_row, queue_row, states
@@ -117,20 +118,25 @@ async def test_a_poll_only_worker_never_listens(mail_database: Clone) -> None:
 
 # arq 0.28 closes its pool by a name that redis-py 5 has deprecated; as an error it would leave the pool open.
 @pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")
-async def test_arq_wakes_the_delivery_and_makes_partitions(mail_database: Clone, redis_url: str) -> None:
-    pool = mail_database.database.pool
+async def test_arq_wakes_loops_at_the_times_of_its_cron(redis_url: str) -> None:
+    stop, wakeup = asyncio.Event(), WakeupFanout()
+    woken = wakeup.subscribe()
+    every_second = CronWakeup("wake_test", wakeup, second=set(range(60)))
+    running = asyncio.create_task(
+        run_arq(redis_url=redis_url, queue_name="test", wakeups=[every_second], stop=stop, poll_seconds=0.1)
+    )
+    async with asyncio.timeout(20):
+        await woken.wait()
+    stop.set()
+    await running
+
+
+async def test_the_worker_makes_the_partitions_of_future_months(mail_database: Clone) -> None:
     owner = await asyncpg.connect(mail_database.owner_url)
     newest = await owner.fetchval(PARTITIONS)
     await owner.execute(f"DROP TABLE {newest}")
-    async with scripted_smtp() as server:
-        settings = settings_for(
-            mail_database.runtime_url, server, wakeup="poll", mail_poll_seconds=3600, redis_url=redis_url
-        )
-        async with working(settings):
-            await insert_mails(pool)
-            async with asyncio.timeout(20):
-                await server.dot_seen.wait()
-            await eventually(lambda: owner.fetchval(PARTITIONS), lambda found: found == newest)
+    async with scripted_smtp() as server, working(settings_for(mail_database.runtime_url, server)):
+        await eventually(lambda: owner.fetchval(PARTITIONS), lambda found: found == newest)
     await owner.close()
 
 

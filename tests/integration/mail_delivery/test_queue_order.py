@@ -3,8 +3,9 @@
 import asyncio
 from collections import Counter
 
-from services.mail.delivery.claim import claim_due
+from services.mail.delivery.claim import LaneFloors, claim_due
 from services.mail.delivery.rescue import Expiry
+from shared.worker.claim_floor import FULL_EVERY_SECONDS
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, make_due, queue_row, states
@@ -34,6 +35,41 @@ async def test_bulk_mails_are_not_starved_by_single_claims(mail_database: Clone)
     await insert_mails(pool, 100)
     claimed = [(await claim_due(pool, 1, 30)).mails[0].mail_id for _ in range(100)]
     assert 0 < len(bulk.intersection(claimed)) < 60
+
+
+async def test_no_claim_leaves_a_mail_of_either_lane_before_the_floor(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    floors, claimed = LaneFloors(), 0
+    waiting = [*await insert_mails(pool, 30), *await insert_mails(pool, 20, lane="bulk")]
+    while claim := await claim_due(pool, 7, 30, floors):
+        claimed += len(claim.mails)
+        if not claim.full:
+            break
+        if claimed < 21:
+            waiting += [*await insert_mails(pool, 2), *await insert_mails(pool, 1, lane="bulk")]
+    assert claimed == len(waiting)
+
+
+async def test_a_lane_that_was_not_looked_at_keeps_its_full_look(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    floors = LaneFloors()
+    await insert_mails(pool, 5)
+    await insert_mails(pool, 1, lane="bulk")
+    await pool.execute("UPDATE queue SET due_at = now() - interval '1 hour' WHERE lane = 'bulk'")
+    while (await claim_due(pool, 1, 30, floors)).full:
+        pass
+    assert await pool.fetchval("SELECT count(*) FROM queue WHERE lease IS NULL") == 0
+
+
+async def test_a_mail_that_another_transaction_locked_is_claimed_once_it_is_free(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    floors = LaneFloors()
+    (mail_id,) = await insert_mails(pool)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM queue WHERE mail_id = $1 FOR UPDATE", mail_id)
+        assert (await claim_due(pool, 10, 30, floors)).mails == []
+    floors.live.looked_full -= FULL_EVERY_SECONDS
+    assert [mail.mail_id for mail in (await claim_due(pool, 10, 30, floors)).mails] == [mail_id]
 
 
 async def test_a_mail_is_claimed_by_one_worker_only(mail_database: Clone) -> None:
@@ -71,7 +107,7 @@ async def test_expiry_does_not_wait_for_a_claim(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (old,) = await insert_mails(pool, expires_in_seconds=-1)
     (fresh,) = await insert_mails(pool)
-    await Expiry(pool).run_once()
+    await Expiry(pool, LaneFloors()).run_once()
     assert (await mail_row(pool, old))["state"] == "expired"
     assert (await mail_row(pool, fresh))["state"] == "queued"
 
@@ -85,7 +121,7 @@ async def test_a_tried_mail_that_expires_fails_with_the_last_reply(mail_database
         await rig.close()
     await pool.execute("UPDATE mails SET expires_at = now()")
     await make_due(pool, mail_id)
-    await Expiry(pool).run_once()
+    await Expiry(pool, LaneFloors()).run_once()
     mail = await mail_row(pool, mail_id)
     assert (mail["state"], mail["failure_code"]) == ("failed", 450)
     assert mail["failure_reply"] == "450 4.2.1 greylisted"

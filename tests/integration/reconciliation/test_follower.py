@@ -93,3 +93,16 @@ async def test_during_an_outage_of_the_mail_service_the_cursor_stays(lab: Labora
     assert breaker.state is BreakerState.OPEN
     assert await lab.pool.fetchval("SELECT cursor FROM mail_feed") == cursor
     await down.aclose()
+
+
+async def test_while_nothing_changes_it_reads_less_often_and_a_change_ends_that(lab: Laboratory) -> None:
+    follower = lab.follower()
+    pauses = []
+    for _ in range(5):
+        await follower.run_once()
+        pauses.append(follower.pause_seconds())
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 4.0]  # the first page has the cursor of the beginning
+    await lab.mail.database.pool.execute(INSERT_UNREQUESTED_MAILS, ["another"])
+    await lab.mail.database.pool.execute(REPORT, "another", "sent")
+    await follower.run_once()
+    assert follower.pause_seconds() == 0.5

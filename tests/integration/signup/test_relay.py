@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from services.signup.outbox import queries
-from services.signup.outbox.claim_floor import BEGINNING
 from services.signup.outbox.retry_policy import ClaimedRow, Done, Outcome
 from shared.contract.ids import UUID, uuid7
 from shared.worker.circuit_breaker import Breaker, BreakerState
+from shared.worker.claim_floor import BEGINNING
 from tests.support.mail_stand_in import MailStandIn, accepts, rejects
 from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger

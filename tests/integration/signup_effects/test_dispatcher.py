@@ -8,9 +8,9 @@ from operator import eq
 import asyncpg
 import pytest
 
-from services.signup.outbox.claim_floor import FULL_EVERY_SECONDS
 from services.signup.outbox.dispatcher import Dispatcher
 from shared.worker.circuit_breaker import BreakerState
+from shared.worker.claim_floor import FULL_EVERY_SECONDS
 from tests.support.mail_stand_in import MailStandIn, mail_stand_in
 from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from services.signup.imports import operator_actions
-from services.signup.outbox.claim_floor import BEGINNING
 from services.signup.outbox.queries import CLAIM_DUE, RELEASE_IF_LEASED
 from shared.contract.ids import uuid7
+from shared.worker.claim_floor import BEGINNING
 from tests.support.imports import Imports, people
 from tests.support.signups import SignupLedger
 

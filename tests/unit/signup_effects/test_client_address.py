@@ -3,7 +3,8 @@
 import pytest
 from starlette.requests import Request
 
-from services.signup.http.rate_limit import ClientAddress, _bucket
+from services.signup.http.client_address import ClientAddress
+from services.signup.http.rate_limit import _bucket
 from shared.contract.configuration import ConfigurationError
 
 TRUSTED = "10.0.0.0/8, fd00::/8"

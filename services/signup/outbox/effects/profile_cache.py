@@ -6,18 +6,16 @@ is true. Profiles of erased users are deleted.
 
 import asyncio
 from collections.abc import Sequence
-from typing import ClassVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.contract.ids import UUID
+from shared.contract.json_text import dumps
 from shared.db.pool import Pool, Record
-from shared.http.responses import dumps
 from shared.observability.foreign_errors import describe
 
 from ...settings import Settings
-from ..events import Event
 from ..retry_policy import ClaimedRow, Done, Outcome, PeerFaultError, TryLater
 from . import queries
 
@@ -30,7 +28,6 @@ class CacheEffect:
     """Rows wait while Valkey is down. Losing Valkey loses nothing that the database does not have."""
 
     name = "cache"
-    owed_for: ClassVar = frozenset(Event)
 
     def __init__(self, pool: Pool, redis: Redis, *, ttl_seconds: int) -> None:
         self._pool = pool

@@ -14,8 +14,8 @@ import httpcore
 from standardwebhooks import Webhook
 
 from shared.contract.ids import UUID
+from shared.contract.json_text import dumps
 from shared.db.pool import Pool, Record
-from shared.http.responses import dumps
 from shared.observability.foreign_errors import describe
 from shared.worker.backoff import equal_jitter
 from shared.worker.circuit_breaker import Breaker, BreakerPolicy

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.signup.outbox.claim_floor import BEGINNING, FULL_EVERY_SECONDS, ClaimFloor
+from shared.worker.claim_floor import BEGINNING, FULL_EVERY_SECONDS, ClaimFloor
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BETWEEN_CLAIMS = st.floats(0.25, 3.0)
