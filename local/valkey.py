@@ -68,6 +68,7 @@ def prepare_store(directory: Path, password: str, port: int, *, durable: bool = 
                 f"appendonly {'yes' if durable else 'no'}",
                 'save ""',  # the append-only file holds everything already
                 "maxmemory-policy noeviction",  # jobs must not be evicted
+                "hz 1",  # its housekeeping; an idle server wakes no more often
                 "daemonize no",
                 "",
             )

@@ -9,6 +9,8 @@ metadata = sa.MetaData()
 
 _TIME = sa.TIMESTAMP(timezone=True)
 
+# A mail in one of these has a row in the queue.
+WAITING_STATES = ("queued", "sending", "deferred")
 RARE_STATES = ("uncertain", "failed", "bounced", "expired", "canceled", "suppressed")
 _RARE_STATE = f"CASE WHEN state IN {RARE_STATES} THEN state END"
 
@@ -54,6 +56,8 @@ mails = sa.Table(
     sa.Index("mails_client", "client", "id"),
     sa.Index("mails_to", "to_key", "id"),
     sa.Index("mails_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
+    sa.Index("mails_template", "template", "id", postgresql_where=sa.text("template IS NOT NULL")),
+    sa.Index("mails_tags", "tags", postgresql_using="gin", postgresql_where=sa.text("tags <> '{}'")),
     sa.Index("mails_accepted", "accepted_at", postgresql_using="brin"),
     sa.Index("mails_restored", "restored_message_id", postgresql_where=sa.text("restored_message_id IS NOT NULL")),
     sa.Index("mails_rare_state", "rare_state", "id", postgresql_where=sa.text("rare_state IS NOT NULL")),

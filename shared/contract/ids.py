@@ -1,7 +1,14 @@
 """Identifiers: UUIDv7 (RFC 9562 section 5.7), so that new rows are adjacent in an index."""
 
+from datetime import datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-__all__ = ["UUID", "uuid7"]
+__all__ = ["UUID", "lowest_uuid7", "uuid7"]
+
+
+def lowest_uuid7(at: datetime) -> UUID:
+    """No UUIDv7 of `at`, or of a later millisecond, is lower. Of a time before 1970, the lowest of all."""
+    milliseconds = min(max(0, int(at.timestamp() * 1000)), (1 << 48) - 1)
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ from ..observability import logs
 from .gc_freeze import freeze_startup_objects
 from .settings import ServiceSettings
 
-if TYPE_CHECKING:  # a worker loads neither
-    import uvicorn
+if TYPE_CHECKING:  # a worker does not load it
     from fastapi import FastAPI
 
 # Connections waiting to be accepted: a burst must not be refused while the loop is busy.
 _BACKLOG = 4096
 _DRAIN_SECONDS = 10
+_START_FAILED = 3  # uvicorn's exit status
 # A scrape or probe under way may end; the end of the process does not wait longer for one.
 _OPERATIONS_DRAIN_SECONDS = 1
 
@@ -42,7 +43,7 @@ def run_api(
         ConfigurationError: a port cannot be bound.
     """
     # Imported late: a worker must not wait for an HTTP server to load.
-    import uvicorn  # noqa: PLC0415
+    from .http_server import HttpServer, config_of  # noqa: PLC0415 - as above
 
     logs.configure(name, settings.log_level, personal_data=settings.log_personal_data)
     app = make_app()
@@ -51,24 +52,18 @@ def run_api(
     if operations.port:
         _serve_operations_beside(app, _listen(operations, f"{service}_OPERATIONS"))
     freeze_startup_objects()
-    uvicorn.run(
+    config = config_of(
         app,
         host=public.host,
         port=public.port,
-        loop="uvloop",  # explicit, like http: `auto` chose slower parts (ADR 2)
-        http="httptools",
-        ws="none",
         lifespan="on",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
         backlog=_BACKLOG,
-        # httpx drops idle connections after 5 s, which is uvicorn's default too: a server that keeps them longer never
-        # closes one just as a request arrives.
-        timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+    server = HttpServer(config)
+    server.run()
+    if not server.started:
+        sys.exit(_START_FAILED)
 
 
 def _listen(address: Address, variables: str) -> socket.socket:
@@ -84,7 +79,10 @@ def _listen(address: Address, variables: str) -> socket.socket:
 
 def _serve_operations_beside(app: "FastAPI", listener: socket.socket) -> None:
     """Serve within the app's lifespan: requests find open connections, and are answered while the API drains."""
-    server = _operations_server(app.state.operations_app)
+    from .http_server import OperationsServer, config_of  # noqa: PLC0415 - only an API loads an HTTP server
+
+    options = config_of(app.state.operations_app, lifespan="off", timeout_graceful_shutdown=_OPERATIONS_DRAIN_SECONDS)
+    server = OperationsServer(options)
     open_connections = app.router.lifespan_context
 
     @asynccontextmanager
@@ -94,33 +92,10 @@ def _serve_operations_beside(app: "FastAPI", listener: socket.socket) -> None:
             try:
                 yield state
             finally:
-                server.should_exit = True
+                server.stop()
                 await serving
 
     app.router.lifespan_context = lifespan
-
-
-def _operations_server(app: "FastAPI") -> "uvicorn.Server":
-    import uvicorn  # noqa: PLC0415
-
-    class OperationsServer(uvicorn.Server):
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield  # signals are for the API's server, which ends this one after its last request
-
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,  # longer than a scrape interval
-        timeout_graceful_shutdown=_OPERATIONS_DRAIN_SECONDS,
-    )
-    return OperationsServer(config)
 
 
 def run_worker(name: str, settings: ServiceSettings, run: Callable[[], Coroutine[Any, Any, None]]) -> None:

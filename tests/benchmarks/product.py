@@ -16,6 +16,8 @@ from pydantic import JsonValue
 
 from local.ports import pick_free
 from services.mail.intake.template_engine import Rendered, Templates
+from services.mail.settings import Settings as MailSettings
+from services.signup.settings import Settings as SignupSettings
 from services.signup.verification_token import TokenRing
 from shared.db.pool import DatabaseOptions, open_database
 from tests.support.databases import ROOT
@@ -30,9 +32,19 @@ _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 600.0
 _START_SECONDS = 40.0
 SMTP_CONNECTIONS = 8
+LEASE_SECONDS = float(MailSettings.model_fields["mail_lease_seconds"].default)
+# The services' defaults; the stack's own values are shorter, for tests.
+_DEFAULTS = {
+    "SIGNUP_LEASE_SECONDS": str(SignupSettings.model_fields["signup_lease_seconds"].default),
+    "MAIL_TIMEOUT_SECONDS": str(SignupSettings.model_fields["mail_timeout_seconds"].default),
+    "MAIL_LEASE_SECONDS": str(LEASE_SECONDS),
+}
 
-# True once the worker listens for wake-ups and does not only poll.
-_LISTENS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1 AND query ILIKE 'LISTEN%')"
+# Whether $2 sessions of the worker $1 listen for wake-ups. Their last query is LISTEN, or later a probe.
+LISTENING = """
+SELECT count(*) >= $2::int FROM pg_stat_activity
+WHERE application_name = $1 AND (query ILIKE 'LISTEN%' OR query = 'SELECT 1')
+"""
 
 # The rows of `sign_up` for many people. The clock is read just before the commit.
 _OWE_MAILS = """
@@ -68,13 +80,7 @@ class Product:
         self.sink_port = sink_port
         self.stack = Stack(
             directory,
-            {
-                "MAIL_GATEWAYS": f"smtp://127.0.0.1:{sink_port}?name=sink&connections={SMTP_CONNECTIONS}",
-                # The services' defaults; the stack's own values are shorter for tests.
-                "SIGNUP_LEASE_SECONDS": "30",
-                "MAIL_TIMEOUT_SECONDS": "10",
-                "MAIL_LEASE_SECONDS": "30",
-            },
+            {"MAIL_GATEWAYS": f"smtp://127.0.0.1:{sink_port}?name=sink&connections={SMTP_CONNECTIONS}", **_DEFAULTS},
         )
 
     def start(self) -> None:
@@ -97,7 +103,7 @@ class Product:
     def _await_ready(self, name: str) -> None:
         service, _, role = name.partition("-")
         if role == "worker":
-            self.await_value("postgres", _LISTENS, True, name, seconds=_START_SECONDS)
+            self.await_value("postgres", LISTENING, True, name, 1, seconds=_START_SECONDS)
             return
         url = {"signup": self.stack.signup_url, "mail": self.stack.mail_url}[service]
         deadline = time.monotonic() + _START_SECONDS

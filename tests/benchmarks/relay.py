@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tests.support.databases import ROOT
 
+from .options import Options
 from .product import STATE, Product, output_of, running_product
-from .report import Row, compare
+from .report import Row, compare, over_rounds
 from .signup import YARDSTICKS
 
 # The versions behind the numbers in docs/benchmarks.md.
@@ -20,9 +21,10 @@ _LAST_SETTLED = "SELECT extract(epoch FROM max(settled_at))::float8 FROM outbox_
 _ACCEPTED = "SELECT count(*) FROM mails WHERE request_id LIKE $1"
 
 
-def run(*, quick: bool) -> list[Row]:
+def run(options: Options) -> list[Row]:
     # The libraries make one POST a row: a thousand rows show their rate.
-    rounds, count, library_count = (1, 5_000, 300) if quick else (4, 20_000, 1_000)
+    rounds = options.choose(options.rounds, full=5, quick=1)
+    count, library_count = (5_000, 300) if options.quick else (20_000, 1_000)
     product_rates: list[float] = []
     library_rates: dict[str, list[float]] = {name: [] for name in OTHERS if installed(name)}
     with running_product("relay") as product:
@@ -40,8 +42,7 @@ def run(*, quick: bool) -> list[Row]:
     skipped = ", ".join(sorted(OTHERS.keys() - library_rates.keys()))
     if skipped:
         note = f"skipped, cannot be installed: {skipped}"
-        mean = sum(product_rates) / len(product_rates)
-        rows.append(Row("relay", f"{count:,} rows into the mail API", mean, "rows/s", note=note))
+        rows.append(over_rounds("relay", f"{count:,} rows into the mail API", product_rates, "rows/s", note=note))
     return rows
 
 

@@ -1,21 +1,16 @@
-"""Results as ratios: the arithmetic, the table, `var/bench.json`."""
+"""Results, as ratios where there is a yardstick: the arithmetic and the table."""
 
-import json
 import math
-import os
-import platform
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 HEADINGS = ("benchmark", "measured", "value", "beside", "its value", "ratio", "reach", "", "note")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One result. `ratio` is to the yardstick; `met` is None without a target."""
+    """One result. `ratio` is to the yardstick; `met` is None without a target. `values` and `ratios`: of each round."""
 
     benchmark: str
     measured: str
@@ -27,6 +22,8 @@ class Row:
     reach: str = ""
     met: bool | None = None
     note: str = ""
+    values: tuple[float, ...] = ()
+    ratios: tuple[float, ...] = ()
 
     def cells(self) -> tuple[str, ...]:
         return (
@@ -43,7 +40,30 @@ class Row:
 
 
 def shown(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def over_rounds(
+    benchmark: str, measured: str, values: Sequence[float], unit: str, *, at_most: float | None = None, note: str = ""
+) -> Row:
+    """The median of the rounds."""
+    value = statistics.median(values)
+    return Row(
+        benchmark,
+        measured,
+        value,
+        unit,
+        reach="" if at_most is None else f"≤ {at_most:g} {unit}",
+        met=None if at_most is None else value <= at_most,
+        note=note or spread(values),
+        values=tuple(values),
+    )
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"rounds: {len(values)}, from {shown(min(values))} to {shown(max(values))}"
 
 
 def compare(
@@ -55,6 +75,8 @@ def compare(
     unit: str,
     *,
     at_least: float | None = None,
+    at_most: float | None = None,
+    note: str = "",
 ) -> Row:
     """Compare rounds in run order. The ratio is the median of the rounds' ratios: noise hits both sides of a round."""
     ratios = [rate / other for rate, other in zip(measured_rates, yardstick_rates, strict=True)]
@@ -67,10 +89,17 @@ def compare(
         yardstick,
         statistics.median(yardstick_rates),
         ratio,
-        "" if at_least is None else f"≥ {at_least:g}",
-        None if at_least is None else ratio >= at_least,
-        f"rounds: {len(ratios)}, from {min(ratios):.2f} to {max(ratios):.2f}",
+        *_judged(ratio, at_least, at_most),
+        note or f"rounds: {len(ratios)}, from {min(ratios):.2f} to {max(ratios):.2f}",
+        tuple(measured_rates),
+        tuple(ratios),
     )
+
+
+def _judged(ratio: float, at_least: float | None, at_most: float | None) -> tuple[str, bool | None]:
+    if at_least is not None:
+        return f"≥ {at_least:g}", ratio >= at_least
+    return ("", None) if at_most is None else (f"≤ {at_most:g}", ratio <= at_most)
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
@@ -84,15 +113,3 @@ def table(rows: Sequence[Row]) -> str:
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def machine() -> dict[str, Any]:
-    return {"processors": os.cpu_count(), "architecture": platform.machine(), "python": platform.python_version()}
-
-
-def keep(file: Path, benchmark: str, rows: Sequence[Row], circumstances: dict[str, Any]) -> None:
-    """Write one benchmark's result into `file` and keep the results of the others."""
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    kept[benchmark] = {"machine": machine(), **circumstances, "rows": [asdict(row) for row in rows]}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

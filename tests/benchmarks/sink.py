@@ -1,6 +1,6 @@
 """An SMTP server that accepts and discards all mails: postfix's `smtp-sink` where it is installed, else this one.
 
-`python -m tests.benchmarks.sink PORT --record FILE` writes on SIGTERM when each recipient's mail got its 250.
+`python -m tests.benchmarks.sink PORT --record FILE` writes on SIGTERM when each mail got its 250.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _PLAIN_ANSWERS = {
 class Sink(asyncio.Protocol):
     """One conversation."""
 
-    def __init__(self, accepted: dict[str, float]) -> None:
+    def __init__(self, accepted: list[tuple[str, float]]) -> None:
         self._accepted = accepted
         self._buffer = bytearray()
         self._in_body = False
@@ -58,7 +58,7 @@ class Sink(asyncio.Protocol):
             del self._buffer[: end + len(delimiter)]
             if self._in_body:
                 self._in_body = False
-                self._accepted[self._recipient] = time.monotonic()
+                self._accepted.append((self._recipient, time.monotonic()))
                 self._transport.write(b"250 2.0.0 Ok\r\n")
             else:
                 self._answer(line, self._transport)
@@ -73,9 +73,9 @@ class Sink(asyncio.Protocol):
             transport.close()
 
 
-async def serve(port: int) -> dict[str, float]:
-    """Serve until SIGTERM; return when each recipient's mail was accepted, by the monotonic clock."""
-    accepted: dict[str, float] = {}
+async def serve(port: int) -> list[tuple[str, float]]:
+    """Serve until SIGTERM; return the recipient of each mail and when it was accepted, by the monotonic clock."""
+    accepted: list[tuple[str, float]] = []
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -107,6 +107,11 @@ def running_sink(port: int, record: Path | None = None) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def read_record(file: Path) -> list[tuple[str, float]]:
+    """Recipient and time of each mail, in the order in which they were accepted."""
+    return [(recipient, at) for recipient, at in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def await_port(port: int, process: "subprocess.Popen[bytes]") -> None:

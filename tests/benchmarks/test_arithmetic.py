@@ -1,8 +1,5 @@
 """The benchmarks' arithmetic; their measurements are not tested."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from tests.benchmarks import enumeration, report
@@ -25,15 +22,6 @@ def test_a_percentile_is_a_measured_value() -> None:
     assert report.percentile(hundred, 50) == 50
     assert report.percentile(hundred, 99) == 99
     assert report.percentile([7.0], 99) == 7
-
-
-def test_measuring_one_benchmark_keeps_the_results_of_the_others(tmp_path: Path) -> None:
-    file = tmp_path / "var" / "bench.json"
-    report.keep(file, "a", [report.Row("a", "m", 1.0, "s")], {"quick": True})
-    report.keep(file, "b", [], {"quick": True})
-    kept = json.loads(file.read_text())
-    assert kept.keys() == {"a", "b"}
-    assert kept["a"]["rows"][0]["value"] == 1
 
 
 def test_answers_are_taken_one_by_one_however_they_are_split() -> None:

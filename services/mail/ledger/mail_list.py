@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
-from shared.contract.ids import UUID
+from shared.contract.ids import UUID, lowest_uuid7
 from shared.contract.principals import Principal
 from shared.db.pool import Database
 
-from ..tables import RARE_STATES, contents, mails
+from ..tables import RARE_STATES, WAITING_STATES, contents, mails, queue
 from .listing import client_scope
 from .mail_resource import COLUMNS, as_resource
+
+# By how much a mail's ID, which the API mints, and its `accepted_at`, which is the database's time, may differ.
+_CLOCKS_DIFFER = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Filters:
             (m.client, self.clients),
         ]
         conditions: list[sa.ColumnElement[bool]] = [column.in_(values) for column, values in among if values]
+        if self.states and set(self.states) <= set(WAITING_STATES):
+            conditions.append(m.id.in_(sa.select(queue.c.mail_id)))
         if self.tags:
-            conditions.append(m.tags.overlap(list(self.tags)))
+            conditions += [m.tags.overlap(list(self.tags)), m.tags != sa.literal_column("'{}'")]
         for key, values in self.metadata.items():
             conditions.append(sa.or_(*(m.metadata.contains({key: v}) for text in values for v in _as_json(text))))
         bounds = [
@@ -55,6 +60,10 @@ class Filters:
             (self.sent_before, m.sent_at.__lt__),
         ]
         conditions += [compare(timestamp) for timestamp, compare in bounds if timestamp is not None]
+        # Nothing is sent before it is accepted. The list goes from the newest ID down: it begins where a match can be.
+        latest = [timestamp for timestamp in (self.accepted_before, self.sent_before) if timestamp is not None]
+        if latest:
+            conditions.append(m.id < lowest_uuid7(min(latest) + _CLOCKS_DIFFER))
         return conditions
 
 

@@ -92,8 +92,11 @@ FROM outbox_settled WHERE user_id = $1
 ORDER BY created_at DESC LIMIT $2
 """
 
+# Materialized, because the planner expects thousands of entries and would walk over all history by ID to find them.
 HISTORY_OF_SUBJECTS = """
-SELECT at, kind, subject, actor, correlation_id, detail::text AS detail
-FROM history WHERE subject = ANY ($1::text[]) OR related && $1::text[]
-ORDER BY id DESC LIMIT $2
+WITH found AS MATERIALIZED (
+    SELECT id, at, kind, subject, actor, correlation_id, detail::text AS detail
+    FROM history WHERE subject = ANY ($1::text[]) OR related && $1::text[]
+)
+SELECT at, kind, subject, actor, correlation_id, detail FROM found ORDER BY id DESC LIMIT $2
 """
