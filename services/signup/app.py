@@ -158,4 +158,6 @@ def _rate_limit(settings: Settings, client_address: ClientAddress) -> "RateLimit
         return None
     from .http.rate_limit import RateLimit  # noqa: PLC0415 - 6 MB with redis, only when there is a limit
 
-    return RateLimit(settings.signup_limit_per_ip, str(settings.redis_url), client_address)
+    return RateLimit(
+        settings.signup_limit_per_ip, settings.signup_limit_per_network, str(settings.redis_url), client_address
+    )

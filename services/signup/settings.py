@@ -42,7 +42,19 @@ class Settings(ServiceSettings):
     )
     signup_token_ttl_seconds: int = Field(259_200, ge=1, description="Lifetime of a verification link")
     signup_mail_cooldown_seconds: int = Field(
-        60, ge=0, description="Anonymous callers cause at most one mail to an address in this time"
+        60,
+        ge=0,
+        description="Pause until the next mail to the same address; it doubles with each mail that a caller without a "
+        "key caused, up to a day, until the address is verified",
+    )
+    signup_mails_per_address_per_day: int = Field(
+        5, ge=0, description="Most mails a day to one address that callers without a key cause; 0: no limit"
+    )
+    signup_mails_per_hour: int = Field(
+        0,
+        ge=0,
+        description="Mails an hour to all addresses together that callers without a key cause; those above it wait; "
+        "0: no limit",
     )
     mail_url: str = Field("http://127.0.0.1:8002", description="Base URL of the mail service")
     mail_api_key: str = Field("", description="Signup's key at the mail service, for its client `signup`")
@@ -75,6 +87,11 @@ class Settings(ServiceSettings):
     )
     signup_limit_per_ip: str = Field(
         "60/minute", description="Limit for anonymous writes per client address; `off` for no limit"
+    )
+    signup_limit_per_network: str = Field(
+        "300/minute",
+        description="Limit for anonymous writes per client network (/24 of IPv4, /48 of IPv6), beside the one per "
+        "address; `off` for none",
     )
     signup_trusted_proxies: str = Field(
         "", description="Networks of trusted proxies (X-Forwarded-For), comma-separated CIDRs"

@@ -33,11 +33,23 @@ users = sa.Table(
     sa.Column("last_mail_at", _TIME),
     # True: no anonymous signup changes this user.
     sa.Column("written_by_key", sa.Boolean, nullable=False, server_default=sa.true()),
+    # Mails that callers without a key caused: since the last verification, and in the window of a day.
+    sa.Column("stranger_mails", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("window_began_at", _TIME),
+    sa.Column("mails_in_window", sa.Integer, nullable=False, server_default="0"),
     sa.UniqueConstraint("source", "external_id"),
     sa.Index("users_source", "source", "id"),
     sa.Index("users_external_id", "external_id", postgresql_where=sa.text("external_id IS NOT NULL")),
     sa.Index("users_erased", "erased_at", postgresql_where=sa.text("erased_at IS NOT NULL")),
     sa.Index("users_pending", "id", postgresql_where=sa.text("status = 'pending'")),
+)
+
+# When all mails that callers without a key caused will have gone, at the rate that is allowed.
+stranger_mail_budget = sa.Table(
+    "stranger_mail_budget",
+    metadata,
+    sa.Column("singleton", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("spent_until", _TIME, nullable=False, server_default=sa.text("'epoch'")),
 )
 
 idempotency_keys = sa.Table(

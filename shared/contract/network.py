@@ -19,8 +19,10 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 # RFC 9637, newer than Python's table.
 _DOCUMENTATION = IPv6Network("3fff::/20")
-# A network gives each subscriber at least this much IPv6 space (RFC 6177).
-_CLIENT_PREFIX = 64
+# A network gives each subscriber at least this much IPv6 space (RFC 6177), and a site up to that much.
+_CLIENT_PREFIX, _SITE_PREFIX = 64, 48
+# What hosting companies give and take together.
+_IPV4_NETWORK_PREFIX = 24
 
 
 def read_address(text: str) -> Address:
@@ -68,6 +70,14 @@ def client_of(address: Address) -> str:
     if isinstance(plain, IPv4Address):
         return str(plain)
     return str(IPv6Network((plain, _CLIENT_PREFIX), strict=False).network_address)
+
+
+def network_of(address: Address) -> str:
+    """The network of a client: of 24 bits for IPv4, also inside a tunnel; of 48 bits, a whole site, for IPv6."""
+    plain = _tunneled(address) or address
+    if isinstance(plain, IPv4Address):
+        return str(IPv4Network((plain, _IPV4_NETWORK_PREFIX), strict=False))
+    return str(IPv6Network((plain, _SITE_PREFIX), strict=False))
 
 
 def _tunneled(address: Address) -> IPv4Address | None:

@@ -16,6 +16,9 @@ class EffectPolicy:
     # JSON, pinned in the row as `link`: a retry has the same bytes even after a settings change.
     link: str
     owed: Owed = NO_EFFECTS
+    # Mails that callers without a key may cause; 0: any number.
+    mails_per_address_per_day: int = 0
+    mails_per_hour: int = 0
 
     @classmethod
     def of(cls, settings: Settings, ring: TokenRing) -> "EffectPolicy":
@@ -29,4 +32,6 @@ class EffectPolicy:
             give_up_seconds=settings.signup_give_up_seconds,
             link=orjson.dumps(link).decode(),
             owed=effects_owed(settings.signup_effects),
+            mails_per_address_per_day=settings.signup_mails_per_address_per_day,
+            mails_per_hour=settings.signup_mails_per_hour,
         )

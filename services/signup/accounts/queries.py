@@ -1,9 +1,11 @@
 """The SQL of signing up and verifying. Each statement is one transaction."""
 
+from .stranger_mails import DUE_AT, budget, counting, may_cause_mail
+
 # The columns of users that the API shows.
 _USER = "id, email, name, locale, status, source, external_id, metadata, created_at, verified_at"
 
-# The user may be mailed again: the cooldown is over, or erasure cleared it.
+# A caller with a key may have the user mailed again: the cooldown is over, or erasure cleared it.
 _COOLDOWN_OVER = "(u.last_mail_at IS NULL OR u.last_mail_at + make_interval(secs => $1) <= now())"
 
 
@@ -17,6 +19,10 @@ def owing(events: str, effects: str) -> str:
         FROM webhook_subscribers WHERE disabled_at IS NULL
     ) AS owing"""
 
+
+# This signup, of a stranger or of a caller with a key, causes a mail to a user who exists.
+_STRANGER_CAUSES_MAIL = f"NOT excluded.written_by_key AND {may_cause_mail('$1::float8', '$16::int')}"
+_KEY_CAUSES_MAIL = f"excluded.written_by_key AND u.status = 'pending' AND {_COOLDOWN_OVER}"
 
 # A signup may change this user: the caller has a key, and the user is pending.
 _MAY_CHANGE = "u.status = 'pending' AND excluded.written_by_key"
@@ -41,7 +47,8 @@ _CHANGED = """
 #
 # Only a caller with a key changes a pending user. An anonymous repetition holds its details in the payload of the mail
 # that it owes, for VERIFY_IF_PENDING, unless a key or an import wrote the user: then it holds nothing (ADR 0020).
-# `excluded.written_by_key` is whether this caller has a key.
+# `excluded.written_by_key` is whether this caller has a key. $16 and $17: how many mails strangers may cause to one
+# address in a day, and to all together in an hour; 0: any number.
 SIGN_UP = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -49,8 +56,12 @@ WITH asked AS MATERIALIZED (
         $13::text[]
     ) AS asked (email, email_key, name, locale, metadata, source, keyed, actor, correlation_id, traceparent)
 ), person AS (
-    INSERT INTO users AS u (email, email_key, name, locale, metadata, source, written_by_key, last_mail_at)
-    SELECT email, email_key, name, coalesce(locale, 'en'), coalesce(metadata, '{{}}'), source, keyed, now()
+    INSERT INTO users AS u (
+        email, email_key, name, locale, metadata, source, written_by_key, last_mail_at, stranger_mails, mails_in_window,
+        window_began_at
+    )
+    SELECT email, email_key, name, coalesce(locale, 'en'), coalesce(metadata, '{{}}'), source, keyed, now(),
+           CASE WHEN keyed THEN 0 ELSE 1 END, CASE WHEN keyed THEN 0 ELSE 1 END, CASE WHEN NOT keyed THEN now() END
     FROM asked ORDER BY email_key COLLATE "C"
     ON CONFLICT (email_key) DO UPDATE SET
         name = CASE WHEN {_MAY_CHANGE} THEN excluded.name ELSE u.name END,
@@ -59,19 +70,21 @@ WITH asked AS MATERIALIZED (
         written_by_key = u.written_by_key OR ({_MAY_CHANGE}),
         updated_at = CASE WHEN {_MAY_CHANGE} THEN now() ELSE u.updated_at END,
         last_mail_at = CASE
-            WHEN {_COOLDOWN_OVER} AND (u.status = 'pending' OR NOT excluded.written_by_key) THEN now()
-            ELSE u.last_mail_at
-        END
+            WHEN ({_KEY_CAUSES_MAIL}) OR ({_STRANGER_CAUSES_MAIL}) THEN now() ELSE u.last_mail_at
+        END,{counting(_STRANGER_CAUSES_MAIL)}
     RETURNING
         new.id, new.email, new.email_key, new.name, new.locale, new.status, new.source, new.external_id, new.metadata,
         new.created_at, new.verified_at,
         old.id IS NULL AS created,
         old.last_mail_at IS DISTINCT FROM new.last_mail_at AS mail_owed,
         old.status = 'pending' AND NOT new.written_by_key AS details_held,{_CHANGED}
-), owed AS (
-    INSERT INTO outbox (effect, user_id, payload, expires_at, correlation_id, traceparent)
+), {budget("SELECT count(*) FROM person JOIN asked USING (email_key) WHERE mail_owed AND NOT keyed", "$17::int")},
+owed AS (
+    INSERT INTO outbox (effect, user_id, due_at, expires_at, payload, correlation_id, traceparent)
     SELECT
         'mail', person.id,
+        CASE WHEN keyed THEN now() ELSE {DUE_AT} END,
+        CASE WHEN keyed THEN now() ELSE {DUE_AT} END + make_interval(secs => $3),
         jsonb_build_object(
             'to', jsonb_build_object('email', person.email, 'name', person.name), 'locale', person.locale
         )
@@ -89,7 +102,7 @@ WITH asked AS MATERIALIZED (
             )
             ELSE jsonb_build_object('template', 'verification', 'link', $2::jsonb)
         END,
-        now() + make_interval(secs => $3), correlation_id, traceparent
+        correlation_id, traceparent
     FROM person JOIN asked USING (email_key) WHERE mail_owed
     RETURNING id, user_id
 ), owed_beside AS (
@@ -152,7 +165,7 @@ WITH mail AS (
     FROM mail
 ), verified AS (
     UPDATE users AS u SET
-        status = 'verified', verified_at = now(), updated_at = now(),
+        status = 'verified', verified_at = now(), updated_at = now(), stranger_mails = 0,
         name = coalesce({_DETAILS_OF_LINK} ->> 'name', u.name),
         locale = coalesce({_DETAILS_OF_LINK} ->> 'locale', u.locale),
         metadata = coalesce({_DETAILS_OF_LINK} -> 'metadata', u.metadata)
@@ -185,21 +198,22 @@ FROM found JOIN users ON users.id = found.user_id
 """
 
 # The link of this mail holds no details: it confirms the user as stored. Unknown addresses get a history
-# entry too: the time of a commit must not reveal which addresses are signed up.
-RESEND_IF_PENDING_AND_COOLDOWN_OVER = f"""
+# entry too: the time of a commit must not reveal which addresses are signed up. $8 and $9 as $16 and $17 of SIGN_UP.
+RESEND_IF_PENDING_AND_STRANGER_MAY_CAUSE_MAIL = f"""
 WITH person AS (
-    UPDATE users AS u SET last_mail_at = now()
-    WHERE u.email_key = $2 AND u.status = 'pending' AND {_COOLDOWN_OVER}
+    UPDATE users AS u SET last_mail_at = now(),{counting("true")}
+    WHERE u.email_key = $2 AND u.status = 'pending' AND {may_cause_mail("$1::float8", "$8::int")}
     RETURNING u.id, u.email, u.name, u.locale
-), owed AS (
-    INSERT INTO outbox (effect, user_id, payload, expires_at, correlation_id, traceparent)
+), {budget("SELECT count(*) FROM person", "$9::int")},
+owed AS (
+    INSERT INTO outbox (effect, user_id, payload, due_at, expires_at, correlation_id, traceparent)
     SELECT
         'mail', id,
         jsonb_build_object(
             'template', 'verification', 'link', $3::jsonb,
             'to', jsonb_build_object('email', email, 'name', name), 'locale', locale
         ),
-        now() + make_interval(secs => $4), $6, $7
+        {DUE_AT}, {DUE_AT} + make_interval(secs => $4), $6, $7
     FROM person
     RETURNING id
 ), noted AS (

@@ -113,6 +113,8 @@ async def write(
         policy.give_up_seconds,
         *zip(*(_columns(command) for command in commands), strict=True),
         *policy.owed,
+        policy.mails_per_address_per_day,
+        policy.mails_per_hour,
     )
     return {row["email_key"]: SignedUp(row, row["created"], row["mail_owed"]) for row in rows}
 

@@ -68,13 +68,13 @@ def decide(row: Record | dict[str, object] | None) -> Verification | None:
 
 
 async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
-    """Owe a pending user another verification mail, unless the cooldown runs. Committed on return.
+    """Owe a pending user another verification mail, unless strangers caused too many. Committed on return.
 
     The result must not reach an anonymous caller: it reveals whether the address is signed up.
     """
     correlation = current()
     owed: bool = await pool.fetchval(
-        queries.RESEND_IF_PENDING_AND_COOLDOWN_OVER,
+        queries.RESEND_IF_PENDING_AND_STRANGER_MAY_CAUSE_MAIL,
         policy.cooldown_seconds,
         email_key,
         policy.link,
@@ -82,5 +82,7 @@ async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
         _ACTOR,
         correlation.request_id if correlation else None,
         correlation.traceparent if correlation else None,
+        policy.mails_per_address_per_day,
+        policy.mails_per_hour,
     )
     return owed

@@ -30,9 +30,12 @@ ALERT_RULES = (
     AlertRule("mail_service_silent", hold_seconds=300),
     *WORKER_RULES,
     AlertRule("out_of_balance"),
+    AlertRule("stranger_mails_half_spent", Severity.WARNING),
+    AlertRule("stranger_mails_spent"),
 )
 # The mail worker sends a heartbeat every 5 s.
 _MAIL_WORKER_SILENT_SECONDS = 15
+_HALF = 0.5
 _CLI = ".venv/bin/python -m services.signup"
 
 
@@ -107,12 +110,30 @@ def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
     yield from worker_symptoms(row, worker="signup worker", consequence="Signups are accepted; mails wait.")
     if not is_silent(row):
         yield from _breaker_symptoms(row)
+    yield from _stranger_symptoms(row["stranger_mails_spent"])
     if row["unbalanced"]:
         yield Symptom(
             "out_of_balance",
             f"look into {row['unbalanced']} differences between the two ledgers",
             f"The last reconciliation found {row['unbalanced']} that it could not repair.\n"
             'Look: curl "$SIGNUP_URL/audit/reconciliation" -H "Authorization: Bearer $OPERATOR_KEY"',
+        )
+
+
+def _stranger_symptoms(spent: float) -> Iterator[Symptom]:
+    """`spent`: how much of SIGNUP_MAILS_PER_HOUR the mails that strangers caused have used up."""
+    look = "Look: GET /v1/users?status=pending, and the access log of your proxy"
+    if spent >= 1:
+        yield Symptom(
+            "stranger_mails_spent",
+            "find out who signs up strangers: the mails of an hour are used up",
+            f"SIGNUP_MAILS_PER_HOUR is used up; mails for new signups wait {(spent - 1) * 60:.0f} min.\n{look}",
+        )
+    elif spent >= _HALF:
+        yield Symptom(
+            "stranger_mails_half_spent",
+            "watch the signups: half of the mails of an hour are used up",
+            f"{spent:.0%} of SIGNUP_MAILS_PER_HOUR is used up by signups without a key.\n{look}",
         )
 
 

@@ -32,6 +32,7 @@ SELECT
     (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = $1) AS beat_seconds,
     (SELECT detail FROM heartbeats WHERE process = $1) AS beat_detail,
     (SELECT extract(epoch FROM now() - max(last_run_at))::float8 FROM check_results) AS checks_seconds,
+    (SELECT extract(epoch FROM spent_until - now())::float8 / 3600 FROM stranger_mail_budget) AS stranger_mails_spent,
     (SELECT greatest(found - coalesce((SELECT sum(value::numeric) FROM jsonb_each_text(repaired)), 0), 0)::bigint
      FROM latest) AS unbalanced
 """

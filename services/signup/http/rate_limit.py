@@ -1,4 +1,4 @@
-"""Limits anonymous writes by client address. Requests with a key are not limited (API.md).
+"""Limits anonymous writes by client address and by its network. Requests with a key are not limited (API.md).
 
 The counters are in Valkey. While Valkey is down, every request is allowed without waiting for it.
 """
@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 
 from shared.contract.configuration import ConfigurationError
-from shared.contract.network import client_of, read_address
+from shared.contract.network import client_of, network_of, read_address
 from shared.contract.problems import Problem
 from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
@@ -33,14 +33,13 @@ _POLICY = BreakerPolicy(faults_to_open=3, first_probe_seconds=1.0, max_probe_sec
 
 
 class RateLimit:
-    """A sliding window per client address, shared by all processes."""
+    """Sliding windows, shared by all processes: one for each client address, and one for each network."""
 
-    def __init__(self, setting: str, redis_url: str, client_address: ClientAddress) -> None:
-        """Opens no connection yet. Raises ConfigurationError when the setting cannot be parsed."""
-        try:
-            self._limit: RateLimitItem = parse(setting)
-        except ValueError:
-            raise ConfigurationError("SIGNUP_LIMIT_PER_IP must be a rate like `60/minute`, or `off`") from None
+    def __init__(self, per_address: str, per_network: str, redis_url: str, client_address: ClientAddress) -> None:
+        """Opens no connection yet. `per_network` may be `off`. Raises ConfigurationError when a rate cannot be read."""
+        self._limits = [("address", _rate("SIGNUP_LIMIT_PER_IP", per_address), _client)]
+        if not is_off(per_network):
+            self._limits.append(("network", _rate("SIGNUP_LIMIT_PER_NETWORK", per_network), _network))
         self._connections = ConnectionPool.from_url(redis_url)
         self._timeout_seconds = _TIMEOUT_SECONDS
         storage = RedisStorage(
@@ -60,15 +59,14 @@ class RateLimit:
         """Count this request.
 
         Raises:
-            RateLimited: too many requests came from the same address.
+            RateLimited: too many requests came from the same address, or from the same network.
         """
         if not self.breaker.allowance(1):
             return
-        client = _bucket(self._client_address(request))
+        client = self._client_address(request)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                allowed = await self._limiter.hit(self._limit, client)
-                left = None if allowed else await self._limiter.get_window_stats(self._limit, client)
+                refusal = await self._refusal(client)
         except (RedisError, OSError) as error:
             was_closed = self.breaker.state is BreakerState.CLOSED
             self.breaker.faulted(describe(error))
@@ -79,23 +77,49 @@ class RateLimit:
             self.breaker.unused()
             raise
         self.breaker.succeeded()
-        if left is not None:
-            raise self._refusal(max(1, math.ceil(left.reset_time - time.time())))
+        if refusal is not None:
+            raise refusal
 
-    def _refusal(self, seconds: int) -> Problem:
-        """Header fields follow draft-ietf-httpapi-ratelimit-headers."""
-        return RateLimited(
-            f"Too many requests came from this address. Try again in {seconds} s.",
-            headers={
-                "Retry-After": str(seconds),
-                "RateLimit-Policy": f'"address";q={self._limit.amount};w={self._limit.get_expiry()}',
-                "RateLimit": f'"address";r=0;t={seconds}',
-            },
-        )
+    async def _refusal(self, client: str) -> Problem | None:
+        for policy, rate, bucket in self._limits:
+            if not await self._limiter.hit(rate, policy, bucket(client)):
+                left = await self._limiter.get_window_stats(rate, policy, bucket(client))
+                return _refuse(policy, rate, max(1, math.ceil(left.reset_time - time.time())))
+        return None
 
 
-def _bucket(client: str) -> str:
+def is_off(setting: str) -> bool:
+    return setting.strip().lower() == "off"
+
+
+def _rate(name: str, setting: str) -> RateLimitItem:
+    try:
+        return parse(setting)
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a rate like `60/minute`, or `off`") from None
+
+
+def _refuse(policy: str, rate: RateLimitItem, seconds: int) -> Problem:
+    """Header fields follow draft-ietf-httpapi-ratelimit-headers."""
+    return RateLimited(
+        f"Too many requests came from this {policy}. Try again in {seconds} s.",
+        headers={
+            "Retry-After": str(seconds),
+            "RateLimit-Policy": f'"{policy}";q={rate.amount};w={rate.get_expiry()}',
+            "RateLimit": f'"{policy}";r=0;t={seconds}',
+        },
+    )
+
+
+def _client(client: str) -> str:
     try:
         return client_of(read_address(client))
+    except ValueError:
+        return client
+
+
+def _network(client: str) -> str:
+    try:
+        return network_of(read_address(client))
     except ValueError:
         return client

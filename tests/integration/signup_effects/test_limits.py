@@ -9,6 +9,7 @@ import pytest
 
 from services.signup.app import create_app
 from services.signup.settings import Settings
+from shared.contract.configuration import ConfigurationError
 from shared.worker.circuit_breaker import BreakerState
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
@@ -137,3 +138,32 @@ async def test_anonymous_idempotency_keys_count_within_the_forwarded_address(lim
     assert "idempotent-replayed" not in first.headers
     assert "idempotent-replayed" not in other.headers
     assert again.headers["idempotent-replayed"] == "true"
+
+
+async def test_a_network_of_many_addresses_has_one_limit(limited: Limited) -> None:
+    async with limited(signup_limit_per_network="3/minute", signup_trusted_proxies="127.0.0.0/8") as api:
+        answers = [
+            await api.http.post("/v1/signups", json=ASA, headers={"X-Forwarded-For": address})
+            for address in ("198.51.100.1", "198.51.100.2", "198.51.100.77", "198.51.100.200", "198.51.101.1")
+        ]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 429, 202]
+    assert answers[3].headers["ratelimit-policy"] == '"network";q=3;w=60'
+    assert "this network" in answers[3].json()["detail"]
+
+
+async def test_the_limit_of_networks_can_be_off(limited: Limited) -> None:
+    async with limited(
+        signup_limit_per_ip="1/minute", signup_limit_per_network="off", signup_trusted_proxies="127.0.0.0/8"
+    ) as api:
+        answers = [
+            await api.http.post("/v1/signups", json=ASA, headers={"X-Forwarded-For": f"198.51.100.{number}"})
+            for number in range(5)
+        ]
+    assert {answer.status_code for answer in answers} == {202}
+
+
+@pytest.mark.parametrize("setting", ["signup_limit_per_ip", "signup_limit_per_network"])
+async def test_a_limit_that_is_no_rate_is_named(limited: Limited, setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{setting.upper()} must be a rate"):
+        async with limited(**{setting: "many"}):
+            pass

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from shared.contract.network import client_of, is_loopback, is_public, read_address, read_network
+from shared.contract.network import client_of, is_loopback, is_public, network_of, read_address, read_network
 
 # Documentation addresses (RFC 5737) are not public, so the tunnels below lead to 8.8.8.8.
 TEREDO_TO_8888 = "2001:0:4136:e378:8000:63bf:f7f7:f7f7"
@@ -129,3 +129,17 @@ def test_a_globally_reachable_address_is_public(address: str) -> None:
 )
 def test_one_ipv4_address_or_one_ipv6_network_of_64_bits_is_one_client(address: str, client: str) -> None:
     assert client_of(read_address(address)) == client
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("198.51.100.77", "198.51.100.0/24"),
+        ("::ffff:198.51.100.77", "198.51.100.0/24"),
+        ("2002:c633:644d::1", "198.51.100.0/24"),  # 6to4
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("2001:db8:1:ffff::3", "2001:db8:1::/48"),
+    ],
+)
+def test_a_network_is_what_one_party_can_take_addresses_from(address: str, network: str) -> None:
+    assert network_of(read_address(address)) == network

@@ -1,0 +1,184 @@
+"""How many mails callers without a key can cause (ADR 0028)."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+import asyncpg
+import pytest
+
+from services.signup.accounts.sign_up import Caller, Details, SignupCommand, write
+from services.signup.accounts.verify import resend, verify
+from services.signup.audit.alerts import ALERT_RULES, symptoms_in
+from services.signup.audit.queries import ALERT_SYMPTOMS
+from shared.audit.incidents import Incidents
+from shared.contract.addresses import parse_address
+from tests.support.signups import ANONYMOUS, SignupLedger
+
+VICTIM = "victim@example.org"
+SHOP = Caller("shop", "key:shop/test", "client:shop")
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+EARLIER = """
+WITH budget AS (UPDATE stranger_mail_budget SET spent_until = spent_until - make_interval(secs => $1))
+UPDATE users SET last_mail_at = last_mail_at - make_interval(secs => $1),
+    window_began_at = window_began_at - make_interval(secs => $1)
+"""
+Pass: TypeAlias = Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture
+async def let_pass(ledger: SignupLedger) -> AsyncIterator[Pass]:
+    """As if everything so far had been so many seconds earlier."""
+    owner = await asyncpg.connect(ledger.clone.owner_url)
+
+    async def earlier(seconds: float) -> None:
+        await owner.execute(EARLIER, float(seconds))
+
+    yield earlier
+    await owner.close()
+
+
+@pytest.fixture
+def unlimited(ledger: SignupLedger) -> SignupLedger:
+    """Only the pauses count here, not the number a day."""
+    return replace(ledger, policy=replace(ledger.policy, mails_per_address_per_day=0))
+
+
+async def _sign_up(ledger: SignupLedger, email: str = VICTIM, caller: Caller = ANONYMOUS) -> bool:
+    """Whether a mail is owed."""
+    command = SignupCommand(Details(parse_address(email), "Åsa"), caller, None)
+    (done,) = (await write(ledger.pool, [command], ledger.policy)).values()
+    return done.mail_owed
+
+
+async def _mails(ledger: SignupLedger) -> int:
+    return len(await ledger.rows("outbox", effect="mail"))
+
+
+async def test_the_pause_doubles_with_each_mail_up_to_a_day(unlimited: SignupLedger, let_pass: Pass) -> None:
+    assert await _sign_up(unlimited)
+    pauses = [min(DAY, MINUTE * 2**n) for n in range(13)]
+    assert pauses[-2:] == [DAY, DAY]
+    for pause in pauses:
+        await let_pass(pause - 1)
+        assert not await _sign_up(unlimited), pause
+        await let_pass(1)
+        assert await _sign_up(unlimited), pause
+
+
+async def test_one_address_gets_no_more_than_five_in_a_day_and_more_on_the_next(
+    ledger: SignupLedger, let_pass: Pass
+) -> None:
+    for _ in range(4 * 24):
+        await _sign_up(ledger)
+        await resend(ledger.pool, VICTIM, ledger.policy)
+        await let_pass(15 * MINUTE - 1)
+    assert await _mails(ledger) == 5
+    await let_pass(HOUR)
+    assert await _sign_up(ledger)
+
+
+async def test_a_link_for_resending_counts_like_a_signup(ledger: SignupLedger, let_pass: Pass) -> None:
+    await _sign_up(ledger)
+    await let_pass(MINUTE)
+    assert await resend(ledger.pool, VICTIM, ledger.policy)
+    await let_pass(2 * MINUTE - 1)
+    assert not await _sign_up(ledger)
+    assert not await resend(ledger.pool, VICTIM, ledger.policy)
+    await let_pass(1)
+    assert await resend(ledger.pool, VICTIM, ledger.policy)
+
+
+async def test_verifying_ends_the_doubling_and_then_one_mail_a_day_says_already_registered(
+    ledger: SignupLedger, let_pass: Pass
+) -> None:
+    for pause in (0, MINUTE, 2 * MINUTE):
+        await let_pass(pause)
+        assert await _sign_up(ledger)
+    await verify(ledger.pool, ledger.ring, await ledger.token(VICTIM), ledger.policy)
+    await let_pass(MINUTE)
+    assert await _sign_up(ledger)
+    newest = (await ledger.rows("outbox", effect="mail"))[-1]
+    assert newest["payload"]["template"] == "already-registered"
+    await let_pass(DAY - 1)
+    assert not await _sign_up(ledger)
+    await let_pass(1)
+    assert await _sign_up(ledger)
+
+
+async def test_callers_with_a_key_neither_count_nor_wait_longer_than_the_first_pause(
+    ledger: SignupLedger, let_pass: Pass
+) -> None:
+    for _ in range(8):
+        assert await _sign_up(ledger, caller=SHOP)
+        await let_pass(MINUTE)
+    assert (await ledger.row("users"))["stranger_mails"] == 0
+    assert await _sign_up(ledger)
+
+
+async def test_what_is_over_the_hour_waits_and_is_not_lost(ledger: SignupLedger) -> None:
+    limited = replace(ledger, policy=replace(ledger.policy, mails_per_hour=60))
+    for number in range(90):
+        assert await _sign_up(limited, f"p{number}@example.org")
+    due = [row["due_at"] - row["created_at"] for row in await ledger.rows("outbox", effect="mail")]
+    assert len(due) == 90
+    assert all(wait.total_seconds() <= 0 for wait in due[:60])
+    waits = [wait.total_seconds() for wait in due[60:]]
+    assert waits == sorted(waits)
+    assert 29 * MINUTE < waits[-1] <= 30 * MINUTE
+    expiries = [row["expires_at"] - row["due_at"] for row in await ledger.rows("outbox", effect="mail")]
+    assert {round(expiry.total_seconds()) for expiry in expiries} == {round(ledger.policy.give_up_seconds)}
+
+
+async def test_the_mails_of_callers_with_a_key_do_not_wait_behind_strangers(ledger: SignupLedger) -> None:
+    limited = replace(ledger, policy=replace(ledger.policy, mails_per_hour=1))
+    for number in range(5):
+        await _sign_up(limited, f"p{number}@example.org")
+    await _sign_up(limited, "customer@example.org", SHOP)
+    newest = (await ledger.rows("outbox", effect="mail"))[-1]
+    assert newest["due_at"] == newest["created_at"]
+
+
+@pytest.mark.parametrize(
+    ("mails", "names"), [(29, set()), (31, {"stranger_mails_half_spent"}), (61, {"stranger_mails_spent"})]
+)
+async def test_operators_are_warned_at_half_of_the_hour_and_alerted_when_it_is_used_up(
+    ledger: SignupLedger, mails: int, names: set[str]
+) -> None:
+    limited = replace(ledger, policy=replace(ledger.policy, mails_per_hour=60))
+    for number in range(mails):
+        await _sign_up(limited, f"p{number}@example.org")
+    row = await ledger.pool.fetchrow(ALERT_SYMPTOMS, "signup-worker", ["mail"])
+    assert row is not None
+    assert {symptom.name for symptom in symptoms_in(row) if "stranger" in symptom.name} == names
+
+
+async def test_ten_thousand_signups_at_ten_victims_in_a_day_send_each_five_mails_and_stop_no_real_person(
+    ledger: SignupLedger, let_pass: Pass
+) -> None:
+    limited = replace(ledger, policy=replace(ledger.policy, mails_per_hour=20))
+    victims = [f"victim-{number}@example.org" for number in range(10)]
+    incidents = Incidents(ledger.pool, actor="test", mailed=True)
+    rules = {rule.name: rule for rule in ALERT_RULES}
+    rounds = 1_000
+    for number in range(rounds):
+        await limited.sign_up(*victims)
+        await let_pass(0.99 * DAY / rounds)
+        if number == rounds // 2:
+            assert await _sign_up(limited, "real@example.org")
+        if number % 20 == 0:
+            row = await ledger.pool.fetchrow(ALERT_SYMPTOMS, "signup-worker", ["mail"])
+            assert row is not None
+            seen = [symptom for symptom in symptoms_in(row) if "stranger" in symptom.name]
+            await incidents.record(seen, rules, [], quiet_seconds=3600)
+    sent = Counter(row["payload"]["to"]["email"] for row in await ledger.rows("outbox", effect="mail"))
+    assert sent == dict.fromkeys(victims, 5) | {"real@example.org": 1}
+    red = "SELECT count(*) FROM alerts WHERE name = 'stranger_mails_spent'"
+    owed = "SELECT count(*) FROM alert_notices"
+    assert [await ledger.pool.fetchval(query) for query in (red, owed)] == [1, 1]
+
+
+async def test_without_a_limit_no_signup_waits_for_another(ledger: SignupLedger) -> None:
+    await _sign_up(ledger)
+    assert await ledger.pool.fetchval("SELECT spent_until < now() FROM stranger_mail_budget")
