@@ -11,7 +11,8 @@ import uvloop
 
 from ..ports import LOOPBACK
 from ..settings import read_settings
-from .smtp import make_protocol
+from .feedback import Feedback
+from .smtp import Handler, make_protocol
 from .store import Store
 from .web import make_app
 
@@ -28,18 +29,19 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def smtp_server(store: Store, port: int) -> AsyncIterator[None]:
+async def smtp_server(handler: Handler, port: int) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: make_protocol(store, loop), LOOPBACK, port, backlog=BACKLOG)
+    server = await loop.create_server(lambda: make_protocol(handler, loop), LOOPBACK, port, backlog=BACKLOG)
     try:
         yield
     finally:
         server.close()
 
 
-async def catch_mails(folder: Path, smtp_port: int, http_port: int) -> None:
-    """Runs until SIGTERM or SIGINT."""
+async def catch_mails(folder: Path, run_env: Path, smtp_port: int, http_port: int) -> None:
+    """Runs until SIGTERM or SIGINT. `run_env` names the mail service that gets bounces, if there is one."""
     store = Store(folder / "mails.sqlite3")
+    handler = Handler(store, Feedback(store, run_env))
     configuration = uvicorn.Config(
         make_app(store),
         host=LOOPBACK,
@@ -58,7 +60,7 @@ async def catch_mails(folder: Path, smtp_port: int, http_port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end)
     try:
-        async with smtp_server(store, smtp_port):
+        async with smtp_server(handler, smtp_port):
             await web.serve()
     finally:
         store.close()
@@ -68,6 +70,9 @@ if __name__ == "__main__":
     settings = read_settings()
     uvloop.run(
         catch_mails(
-            settings.state / "catcher", settings.ports["CATCHER_SMTP_PORT"], settings.ports["CATCHER_HTTP_PORT"]
+            settings.state / "catcher",
+            settings.run_env,
+            settings.ports["CATCHER_SMTP_PORT"],
+            settings.ports["CATCHER_HTTP_PORT"],
         )
     )

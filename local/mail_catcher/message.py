@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import email
 import email.policy
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.header import decode_header, make_header
@@ -14,12 +15,22 @@ SNIPPET_LENGTH = 250
 Json = dict[str, object]
 # The older policy parses three times as fast as the newer ones, and accepts broken headers.
 POLICY = email.policy.compat32
+CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 
 @dataclass(frozen=True)
 class Envelope:
     sender: str
     recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class File:
+    """A part that is a file, decoded."""
+
+    name: str
+    content_type: str
+    content: bytes
 
 
 def parse(raw: bytes) -> "Message[str, str]":
@@ -122,14 +133,14 @@ def detail(raw: bytes, envelope: Envelope, received: str) -> Json:
     for number, part in enumerate(_leaves(message), start=1):
         if _is_attachment(part):
             kind = "Attachments" if part.get_content_disposition() == "attachment" else "Inline"
-            payload = part.get_payload(decode=True)
+            file = _file(part)
             files[kind].append(
                 {
                     "PartID": str(number),
-                    "FileName": _decoded(part.get_filename() or ""),
-                    "ContentType": part.get_content_type(),
-                    "ContentID": _value(part, "Content-ID").strip("<>"),
-                    "Size": len(payload) if isinstance(payload, bytes) else 0,
+                    "FileName": file.name,
+                    "ContentType": file.content_type,
+                    "ContentID": _content_id(part),
+                    "Size": len(file.content),
                 }
             )
     return {
@@ -142,10 +153,42 @@ def detail(raw: bytes, envelope: Envelope, received: str) -> Json:
     }
 
 
+def _file(part: "Message[str, str]") -> File:
+    content_type = part.get_content_type()
+    payload = part.get_payload(decode=True)
+    return File(
+        _decoded(part.get_filename() or ""),
+        content_type if CONTENT_TYPE.fullmatch(content_type) else "application/octet-stream",
+        payload if isinstance(payload, bytes) else b"",
+    )
+
+
+def _content_id(part: "Message[str, str]") -> str:
+    return _value(part, "Content-ID").strip("<>")
+
+
+def part(raw: bytes, part_id: str) -> File | None:
+    """The part that `detail` lists with this PartID, or any other part that holds no parts."""
+    parts = {str(number): leaf for number, leaf in enumerate(_leaves(parse(raw)), start=1)}
+    return _file(parts[part_id]) if part_id in parts else None
+
+
+def inline_images(raw: bytes) -> dict[str, tuple[str, bytes]]:
+    """Type and bytes by Content-ID."""
+    leaves = [leaf for leaf in _leaves(parse(raw)) if leaf.get_content_maintype() == "image"]
+    files = {_content_id(leaf): _file(leaf) for leaf in leaves}
+    return {content_id: (file.content_type, file.content) for content_id, file in files.items() if content_id}
+
+
+def header_fields(raw: bytes) -> list[tuple[str, str]]:
+    """Names and decoded values, in the order of the mail."""
+    return [(name, _decoded(str(value))) for name, value in parse(raw).raw_items()]
+
+
 def headers(raw: bytes) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for name, value in parse(raw).raw_items():
-        found.setdefault(name, []).append(_decoded(str(value)))
+    for name, value in header_fields(raw):
+        found.setdefault(name, []).append(value)
     return found
 
 

@@ -48,9 +48,9 @@ def _newest(conditions: Sequence[sa.ColumnElement[bool]], limit: int) -> sa.Sele
 
 
 def _about(subjects: list[str], conditions: Sequence[sa.ColumnElement[bool]], limit: int) -> sa.Select[Any]:
-    """Few entries, as of a person or a mail, come from the indexes; many, as of a client, from a walk by ID.
+    """Few entries, as of a person or a mail, come from the indexes; many, as of a client, are read by ID.
 
-    The planner expects thousands of entries of any subject, and would always walk.
+    The planner expects thousands of entries of any subject, and would always read by ID.
     """
     about = sa.or_(_columns.subject.in_(subjects), _columns.related.overlap(subjects))
     first = sa.select(_columns.id, _columns.at).where(about).limit(_FEW + 1).cte("first")

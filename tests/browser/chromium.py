@@ -31,6 +31,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--accept-lang=en",  # the tests read English pages, whatever this machine speaks
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # only the product is reachable
     "--remote-debugging-pipe",
 )

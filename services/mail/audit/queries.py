@@ -3,7 +3,7 @@
 from ..ledger.queries import SETTLED
 
 # Where a reader of the queue begins, for `lane.lane`: the worker has claimed all that was due before (ADR 0026), so
-# the rows that died there are not walked over.
+# the rows that died there are not read again.
 CLAIMED_UNTIL = """
 coalesce((
     SELECT (detail -> 'claimed_until' ->> lane.lane)::timestamptz FROM heartbeats WHERE process = 'mail-worker'

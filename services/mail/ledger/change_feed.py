@@ -53,16 +53,15 @@ async def changes(database: Database, client: str | None, after: str | None, lim
         CursorLost: a restore of the ledger to an earlier time, or retention, removed the entry that it names.
     """
     position, entry_id = read_cursor(after)
-    rows = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, entry_id, client, limit)
-    # Checked after the changes are read: a restore between the two is noticed at the next call.
-    at_start = (position, entry_id) == _BEGINNING
-    if not at_start and not await database.pool.fetchval(queries.IS_IN_LEDGER, position, entry_id):
+    found = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, entry_id, client, limit)
+    if (position, entry_id) != _BEGINNING and not found[0]["cursor_is_known"]:
         raise CursorLost
+    rows = [row for row in found if row["id"] is not None]
     if rows:
         position, entry_id = rows[-1]["position"], rows[-1]["id"]
     items = [
         {
-            **{name: value for name, value in row.items() if name not in ("position", "detail")},
+            **{name: value for name, value in row.items() if name not in ("cursor_is_known", "position", "detail")},
             "detail": orjson.Fragment(row["detail"]),
         }
         for row in rows

@@ -1,5 +1,6 @@
 """SQL that reads the mail ledger. `listing.py` builds the queries that depend on a caller's filters."""
 
+from .attachment_queries import ATTACHMENTS_WIPED
 from .mail_resource import COLUMNS
 
 # Mails whose content retention may wipe: they are not sent again, and their outcome is known.
@@ -51,16 +52,22 @@ FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DE
 """
 
 # Oldest first, after the cursor ($1, $2), and only below every transaction that is still writing: so no entry can
-# appear later behind an issued cursor. $3 is the client, or NULL for all.
+# appear later behind an issued cursor. $3 is the client, or NULL for all. Says in any case whether the entry that the
+# cursor names is in this ledger: after a restore to an earlier time it may not be.
 CHANGES_IN_COMMIT_SAFE_ORDER = """
-SELECT h.position, h.id, h.at, h.kind, m.id AS mail_id, m.request_id, m.client, h.detail ->> 'state' AS state,
-       coalesce(m.restored_message_id, m.message_id) AS message_id, m.sent_at,
-       encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
-       h.detail::text AS detail
-FROM history h JOIN mails m ON m.id = h.subject::uuid
-WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon()
-  AND h.kind LIKE 'mail.%' AND h.detail ? 'state' AND ($3::text IS NULL OR m.client = $3)
-ORDER BY h.position, h.id LIMIT $4
+SELECT known.*, changes.*
+FROM (SELECT EXISTS (SELECT FROM history WHERE id = $2 AND position = $1) AS cursor_is_known) AS known
+LEFT JOIN LATERAL (
+    SELECT h.position, h.id, h.at, h.kind, m.id AS mail_id, m.request_id, m.client, h.detail ->> 'state' AS state,
+           coalesce(m.restored_message_id, m.message_id) AS message_id, m.sent_at,
+           encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
+           h.detail::text AS detail
+    FROM history h JOIN mails m ON m.id = h.subject::uuid
+    WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon()
+      AND h.kind LIKE 'mail.%' AND h.detail ? 'state' AND ($3::text IS NULL OR m.client = $3)
+    ORDER BY h.position, h.id LIMIT $4
+) AS changes ON true
+ORDER BY changes.position, changes.id
 """
 
 # Age of the oldest change that the feed does not show yet; 0 when it shows all. An expression, used by metrics too.
@@ -80,9 +87,6 @@ SELECT lag.seconds, h.pid, h.database, coalesce(h.since, a.xact_start) AS since,
 FROM (SELECT {FEED_LAG_SECONDS} AS seconds) AS lag
 LEFT JOIN feed_holder() AS h ON true LEFT JOIN pg_stat_activity a ON a.pid = h.pid
 """
-
-# Whether the entry that a cursor names is in this ledger. After a restore to an earlier time it may not be.
-IS_IN_LEDGER = "SELECT true FROM history WHERE id = $2 AND position = $1"
 
 # A suppression that has ended is not in force, also before retention removes it.
 _IN_FORCE = "(s.ends_at IS NULL OR s.ends_at > now())"
@@ -172,7 +176,7 @@ WITH due AS MATERIALIZED (
     ORDER BY c.mail_id LIMIT $2
 ), wiped AS (
     DELETE FROM contents WHERE mail_id = ANY(ARRAY(SELECT id FROM due))
-), replies_wiped AS (
+), {ATTACHMENTS_WIPED.format(mails="due")}, replies_wiped AS (
     UPDATE attempts SET reply = NULL WHERE mail_id = ANY(ARRAY(SELECT id FROM due)) AND reply IS NOT NULL
 ), failure_replies_wiped AS (
     UPDATE mails SET failure_reply = NULL WHERE id = ANY(ARRAY(SELECT id FROM due)) AND failure_reply IS NOT NULL

@@ -93,7 +93,7 @@ FROM outbox_settled WHERE user_id = $1
 ORDER BY created_at DESC LIMIT $2
 """
 
-# Materialized, because the planner expects thousands of entries and would walk over all history by ID to find them.
+# Materialized, because the planner expects thousands of entries and would read all history by ID to find them.
 HISTORY_OF_SUBJECTS = """
 WITH found AS MATERIALIZED (
     SELECT id, at, kind, subject, actor, correlation_id, detail::text AS detail

@@ -1,5 +1,6 @@
 """/v1/verifications and /verify: verify an address by a token from a mail; /verify serves pages for browsers."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -64,10 +65,13 @@ async def post_resend(request: Request, body: ResendRequest) -> Response:
     responses=openapi.error_responses() | _page(200, "A page with a button. Opening it changes nothing"),
 )
 @for_browsers
-async def get_verify_page(token: _Token) -> Response:
-    """The confirmation page. Mail scanners follow links, so a GET verifies nothing."""
+async def get_verify_page(request: Request, token: _Token) -> Response:
+    """The confirmation page, like all pages in the language that `Accept-Language` prefers.
+
+    Mail scanners follow links, so a GET verifies nothing.
+    """
     del token
-    return pages.render("confirm")
+    return _answer(request, "confirm")
 
 
 @router.post(
@@ -86,15 +90,19 @@ async def post_verify_page(request: Request, token: _Token) -> Response:
     try:
         outcome = await _verify(request, token)
     except TokenUnknown:
-        return pages.render("unknown", 404)
+        return _answer(request, "unknown", 404)
     except TokenExpired:
-        return pages.render("expired", 410)
+        return _answer(request, "expired", 410)
     except RateLimited as refusal:
-        return pages.render("busy", 429, refusal.headers)
+        return _answer(request, "busy", 429, refusal.headers)
     except UNAVAILABLE as error:
         _log.warning("database_unavailable", error=describe(error))
-        return pages.render("unavailable", 503, {"Retry-After": "1"})
-    return pages.render(outcome)
+        return _answer(request, "unavailable", 503, {"Retry-After": "1"})
+    return _answer(request, outcome)
+
+
+def _answer(request: Request, page: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return pages.render(page, ",".join(request.headers.getlist("accept-language")), status, headers)
 
 
 async def _verify(request: Request, token: str) -> Verification:

@@ -127,7 +127,7 @@ SELECT count(*) FROM released
 """
 
 # Where a reader of the outbox begins, for `effect.effect`: the worker has claimed all that was due before (ADR 0026),
-# so the rows that died there are not walked over.
+# so the rows that died there are not read again.
 CLAIMED_UNTIL = """
 coalesce((
     SELECT (detail -> 'effects' -> effect.effect ->> 'claimed_until')::timestamptz

@@ -20,7 +20,7 @@ _BATCH = 500
 _SENT = "sent"
 # How far signup's ledger may lag behind the mail service's: it could request mails of this period again. While nothing
 # changes, the pause doubles from one to the other.
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 4.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
 
 
 class FeedFollower:

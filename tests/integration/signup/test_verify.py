@@ -1,6 +1,8 @@
 """Verification tokens: the API, and the pages for browsers."""
 
 import asyncio
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -144,10 +146,44 @@ async def test_pages_send_no_referrer_run_no_script_and_are_accessible(signup_ap
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     page = Page(answer.text)
-    assert page.attributes("html") == [{"lang": "en"}]
+    assert page.attributes("html") == [{"lang": "en", "dir": "ltr"}]
     assert len(page.attributes("title")) == len(page.attributes("h1")) == len(page.attributes("main")) == 1
     assert page.attributes("script") == page.attributes("img") == page.attributes("link") == []
     assert not re.search(r"https?://|\son\w+=", answer.text)
+
+
+async def test_pages_are_in_the_language_that_the_browser_prefers(signup_api: Api, ledger: SignupLedger) -> None:
+    await ledger.sign_up(ASA)
+    path = f"/verify/{await ledger.token(ASA)}"
+    arabic = {"Accept-Language": "ar-EG, ar;q=0.9, en;q=0.5"}
+    for method, status in (("GET", 200), ("POST", 200), ("POST", 200)):
+        answer = await signup_api.http.request(method, path, headers=arabic)
+        assert answer.status_code == status
+        assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("ar", "Accept-Language")
+        page = Page(answer.text)
+        assert page.attributes("html") == [{"lang": "ar", "dir": "rtl"}]
+        (style,) = re.findall("<style>(.*?)</style>", answer.text, re.DOTALL)
+        style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert f"style-src 'sha256-{style_hash}';" in answer.headers["Content-Security-Policy"]
+        assert not re.search(r"\sstyle=|https?://", answer.text)
+    assert (await ledger.row("users"))["status"] == "verified"
+
+
+@pytest.mark.parametrize(
+    ("headers", "language"),
+    [
+        ([], "en"),
+        ([("Accept-Language", "pt-BR")], "pt"),
+        ([("Accept-Language", "zh"), ("Accept-Language", "de;q=0.5")], "de"),
+        ([("Accept-Language", "fr;q=none, \xff\xfe")], "en"),
+    ],
+)
+async def test_a_page_of_an_error_names_its_language_too(
+    signup_api: Api, headers: list[tuple[str, str]], language: str
+) -> None:
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    answer = await signup_api.http.post("/verify/nonsense", headers=sent)
+    assert (answer.status_code, answer.headers["Content-Language"]) == (404, language)
 
 
 async def test_resend_owes_another_link_once_per_cooldown(signup_api: Api, ledger: SignupLedger) -> None:
