@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -27,12 +28,12 @@ from .accounts.signup_batcher import SignupBatcher
 from .audit.alerts import alert_catalog, make_alert_loop
 from .audit.mail_service_view import MailServiceView
 from .audit.stage_metrics import STAGE_SOURCE
+from .brand import Brand
 from .http import (
     audit,
     health,
     imports,
     operations,
-    pages,
     reconciliation,
     signups,
     statistics,
@@ -42,6 +43,7 @@ from .http import (
 )
 from .http.app_state import AppState
 from .http.client_address import ClientAddress
+from .http.pages import Pages
 from .http.schemas import MAX_BODY_BYTES
 from .process_names import OUTBOX_CHANNEL
 from .settings import Settings
@@ -57,7 +59,8 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ConfigurationError: a setting or a page is one that the API cannot work with.
     """
-    pages.check()
+    brand = Brand.of(settings)
+    pages = Pages.load(Path(settings.signup_pages) if settings.signup_pages else None, brand)
     ring = TokenRing.from_setting(settings.signup_token_keys)
     metrics = HttpMetrics()
     client_address = ClientAddress.from_setting(settings.signup_trusted_proxies)
@@ -93,6 +96,8 @@ def create_app(settings: Settings) -> FastAPI:
             ring,
             policy,
             batcher,
+            brand,
+            pages,
             str(settings.redis_url),
             client_address,
             limit,

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from shared.contract.addresses import parse_address
 from shared.process.settings import (
     ServiceSettings,
     database_url,
@@ -55,6 +56,25 @@ class Settings(ServiceSettings):
         ge=0,
         description="Mails an hour to all addresses together that callers without a key cause; those above it wait; "
         "0: no limit",
+    )
+    signup_product_name: str = Field("", max_length=100, description="Name of your product, in mails and on pages")
+    signup_product_address: str = Field(
+        "", max_length=300, description="Your postal address, at the end of each mail; many countries ask for it"
+    )
+    signup_support_email: str = Field("", description="Address that mails name for questions")
+    signup_logo_url: str = Field(
+        "", description="`https://` URL of your logo, for mails and pages; shown 40 pixels high at most"
+    )
+    signup_accent_color: str = Field(
+        "", pattern="^(#[0-9a-fA-F]{6})?$", description="Colour of buttons in mails and on pages, like `#0b57d0`"
+    )
+    signup_return_urls: str = Field(
+        "",
+        description="Pages of your product that a person may be led back to after verifying, comma-separated; what "
+        "lies below one is allowed, too, as `return_to` of a signup; the first is where others are led",
+    )
+    signup_pages: str = Field(
+        "", description="Folder whose pages, style sheet and texts lie over those of the service (docs/pages/README.md)"
     )
     mail_url: str = Field("http://127.0.0.1:8002", description="Base URL of the mail service")
     mail_api_key: str = Field("", description="Signup's key at the mail service, for its client `signup`")
@@ -115,6 +135,26 @@ class Settings(ServiceSettings):
     @classmethod
     def _validate_http_url(cls, url: str) -> str:
         return http_url(url)
+
+    @field_validator("signup_logo_url")
+    @classmethod
+    def _validate_logo_url(cls, url: str) -> str:
+        if url and not url.startswith("https://"):
+            raise ValueError("must be a URL that begins with https://: mail programs load no other pictures")
+        return http_url(url) if url else url
+
+    @field_validator("signup_return_urls")
+    @classmethod
+    def _validate_return_urls(cls, urls: str) -> str:
+        for url in urls.split(","):
+            if url.strip():
+                http_url(url.strip())
+        return urls
+
+    @field_validator("signup_support_email")
+    @classmethod
+    def _validate_support_email(cls, address: str) -> str:
+        return parse_address(address).email if address else address
 
     @field_validator("mail_api_key")
     @classmethod

@@ -53,8 +53,10 @@ SIGN_UP = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(
         $4::text[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $9::text[], $10::bool[], $11::text[], $12::text[],
-        $13::text[]
-    ) AS asked (email, email_key, name, locale, metadata, source, keyed, actor, correlation_id, traceparent)
+        $13::text[], $18::text[]
+    ) AS asked (
+        email, email_key, name, locale, metadata, source, keyed, actor, correlation_id, traceparent, return_to
+    )
 ), person AS (
     INSERT INTO users AS u (
         email, email_key, name, locale, metadata, source, written_by_key, last_mail_at, stranger_mails, mails_in_window,
@@ -89,10 +91,10 @@ owed AS (
             'to', jsonb_build_object('email', person.email, 'name', person.name), 'locale', person.locale
         )
         || CASE
-            WHEN status = 'verified' THEN jsonb_build_object('template', 'already-registered')
+            WHEN status = 'verified' THEN jsonb_build_object('template', 'already-registered') || ($2::jsonb - 'link')
             -- The right operand of || wins: this mail greets with the details that its link confirms.
-            WHEN details_held THEN jsonb_build_object(
-                'template', 'verification', 'link', $2::jsonb,
+            WHEN details_held THEN $2::jsonb || jsonb_build_object(
+                'template', 'verification',
                 'to', jsonb_build_object('email', person.email, 'name', asked.name),
                 'locale', coalesce(asked.locale, 'en'),
                 'details', jsonb_build_object(
@@ -100,8 +102,9 @@ owed AS (
                     'metadata', coalesce(asked.metadata, '{{}}')
                 )
             )
-            ELSE jsonb_build_object('template', 'verification', 'link', $2::jsonb)
-        END,
+            ELSE jsonb_build_object('template', 'verification') || $2::jsonb
+        END
+        || CASE WHEN asked.return_to IS NULL THEN '{{}}' ELSE jsonb_build_object('return_to', asked.return_to) END,
         correlation_id, traceparent
     FROM person JOIN asked USING (email_key) WHERE mail_owed
     RETURNING id, user_id
@@ -177,7 +180,7 @@ WITH mail AS (
         'mail', id,
         jsonb_build_object(
             'template', 'welcome', 'to', jsonb_build_object('email', email, 'name', name), 'locale', locale
-        ),
+        ) || ($8::jsonb - 'link'),
         now() + make_interval(secs => $2), $4, $5
     FROM verified
     RETURNING id
@@ -210,9 +213,8 @@ owed AS (
     SELECT
         'mail', id,
         jsonb_build_object(
-            'template', 'verification', 'link', $3::jsonb,
-            'to', jsonb_build_object('email', email, 'name', name), 'locale', locale
-        ),
+            'template', 'verification', 'to', jsonb_build_object('email', email, 'name', name), 'locale', locale
+        ) || $3::jsonb,
         {DUE_AT}, {DUE_AT} + make_interval(secs => $4), $6, $7
     FROM person
     RETURNING id
@@ -224,6 +226,14 @@ owed AS (
         jsonb_build_object('mail_owed', EXISTS (SELECT FROM person))
 )
 SELECT EXISTS (SELECT FROM person)
+"""
+
+# Where the page of a link leads back to, when its signup said so. The row is in one of the two, as above.
+FIND_RETURN_URL = """
+SELECT payload ->> 'return_to' FROM outbox WHERE id = $1
+UNION ALL
+SELECT payload ->> 'return_to' FROM outbox_settled WHERE id = $1
+LIMIT 1
 """
 
 FIND_USER = f"SELECT {_USER} FROM users WHERE id = $1"

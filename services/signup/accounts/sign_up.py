@@ -34,6 +34,8 @@ class Details:
     name: str
     locale: str | None = None
     metadata: Mapping[str, Any] | None = None
+    # A page of the product, for the button after the address is verified.
+    return_to: str | None = None
 
     def field_prints(self) -> dict[str, str]:
         """A hash of each field: enough to name the fields that differ without storing their values.
@@ -46,6 +48,8 @@ class Details:
             "locale": self.locale or "en",
             "metadata": self.metadata or {},
         }
+        if self.return_to is not None:
+            values["return_to"] = self.return_to
         return {name: _digest(value).hex()[:16] for name, value in values.items()}
 
     def fingerprint(self) -> bytes:
@@ -109,12 +113,13 @@ async def write(
     rows = await connection.fetch(
         queries.SIGN_UP,
         policy.cooldown_seconds,
-        policy.link,
+        policy.pinned,
         policy.give_up_seconds,
         *zip(*(_columns(command) for command in commands), strict=True),
         *policy.owed,
         policy.mails_per_address_per_day,
         policy.mails_per_hour,
+        [command.details.return_to for command in commands],
     )
     return {row["email_key"]: SignedUp(row, row["created"], row["mail_owed"]) for row in rows}
 
@@ -193,7 +198,8 @@ def _replay(first: Record, details: Details, fingerprint: bytes, caller: Caller)
         return SignedUp({}, created=False, mail_owed=False)
     answer = orjson.loads(first["answer"])
     if first["fingerprint"] != fingerprint:
-        differing = [name for name, print_ in details.field_prints().items() if answer["fields"].get(name) != print_]
+        prints = details.field_prints()
+        differing = [name for name in {**answer["fields"], **prints} if answer["fields"].get(name) != prints.get(name)]
         raise RequestIdReused(
             f"This Idempotency-Key was used before with another body. Fields that differ: {', '.join(differing)}.",
             errors=[{"pointer": f"/{name}", "detail": "Differs from the first request"} for name in differing],

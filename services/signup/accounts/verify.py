@@ -42,6 +42,7 @@ async def verify(pool: Pool, ring: TokenRing, token: str, policy: EffectPolicy) 
             correlation.request_id if correlation else None,
             correlation.traceparent if correlation else None,
             *policy.owed,
+            policy.pinned,
         )
         outcome = decide(row)
         if outcome is not None:
@@ -77,7 +78,7 @@ async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
         queries.RESEND_IF_PENDING_AND_STRANGER_MAY_CAUSE_MAIL,
         policy.cooldown_seconds,
         email_key,
-        policy.link,
+        policy.pinned,
         policy.give_up_seconds,
         _ACTOR,
         correlation.request_id if correlation else None,
@@ -86,3 +87,10 @@ async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
         policy.mails_per_hour,
     )
     return owed
+
+
+async def return_url_of(pool: Pool, ring: TokenRing, token: str) -> str | None:
+    """Where the signup of a link wants its person led back to."""
+    outbox_id = ring.verify(token)
+    url: str | None = None if outbox_id is None else await pool.fetchval(queries.FIND_RETURN_URL, outbox_id)
+    return url

@@ -11,8 +11,10 @@ from shared.worker.wakeups import Pinger
 
 from ..accounts.effect_policy import EffectPolicy
 from ..accounts.signup_batcher import SignupBatcher
+from ..brand import Brand
 from ..verification_token import TokenRing
 from .client_address import ClientAddress
+from .pages import Pages
 
 if TYPE_CHECKING:
     from .rate_limit import RateLimit
@@ -25,6 +27,8 @@ class AppState:
     ring: TokenRing
     policy: EffectPolicy
     batcher: SignupBatcher
+    brand: Brand
+    pages: Pages
     redis_url: str
     client_address: ClientAddress
     limit: "RateLimit | None"

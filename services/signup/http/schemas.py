@@ -29,6 +29,12 @@ class SignupRequest(Strict):
         ),
     )
 
+    return_to: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        None,
+        description="A page of your product, for the button that is shown after the address is verified; one of "
+        "SIGNUP_RETURN_URLS, or below one",
+    )
+
 
 class ResendRequest(Strict):
     email: EmailAddress

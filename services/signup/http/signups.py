@@ -65,7 +65,10 @@ async def post_signup(request: Request, body: SignupRequest) -> Response:
     if state.limit and not caller.keyed:
         await state.limit.check(request)
     idempotency_key = request.headers.get(IDEMPOTENCY_KEY_HEADER)
-    details = Details(body.email, body.name, body.locale, body.metadata)
+    if body.return_to is not None and not state.brand.allows(body.return_to):
+        detail = "Must be a page of the product: one of SIGNUP_RETURN_URLS, or below one"
+        raise problems.InvalidRequest(f"/return_to: {detail}", errors=[problems.at("/return_to", detail)])
+    details = Details(body.email, body.name, body.locale, body.metadata, body.return_to)
     replayed = False
     if idempotency_key is None:
         done = await state.batcher.sign_up(details, caller)

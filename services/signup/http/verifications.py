@@ -1,6 +1,7 @@
 """/v1/verifications and /verify: verify an address by a token from a mail; /verify serves pages for browsers."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -15,9 +16,8 @@ from shared.http.routing import StrictRoute, for_browsers
 from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 
-from ..accounts.verify import Verification, resend, verify
+from ..accounts.verify import Verification, resend, return_url_of, verify
 from ..errors import RateLimited, TokenExpired, TokenUnknown
-from . import pages
 from .app_state import state_of
 from .schemas import Accepted, ResendRequest, VerificationRequest, Verified
 from .signups import ACCEPTED
@@ -98,11 +98,24 @@ async def post_verify_page(request: Request, token: _Token) -> Response:
     except UNAVAILABLE as error:
         _log.warning("database_unavailable", error=describe(error))
         return _answer(request, "unavailable", 503, {"Retry-After": "1"})
-    return _answer(request, outcome)
+    return _answer(request, outcome, back=await _way_back(request, token))
 
 
-def _answer(request: Request, page: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return pages.render(page, ",".join(request.headers.getlist("accept-language")), status, headers)
+async def _way_back(request: Request, token: str) -> str | None:
+    state = state_of(request)
+    if not state.brand.return_urls:
+        return None
+    return_to = None
+    with suppress(*UNAVAILABLE):  # the address is verified, whether or not the database can be asked again
+        return_to = await return_url_of(state.database.pool, state.ring, token)
+    return state.brand.way_back(return_to)
+
+
+def _answer(
+    request: Request, page: str, status: int = 200, headers: Mapping[str, str] | None = None, *, back: str | None = None
+) -> Response:
+    languages = ",".join(request.headers.getlist("accept-language"))
+    return state_of(request).pages.render(page, languages, status, headers, back=back)
 
 
 async def _verify(request: Request, token: str) -> Verification:

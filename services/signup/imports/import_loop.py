@@ -127,7 +127,7 @@ async def _insert(
 ) -> dict[int, UUID]:
     rows = await connection.fetch(
         queries.IMPORT_USERS,
-        *(job["id"], job["source"], policy.link, policy.give_up_seconds),
+        *(job["id"], job["source"], policy.pinned, policy.give_up_seconds),
         *(job["actor"], job["correlation_id"], job["traceparent"]),
         *zip(*(
             (row.line, row.external_id, row.email, row.email_key, row.name, row.locale, row.verified, row.metadata)

@@ -155,8 +155,8 @@ WITH pace AS (
         jsonb_build_object(
             'to', jsonb_build_object('email', email, 'name', name), 'locale', locale, 'lane', 'bulk'
         )
-        || CASE WHEN status = 'verified' THEN jsonb_build_object('template', 'welcome')
-           ELSE jsonb_build_object('template', 'verification', 'link', $3::jsonb) END,
+        || CASE WHEN status = 'verified' THEN jsonb_build_object('template', 'welcome') || ($3::jsonb - 'link')
+           ELSE jsonb_build_object('template', 'verification') || $3::jsonb END,
         due, due, due + make_interval(secs => $4), $6, $7
     FROM placed ORDER BY line
     RETURNING id, user_id

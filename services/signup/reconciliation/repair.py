@@ -80,7 +80,7 @@ class Repairer:
             "user.mail_owed",
             WORKER,
             [UUID(row["request_id"]) for row in rows],
-            self._policy.link,
+            self._policy.pinned,
             self._policy.give_up_seconds,
         )
         return _last(rows)

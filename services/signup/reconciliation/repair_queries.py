@@ -61,8 +61,8 @@ WITH {_RUN}, back AS MATERIALIZED (
 ), {_COUNT_AND_NOTE}
 """
 
-# $5 the users, $6 the parts of the link, $7 seconds until the mail expires. A user who was owed a mail since the scan
-# has a new `last_mail_at` when the row is locked, and is skipped.
+# $5 the users, $6 what is pinned in the row, with the parts of the link, $7 seconds until the mail expires. A user who
+# was owed a mail since the scan has a new `last_mail_at` when the row is locked, and is skipped.
 OWE_MAIL_IF_LEASED_AND_UNSERVED = f"""
 WITH {_RUN}, looked AS MATERIALIZED (
     SELECT id, last_mail_at FROM users WHERE id = ANY ($5::uuid[])
@@ -75,9 +75,8 @@ WITH {_RUN}, looked AS MATERIALIZED (
     SELECT
         'mail', id,
         jsonb_build_object(
-            'template', 'verification', 'link', $6::jsonb,
-            'to', jsonb_build_object('email', email, 'name', name), 'locale', locale
-        ),
+            'template', 'verification', 'to', jsonb_build_object('email', email, 'name', name), 'locale', locale
+        ) || $6::jsonb,
         now() + make_interval(secs => $7)
     FROM person
     RETURNING user_id

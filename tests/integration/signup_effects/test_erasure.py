@@ -350,7 +350,7 @@ async def test_an_erasure_that_fails_half_way_changes_nothing(ledger: SignupLedg
     user_id = await sign_up(client)
     counts = await ledger.counts()
     owed = ledger.policy.owed._replace(effects=ledger.policy.owed.effects[:-1])  # columns of unequal length
-    broken = ledger.policy.__class__(60, None, ledger.policy.link, owed)  # type: ignore[arg-type]
+    broken = ledger.policy.__class__(60, None, ledger.policy.pinned, owed)  # type: ignore[arg-type]
     with pytest.raises(asyncpg.PostgresError):
         await erase(ledger.pool, (await ledger.row("users"))["id"], "test", broken)
     assert await ledger.counts() == counts

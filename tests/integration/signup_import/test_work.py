@@ -34,7 +34,7 @@ async def test_every_row_becomes_a_user_with_the_mail_and_the_history_of_a_signu
         "locale": "de",
         "lane": "bulk",
         "template": "verification",
-        "link": orjson.loads(ledger.policy.link),
+        **orjson.loads(ledger.policy.pinned),
     }
     entry = await ledger.row("history", subject=str(user["id"]))
     assert (entry["kind"], entry["related"]) == ("user.imported", [str(mail["id"]), done["id"]])

@@ -5,7 +5,7 @@ Every language has exactly the texts of the default one, so a text is never miss
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,25 +25,30 @@ class Language:
     texts: Mapping[str, Mapping[str, str]]  # page, then text
 
 
-def pages_in(folder: Path) -> list[str]:
-    return sorted(file.stem for file in folder.glob("*.html") if file.stem != _LAYOUT)
+def file_in(layers: Sequence[Path], name: str) -> Path:
+    """The file of this name that is used: the one in the first folder that has it."""
+    return next((folder / name for folder in layers if (folder / name).is_file()), layers[-1] / name)
 
 
-def load(folder: Path) -> dict[str, Language]:
-    """The languages by tag, the default one first.
+def pages_in(layers: Sequence[Path]) -> list[str]:
+    return sorted({file.stem for folder in layers for file in folder.glob("*.html") if file.stem != _LAYOUT})
+
+
+def load(layers: Sequence[Path]) -> dict[str, Language]:
+    """The languages by tag, the default one first. A file in the first folder takes the place of one in the next.
 
     Raises:
         ConfigurationError: a file cannot be read, or has a text too few or too many. The message names file and text.
     """
-    first = folder / f"{DEFAULT}.toml"
+    first = file_in(layers, f"{DEFAULT}.toml")
     default = _read(first)
-    if odd := default.texts.keys() ^ set(pages_in(folder)):
+    if odd := default.texts.keys() ^ set(pages_in(layers)):
         raise fault_at(first, None, f"{min(odd)} must be both a page and a table of texts")
     languages = {DEFAULT: default}
-    for file in sorted(folder.glob("*.toml")):
-        if file.stem != DEFAULT:
-            languages[file.stem] = _read(file)
-            _compare(file, _names(languages[file.stem]), _names(default))
+    for name in sorted({file.name for folder in layers for file in folder.glob("*.toml")} - {first.name}):
+        file = file_in(layers, name)
+        languages[file.stem] = _read(file)
+        _compare(file, _names(languages[file.stem]), _names(default))
     return languages
 
 

@@ -121,7 +121,7 @@ def mail_request(entry: ClaimedRow, ring: TokenRing) -> dict[str, Any]:
     """
     payload = entry.payload
     name = name_in_mails(payload["to"]["name"])
-    variables = {"name": name}
+    variables = {"name": name, **payload.get("brand", {})}
     link = payload.get("link")
     if link:
         variables["link"] = f"{link['base']}/verify/{ring.sign(entry.id, link['key_id'])}"
