@@ -1,4 +1,4 @@
-"""`python -m services.mail api|worker|keys|suppressions|mails`: the mail service's processes and commands."""
+"""`python -m services.mail api|worker|keys|suppressions|mails|templates`: the mail service's processes and commands."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from shared.process import keys_cli
 from shared.process.serving import Address, run_api, run_worker
 from shared.process.settings import describe_errors
 
-from .cli import operators
+from .cli import operators, templates
 from .process_names import WORKER
 from .settings import Settings
 
@@ -30,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("worker", help="deliver queued mails")
     keys_cli.add_parser(commands, SCOPES)
     operators.add_parsers(commands)
+    templates.add_parsers(commands)
     parsed = parser.parse_args(arguments)
+    if parsed.command == templates.COMMAND:
+        return templates.run(parsed)
     try:
         return _run(parsed, Settings())
     except ValidationError as error:

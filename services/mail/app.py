@@ -25,15 +25,24 @@ from shared.worker.wakeups import Pinger
 from .audit.alerts import alert_catalog, make_alert_loop
 from .audit.stage_metrics import STAGE_SOURCE
 from .bounces.ingest import OUTCOMES
-from .http import bounces, changes, erasures, gateways, health, ledger, mails, operations, suppressions, templates
+from .http import (
+    attachments,
+    body_sizes,
+    bounces,
+    changes,
+    erasures,
+    gateways,
+    health,
+    ledger,
+    mails,
+    operations,
+    suppressions,
+    templates,
+)
 from .http.app_state import AppState
-from .intake.from_settings import make_intake
-from .intake.template_engine import Templates
+from .intake.from_settings import load_templates, make_intake
 from .process_names import QUEUE_CHANNEL
 from .settings import Settings
-
-_MEBIBYTE = 1 << 20
-_LIMITS = {"/v1/mails/batch": 16 * _MEBIBYTE}
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ConfigurationError: a setting or a template is one that the API cannot work with.
     """
-    mail_templates = Templates.load()
+    mail_templates = load_templates(settings)
     metrics = HttpMetrics()
     catalog = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
@@ -76,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
             bounce_domain=settings.mail_bounce_domain,
             content_days=settings.mail_content_days,
             suppression_days=settings.mail_suppression_days,
+            attachments_max_bytes=settings.mail_attachments_max_bytes,
             kept=settings.kept,
             bounces=bounces_ingested,
         )
@@ -102,6 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
         mails.router,
         operations.router,
         ledger.router,
+        attachments.router,
         changes.router,
         templates.router,
         suppressions.router,
@@ -127,7 +138,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     error_handlers.install(app)
     openapi.install(app)
-    app.add_middleware(BodyLimit, limit_of=lambda path: _LIMITS.get(path, _MEBIBYTE))
+    larger = body_sizes.with_attachments(settings.mail_attachments_max_bytes)
+    app.add_middleware(BodyLimit, limit_of=body_sizes.limit_of, larger=larger)
     app.add_middleware(RequestMiddleware, observe=metrics.observe)
     if tracing.on:
         app.add_middleware(RequestSpans, tracing=tracing)

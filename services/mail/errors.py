@@ -84,6 +84,12 @@ class ContentGone(Problem):
     status, slug, title = 409, "content-gone", "The mail's content is no longer kept"
 
 
+class AttachmentGone(Problem):
+    """The attachment was wiped with the mail's content, by retention or because the person was erased."""
+
+    status, slug, title = 410, "attachment-gone", "The attachment is no longer kept"
+
+
 class StillSending(Problem):
     """The notice is about a mail that is still being sent. It was not stored: post it again later."""
 

@@ -45,6 +45,12 @@ class Settings(ServiceSettings):
         "client's own list; a subdomain is a domain of its own; empty: the domain of MAIL_FROM",
         examples=["example.com,billing=invoices.example|example.com"],
     )
+    mail_templates: str = Field(
+        "",
+        description="Folder of your own templates, which lie over the shipped ones (docs/templates.md); "
+        "empty: the shipped ones alone",
+        examples=["/templates"],
+    )
     mail_message_id_domain: str = Field("counterfoil.example", description="Domain in Message-IDs; use one of your own")
     mail_expire_seconds: int = Field(
         172_800, ge=60, description="Give up on a mail this long after it may be sent, unless it sets `expires_at`"
@@ -74,6 +80,12 @@ class Settings(ServiceSettings):
         0,
         ge=0,
         description="Wipe addresses, names, metadata (except IDs) of settled mails after this many days; 0: never",
+    )
+    mail_attachments_max_bytes: int = Field(
+        10_485_760,
+        ge=0,
+        le=52_428_800,
+        description="Bytes of all attachments of a call together, decoded (docs/attachments.md); 0: none",
     )
     mail_suppression_days: int = Field(
         30,

@@ -79,6 +79,27 @@ contents = sa.Table(
     sa.Column("headers", pg.JSONB, nullable=False, server_default="{}"),
 )
 
+# The bytes of attachments, each kept once.
+attachment_blobs = sa.Table(
+    "attachment_blobs",
+    metadata,
+    sa.Column("sha256", sa.LargeBinary, primary_key=True),
+    sa.Column("bytes", sa.LargeBinary, nullable=False),
+)
+
+attachments = sa.Table(
+    "attachments",
+    metadata,
+    sa.Column("mail_id", sa.Uuid, sa.ForeignKey("mails.id"), primary_key=True),
+    sa.Column("n", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("sha256", sa.LargeBinary, sa.ForeignKey("attachment_blobs.sha256"), nullable=False),
+    sa.Column("filename", sa.Text, nullable=False),
+    sa.Column("content_type", sa.Text, nullable=False),
+    sa.Column("content_id", sa.Text),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Index("attachments_sha256", "sha256"),
+)
+
 # One row for each mail that still has to be sent.
 queue = sa.Table(
     "queue",

@@ -34,8 +34,7 @@ from .delivery.recent_recipients import RecentRecipients
 from .delivery.recorder import Recorder
 from .delivery.rescue import Expiry, Rescue
 from .delivery.retry_policy import RetryPolicy
-from .intake.from_settings import make_intake
-from .intake.template_engine import Templates
+from .intake.from_settings import load_templates, make_intake
 from .ledger.retention import Retention
 from .process_names import ARQ_QUEUE, QUEUE_CHANNEL, WORKER
 from .settings import Settings
@@ -105,7 +104,7 @@ async def run(settings: Settings) -> None:
 
 async def assemble(settings: Settings) -> Parts:
     """Build all parts without connecting."""
-    templates = Templates.load()
+    templates = load_templates(settings)
     options = DatabaseOptions(
         settings.process_database_url,
         WORKER,

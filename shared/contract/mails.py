@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from .attachments import MAX_ATTACHMENTS, Attachment
 from .correlation import is_traceparent
 from .fields import Lane, Line, Locale, OnUncertain, Recipient, RequestId, Spelled, Strict, Tag, TemplateName, misplaced
 from .mail_headers import custom_headers
@@ -51,6 +52,7 @@ class MailRequest(Strict):
         ]
         | None
     ) = None
+    attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] | None = None
     tags: Annotated[list[Tag], Field(max_length=20)] | None = None
     metadata: Metadata | None = None
     send_at: Timestamp | None = None
@@ -85,9 +87,15 @@ class MailRequest(Strict):
         return self
 
     def content(self) -> dict[str, Any]:
-        """The canonical content of the request: without correlation, with defaults as if they had been sent."""
+        """The canonical content of the request: without correlation, with defaults as if they had been sent.
+
+        Attachments are left out: the mail service describes them by their hashes.
+        """
         content = self.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude={"request_id", "correlation_id", "traceparent"}
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude={"request_id", "correlation_id", "traceparent", "attachments"},
         )
         content.setdefault("lane", "live")
         return content

@@ -1,6 +1,6 @@
 """Strict reading of requests, the same in both services."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
@@ -17,19 +17,21 @@ from . import text_gate
 from .authentication import Key
 from .text_gate import MAX_ERRORS, StrictRequest
 
-__all__ = ["StrictRequest", "StrictRoute", "asks_for_key", "for_browsers", "judges_each"]
+__all__ = ["StrictRequest", "StrictRoute", "asks_for_key", "checks_first", "for_browsers", "judges_each"]
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
+
+Check: TypeAlias = Callable[[StrictRequest], Awaitable[None]]
 
 
 class StrictRoute(APIRoute):
     """A route that authenticates the client before it reads the request, and then reads the request strictly.
 
     It refuses unknown query parameters, JSON outside RFC 8259, a body where the call takes none, and text that
-    PostgreSQL cannot hold, wherever it stands (ADR 0025). `for_browsers`, `asks_for_key` and `judges_each` mark
-    endpoints; `__query_prefixes__` names families of parameters like `metadata.KEY`.
+    PostgreSQL cannot hold, wherever it stands (ADR 0025). `for_browsers`, `asks_for_key`, `judges_each` and
+    `checks_first` mark endpoints; `__query_prefixes__` names families of parameters like `metadata.KEY`.
     """
 
     def get_route_handler(self) -> Handler:
@@ -41,6 +43,7 @@ class StrictRoute(APIRoute):
         keys = [*_keys_of(self.dependant), *getattr(self.endpoint, "__keys__", ())]
         for_browsers: bool = getattr(self.endpoint, "__for_browsers__", False)
         judged_each: str | None = getattr(self.endpoint, "__judged_each__", None)
+        check: Check | None = getattr(self.endpoint, "__checks_first__", None)
         headers = text_gate.declared_headers(self)
         # A GET body has no meaning (RFC 9110 section 9.3.1), and caches drop it.
         takes_no_body = not takes_json and "requestBody" not in (self.openapi_extra or {}) and self.methods != {"GET"}
@@ -59,6 +62,8 @@ class StrictRoute(APIRoute):
                 request = StrictRequest(request.scope, request.receive)
                 if not (may_be_empty and await _is_blank(request)):
                     _refuse_other_media(request)
+                    if check is not None:
+                        await check(request)
                     await text_gate.check_body(request, judged_each)
             elif takes_no_body and not _has_no_body(request):
                 _refuse_body(await request.body())
@@ -91,6 +96,16 @@ def judges_each(field: str) -> Callable[[Endpoint], Endpoint]:
 
     def mark(endpoint: Endpoint) -> Endpoint:
         endpoint.__judged_each__ = field  # type: ignore[attr-defined] # read by StrictRoute
+        return endpoint
+
+    return mark
+
+
+def checks_first(check: Check) -> Callable[[Endpoint], Endpoint]:
+    """Mark an endpoint whose JSON body `check` sees before it is validated."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__checks_first__ = check  # type: ignore[attr-defined] # read by StrictRoute
         return endpoint
 
     return mark

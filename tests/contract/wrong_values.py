@@ -14,6 +14,8 @@ _TOO_LONG = 10_000
 _FAR = 10**30
 _JSON = "application/json"
 
+_FILE = {"filename": MARK, "content_type": "application/pdf", "content": "AAAA"}
+
 # What no single place shows: fields that do not go together, and values that a schema cannot rule out.
 COMBINATIONS: dict[tuple[str, str], list[Any]] = {
     ("POST", "/v1/mails"): [
@@ -46,6 +48,17 @@ COMBINATIONS: dict[tuple[str, str], list[Any]] = {
             "send_at": "2126-01-31T12:00:00Z",
             "expires_at": "2026-01-31T12:00:00Z",
         },
+        *(
+            {"to": {"email": "bo@x.example"}, "request_id": MARK, "subject": MARK, "text": MARK, "attachments": files}
+            for files in (
+                [_FILE | {"filename": f"../{MARK}"}],
+                [_FILE | {"content_type": "multipart/mixed"}],
+                [_FILE | {"content_type": f"text/plain; name={MARK}"}],
+                [_FILE | {"content": f"{MARK}!"}],
+                [_FILE | {"content_id": MARK}],
+                [_FILE | {"content_id": MARK}] * 2,
+            )
+        ),
         *(
             {"to": {"email": "bo@x.example"}, "subject": MARK, "text": MARK, "headers": headers}
             for headers in (

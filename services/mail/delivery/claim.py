@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import orjson
@@ -19,6 +19,8 @@ from .retry_policy import MailSnapshot
 
 # Share of each claim. What the bulk lane does not use goes to the live lane.
 BULK_SHARE = 0.2
+# No row is due then, so a claim that looks from here on finds none.
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class ClaimedMail:
     claimed_at: datetime
     claimed_monotonic: float
     traceparent: str | None
+    lane: str
+    attached_bytes: int
 
     def now(self) -> datetime:
         """The database's time, estimated from this process's clock."""
@@ -53,14 +57,15 @@ class LaneFloors:
     live: ClaimFloor = field(default_factory=ClaimFloor)
     bulk: ClaimFloor = field(default_factory=ClaimFloor)
 
-    def begin(self, now: float) -> tuple[datetime, datetime]:
-        return self.live.begin(now), self.bulk.begin(now)
+    def begin(self, now: float, *, bulk: bool = True) -> tuple[datetime, datetime]:
+        return self.live.begin(now), self.bulk.begin(now) if bulk else _NEVER
 
-    def advance(self, found: Record, wanted: int, for_bulk: int) -> None:
+    def advance(self, found: Record, wanted: int, for_bulk: int, *, bulk: bool = True) -> None:
         """After a claim of up to `wanted` mails, of which up to `for_bulk` were kept for the bulk lane."""
         for_rest = wanted - found["live_found"]
         _advance(self.live, found["now"], found["live_due_at"], full=found["live_found"] >= wanted - for_bulk)
-        _advance(self.bulk, found["now"], found["bulk_due_at"], full=found["bulk_found"] >= for_rest)
+        if bulk:
+            _advance(self.bulk, found["now"], found["bulk_due_at"], full=found["bulk_found"] >= for_rest)
 
     def claimed_until(self) -> Mapping[str, str]:
         """For the heartbeat: before these times, no mail of the lane waits."""
@@ -73,17 +78,21 @@ def _advance(floor: ClaimFloor, claimed_at: datetime, last_due_at: datetime | No
     floor.advance(claimed_at, last_due_at if full else None)
 
 
-async def claim_due(pool: Pool, wanted: int, lease_seconds: float, floors: LaneFloors | None = None) -> Claim:
+async def claim_due(
+    pool: Pool, wanted: int, lease_seconds: float, floors: LaneFloors | None = None, *, bulk: bool = True
+) -> Claim:
     """Claim up to `wanted` due mails, live ones first. Commits before it returns. Without `floors` it looks at all.
+
+    Without `bulk`, only live ones.
 
     Mails that must not be sent (expired, suppressed, erased) leave the queue in the same commit.
     """
     floors = floors or LaneFloors()
     # Rounded at random, so that bulk mails get their share even when mails are claimed one at a time.
-    for_bulk = math.floor(wanted * BULK_SHARE + random.random())  # noqa: S311 - no secret
+    for_bulk = math.floor(wanted * BULK_SHARE + random.random()) if bulk else 0  # noqa: S311 - no secret
     monotonic = time.monotonic()
-    rows = await pool.fetch(queries.CLAIM_DUE, wanted, for_bulk, lease_seconds, *floors.begin(monotonic))
-    floors.advance(rows[0], wanted, for_bulk)
+    rows = await pool.fetch(queries.CLAIM_DUE, wanted, for_bulk, lease_seconds, *floors.begin(monotonic, bulk=bulk))
+    floors.advance(rows[0], wanted, for_bulk, bulk=bulk)
     monotonic = time.monotonic()
     found = rows[0]["live_found"] + rows[0]["bulk_found"]
     mails = [_claimed(row, monotonic) for row in rows if row["lease"] is not None]
@@ -108,4 +117,14 @@ def _claimed(row: Record, monotonic: float) -> ClaimedMail:
         row["html"],
         orjson.loads(row["headers"]),
     )
-    return ClaimedMail(row["id"], row["lease"], snapshot, content, row["now"], monotonic, row["traceparent"])
+    return ClaimedMail(
+        row["id"],
+        row["lease"],
+        snapshot,
+        content,
+        row["now"],
+        monotonic,
+        row["traceparent"],
+        row["lane"],
+        row["attached_bytes"] or 0,
+    )

@@ -14,9 +14,10 @@ from shared.observability.logs import get_logger
 from shared.observability.spans import OFF, Tracing
 from shared.worker.schedule import WakeupFanout
 
+from .attachments import AttachmentSender
 from .claim import ClaimedMail, LaneFloors, claim_due
 from .gateways.failover import Gateways
-from .gateways.protocol import Envelope
+from .gateways.protocol import BodySupplier, Envelope
 from .leases import Leases
 from .message import Content, build, envelope_address, needs_smtputf8
 from .recorder import AttemptEnd, GivenBack, Recorder, Transmission
@@ -72,6 +73,7 @@ class Delivery:
         self._wake = wake
         self._bounce_domain = bounce_domain
         self._tracing = tracing
+        self._attachments = AttachmentSender(pool)
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
         self.floors = LaneFloors()
@@ -86,15 +88,20 @@ class Delivery:
     def _slots(self) -> int:
         return self._gateways.connections * _SLOTS_PER_CONNECTION
 
+    @property
+    def _busy(self) -> int:
+        return len(self._tasks) - self._attachments.bulk_waiting
+
     async def run_once(self) -> bool:
         """Claim mails for the free slots and start sending them. True: there may be more to claim."""
-        free = self._slots - len(self._tasks)
+        free = self._slots - self._busy
         if free * 2 < self._slots:
             return False
         wanted = self._gateways.allowance(free)
         if not wanted:
             return False  # every breaker is open, and no probe is due
-        claim = await claim_due(self._pool, wanted, self._lease_seconds, self.floors)
+        bulk = self._attachments.bulk_waiting * 2 < self._slots
+        claim = await claim_due(self._pool, wanted, self._lease_seconds, self.floors, bulk=bulk)
         self.closed.update(claim.closed)
         for mail in claim.mails:
             self._start(mail)
@@ -111,7 +118,7 @@ class Delivery:
         del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("delivery_task_failed", exc_info=error)
-        if len(self._tasks) * 2 <= self._slots:
+        if self._busy * 2 <= self._slots:
             self._wake.set()
 
     async def _deliver(self, mail: ClaimedMail, attempt: _Attempt) -> None:
@@ -148,15 +155,15 @@ class Delivery:
             attempt.may_have_left = recorded
             return recorded
 
+        async def offer(body: BodySupplier) -> tuple[str | None, Verdict]:
+            faulted = self._faulted.get(mail.mail_id, ())
+            return await self._gateways.send(envelope, body, about_to_transmit, faulted, attempt.note_offer)
+
         try:
             envelope = envelope_of(mail.content, self._bounce_domain)
-            return await self._gateways.send(
-                envelope,
-                lambda: build(mail.content),
-                about_to_transmit,
-                self._faulted.get(mail.mail_id, ()),
-                attempt.note_offer,
-            )
+            if mail.attached_bytes:
+                return await self._attachments.send(mail, offer)
+            return await offer(lambda: build(mail.content))
         except ValueError as error:
             _log.warning("mail_cannot_be_built", mail_id=str(mail.mail_id))
             return None, unsendable("the message cannot be built", str(error))

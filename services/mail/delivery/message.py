@@ -7,15 +7,16 @@ Dot-stuffing belongs to the SMTP conversation.
 
 import re
 from binascii import b2a_base64, b2a_qp
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from hashlib import sha256
 from uuid import UUID
 
 from shared.contract.mail_headers import header_names, is_of_urls
 
 from .header_text import ascii_domain, mailbox, unstructured, urls
+from .mime_parts import BOUNDARY_START, AttachedFile, boundary, with_files
 
 # Longer words of a subject are encoded, so that its lines stay below 78 characters.
 _LONGEST_SUBJECT_WORD = 68
@@ -23,8 +24,6 @@ _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,400}@[!-;=?A-~]{1,400}>")
 # Lines sent unencoded: short, printable, no trailing white space that a relay could trim.
 _SEVEN_BIT = re.compile(r"(?:(?:[\t -~]{0,77}[!-~])?\r\n)*")
 _ASCII = bytes(range(128))
-# No quoted-printable or base64 line can begin like this (RFC 2045 section 6.7), and no 7-bit body contains it.
-_BOUNDARY_START = "=_"
 _BASE64_LINE = 76
 
 
@@ -47,7 +46,7 @@ class Content:
     headers: dict[str, str]
 
 
-def build(content: Content) -> bytes:
+def build(content: Content, files: Sequence[AttachedFile] = ()) -> bytes:
     """The whole message with CRLF line ends, 7-bit except for UTF-8 local parts (see `needs_smtputf8`).
 
     Line breaks of any kind in `text` and `html` become CRLF, and both end with one.
@@ -57,25 +56,32 @@ def build(content: Content) -> bytes:
             header name, a malformed address or Message-ID, or a time without a zone.
     """
     fields = _header_fields(content)
+    body = _body(content)
+    if not files:
+        return "\r\n".join([*fields, body]).encode()
+    header = "\r\n".join([*fields, ""]).encode()
+    return b"".join([header, *with_files(body.encode(), files, content.mail_id)])
+
+
+def _body(content: Content) -> str:
+    """The text, and the HTML beside it, with the header fields that describe them."""
     text = _part("plain", content.text)
     if content.html is None:
-        return "\r\n".join([*fields, text]).encode()
-    boundary = _BOUNDARY_START + sha256(content.mail_id.bytes).hexdigest()[:32]
+        return text
+    name = boundary(content.mail_id)
     html = _part("html", content.html)
-    return "\r\n".join(
-        [
-            *fields,
-            "Content-Type: multipart/alternative;",
-            f' boundary="{boundary}"',
-            "",
-            f"--{boundary}",
-            text,
-            f"--{boundary}",
-            html,
-            f"--{boundary}--",
-            "",
-        ]
-    ).encode()
+    lines = [
+        "Content-Type: multipart/alternative;",
+        f' boundary="{name}"',
+        "",
+        f"--{name}",
+        text,
+        f"--{name}",
+        html,
+        f"--{name}--",
+        "",
+    ]
+    return "\r\n".join(lines)
 
 
 def envelope_address(email: str) -> tuple[str, bool]:
@@ -127,7 +133,7 @@ def _part(subtype: str, text: str) -> str:
 
 
 def _encode(lines: str) -> tuple[str, str]:
-    if _SEVEN_BIT.fullmatch(lines) and f"--{_BOUNDARY_START}" not in lines:
+    if _SEVEN_BIT.fullmatch(lines) and f"--{BOUNDARY_START}" not in lines:
         return "7bit", lines
     data = lines.encode()
     # Quoted-printable triples each byte outside ASCII; base64 adds 37 % to everything.

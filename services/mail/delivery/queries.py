@@ -112,7 +112,8 @@ now_sending AS (
 {_CLOSED}
 SELECT p.id, p.next_state, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_doubt, p.expires_at, now() AS now,
        p.message_id, p.accepted_at, p.to_email, p.to_name, c.sender_email, c.sender_name, c.reply_to_email,
-       c.reply_to_name, c.subject, c.text, c.html, c.headers, p.traceparent, looked.*
+       c.reply_to_name, c.subject, c.text, c.html, c.headers, p.traceparent, p.lane,
+       (SELECT sum(size) FROM attachments WHERE mail_id = l.mail_id) AS attached_bytes, looked.*
 FROM (
     SELECT (SELECT count(*) FROM live) AS live_found, (SELECT max(due_at) FROM live) AS live_due_at,
            (SELECT count(*) FROM bulk) AS bulk_found, (SELECT max(due_at) FROM bulk) AS bulk_due_at
@@ -121,6 +122,11 @@ LEFT JOIN picked p ON true
 LEFT JOIN leased l ON l.mail_id = p.id
 LEFT JOIN LATERAL (SELECT * FROM contents WHERE mail_id = p.id AND p.next_state = 'sending' OFFSET 0) c ON true
 ORDER BY p.lane DESC, p.id
+"""
+
+READ_ATTACHMENTS = """
+SELECT a.filename, a.content_type, a.content_id, b.bytes FROM attachments a JOIN attachment_blobs b USING (sha256)
+WHERE a.mail_id = $1 ORDER BY a.n
 """
 
 # Nothing is claimed while every breaker is open, so expiry cannot wait for a claim. $1 limit, $2 and $3 where claims of

@@ -21,6 +21,7 @@ class AppState:
     bounce_domain: str
     content_days: int
     suppression_days: int
+    attachments_max_bytes: int
     kept: tuple[PartitionRetention, ...]
     # Ingested notices by outcome, for Prometheus.
     bounces: Counter

@@ -16,11 +16,12 @@ from shared.http import openapi
 from shared.http.authentication import Key
 from shared.http.error_handlers import as_problem_error
 from shared.http.responses import JsonResponse
-from shared.http.routing import StrictRoute, judges_each
+from shared.http.routing import StrictRoute, checks_first, judges_each
 
 from ..errors import RequestIdMismatch, RequestIdRequired, RequestIdReused, UnknownTemplate, VariablesRejected
 from ..intake.accept import Accepted, accept
 from .app_state import state_of
+from .body_sizes import BATCH_BYTES, MAIL_BYTES, sizes_checked
 from .schemas import Batch, BatchResults, Mail
 
 router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
@@ -40,6 +41,7 @@ _REPLAYED = {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}, "
     )
     | {202: {"description": "The mail, new or in its current state", "headers": _REPLAYED}},
 )  # fmt: skip
+@checks_first(sizes_checked(MAIL_BYTES, lambda body: [body]))
 async def ask_for_mail(
     body: MailRequest,
     request: Request,
@@ -65,6 +67,7 @@ async def ask_for_mail(
 
 @router.post("/batch", response_model=BatchResults, responses=openapi.keyed(problems.UnsupportedMediaType))
 @judges_each("mails")
+@checks_first(sizes_checked(BATCH_BYTES, lambda body: body.get("mails") if isinstance(body, dict) else None))
 async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
     """Request up to 500 mails. Each is judged alone; the results are in the order given."""
     parsed = [_parse(item) for item in body.mails]

@@ -17,6 +17,7 @@ from shared.http.routing import StrictRoute
 
 from ..errors import UnknownTemplate, VariablesRejected
 from ..intake.template_engine import Templates
+from . import template_preview
 from .app_state import state_of
 
 router = APIRouter(
@@ -80,6 +81,18 @@ async def list_templates(request: Request) -> Response:
 async def get_template(name: Name, request: Request) -> Response:
     """One template."""
     return JsonResponse(_describe(request, name))
+
+
+@router.get(
+    "/{name}/preview",
+    response_class=Response,
+    responses=openapi.keyed(problems.NotFound)
+    | {200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "A page to save and look at"}},
+)
+async def preview_every_locale(name: Name, request: Request) -> Response:
+    """A page with the template in every locale, text beside HTML, with the example of each variable."""
+    described = _describe(request, name)
+    return template_preview.page(described, _templates(request).preview(name))
 
 
 @router.post(

@@ -24,7 +24,8 @@ from shared.observability.spans import OFF, Kind, Span, Tracing, message_attribu
 
 from ..errors import RequestIdReused
 from ..ledger.mail_resource import as_resource
-from . import queries
+from . import attachments, queries
+from .attachments import AttachedMail, Attachment
 from .fingerprint import differing_fields, fingerprint
 from .sender_domains import SenderDomains
 from .template_engine import Templates
@@ -56,10 +57,11 @@ class Accepted:
 class _Prepared:
     request_id: str
     content: dict[str, Any]
-    fingerprint: bytes
+    fingerprint: bytes | None  # None: the attachments cannot be read, so the request is compared with nothing
     # Why the request cannot become a new mail. A request ID seen before is answered all the same.
     problem: Problem | None
     row: dict[str, Any] | None
+    attachments: tuple[Attachment, ...] = ()
 
 
 async def accept(intake: Intake, principal: Principal, requests: Sequence[MailRequest]) -> list[Accepted]:
@@ -67,7 +69,10 @@ async def accept(intake: Intake, principal: Principal, requests: Sequence[MailRe
 
     Of several requests with one ID in the same call, the first is accepted and the others are compared with it.
     """
-    prepared = [_prepare(intake, principal, request) for request in requests]
+    prepared = [
+        _prepare(intake, principal, request, await attachments.read(request.attachments) if request.attachments else ())
+        for request in requests
+    ]
     new: dict[str, _Prepared] = {}
     for item in prepared:
         if item.row is not None:
@@ -81,7 +86,9 @@ async def accept(intake: Intake, principal: Principal, requests: Sequence[MailRe
         known |= await _write_back(intake, principal, lost)
     answers = []
     for item in prepared:
-        if first.get(item.request_id) is item:
+        if item.fingerprint is None:
+            answers.append(Accepted("rejected", problem=item.problem))
+        elif first.get(item.request_id) is item:
             answers.append(Accepted("accepted", written[item.request_id]))
         elif item.request_id in written:
             answers.append(_answer_again(item, written[item.request_id], first[item.request_id].content))
@@ -95,7 +102,7 @@ async def accept(intake: Intake, principal: Principal, requests: Sequence[MailRe
 
 
 def _answer_again(item: _Prepared, mail: dict[str, Any], first_content: dict[str, Any] | None) -> Accepted:
-    if mail["fingerprint"] == item.fingerprint.hex():
+    if item.fingerprint and mail["fingerprint"] == item.fingerprint.hex():
         return Accepted("replayed", mail)
     fields = differing_fields(first_content, item.content) if first_content is not None else [""]
     return Accepted("rejected", problem=RequestIdReused(fields))
@@ -106,16 +113,27 @@ async def _write(intake: Intake, principal: Principal, new: list[_Prepared]) -> 
         return {}
     spans = [_begin_span(intake.tracing, item.row) for item in new if item.row] if intake.tracing.on else []
     rows = orjson.dumps([item.row for item in new]).decode()
-    statement = (queries.ACCEPT_NEW, principal.client, rows, intake.lifetime_seconds, principal.actor)
+    arguments = (rows, intake.lifetime_seconds, principal.actor)
     try:
-        written = await intake.database.pool.fetch(*statement)
+        written = await _run(intake, principal, new, queries.ACCEPT_NEW, *arguments)
     except asyncpg.SerializationError:
         # One of the rows was deleted while this waited for it (`refuse_lost_mails`). A second run sees that.
-        written = await intake.database.pool.fetch(*statement)
+        written = await _run(intake, principal, new, queries.ACCEPT_NEW, *arguments)
     mails = {row["request_id"]: as_resource(row) for row in written}
     for request_id, span in spans:
         span.end({"counterfoil.outcome": mails[request_id]["state"] if request_id in mails else "replayed"})
     return mails
+
+
+async def _run(
+    intake: Intake, principal: Principal, items: list[_Prepared], statement: str, *arguments: Any
+) -> list[Record]:
+    """A statement about `items`, whose first argument is the client: alone, or in one commit with attachments."""
+    pool, client = intake.database.pool, principal.client
+    if not any(item.attachments for item in items):
+        return await pool.fetch(statement, client, *arguments)
+    attached = [AttachedMail(item.request_id, item.fingerprint or b"", item.attachments) for item in items]
+    return await attachments.run_with_attachments(pool, client, attached, statement, client, *arguments)
 
 
 def _begin_span(tracing: Tracing, row: dict[str, Any]) -> tuple[str, Span]:
@@ -141,19 +159,26 @@ async def _find(intake: Intake, principal: Principal, request_ids: list[str]) ->
 async def _write_back(intake: Intake, principal: Principal, lost: list[_Prepared]) -> dict[str, Record]:
     """Restore mails whose rows were deleted, in the state that they had, unsent; `sending` becomes uncertain."""
     rows = orjson.dumps([item.row for item in lost]).decode()
-    await intake.database.pool.execute(queries.WRITE_BACK_LOST, principal.client, rows, principal.actor)
+    await _run(intake, principal, lost, queries.WRITE_BACK_LOST, rows, principal.actor)
     return await _find(intake, principal, [item.request_id for item in lost])
 
 
-def _prepare(intake: Intake, principal: Principal, request: MailRequest) -> _Prepared:
+def _prepare(
+    intake: Intake, principal: Principal, request: MailRequest, files: tuple[Attachment, ...] | InvalidRequest
+) -> _Prepared:
     assert request.request_id is not None
     content = request.content()
+    if isinstance(files, Problem):
+        return _Prepared(request.request_id, content, None, files, None)
+    if files:
+        content["attachments"] = [file.described() for file in files]
     row, problem = None, None
     try:
         row = _new_row(intake, principal, request, content)
+        attachments.refuse_without_html(files, row["html"])
     except Problem as error:
-        problem = error
-    return _Prepared(request.request_id, content, fingerprint(content), problem, row)
+        row, problem = None, error
+    return _Prepared(request.request_id, content, fingerprint(content), problem, row, files)
 
 
 def _new_row(intake: Intake, principal: Principal, request: MailRequest, content: dict[str, Any]) -> dict[str, Any]:

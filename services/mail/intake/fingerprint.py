@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 _ABSENT = object()
+_ATTACHMENTS = "attachments"
 
 
 def fingerprint(content: dict[str, Any]) -> bytes:
@@ -15,8 +16,13 @@ def fingerprint(content: dict[str, Any]) -> bytes:
 
 
 def differing_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """JSON pointers (RFC 6901) to the deepest values that differ, sorted by name."""
-    return list(_differences(first, second, ""))
+    """JSON pointers (RFC 6901) to the deepest values that differ, sorted by name. An attachment differs as a whole."""
+    return list(_differences(_by_place(first), _by_place(second), ""))
+
+
+def _by_place(content: dict[str, Any]) -> dict[str, Any]:
+    files = content.get(_ATTACHMENTS, ())
+    return {**content, _ATTACHMENTS: {str(place): sorted(file.items()) for place, file in enumerate(files)}}
 
 
 def _differences(first: Any, second: Any, pointer: str) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Build what accepting needs from the settings."""
 
 from email.utils import parseaddr
+from pathlib import Path
 
+from shared.contract.configuration import ConfigurationError
 from shared.contract.fields import Recipient
 from shared.db.pool import Database
 from shared.observability.spans import OFF, Tracing
@@ -22,13 +24,31 @@ def make_intake(
     """
     return Intake(
         database=database,
-        templates=templates or Templates.load(),
+        templates=templates or load_templates(settings),
         sender=default_sender(settings),
         sender_domains=SenderDomains.parse(settings.mail_sender_domains, settings.mail_from),
         message_id_domain=settings.mail_message_id_domain,
         lifetime_seconds=settings.mail_expire_seconds,
         tracing=tracing,
     )
+
+
+def load_templates(settings: Settings) -> Templates:
+    """The shipped templates, with those of MAIL_TEMPLATES over them. Later changes of the files change nothing.
+
+    Raises:
+        ConfigurationError: MAIL_TEMPLATES names no folder, or a template is broken.
+    """
+    if not settings.mail_templates:
+        return Templates.load()
+    folder = Path(settings.mail_templates)
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        raise ConfigurationError(
+            f"MAIL_TEMPLATES={folder} must be a folder that this process can read: {error.strerror}"
+        ) from None
+    return Templates.load(own=folder)
 
 
 def default_sender(settings: Settings) -> Recipient:

@@ -106,3 +106,26 @@ INSERT INTO history (kind, subject, related, actor, correlation_id, traceparent,
 SELECT 'mail.restored', m.id::text, g.related, $3, m.correlation_id, m.traceparent, jsonb_build_object('state', m.state)
 FROM m JOIN given g USING (request_id)
 """
+
+# Mails that this transaction wrote for requests with attachments: with content, and without attachments yet. A mail
+# with the same fingerprint that was there before has them. $1 client, $2 request IDs, $3 their fingerprints.
+FIND_UNATTACHED = """
+SELECT m.id, m.request_id
+FROM unnest($2::text[], $3::bytea[]) AS g (request_id, fingerprint)
+JOIN mails m ON m.client = $1 AND m.request_id = g.request_id AND m.fingerprint = g.fingerprint
+WHERE EXISTS (SELECT FROM contents c WHERE c.mail_id = m.id)
+  AND NOT EXISTS (SELECT FROM attachments a WHERE a.mail_id = m.id)
+"""
+
+FIND_BLOBS = "SELECT sha256 FROM attachment_blobs WHERE sha256 = ANY($1::bytea[])"
+
+STORE_BLOB = "INSERT INTO attachment_blobs (sha256, bytes) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+
+# $1 the attachments as a JSON array. A foreign key violation: the bytes were deleted since they were found.
+ATTACH = """
+INSERT INTO attachments (mail_id, n, sha256, filename, content_type, content_id, size)
+SELECT g.mail_id, g.n, decode(g.sha256, 'hex'), g.filename, g.content_type, g.content_id, g.size
+FROM json_to_recordset($1::json) AS g (
+    mail_id uuid, n smallint, sha256 text, filename text, content_type text, content_id text, size integer
+)
+"""

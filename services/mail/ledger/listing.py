@@ -11,7 +11,7 @@ from shared.contract.principals import Principal
 from shared.contract.problems import NotFound
 from shared.db.pool import Database
 
-from . import queries
+from . import attachment_queries, queries
 from .mail_resource import as_resource
 
 SEE_ALL = "mails:all"
@@ -59,11 +59,12 @@ async def look_up(database: Database, principal: Principal, request_ids: Sequenc
 
 
 async def content_of(database: Database, mail_id: UUID) -> dict[str, Any] | None:
-    """The content as pinned at accept, byte for byte; None once it is wiped."""
+    """The content as pinned at accept, byte for byte, without the bytes of attachments; None once it is wiped."""
     row = await database.pool.fetchrow(queries.FIND_CONTENT, mail_id)
     if row is None:
         return None
-    return {**dict(row), "headers": orjson.Fragment(row["headers"])}
+    attachments = await database.pool.fetchval(attachment_queries.LIST_ATTACHMENTS, mail_id)
+    return {**dict(row), "headers": orjson.Fragment(row["headers"]), "attachments": orjson.Fragment(attachments)}
 
 
 async def attempts_of(database: Database, mail_id: UUID, before: int | None, limit: int) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from shared.db.pool import Database
 from ..ledger import listing
 from . import queries
 
-# Deliveries settle batches in another order. An erasure that deadlocks with one runs again.
+# Deliveries settle batches in another order. An erasure that deadlocks with one runs again, and so does one that meets
+# a new mail with the same attachment.
 _MAX_TRIES = 5
 
 
@@ -35,7 +36,7 @@ async def _erase(database: Database, query: str, selector: str, principal: Princ
     for left in reversed(range(_MAX_TRIES)):
         try:
             return len(await database.pool.fetch(query, selector, listing.client_scope(principal), principal.actor))
-        except asyncpg.DeadlockDetectedError:
+        except (asyncpg.DeadlockDetectedError, asyncpg.ForeignKeyViolationError):
             if not left:
                 raise
     raise AssertionError("the last try returns or raises")

@@ -3,6 +3,8 @@
 $1 is the mail, $2 the client whose mail it must be (NULL: any), $3 the actor.
 """
 
+from ..ledger.attachment_queries import ATTACHMENTS_AND_BYTES_WIPED
+
 # `changed` is the mail after the change. The same statement changes the queue row, so no worker sees half of it.
 _WRITE_HISTORY = """
 history_written AS (
@@ -224,7 +226,7 @@ WITH matched AS MATERIALIZED (
               'mail.erased' AS kind, '{{}}'::jsonb AS note
 ), wiped AS (
     DELETE FROM contents WHERE mail_id = ANY(ARRAY(SELECT id FROM matched))
-), replies_wiped AS (
+), {attachments}, replies_wiped AS (
     UPDATE attempts SET reply = NULL WHERE mail_id = ANY(ARRAY(SELECT id FROM matched)) AND reply IS NOT NULL
 ), diagnostics_wiped AS (
     UPDATE bounces SET diagnostic = NULL
@@ -236,7 +238,12 @@ WITH matched AS MATERIALIZED (
 {history}
 """
 
+_ERASE_PARTS = {
+    "attachments": ATTACHMENTS_AND_BYTES_WIPED.format(mails="matched"),
+    "history": _WRITE_HISTORY_AND_RETURN_ID,
+}
+
 # $1 the address key; $2 and $3 as above.
-ERASE_BY_ADDRESS = _ERASE.format(matches="m.to_key = $1", history=_WRITE_HISTORY_AND_RETURN_ID)
+ERASE_BY_ADDRESS = _ERASE.format(matches="m.to_key = $1", **_ERASE_PARTS)
 # $1 a JSON object: the mail's metadata must hold all of its pairs.
-ERASE_BY_METADATA = _ERASE.format(matches="m.metadata @> $1::jsonb", history=_WRITE_HISTORY_AND_RETURN_ID)
+ERASE_BY_METADATA = _ERASE.format(matches="m.metadata @> $1::jsonb", **_ERASE_PARTS)

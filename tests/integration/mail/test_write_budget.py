@@ -11,6 +11,7 @@ from services.mail.settings import Settings
 from shared.contract.mails import MailRequest
 from shared.contract.principals import Principal
 from shared.observability.spans import OFF
+from tests.support.attachments import image, pdf, sent
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig, smtp_gateway
 from tests.support.scripted_smtp import scripted_smtp
@@ -57,6 +58,23 @@ async def test_accepting_mails_is_one_commit_of_four_rows_each(mail_database: Cl
     # mails 10 (two of them only for rare states and restored mails), contents 1, queue 2, history 4.
     assert cost.index_entries <= 17 * MAILS
     assert cost.wal_bytes <= 5_200 * MAILS
+
+
+async def test_attachments_are_in_the_commit_of_their_mail_and_their_bytes_are_written_once(
+    mail_database: Clone, intake: Intake
+) -> None:
+    attachments = [sent(pdf(), content_id=None), image()]
+    content = {"subject": "S", "text": "T", "html": "<img src='cid:logo'>", "attachments": attachments}
+    requests = [
+        MailRequest.model_validate({"request_id": str(n), "to": {"email": "a@example.org"}, **content})
+        for n in range(MAILS)
+    ]
+    await _accept(mail_database, intake, "warm")
+    cost = await cost_of(mail_database, lambda: accept(intake, SIGNUP, requests))
+    assert cost.commits == 1
+    assert (cost.rows["insert attachments"], cost.rows["insert attachment_blobs"]) == (2 * MAILS, 2)
+    replayed = await cost_of(mail_database, lambda: accept(intake, SIGNUP, requests))
+    assert replayed.rows == Counter()
 
 
 async def test_a_delivered_mail_writes_its_lease_its_transmission_and_its_outcome(

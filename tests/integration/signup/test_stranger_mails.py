@@ -135,9 +135,16 @@ async def test_the_mails_of_callers_with_a_key_do_not_wait_behind_strangers(ledg
     limited = replace(ledger, policy=replace(ledger.policy, mails_per_hour=1))
     for number in range(5):
         await _sign_up(limited, f"p{number}@example.org")
-    await _sign_up(limited, "customer@example.org", SHOP)
-    newest = (await ledger.rows("outbox", effect="mail"))[-1]
-    assert newest["due_at"] == newest["created_at"]
+    together = [
+        SignupCommand(Details(parse_address(email), "Åsa"), caller, None)
+        for email, caller in (("customer@example.org", SHOP), ("stranger@example.org", ANONYMOUS))
+    ]
+    await write(ledger.pool, together, limited.policy)
+    waits = {
+        row["payload"]["to"]["email"]: row["due_at"] > row["created_at"]
+        for row in await ledger.rows("outbox", effect="mail")
+    }
+    assert (waits["customer@example.org"], waits["stranger@example.org"]) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,21 @@ def test_a_template_with_a_typo_is_named_with_its_line(checkout: Path, process: 
     assert "unknown tag 'edif'" in message
 
 
+@pytest.mark.parametrize("process", ["api", "worker"])
+def test_a_template_of_the_operator_with_a_fault_is_named_with_its_line(tmp_path: Path, process: str) -> None:
+    (tmp_path / "layout.html").write_text("<html>\n<body>\n<p>\n</body>\n</html>\n")
+    message = start("mail", process, {"MAIL_TEMPLATES": str(tmp_path)})
+    assert message == (f"{tmp_path}/layout.html, line 3: the HTML is not well-formed: <p> is not closed before </body>")
+
+
+@pytest.mark.parametrize("process", ["api", "worker"])
+def test_a_folder_of_templates_that_does_not_exist_is_named_with_its_setting(tmp_path: Path, process: str) -> None:
+    (tmp_path / "file").touch()
+    for folder, why in ((tmp_path / "none", "No such file or directory"), (tmp_path / "file", "Not a directory")):
+        message = start("mail", process, {"MAIL_TEMPLATES": str(folder)})
+        assert message == f"MAIL_TEMPLATES={folder} must be a folder that this process can read: {why}"
+
+
 def test_a_page_with_a_typo_is_named_with_its_line(checkout: Path) -> None:
     file = checkout / PAGES / "confirm.html"
     before = file.read_text()
@@ -77,6 +92,17 @@ def test_a_page_with_a_typo_is_named_with_its_line(checkout: Path) -> None:
     finally:
         file.write_text(before)
     assert message == f"{PAGES}/confirm.html, line 3: the page cannot be rendered: 'nmae' is undefined"
+
+
+def test_a_language_without_one_of_the_texts_is_named(checkout: Path) -> None:
+    file = checkout / PAGES / "ar.toml"
+    before = file.read_text()
+    file.write_text(before.replace("note = ", "# "))
+    try:
+        message = start("signup", "api", checkout=checkout)
+    finally:
+        file.write_text(before)
+    assert message == f"{PAGES}/ar.toml: note of [confirm] is missing; en.toml has it"
 
 
 @pytest.mark.parametrize("service", ["signup", "mail"])
