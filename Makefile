@@ -42,8 +42,8 @@ test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Pictures go to SCREENSHOTS, var/pages unless said; docs/pages shows them.
-browser-test: $(VENV)/.installed ## Drive the verification pages in Chromium (needs chromium; see tests/browser)
-	SCREENSHOTS=$(or $(SCREENSHOTS),var/pages) $(BIN)/python -m pytest tests/browser/verification_pages.py
+browser-test: $(VENV)/.installed ## Drive the pages and the example form in Chromium (needs chromium; see tests/browser)
+	SCREENSHOTS=$(or $(SCREENSHOTS),var/pages) $(BIN)/python -m pytest tests/browser/verification_pages.py tests/browser/example_form.py
 
 monitoring-test: $(VENV)/.installed ## Ask a real Prometheus every query of deploy/monitoring (needs prometheus)
 	$(BIN)/python -m pytest tests/monitoring/monitoring_files.py

@@ -23,6 +23,8 @@ from shared.observability.stage_metrics import StageMetrics
 from shared.observability.tracing import tracing_of
 from shared.worker.wakeups import Pinger
 
+from .accounts.attack_switch import AttackSwitch
+from .accounts.challenges import ChallengePolicy, Challenges
 from .accounts.effect_policy import EffectPolicy
 from .accounts.signup_batcher import SignupBatcher
 from .audit.alerts import alert_catalog, make_alert_loop
@@ -31,6 +33,8 @@ from .audit.stage_metrics import STAGE_SOURCE
 from .brand import Brand
 from .http import (
     audit,
+    challenges,
+    example_form,
     health,
     imports,
     operations,
@@ -65,6 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = HttpMetrics()
     client_address = ClientAddress.from_setting(settings.signup_trusted_proxies)
     limit = _rate_limit(settings, client_address)
+    switch = AttackSwitch(settings.signup_challenge_per_minute)
+    challenge = ChallengePolicy(settings.signup_challenge, Challenges(ring), switch)
     policy = EffectPolicy.of(settings, ring)
     catalog = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
@@ -101,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
             str(settings.redis_url),
             client_address,
             limit,
+            challenge,
             webhooks_may_be_private=settings.signup_webhook_allow_private,
             reconcile_lag_seconds=settings.reconcile_lag_seconds,
             kept=settings.kept,
@@ -126,6 +133,8 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (
         root_router(),
         signups.router,
+        challenges.router,
+        example_form.router,
         verifications.router,
         users.router,
         imports.router,

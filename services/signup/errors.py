@@ -1,6 +1,7 @@
 """The problems that only the signup service answers with.
 
 Problem
+├─ ChallengeRequired 403
 ├─ TokenUnknown      404
 ├─ AlreadyVerified   409
 ├─ ImportTakenOver   409
@@ -14,6 +15,22 @@ Problem
 from collections.abc import Sequence
 
 from shared.contract.problems import Problem
+
+
+class ChallengeRequired(Problem):
+    """The request needs the solution of a challenge from GET /v1/challenges, which is good once and for ten minutes.
+
+    Nothing was changed.
+    """
+
+    status, slug, title = 403, "challenge-required", "The solution of a challenge is needed"
+
+    def __init__(self) -> None:
+        # The same whether it is absent, used, wrong or too old, and for every address.
+        super().__init__(
+            "GET /v1/challenges, solve the challenge (ALTCHA: find the number), and send the solution as `challenge`. "
+            "Each is good once and for ten minutes. Requests with an API key need none."
+        )
 
 
 class TokenUnknown(Problem):

@@ -113,6 +113,18 @@ class Settings(ServiceSettings):
         description="Limit for anonymous writes per client network (/24 of IPv4, /48 of IPv6), beside the one per "
         "address; `off` for none",
     )
+    signup_challenge: str = Field(
+        "off",
+        pattern="^(off|under_attack|always)$",
+        description="Whether callers without a key must solve a challenge (`GET /v1/challenges`) to sign up or to have "
+        "a mail sent again; `under_attack`: while there are too many signups",
+    )
+    signup_challenge_per_minute: int = Field(
+        60,
+        ge=1,
+        description="Anonymous requests a minute to one process above which `under_attack` asks for a challenge, until "
+        "5 minutes pass without",
+    )
     signup_trusted_proxies: str = Field(
         "", description="Networks of trusted proxies (X-Forwarded-For), comma-separated CIDRs"
     )

@@ -52,6 +52,14 @@ stranger_mail_budget = sa.Table(
     sa.Column("spent_until", _TIME, nullable=False, server_default=sa.text("'epoch'")),
 )
 
+# Solved challenges, each good once; the worker deletes old ones.
+used_challenges = sa.Table(
+    "used_challenges",
+    metadata,
+    sa.Column("id", sa.LargeBinary, primary_key=True),
+    sa.Column("used_at", _TIME, nullable=False, server_default=sa.func.now()),
+)
+
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,

@@ -65,6 +65,10 @@ class TokenRing:
         signed = outbox_id.bytes + bytes.fromhex(key_id)
         return _encode(signed + _mac(secret, signed))
 
+    def derive(self, purpose: bytes) -> tuple[bytes, ...]:
+        """A key for another use from each secret, in their order. `purpose` separates the uses."""
+        return tuple(hmac.digest(secret, purpose, hashlib.sha256) for secret in self.keys.values())
+
     def verify(self, token: str) -> UUID | None:
         """The ID of the outbox row that the token was signed for, or None when this ring did not sign it."""
         try:

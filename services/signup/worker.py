@@ -22,6 +22,7 @@ from shared.worker.schedule import CronWakeup, Scheduled, WakeupFanout, run_sche
 from shared.worker.wakeups import Listener, Pinger
 
 from .accounts.effect_policy import EffectPolicy
+from .accounts.used_challenges import UsedChallengeCleanup
 from .audit.alerts import make_alert_loop
 from .audit.mail_service_view import MailServiceView
 from .erasure.pending_cleanup import PendingCleanup
@@ -130,6 +131,7 @@ async def _run_loops(
         Scheduled(reconciler, _UPKEEP_SECONDS, reconciliation_due),
         Scheduled(Schedule(pool, lag_seconds=lag_seconds), _SCHEDULE_SECONDS, upkeep_due),
         Scheduled(PendingCleanup(pool, policy, days=settings.signup_pending_days), _UPKEEP_SECONDS, upkeep_due),
+        Scheduled(UsedChallengeCleanup(pool), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(Partitions(pool, settings.kept), _UPKEEP_SECONDS, upkeep_due),
         Scheduled(alert_loop, settings.alert_seconds, alerts_due),
         Scheduled(

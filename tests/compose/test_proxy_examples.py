@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
 SECTION = re.split(r"^## ", PAGE.partition("## What strangers may reach")[2], maxsplit=1, flags=re.MULTILINE)[0]
 PUBLIC_TABLE, INTERNAL_TABLE = re.findall(r"(?:^\|.*\n)+", SECTION, re.MULTILINE)
 # A stranger needs none of these, which are named on the page.
-INTERNAL = {"/", "/health/live", "/health/ready", "/version"}
+INTERNAL = {"/", "/health/live", "/health/ready", "/version", "/signup/example"}
 
 
 def _block(language: str) -> str:

@@ -22,10 +22,12 @@ MAY = {
         "users": (
             (
                 "email email_key name locale status external_id metadata updated_at verified_at erased_at last_mail_at"
-                " written_by_key"
+                " written_by_key stranger_mails window_began_at mails_in_window"
             ),
             False,
         ),
+        "stranger_mail_budget": ("spent_until", False),
+        "used_challenges": ("", True),
         "idempotency_keys": ("status answer user_id", True),
         "outbox": ("state due_at lease attempts last_error created_at expires_at dead_at", True),
         "outbox_settled": ("", False),
@@ -63,6 +65,8 @@ MAY = {
             False,
         ),
         "contents": ("", True),
+        "attachments": ("", True),
+        "attachment_blobs": ("", True),
         "queue": ("due_at lease attempt", True),
         "attempts": ("lease gateway phase outcome counted transmitting_at ended_at code enhanced_code reply", False),
         "suppressions": ("reason source mail_id created_at ends_at", True),

@@ -76,7 +76,9 @@ class Call:
 
     @property
     def is_page(self) -> bool:
-        return "text/html" in self.operation["responses"].get("200", {}).get("content", {})
+        """A page for people, who bring no key."""
+        is_html = "text/html" in self.operation["responses"].get("200", {}).get("content", {})
+        return is_html and not self.operation.get("security")
 
     @property
     def media(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The SQL of signing up and verifying. Each statement is one transaction."""
 
 from .stranger_mails import DUE_AT, budget, counting, may_cause_mail
+from .used_challenges import spending
 
 # The columns of users that the API shows.
 _USER = "id, email, name, locale, status, source, external_id, metadata, created_at, verified_at"
@@ -49,14 +50,19 @@ _CHANGED = """
 # that it owes, for VERIFY_IF_PENDING, unless a key or an import wrote the user: then it holds nothing (ADR 0020).
 # `excluded.written_by_key` is whether this caller has a key. $16 and $17: how many mails strangers may cause to one
 # address in a day, and to all together in an hour; 0: any number.
+# A signup whose challenge was used before is not `asked`: it writes nothing and has no row in the result (ADR 0029).
 SIGN_UP = f"""
-WITH asked AS MATERIALIZED (
+WITH given AS MATERIALIZED (
     SELECT * FROM unnest(
         $4::text[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $9::text[], $10::bool[], $11::text[], $12::text[],
-        $13::text[], $18::text[]
-    ) AS asked (
-        email, email_key, name, locale, metadata, source, keyed, actor, correlation_id, traceparent, return_to
+        $13::text[], $18::text[], $19::bytea[]
+    ) AS given (
+        email, email_key, name, locale, metadata, source, keyed, actor, correlation_id, traceparent, return_to,
+        challenge
     )
+), {spending("SELECT challenge FROM given WHERE challenge IS NOT NULL ORDER BY challenge")},
+asked AS MATERIALIZED (
+    SELECT * FROM given WHERE challenge IS NULL OR challenge IN (SELECT id FROM spent)
 ), person AS (
     INSERT INTO users AS u (
         email, email_key, name, locale, metadata, source, written_by_key, last_mail_at, stranger_mails, mails_in_window,
@@ -202,9 +208,13 @@ FROM found JOIN users ON users.id = found.user_id
 
 # The link of this mail holds no details: it confirms the user as stored. Unknown addresses get a history
 # entry too: the time of a commit must not reveal which addresses are signed up. $8 and $9 as $16 and $17 of SIGN_UP.
+# $10 is the solved challenge, or NULL: when it was used before, there is no row.
 RESEND_IF_PENDING_AND_STRANGER_MAY_CAUSE_MAIL = f"""
-WITH person AS (
+WITH {spending("SELECT $10::bytea WHERE $10::bytea IS NOT NULL")},
+accepted AS MATERIALIZED (SELECT WHERE $10::bytea IS NULL OR EXISTS (SELECT FROM spent)),
+person AS (
     UPDATE users AS u SET last_mail_at = now(),{counting("true")}
+    FROM accepted
     WHERE u.email_key = $2 AND u.status = 'pending' AND {may_cause_mail("$1::float8", "$8::int")}
     RETURNING u.id, u.email, u.name, u.locale
 ), {budget("SELECT count(*) FROM person", "$9::int")},
@@ -224,8 +234,9 @@ owed AS (
         'verification.resend_asked', coalesce((SELECT id::text FROM person), 'unknown'),
         ARRAY(SELECT owed.id::text FROM owed), $5, $6, $7,
         jsonb_build_object('mail_owed', EXISTS (SELECT FROM person))
+    FROM accepted
 )
-SELECT EXISTS (SELECT FROM person)
+SELECT EXISTS (SELECT FROM person) AS mail_owed FROM accepted
 """
 
 # Where the page of a link leads back to, when its signup said so. The row is in one of the two, as above.

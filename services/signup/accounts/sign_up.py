@@ -15,9 +15,10 @@ from shared.contract.addresses import Address
 from shared.contract.correlation import Correlation, current
 from shared.db.pool import Connection, Pool, Record
 
-from ..errors import AlreadyVerified, RequestIdReused, UserErased
+from ..errors import AlreadyVerified, ChallengeRequired, RequestIdReused, UserErased
 from . import queries
 from .effect_policy import EffectPolicy
+from .used_challenges import NOT_NEEDED, Proof
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -96,6 +97,8 @@ class SignupCommand:
     details: Details
     caller: Caller
     correlation: Correlation | None
+    # The solved challenge that this signup uses up.
+    challenge_id: bytes | None = None
 
     @property
     def email_key(self) -> str:
@@ -107,8 +110,9 @@ async def write(
 ) -> dict[str, SignedUp]:
     """Write the users, the effects owed and the history of `commands` in one statement. Results are by address key.
 
-    Addresses must differ. Committed on return, unless the caller has a transaction open. The results include keyed
-    callers who named a verified address: `SignedUp.for_caller` refuses those.
+    Addresses must differ, and so must challenges. Committed on return, unless the caller has a transaction open. The
+    results include keyed callers who named a verified address: `SignedUp.for_caller` refuses those. They lack the
+    commands whose challenge was used before: `result_of` refuses those.
     """
     rows = await connection.fetch(
         queries.SIGN_UP,
@@ -120,8 +124,17 @@ async def write(
         policy.mails_per_address_per_day,
         policy.mails_per_hour,
         [command.details.return_to for command in commands],
+        [command.challenge_id for command in commands],
     )
     return {row["email_key"]: SignedUp(row, row["created"], row["mail_owed"]) for row in rows}
+
+
+def result_of(command: SignupCommand, done: Mapping[str, SignedUp]) -> SignedUp:
+    """The result of one of the commands that were written. Raises ChallengeRequired: its challenge was used before."""
+    result = done.get(command.email_key)
+    if result is None:
+        raise ChallengeRequired
+    return result
 
 
 def _columns(command: SignupCommand) -> tuple[object, ...]:
@@ -141,26 +154,30 @@ def _columns(command: SignupCommand) -> tuple[object, ...]:
 
 
 async def sign_up_once(
-    pool: Pool, key: str, details: Details, caller: Caller, policy: EffectPolicy
+    pool: Pool, key: str, details: Details, caller: Caller, policy: EffectPolicy, proof: Proof = NOT_NEEDED
 ) -> tuple[SignedUp, bool]:
     """Like `SignupBatcher.sign_up`, but once per idempotency key of `caller`. The same commit stores key and answer.
 
-    The second value is True when this is the stored answer of the first request and nothing was done now.
+    The second value is True when this is the stored answer of the first request and nothing was done now. A repetition
+    needs no challenge.
 
     Raises:
-        AlreadyVerified: as in `SignupBatcher.sign_up`; the key stays unused.
+        AlreadyVerified, ChallengeRequired: as in `SignupBatcher.sign_up`; the key stays unused.
         RequestIdReused: the key was used with other details.
         UserErased: a caller with a key used it for a user who has been erased since.
     """
     fingerprint = details.fingerprint()
     async with pool.acquire() as connection, connection.transaction():
+        # Only a repetition gets past this without a proof; a flood of others is refused before it writes anything.
+        if proof.missing and await connection.fetchrow(queries.FIND_STORED_ANSWER, caller.scope, key) is None:
+            raise ChallengeRequired
         taken = await connection.fetchval(queries.TAKE_IDEMPOTENCY_KEY_IF_FREE, caller.scope, key, fingerprint)
         if taken is None:
             first = await connection.fetchrow(queries.FIND_STORED_ANSWER, caller.scope, key)
             assert first is not None
             return _replay(first, details, fingerprint, caller), True
-        command = SignupCommand(details, caller, current())
-        done = (await write(connection, [command], policy))[command.email_key].for_caller(caller)
+        command = SignupCommand(details, caller, current(), proof.to_use())
+        done = result_of(command, await write(connection, [command], policy)).for_caller(caller)
         status = (201 if done.created else 200) if caller.keyed else 202
         answer = _stored_answer(done, details)
         await connection.execute(queries.STORE_ANSWER, caller.scope, key, status, answer, done.user["id"])

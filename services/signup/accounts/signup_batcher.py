@@ -13,8 +13,10 @@ import asyncpg
 from shared.contract.correlation import current
 from shared.db.pool import UNAVAILABLE, Pool
 
+from ..errors import ChallengeRequired
 from .effect_policy import EffectPolicy
-from .sign_up import Caller, Details, SignedUp, SignupCommand, write
+from .sign_up import Caller, Details, SignedUp, SignupCommand, result_of, write
+from .used_challenges import NOT_NEEDED, Proof
 
 # While one statement runs in PostgreSQL, this process fills or answers the other.
 _STATEMENTS_AT_ONCE = 2
@@ -32,14 +34,16 @@ class SignupBatcher:
         self._waiting: deque[tuple[SignupCommand, asyncio.Future[SignedUp]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
 
-    async def sign_up(self, details: Details, caller: Caller) -> SignedUp:
+    async def sign_up(self, details: Details, caller: Caller, proof: Proof = NOT_NEEDED) -> SignedUp:
         """Sign up one user. On return the user, the mail owed and the history entry are committed.
 
         Raises:
             AlreadyVerified: a caller with a key named a verified address; nothing was changed.
+            ChallengeRequired: the proof is missing, or its challenge was used before; nothing was changed.
         """
+        command = SignupCommand(details, caller, current(), proof.to_use())
         answer: asyncio.Future[SignedUp] = asyncio.get_running_loop().create_future()
-        self._waiting.append((SignupCommand(details, caller, current()), answer))
+        self._waiting.append((command, answer))
         if self._idle:
             self._idle -= 1
             # The task starts after this turn of the event loop, so requests read in the same turn join its batch.
@@ -60,13 +64,18 @@ class SignupBatcher:
             self._idle += 1
 
     def _next_batch(self) -> dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]:
-        """The next batch, each address once: a repeated address must see the result of the first."""
+        """The next batch, each address and challenge once: a repeated one must see the result of the first."""
         batch: dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]] = {}
+        challenges: set[bytes] = set()
         repeated = []
         while self._waiting and len(batch) < _MAX_BATCH:
             command, answer = self._waiting.popleft()
-            if batch.setdefault(command.email_key, (command, answer))[1] is not answer:
+            if command.email_key in batch or command.challenge_id in challenges:
                 repeated.append((command, answer))
+                continue
+            batch[command.email_key] = command, answer
+            if command.challenge_id is not None:
+                challenges.add(command.challenge_id)
         self._waiting.extendleft(reversed(repeated))
         return batch
 
@@ -83,9 +92,13 @@ class SignupBatcher:
         except Exception as error:  # noqa: BLE001 - raised in every waiting request
             _fail(batch, error)
         else:
-            for key, (_, answer) in batch.items():
-                if not answer.done():
-                    answer.set_result(done[key])
+            for command, answer in batch.values():
+                if answer.done():
+                    continue
+                try:
+                    answer.set_result(result_of(command, done))
+                except ChallengeRequired as refusal:
+                    answer.set_exception(refusal)
 
 
 def _fail(batch: dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]], error: Exception) -> None:

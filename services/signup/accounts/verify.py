@@ -5,10 +5,11 @@ import enum
 from shared.contract.correlation import current
 from shared.db.pool import Pool, Record
 
-from ..errors import TokenExpired, TokenUnknown
+from ..errors import ChallengeRequired, TokenExpired, TokenUnknown
 from ..verification_token import TokenRing
 from . import queries
 from .effect_policy import EffectPolicy
+from .used_challenges import NOT_NEEDED, Proof
 
 _ACTOR = "anonymous"
 # After a lost race the next attempt sees the winner's commit.
@@ -68,13 +69,16 @@ def decide(row: Record | dict[str, object] | None) -> Verification | None:
     return None
 
 
-async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
+async def resend(pool: Pool, email_key: str, policy: EffectPolicy, proof: Proof = NOT_NEEDED) -> bool:
     """Owe a pending user another verification mail, unless strangers caused too many. Committed on return.
 
     The result must not reach an anonymous caller: it reveals whether the address is signed up.
+
+    Raises:
+        ChallengeRequired: the proof is missing, or its challenge was used before; nothing was changed.
     """
     correlation = current()
-    owed: bool = await pool.fetchval(
+    owed: bool | None = await pool.fetchval(
         queries.RESEND_IF_PENDING_AND_STRANGER_MAY_CAUSE_MAIL,
         policy.cooldown_seconds,
         email_key,
@@ -85,7 +89,10 @@ async def resend(pool: Pool, email_key: str, policy: EffectPolicy) -> bool:
         correlation.traceparent if correlation else None,
         policy.mails_per_address_per_day,
         policy.mails_per_hour,
+        proof.to_use(),
     )
+    if owed is None:
+        raise ChallengeRequired
     return owed
 
 

@@ -9,6 +9,7 @@ from shared.db.pool import Database
 from shared.worker.partitions import PartitionRetention
 from shared.worker.wakeups import Pinger
 
+from ..accounts.challenges import ChallengePolicy
 from ..accounts.effect_policy import EffectPolicy
 from ..accounts.signup_batcher import SignupBatcher
 from ..brand import Brand
@@ -32,6 +33,7 @@ class AppState:
     redis_url: str
     client_address: ClientAddress
     limit: "RateLimit | None"
+    challenge: ChallengePolicy
     webhooks_may_be_private: bool
     reconcile_lag_seconds: float
     kept: tuple[PartitionRetention, ...]

@@ -14,6 +14,7 @@ from shared.observability.health_checks import Check, Status, failing_loops, gra
 from shared.worker.circuit_breaker import BreakerState
 from shared.worker.partitions import PartitionRetention, partition_checks
 
+from ..accounts.challenges import ChallengePolicy
 from ..audit.queries import LAST_BEAT
 from ..outbox.effect_registry import EFFECTS
 from ..outbox.queries import OUTBOX_HEALTH
@@ -36,7 +37,14 @@ async def checks(request: Request) -> dict[str, Check]:
     own, valkey = await asyncio.gather(
         _own_database(state.database, state.kept, state.reconcile_lag_seconds), _valkey(state.redis_url)
     )
-    return own | {"valkey": valkey}
+    return own | {"valkey": valkey, "challenge": _challenge(state.challenge)}
+
+
+def _challenge(challenge: ChallengePolicy) -> Check:
+    if challenge.mode == "under_attack" and challenge.switch.on:
+        detail = "Too many signups a minute: callers without a key must solve a challenge (SIGNUP_CHALLENGE)"
+        return Check(Status.WARN, "on", detail=detail)
+    return Check(Status.PASS, challenge.mode)
 
 
 async def _own_database(database: Database, kept: Sequence[PartitionRetention], lag_seconds: float) -> dict[str, Check]:

@@ -14,6 +14,16 @@ from ..accounts.fields import EmailAddress, Name
 MAX_BODY_BYTES = 64 * 1024
 
 
+# What is wrong with one is for 403 `challenge-required` to say, the same for all.
+Solution = Annotated[
+    str | None,
+    Field(
+        max_length=2000,
+        description="The solution of a challenge from GET /v1/challenges, which callers without a key may need",
+    ),
+]
+
+
 class SignupRequest(Strict):
     email: EmailAddress
     name: Name = Field(description="How mails address the user; mails omit a name that may be a link or a message")
@@ -34,14 +44,24 @@ class SignupRequest(Strict):
         description="A page of your product, for the button that is shown after the address is verified; one of "
         "SIGNUP_RETURN_URLS, or below one",
     )
+    challenge: Solution = None
 
 
 class ResendRequest(Strict):
     email: EmailAddress
+    challenge: Solution = None
 
 
 class VerificationRequest(Strict):
     token: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Challenge(BaseModel):
+    algorithm: Literal["SHA-256"]
+    challenge: str
+    maxnumber: int
+    salt: str
+    signature: str
 
 
 class Accepted(BaseModel):

@@ -15,7 +15,7 @@ from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, asks_for_key
 
 from ..accounts.sign_up import Caller, Details, SignedUp, as_user, sign_up_once
-from ..errors import AlreadyVerified, RateLimited, RequestIdReused, UserErased
+from ..errors import AlreadyVerified, ChallengeRequired, RateLimited, RequestIdReused, UserErased
 from .app_state import AppState, state_of
 from .schemas import Accepted, SignupRequest, User
 
@@ -32,7 +32,9 @@ _answers: dict[int | str, dict[str, Any]] = {
     200: {"model": User, "description": "With a key: the address was already pending", "headers": _replayed},
     201: {"model": User, "description": "With a key: signed up", "headers": _location | _replayed},
     202: {"model": Accepted, "description": "Without a key: the same for every address", "headers": _replayed},
-    **openapi.keyed(AlreadyVerified, RequestIdReused, UserErased, RateLimited, problems.UnsupportedMediaType),
+    **openapi.keyed(
+        ChallengeRequired, AlreadyVerified, RequestIdReused, UserErased, RateLimited, problems.UnsupportedMediaType
+    ),
 }
 
 # Read without FastAPI's resolver, which needs 20 µs of 90 for these two headers (measured).
@@ -69,12 +71,13 @@ async def post_signup(request: Request, body: SignupRequest) -> Response:
         detail = "Must be a page of the product: one of SIGNUP_RETURN_URLS, or below one"
         raise problems.InvalidRequest(f"/return_to: {detail}", errors=[problems.at("/return_to", detail)])
     details = Details(body.email, body.name, body.locale, body.metadata, body.return_to)
+    proof = state.challenge.judge(body.challenge, keyed=caller.keyed)
     replayed = False
     if idempotency_key is None:
-        done = await state.batcher.sign_up(details, caller)
+        done = await state.batcher.sign_up(details, caller, proof)
     else:
         _check(idempotency_key)
-        done, replayed = await sign_up_once(state.database.pool, idempotency_key, details, caller, state.policy)
+        done, replayed = await sign_up_once(state.database.pool, idempotency_key, details, caller, state.policy, proof)
     if done.mail_owed and not replayed:
         state.pinger.ping()
     headers = {REPLAYED_HEADER: "true"} if replayed else {}

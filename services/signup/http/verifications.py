@@ -17,7 +17,7 @@ from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 
 from ..accounts.verify import Verification, resend, return_url_of, verify
-from ..errors import RateLimited, TokenExpired, TokenUnknown
+from ..errors import ChallengeRequired, RateLimited, TokenExpired, TokenUnknown
 from .app_state import state_of
 from .schemas import Accepted, ResendRequest, VerificationRequest, Verified
 from .signups import ACCEPTED
@@ -47,14 +47,15 @@ async def post_verification(request: Request, body: VerificationRequest) -> Resp
     "/v1/verifications/resend",
     status_code=202,
     response_model=Accepted,
-    responses=openapi.error_responses(RateLimited, problems.UnsupportedMediaType),
+    responses=openapi.error_responses(ChallengeRequired, RateLimited, problems.UnsupportedMediaType),
 )
 async def post_resend(request: Request, body: ResendRequest) -> Response:
     """Mail another verification link to a pending address, once per cooldown. The answer is always the same."""
     state = state_of(request)
     if state.limit:
         await state.limit.check(request)
-    if await resend(state.database.pool, body.email.key, state.policy):
+    proof = state.challenge.judge(body.challenge)
+    if await resend(state.database.pool, body.email.key, state.policy, proof):
         state.pinger.ping()
     return Response(ACCEPTED, 202, media_type="application/json")
 

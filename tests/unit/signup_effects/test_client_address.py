@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import Request
 
 from services.signup.http.client_address import ClientAddress
-from services.signup.http.rate_limit import _bucket
+from services.signup.http.rate_limit import _client
 from shared.contract.configuration import ConfigurationError
 
 TRUSTED = "10.0.0.0/8, fd00::/8"
@@ -63,13 +63,13 @@ def test_a_proxy_network_may_be_written_as_ipv6() -> None:
 
 def test_a_peer_without_an_address_is_its_name() -> None:
     assert ClientAddress.from_setting(TRUSTED)(request("/run/signup.sock", "198.51.100.1")) == "/run/signup.sock"
-    assert _bucket("/run/signup.sock") == "/run/signup.sock"
+    assert _client("/run/signup.sock") == "/run/signup.sock"
 
 
-def test_both_spellings_of_an_address_share_one_bucket() -> None:
-    assert _bucket("::ffff:203.0.113.1") == _bucket("203.0.113.1") == _bucket("64:ff9b::203.0.113.1")
+def test_both_spellings_of_an_address_share_one_client() -> None:
+    assert _client("::ffff:203.0.113.1") == _client("203.0.113.1") == _client("64:ff9b::203.0.113.1")
 
 
 def test_one_ipv6_network_counts_as_one_client() -> None:
-    assert _bucket("2001:db8:1:2::3") == _bucket("2001:db8:1:2:ffff::9") != _bucket("2001:db8:1:3::3")
-    assert _bucket("203.0.113.1") != _bucket("203.0.113.2")
+    assert _client("2001:db8:1:2::3") == _client("2001:db8:1:2:ffff::9") != _client("2001:db8:1:3::3")
+    assert _client("203.0.113.1") != _client("203.0.113.2")
