@@ -16,6 +16,7 @@ from ..tables import RARE_STATES, WAITING_STATES, contents, mails, queue
 from .listing import client_scope
 from .mail_resource import COLUMNS, as_resource
 
+_FEW = 1_000
 # By how much a mail's ID, which the API mints, and its `accepted_at`, which is the database's time, may differ.
 _CLOCKS_DIFFER = timedelta(days=1)
 
@@ -47,10 +48,8 @@ class Filters:
             (m.client, self.clients),
         ]
         conditions: list[sa.ColumnElement[bool]] = [column.in_(values) for column, values in among if values]
-        if self.states and set(self.states) <= set(WAITING_STATES):
-            conditions.append(m.id.in_(sa.select(queue.c.mail_id)))
         if self.tags:
-            conditions += [m.tags.overlap(list(self.tags)), m.tags != sa.literal_column("'{}'")]
+            conditions += self._tagged()
         for key, values in self.metadata.items():
             conditions.append(sa.or_(*(m.metadata.contains({key: v}) for text in values for v in _as_json(text))))
         bounds = [
@@ -65,6 +64,16 @@ class Filters:
         if latest:
             conditions.append(m.id < lowest_uuid7(min(latest) + _CLOCKS_DIFFER))
         return conditions
+
+    def candidates(self) -> "sa.Select[tuple[Any]] | None":
+        """The IDs that an index or a small table knows for a filter that may match few; None: no such filter."""
+        if self.states and set(self.states) <= set(WAITING_STATES):
+            return sa.select(queue.c.mail_id)
+        return sa.select(mails.c.id).where(*self._tagged()) if self.tags else None
+
+    def _tagged(self) -> list[sa.ColumnElement[bool]]:
+        # The second is the predicate of the index.
+        return [mails.c.tags.overlap(list(self.tags)), mails.c.tags != sa.literal_column("'{}'")]
 
 
 def _as_json(text: str) -> list[Any]:
@@ -81,16 +90,35 @@ async def list_mails(
 ) -> list[dict[str, Any]]:
     """Up to `limit + 1` mails that the caller may see, newest first."""
     m, c = mails.alias("m"), contents.alias("c")
-    matching = sa.select(mails.c.id).where(*filters.conditions()).order_by(mails.c.id.desc()).limit(limit + 1)
+    conditions = filters.conditions()
     client = client_scope(principal)
     if client is not None:
-        matching = matching.where(mails.c.client == client)
+        conditions.append(mails.c.client == client)
     if cursor is not None:
-        matching = matching.where(mails.c.id < cursor)
+        conditions.append(mails.c.id < cursor)
     query = (
         sa.select(sa.text(COLUMNS))
         .select_from(m.outerjoin(c, c.c.mail_id == m.c.id))
-        .where(m.c.id.in_(matching))
+        .where(m.c.id.in_(_matching(conditions, filters.candidates(), limit + 1)))
         .order_by(m.c.id.desc())
     )
     return [as_resource(row) for row in await database.fetch_all(query)]
+
+
+def _matching(
+    conditions: Sequence[sa.ColumnElement[bool]], candidates: "sa.Select[tuple[Any]] | None", limit: int
+) -> sa.Select[Any]:
+    """IDs, newest first. Few candidates come from their index; with many, the newest mails are read until enough match.
+
+    The planner expects many mails with any tag and in any state, and would always read from the newest on.
+    """
+    newest = sa.select(mails.c.id).order_by(mails.c.id.desc()).limit(limit)
+    if candidates is None:
+        return newest.where(*conditions)
+    first = candidates.limit(_FEW + 1).cte("first")
+    are_few = sa.select(sa.func.count()).select_from(first).scalar_subquery() <= _FEW
+    found = sa.union_all(
+        sa.select(newest.where(*conditions, mails.c.id.in_(sa.select(first.c[0])), are_few).subquery()),
+        sa.select(newest.where(*conditions, sa.not_(are_few)).subquery()),
+    ).subquery()
+    return sa.select(found.c.id)
