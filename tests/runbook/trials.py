@@ -207,6 +207,9 @@ TRIALS: dict[str, Trial] = {
     ),
     'mail "/v1/suppressions?limit=20"': trial(lambda tried: bool(tried.only["items"])),
     'signup "/v1/users?unreachable=true"': trial(lambda tried: tried.only["items"] == []),
+    'signup "/v1/users?status=pending"': trial(
+        lambda tried: {user["status"] for user in tried.only["items"]} <= {"pending"}
+    ),
     'mail "/v1/suppressions?email=asa@example.com"': trial(lambda tried: isinstance(tried.only["items"], list)),
     "mail /v1/suppressions/asa@example.com -X DELETE": trial(
         lambda tried: tried.result.output == "", SUPPRESSED=Situation.suppressed_asa
@@ -216,6 +219,9 @@ TRIALS: dict[str, Trial] = {
     'signup "/audit/outbox?state=dead"': trial(lambda tried: tried.shows("DEAD"), DEAD=_dead),
     'signup "/audit/outbox?state=dead&effect=webhook"': trial(lambda tried: tried.shows("DEAD"), DEAD=_webhook),
     'signup "/audit/outbox?state=pending"': trial(lambda tried: tried.shows("ROW_ID"), ROW_ID=_row),
+    'signup "/audit/outbox?state=pending&effect=mail"': trial(
+        lambda tried: {row["effect"] for row in tried.only["items"]} <= {"mail"}
+    ),
     "signup /audit/outbox/ROW_ID/retry -X POST": trial(_is("pending"), ROW_ID=_dead),
     "signup /audit/outbox/ROW_ID/cancel -X POST": trial(_is("canceled"), ROW_ID=_dead),
     'signup /audit/outbox/retry -d \'{"state": "dead", "effect": "mail", "error_like": "503"}\'': trial(

@@ -19,6 +19,7 @@ HEALTHY_SIGNUP: dict[str, Any] = {
     "beat_detail": orjson.dumps({"effects": {"mail": {"breaker": "closed", "last_fault": "an old one"}}}),
     "checks_seconds": 200.0,
     "unbalanced": None,
+    "stranger_mails_spent": -1.0,
 }
 HEALTHY_MAIL: dict[str, Any] = {
     "late": 0,
@@ -55,6 +56,9 @@ def gateways(**breakers: str) -> bytes:
         ({"checks_seconds": None}, ["checks_late"]),
         ({"unbalanced": 3}, ["out_of_balance"]),
         ({"unbalanced": 0}, []),
+        ({"stranger_mails_spent": 0.49}, []),
+        ({"stranger_mails_spent": 0.5}, ["stranger_mails_half_spent"]),
+        ({"stranger_mails_spent": 1.0}, ["stranger_mails_spent"]),
     ],
 )
 def test_signup_reports_exactly_the_symptoms(observed: dict[str, Any], expected: list[str]) -> None:
