@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import ROOT
-from tests.support.running import open_ledgers
+from tests.support.running import open_ledgers, started
 from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
 
 MAX_MEBIBYTES = 75
@@ -36,12 +36,8 @@ def test_a_process_does_not_import_what_it_does_not_use(service: str, root: str,
 
 @pytest.fixture(scope="module")
 def idle_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("idle_stack"))
-    try:
-        stack.start_all()
+    with started(Stack(tmp_path_factory.mktemp("idle_stack"))) as stack:
         yield stack
-    finally:
-        stack.stop_all()
 
 
 @pytest.fixture

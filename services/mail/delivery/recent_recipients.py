@@ -14,7 +14,7 @@ from shared.db.pool import Pool, Record
 from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 
-from . import queries
+from . import recent_recipients_queries as queries
 from .refusal_guard import RECIPIENTS_JUDGED, RecentRecipient, in_effect, is_judged, judge, not_judged
 from .smtp_outcomes import Outcome, Verdict
 

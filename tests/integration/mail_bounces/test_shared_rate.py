@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from datetime import datetime, timedelta
 
-from services.mail.delivery import queries
+from services.mail.delivery.gateways import queries
 from services.mail.delivery.gateways.rate_limit import GatewayRateLimit
 from services.mail.delivery.gateways.settings import GatewaySettings, Tls
 from services.mail.delivery.gateways.smtp_connection import Timeouts

@@ -4,7 +4,7 @@ from shared.db.pool import UNAVAILABLE, Pool
 from shared.worker.heartbeats import process_name
 
 from ...process_names import WORKER
-from .. import queries
+from . import queries
 
 
 class OtherWorkers:

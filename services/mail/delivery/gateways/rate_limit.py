@@ -13,7 +13,7 @@ from shared.db.pool import UNAVAILABLE, Pool
 from shared.observability.foreign_errors import describe
 from shared.observability.logs import get_logger
 
-from .. import queries
+from . import queries
 
 _log = get_logger(__name__)
 
