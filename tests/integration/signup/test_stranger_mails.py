@@ -1,5 +1,7 @@
 """How many mails callers without a key can cause (ADR 0028)."""
 
+import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -10,10 +12,13 @@ import pytest
 
 from services.signup.accounts.sign_up import Caller, Details, SignupCommand, write
 from services.signup.accounts.verify import resend, verify
+from services.signup.app import create_app
 from services.signup.audit.alerts import ALERT_RULES, symptoms_in
 from services.signup.audit.queries import ALERT_SYMPTOMS
+from services.signup.settings import Settings
 from shared.audit.incidents import Incidents
 from shared.contract.addresses import parse_address
+from tests.support.apis import running
 from tests.support.signups import ANONYMOUS, SignupLedger
 
 VICTIM = "victim@example.org"
@@ -179,6 +184,47 @@ async def test_ten_thousand_signups_at_ten_victims_in_a_day_send_each_five_mails
             assert row is not None
             seen = [symptom for symptom in symptoms_in(row) if "stranger" in symptom.name]
             await incidents.record(seen, rules, [], quiet_seconds=3600)
+    sent = Counter(row["payload"]["to"]["email"] for row in await ledger.rows("outbox", effect="mail"))
+    assert sent == dict.fromkeys(victims, 5) | {"real@example.org": 1}
+    red = "SELECT count(*) FROM alerts WHERE name = 'stranger_mails_spent'"
+    owed = "SELECT count(*) FROM alert_notices"
+    assert [await ledger.pool.fetchval(query) for query in (red, owed)] == [1, 1]
+
+
+async def test_through_the_api_many_addresses_of_clients_get_no_further_than_one(
+    ledger: SignupLedger, signup_settings: Settings, redis_url: str, let_pass: Pass
+) -> None:
+    """The limits by address and by network are the shipped ones. STRANGER_ROUNDS=1000 makes it 10,000 signups."""
+    limited = {
+        "signup_limit_per_ip": Settings.model_fields["signup_limit_per_ip"].default,
+        "signup_trusted_proxies": "127.0.0.0/8",
+        "signup_mails_per_hour": 20,
+        "redis_url": redis_url,
+    }
+    victims = [f"victim-{number}@example.org" for number in range(10)]
+    incidents = Incidents(ledger.pool, actor="test", mailed=True)
+    rules = {rule.name: rule for rule in ALERT_RULES}
+    rounds = int(os.environ.get("STRANGER_ROUNDS", "80"))
+    statuses: Counter[int] = Counter()
+    async with running(create_app(signup_settings.model_copy(update=limited)), ledger.clone.database) as api:
+
+        async def post(email: str, sender: int) -> None:
+            address = f"198.{18 + sender % 2}.{sender // 2 % 250}.{sender // 500}"
+            body = {"email": email, "name": "Åsa"}
+            answer = await api.http.post("/v1/signups", json=body, headers={"X-Forwarded-For": address})
+            statuses[answer.status_code] += 1
+
+        for number in range(rounds):
+            await asyncio.gather(*(post(email, (10 * number + n) % (5 * rounds)) for n, email in enumerate(victims)))
+            await let_pass(0.99 * DAY / rounds)
+            if number == rounds // 2:
+                await post("real@example.org", 5_000)
+            if number % 4 == 0:
+                row = await ledger.pool.fetchrow(ALERT_SYMPTOMS, "signup-worker", ["mail"])
+                assert row is not None
+                seen = [symptom for symptom in symptoms_in(row) if "stranger" in symptom.name]
+                await incidents.record(seen, rules, [], quiet_seconds=3600)
+    assert statuses == {202: 10 * rounds + 1}, "no limit by address or network comes into it"
     sent = Counter(row["payload"]["to"]["email"] for row in await ledger.rows("outbox", effect="mail"))
     assert sent == dict.fromkeys(victims, 5) | {"real@example.org": 1}
     red = "SELECT count(*) FROM alerts WHERE name = 'stranger_mails_spent'"
