@@ -1,0 +1,1 @@
+"""A model of claim, lease, fence, transmitting, crash, rescue and resend, and its check (docs/model.md)."""
