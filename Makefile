@@ -48,6 +48,10 @@ browser-test: $(VENV)/.installed ## Drive the pages and the example form in Chro
 monitoring-test: $(VENV)/.installed ## Ask a real Prometheus every query of deploy/monitoring (needs prometheus)
 	$(BIN)/python -m pytest tests/monitoring/monitoring_files.py
 
+# EXIM names its executable: Debian's package cannot be installed beside Postfix's (tests/daemons/programs.py).
+daemon-test: $(VENV)/.installed ## Bring bounces back with a real Postfix, Exim and Dovecot (needs them, and root)
+	$(BIN)/python -m pytest tests/daemons/bounces_come_back.py
+
 format: $(VENV)/.installed ## Format the code and apply the safe fixes of the linter
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -62,6 +66,13 @@ bench: $(VENV)/.installed ## Measure speed, as ratios to a yardstick in the same
 compose-test: ## Build the images, `docker compose up --wait`, sign up, find the mail (needs a Docker engine)
 	tests/compose/run
 
+model: $(VENV)/.installed ## Search every run of the model for a broken promise (needs spin and gcc; docs/model.md)
+	$(BIN)/python -m tests.model
+
+# Clock steps need libfaketime (Debian: apt-get install libfaketime), full disks the right to mount: docs/lab.md.
+lab: $(VENV)/.installed ## Throw a seeded schedule of faults at it all, then check every promise: SEED=1 MINUTES=2
+	$(BIN)/python -m tests.lab --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
+
 docs: $(VENV)/.installed ## Write the parts of the documentation that the code knows best
 	$(BIN)/python docs/render.py
 
@@ -73,4 +84,4 @@ clean: ## Remove the virtual environment, caches and local state
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help .build-venv install run demo check test browser-test monitoring-test format migrate bench compose-test docs lock clean
+.PHONY: help .build-venv install run demo check test browser-test monitoring-test daemon-test format migrate bench model lab compose-test docs lock clean

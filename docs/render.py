@@ -103,7 +103,7 @@ failed upload may be sent again under its idempotency key.
 ## A mail (`services/mail/delivery/states.py`)
 At accept, a mail to a suppressed address starts as `suppressed`, and a mail whose row was deleted gets its old state
 back, unless it was still waiting. `restore` is for a ledger that was restored to an earlier time: the client knows that
-the mail was sent.
+the mail was sent. `deferred` after an `unknown` outcome: its gateway deduplicates and is asked again.
 {_diagram(mails, "queued")}
 ## An attempt (`services/mail/delivery/states.py`)
 An attempt ends as `accepted`, `refused`, `try_later`, `unknown` or `gateway_fault`. All but `gateway_fault` count as
@@ -121,11 +121,13 @@ def _diagram(arrows: Iterable[tuple[str, str, str]], first: str) -> str:
 
 def smtp_outcomes() -> str:
     """docs/smtp-outcomes.md."""
-    rows = ["| step | the gateway | outcome | counted | mail (policy `hold`) |", "|---|---|---|---|---|"]
+    rows = ["| step | the gateway | outcome | counted | mail (policy `hold`) | where the gateway deduplicates |"]
+    rows.append("|---|---|---|---|---|---|")
     for step, cases in gone_wrong.TABLE.items():
         for act, outcome in cases:
             counted = "no" if outcome is gone_wrong.FAULT else "yes"
-            rows.append(f"| {step} | {_describe(act)} | {outcome} | {counted} | {gone_wrong.STATE[outcome]} |")
+            states = f"{gone_wrong.STATE[outcome]} | {gone_wrong.STATE_ASKED_AGAIN[outcome]}"
+            rows.append(f"| {step} | {_describe(act)} | {outcome} | {counted} | {states} |")
     return (
         """# Outcomes of SMTP replies and faults
 
@@ -133,6 +135,11 @@ Written by `make docs` from the table that `tests/integration/mail_delivery/test
 against a scripted SMTP server, cell by cell, with and without PIPELINING. `gateway_fault` counts for the circuit
 breaker and costs the mail no attempt. `unknown` counts for the circuit breaker too, because a silent gateway is faulty.
 With the policy `resend`, an `unknown` outcome sends the same bytes again.
+
+A gateway that deduplicates is asked again: the mail waits, `deferred`, and is handed over there once more, with the
+same key. When that cannot be done any more, it is `uncertain`
+([gateways.md](gateways.md#gateways-that-deduplicate), ADR 0033,
+`tests/integration/mail_delivery/test_asking_again.py`).
 
 The table is about a gateway's only connection. While others are open, one that is turned away (421 before MAIL, or 4yz
 with words such as "too many connections" up to MAIL) has no outcome: fewer connections are used, and one of the others

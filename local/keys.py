@@ -15,7 +15,7 @@ from .settings import Settings
 
 ALL_SCOPES = {
     "signup": "signups:write users:read users:erase users:import stats:read audit:read audit:operate webhooks:manage",
-    "mail": "mails:send mails:read mails:operate mails:all audit:read audit:operate",
+    "mail": "mails:send mails:read mails:operate mails:all audit:read audit:operate operators:name webhooks:manage",
 }
 UNKNOWN_KEY = (401, 403)
 ANSWER_SECONDS = 10

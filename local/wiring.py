@@ -28,6 +28,7 @@ class Wiring:
     redis_url: str
     mail_gateways: str
     signup_token_keys: str
+    mail_webhook_keys: str
     mail_api_key: str = ""
 
 
@@ -65,8 +66,13 @@ def wire(settings: Settings, vault: Vault, cluster: Cluster | None, store: Store
         mail_database=_database("mail", settings, vault, cluster),
         redis_url=redis_url,
         mail_gateways=settings.mail_gateways or f"smtp://{LOOPBACK}:{smtp_port}?{CATCHER_NAME}",
-        signup_token_keys=settings.environment.get("SIGNUP_TOKEN_KEYS") or vault.get_or_make("SIGNUP_TOKEN_KEYS"),
+        signup_token_keys=_secrets("SIGNUP_TOKEN_KEYS", settings, vault),
+        mail_webhook_keys=_secrets("MAIL_WEBHOOK_KEYS", settings, vault),
     )
+
+
+def _secrets(variable: str, settings: Settings, vault: Vault) -> str:
+    return settings.environment.get(variable) or vault.get_or_make(variable)
 
 
 def _database(name: str, settings: Settings, vault: Vault, cluster: Cluster | None) -> tuple[str, str]:
@@ -100,7 +106,11 @@ def service_environment(service: str, settings: Settings, wiring: Wiring) -> dic
         "PYTHONUNBUFFERED": "1",
     }
     if service == "mail":
-        return common | {"MAIL_RUNTIME_DATABASE_URL": wiring.mail_database[1], "MAIL_GATEWAYS": wiring.mail_gateways}
+        return common | {
+            "MAIL_RUNTIME_DATABASE_URL": wiring.mail_database[1],
+            "MAIL_GATEWAYS": wiring.mail_gateways,
+            "MAIL_WEBHOOK_KEYS": wiring.mail_webhook_keys,
+        }
     return common | {
         "SIGNUP_RUNTIME_DATABASE_URL": wiring.signup_database[1],
         "MAIL_URL": http_url(settings, "MAIL_PORT"),

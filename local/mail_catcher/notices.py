@@ -12,7 +12,7 @@ from .message import Envelope
 from .simulator import DOMAIN
 
 HOST = "catcher.localhost"
-# A notice stays far below the 1 MiB that `POST /v1/bounces` takes.
+# A notice stays far below what `POST /v1/bounces` takes.
 LONGEST_HEADER = 100_000
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")

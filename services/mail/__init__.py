@@ -11,5 +11,5 @@ A mail passes through these rooms:
 - `ledger/` reads mails, history, attempts and the change feed, and holds suppressions and retention;
 - `audit/` holds sanity checks, alerts, and the SQL of health and stage metrics.
 
-`app.py` builds the API and `worker.py` the delivery worker; `__main__.py` starts either.
+`app.py` builds the API and `worker.py` the delivery worker; `command_line.py` starts either.
 """

@@ -1,7 +1,8 @@
 """Builds the mail API. Every collaborator of an endpoint is created here."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from prometheus_client import Counter
@@ -13,6 +14,7 @@ from shared.http import error_handlers, openapi
 from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
 from shared.http.body_limit import BodyLimit
+from shared.http.flow_routes import flow_router
 from shared.http.middleware import RequestMiddleware
 from shared.http.operations_routes import VERSION, operations_app, operations_router
 from shared.http.root_page import root_router
@@ -20,11 +22,15 @@ from shared.http.tracing_middleware import NO_TELEMETRY, RequestSpans
 from shared.observability.http_metrics import HttpMetrics
 from shared.observability.stage_metrics import StageMetrics
 from shared.observability.tracing import tracing_of
+from shared.webhooks.routes import Webhooks
+from shared.webhooks.subscribers import Subscribers
 from shared.worker.wakeups import Pinger
 
 from .audit.alerts import alert_catalog, make_alert_loop
+from .audit.flow import make_flow_reader
 from .audit.stage_metrics import STAGE_SOURCE
 from .bounces.ingest import OUTCOMES
+from .bounces.listen_address import open_socket, parse_listen_address
 from .http import (
     attachments,
     body_sizes,
@@ -36,17 +42,29 @@ from .http import (
     ledger,
     mails,
     operations,
+    provider_events,
     suppressions,
     templates,
+    webhooks,
 )
 from .http.app_state import AppState
 from .intake.from_settings import load_templates, make_intake
 from .process_names import QUEUE_CHANNEL
+from .provider_events import ingest as event_ingest
+from .provider_events.amazon_fetch import fetch_from_amazon
+from .provider_events.registry import sources_of
+from .provider_events.sns_certificates import Fetch
 from .settings import Settings
+from .webhooks.deliveries import WebhookDeliveries
+
+if TYPE_CHECKING:  # loaded when it listens
+    from .bounces.lmtp_listener import LmtpListener
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, fetch: Fetch = fetch_from_amazon) -> FastAPI:
     """Build the API for these settings. It connects on first use, so it starts while its database is down.
+
+    `fetch` gets Amazon's certificates.
 
     Raises:
         ConfigurationError: a setting or a template is one that the API cannot work with.
@@ -62,6 +80,17 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for outcome in OUTCOMES:
         bounces_ingested.labels(outcome)  # rate() needs a zero before the first increment
+    event_sources = sources_of(settings.mail_provider_events, fetch)
+    events_received = Counter(
+        "mail_provider_events",
+        "Events that providers posted, by provider and outcome; `refused` counts calls",
+        ["provider", "outcome"],
+        registry=metrics.registry,
+    )
+    for provider in event_sources:
+        for outcome in event_ingest.COUNTED:
+            events_received.labels(provider, outcome)
+    listener = _bounce_listener(settings, bounces_ingested)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -88,10 +117,18 @@ def create_app(settings: Settings) -> FastAPI:
             attachments_max_bytes=settings.mail_attachments_max_bytes,
             kept=settings.kept,
             bounces=bounces_ingested,
+            event_sources=event_sources,
+            provider_events=events_received,
+        )
+        app.state.webhooks = Webhooks(
+            Subscribers(database.pool, settings.webhook_ring, setting="MAIL_WEBHOOK_KEYS"),
+            WebhookDeliveries(database.pool),
+            may_be_private=settings.mail_webhook_allow_private,
         )
         # The API runs it too, because a dead worker cannot report itself.
         alert_loop = make_alert_loop(settings, intake, runs_checks=False, metrics=alert_metrics)
-        async with running_alert_loop(alert_loop, settings.alert_seconds):
+        notices = listener.serving(database) if listener is not None else nullcontext()
+        async with running_alert_loop(alert_loop, settings.alert_seconds), notices:
             yield
         await pinger.close()
         await database.close()
@@ -119,7 +156,10 @@ def create_app(settings: Settings) -> FastAPI:
         gateways.router,
         erasures.router,
         bounces.router,
+        webhooks.router,
+        provider_events.router,
         checks_router(catalog),
+        flow_router(make_flow_reader()),
     ):
         app.include_router(router)
     app.include_router(
@@ -144,3 +184,17 @@ def create_app(settings: Settings) -> FastAPI:
     if tracing.on:
         app.add_middleware(RequestSpans, tracing=tracing)
     return app
+
+
+def _bounce_listener(settings: Settings, counter: Counter) -> "LmtpListener | None":
+    """Bound, but not serving yet: an address that is taken stops the start."""
+    if not settings.mail_bounce_listen:
+        return None
+    from .bounces.lmtp_listener import LmtpListener  # noqa: PLC0415 - most installations have none
+
+    return LmtpListener(
+        open_socket(parse_listen_address(settings.mail_bounce_listen)),
+        bounce_domain=settings.mail_bounce_domain,
+        suppression_days=settings.mail_suppression_days,
+        count=lambda outcome: counter.labels(outcome).inc(),
+    )

@@ -98,3 +98,35 @@ class StillSending(Problem):
     def __init__(self) -> None:
         super().__init__("The result of the current attempt is not recorded yet. Post the notice again.",
                          headers={"Retry-After": "5"})  # fmt: skip
+
+
+class SignatureInvalid(Problem):
+    """The call is not verified as one of the provider: its signature or secret is missing or wrong, or it is too old.
+    The detail says what is wrong; compare MAIL_PROVIDER_EVENTS with the provider's settings.
+    """
+
+    status, slug, title = 401, "signature-invalid", "The call is not verified as the provider's"
+
+    def __init__(self, detail: str, *, basic: bool = False) -> None:
+        scheme = "Basic" if basic else "Signature"
+        super().__init__(detail, headers={"WWW-Authenticate": f'{scheme} realm="provider events"'})
+
+
+class SendAgain(Problem):
+    """Not all of the call could be applied now. Send the same call again: what was applied is not applied twice."""
+
+    status, slug, title = 503, "send-again", "Send the same call again"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
+class SendLater(Problem):
+    """Not all of the call could be applied now. Send the same call again: what was applied is not applied twice.
+    It is `send-again` for the provider that repeats a call after 429 alone.
+    """
+
+    status, slug, title = 429, "send-later", "Send the same call again later"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})

@@ -6,11 +6,15 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from shared.contract.addresses import parse_address
-from shared.process.settings import ServiceSettings, database_url, refuse_if_short, refuse_one_port_twice
+from shared.contract.key_ring import KeyRing
+from shared.process.settings import ServiceSettings, database_url, months_kept, refuse_if_short, refuse_one_port_twice
 from shared.worker.partitions import PartitionRetention
 
+from .audit.sender_settings import read_selectors, read_server
+from .bounces.listen_address import parse_listen_address
 from .delivery.gateways.settings import parse_gateways
 from .intake.sender_domains import SenderDomains
+from .provider_events.settings import parse_provider_events
 
 _DAY_SECONDS = 86_400
 
@@ -73,6 +77,24 @@ class Settings(ServiceSettings):
         pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)*)?$",
         description="Envelope senders become bounce+ID@ this domain, whose mailbox feeds POST /v1/bounces; empty: From",
     )
+    mail_bounce_listen: str = Field(
+        "",
+        description="Address where the API takes notices by LMTP from your mail server; strangers must not reach it "
+        "(docs/bounce-mailbox.md); needs MAIL_BOUNCE_DOMAIN; empty: none",
+        examples=["127.0.0.1:2003"],
+    )
+    mail_bounce_imap_password: str = Field(
+        "", description="Password of the mailbox that `bounces fetch` reads (docs/bounce-mailbox.md)"
+    )
+    mail_bounce_imap_password_file: str = Field(
+        "", description="File that holds this password, in place of the variable", examples=["/run/secrets/bounces"]
+    )
+    mail_provider_events: str = Field(
+        "",
+        description="Providers whose events are accepted, with what verifies them: `provider=secret`, comma-separated "
+        "(docs/providers/README.md); empty: none",
+        examples=["postmark=4f1c…,ses=arn:aws:sns:eu-central-1:123456789012:mail-events"],
+    )
     mail_content_days: int = Field(
         30, ge=1, description="Wipe content and gateway replies of settled mails this many days after accept"
     )
@@ -93,6 +115,37 @@ class Settings(ServiceSettings):
         description="An address that a bounce or refusal suppressed is mailed again after this many days; 0: never",
     )
 
+    mail_dns_check: str = Field(
+        "on",
+        pattern="^(on|off)$",
+        description="The daily check of the senders' SPF, DKIM and DMARC records (docs/operating.md#sender_dns)",
+    )
+    mail_dns_server: str = Field(
+        "",
+        description="Name server for that check, where the machine's own answers what others do not see; empty: own",
+        examples=["192.0.2.53", "[2001:db8::53]:5353"],
+    )
+    mail_dkim_selectors: str = Field(
+        "",
+        description="DKIM selectors that must have a key, comma-separated: `selector` at each From domain, or "
+        "`domain=selector`; empty: any key will do",
+        examples=["s1,invoices.example=2026"],
+    )
+    mail_webhook_keys: str = Field(
+        "",
+        description="Secrets that the secrets of webhook subscribers are derived from, comma-separated; the first is "
+        "for new ones (docs/webhooks.md); empty: no webhooks",
+    )
+    mail_webhook_timeout_seconds: float = Field(15, gt=0, le=60, description="Longest wait for a subscriber's answer")
+    mail_webhook_allow_private: bool = Field(
+        default=False, description="Allow webhooks to private and loopback addresses, and over plain http"
+    )
+    mail_webhook_give_up_seconds: int = Field(
+        259_200, ge=60, description="A delivery that fails for this long is given up; its subscriber can replay it"
+    )
+    mail_webhook_log_months: int = Field(
+        3, ge=0, le=1200, description="Whole months of the delivery log kept besides the current one; 0: keep all"
+    )
     mail_check_severity: str = Field(
         "", description="`name=red|warning` for the mail service's sanity checks and alerts, comma-separated"
     )
@@ -108,11 +161,72 @@ class Settings(ServiceSettings):
         parse_gateways(urls)
         return urls
 
+    @field_validator("mail_dns_server")
+    @classmethod
+    def _name_server_can_be_read(cls, text: str) -> str:
+        read_server(text)
+        return text
+
+    @field_validator("mail_dkim_selectors")
+    @classmethod
+    def _selectors_can_be_read(cls, text: str) -> str:
+        read_selectors(text)
+        return text
+
+    @model_validator(mode="after")
+    def _gateways_can_be_asked_again(self) -> Self:
+        for gateway in parse_gateways(self.mail_gateways):
+            seconds = gateway.idempotency_seconds
+            if seconds is not None and seconds <= 2 * self.mail_reply_timeout_seconds:
+                raise ValueError(
+                    f"MAIL_GATEWAYS, gateway {gateway.name}: idempotency_seconds={seconds:g} must be more than twice "
+                    f"MAIL_REPLY_TIMEOUT_SECONDS={self.mail_reply_timeout_seconds:g}: the first reply may be that late,"
+                    " and so may the second"
+                )
+        return self
+
+    @field_validator("mail_provider_events")
+    @classmethod
+    def _provider_events_can_be_read(cls, text: str) -> str:
+        parse_provider_events(text)
+        return text
+
+    @field_validator("mail_webhook_keys")
+    @classmethod
+    def _webhook_keys_are_secrets(cls, text: str) -> str:
+        if text:
+            _read_webhook_keys(text)
+        return text
+
+    @field_validator("mail_webhook_log_months")
+    @classmethod
+    def _log_months_can_be_kept(cls, months: int) -> int:
+        return months_kept(months)
+
     @field_validator("mail_from")
     @classmethod
     def _mails_have_a_sender(cls, text: str) -> str:
         parse_address(parseaddr(text)[1])
         return text
+
+    @field_validator("mail_bounce_listen")
+    @classmethod
+    def _listen_address_can_be_read(cls, address: str) -> str:
+        if address:
+            parse_listen_address(address)
+        return address
+
+    @model_validator(mode="after")
+    def _listener_knows_its_domain(self) -> Self:
+        if self.mail_bounce_listen and not self.mail_bounce_domain:
+            raise ValueError("MAIL_BOUNCE_LISTEN needs MAIL_BOUNCE_DOMAIN: the listener takes mail for it alone")
+        return self
+
+    @model_validator(mode="after")
+    def _mailbox_has_one_password(self) -> Self:
+        if self.mail_bounce_imap_password and self.mail_bounce_imap_password_file:
+            raise ValueError("MAIL_BOUNCE_IMAP_PASSWORD and MAIL_BOUNCE_IMAP_PASSWORD_FILE exclude each other")
+        return self
 
     @model_validator(mode="after")
     def _operations_have_their_own_port(self) -> Self:
@@ -148,9 +262,21 @@ class Settings(ServiceSettings):
     @property
     def kept(self) -> tuple[PartitionRetention, ...]:
         """The tables in month partitions, and how many months of each are kept."""
-        return (PartitionRetention("history", self.history_months),)
+        return (
+            PartitionRetention("history", self.history_months),
+            PartitionRetention("webhook_deliveries_settled", self.mail_webhook_log_months),
+        )
+
+    @property
+    def webhook_ring(self) -> KeyRing | None:
+        """The keys of MAIL_WEBHOOK_KEYS; None without any: there are no webhooks then."""
+        return _read_webhook_keys(self.mail_webhook_keys) if self.mail_webhook_keys else None
 
     @property
     def process_database_url(self) -> str:
         """The database URL of the API and the worker."""
         return self.mail_runtime_database_url or self.mail_database_url
+
+
+def _read_webhook_keys(text: str) -> KeyRing:
+    return KeyRing.read("MAIL_WEBHOOK_KEYS", text, use="signs webhooks")

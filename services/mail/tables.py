@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from shared.db.tables import shared_tables
+from shared.webhooks.tables import subscribers_table
 
 metadata = sa.MetaData()
 
@@ -48,6 +49,8 @@ mails = sa.Table(
     sa.Column("restored", sa.Boolean, nullable=False, server_default=sa.false()),
     # The Message-ID under which a restored mail was sent; its own stays as it was written.
     sa.Column("restored_message_id", sa.Text),
+    # Each resend is a copy that is wanted, and has its own key at gateways that deduplicate.
+    sa.Column("resends", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("correlation_id", sa.Text),
     sa.Column("traceparent", sa.Text),
     # For operators' queries; NULL for ordinary mails: see the first revision.
@@ -128,6 +131,9 @@ attempts = sa.Table(
     sa.Column("code", sa.SmallInteger),
     sa.Column("enhanced_code", sa.Text),
     sa.Column("reply", sa.Text),
+    # The header line by which the gateway deduplicates, and until when it is asked about an unknown outcome.
+    sa.Column("idempotency_header", sa.Text),
+    sa.Column("ask_until", _TIME),
 )
 
 suppressions = sa.Table(
@@ -174,8 +180,20 @@ bounces = sa.Table(
     sa.Column("status", sa.Text),
     sa.Column("code", sa.SmallInteger),
     sa.Column("diagnostic", sa.Text),
+    # The provider whose event it is; NULL: a notice from the bounce mailbox.
+    sa.Column("provider", sa.Text),
     sa.Index("bounces_mail", "mail_id", "id"),
     sa.Index("bounces_worded", "received_at", postgresql_where=sa.text("diagnostic IS NOT NULL")),
+)
+
+# Tokens of providers whose signatures do not cover the body: with which body each came, so that no other follows it.
+provider_event_tokens = sa.Table(
+    "provider_event_tokens",
+    metadata,
+    sa.Column("token", sa.LargeBinary, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("seen_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Index("provider_event_tokens_seen", "seen_at"),
 )
 
 # The latest retention run.
@@ -207,6 +225,78 @@ gateway_recipients = sa.Table(
     # The gateway has accepted a mail to this domain since this refusal.
     sa.Column("domain_accepted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("at", _TIME, nullable=False),
+)
+
+webhook_subscribers = subscribers_table(metadata)
+
+# How far history was read for a subscriber: as it grows, and in each replay.
+webhook_feeds = sa.Table(
+    "webhook_feeds",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
+    sa.Column("subscriber_id", sa.Uuid, sa.ForeignKey("webhook_subscribers.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("replay", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("since", _TIME, nullable=False),
+    sa.Column("until", _TIME),
+    sa.Column("events", pg.ARRAY(sa.Text)),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("entry_id", sa.Uuid, nullable=False),
+    sa.Column("end_position", sa.BigInteger),
+    sa.Column("end_entry_id", sa.Uuid),
+    sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Index("webhook_feeds_live", "subscriber_id", unique=True, postgresql_where=sa.text("NOT replay")),
+    sa.Index(
+        "webhook_feeds_replay",
+        *("subscriber_id", "since", "until", "events"),
+        unique=True,
+        postgresql_nulls_not_distinct=True,
+        postgresql_where=sa.text("replay"),
+    ),
+)
+
+# Deliveries to subscribers that are not settled; `id` is that of the entry of history.
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("subscriber_id", sa.Uuid, sa.ForeignKey("webhook_subscribers.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("mail_id", sa.Uuid, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("data", pg.JSONB, nullable=False),
+    sa.Column("traceparent", sa.Text),
+    sa.Column("occurred_at", _TIME, nullable=False),
+    sa.Column("due_at", _TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("lease", sa.Uuid),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_error", sa.Text),
+    sa.Column("expires_at", _TIME, nullable=False),
+    sa.Index("webhook_deliveries_due", "subscriber_id", "due_at"),
+    sa.Index("webhook_deliveries_mail", "mail_id"),
+)
+
+# The delivery log, partitioned by month on `settled_at`. The statement that settles a delivery moves it here.
+webhook_deliveries_settled = sa.Table(
+    "webhook_deliveries_settled",
+    metadata,
+    sa.Column("subscriber_id", sa.Uuid, primary_key=True),
+    sa.Column("event", sa.Text, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("mail_id", sa.Uuid, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_error", sa.Text),
+    sa.Column("occurred_at", _TIME, nullable=False),
+    sa.Column("settled_at", _TIME, primary_key=True, server_default=sa.func.now()),
+    sa.Index(
+        "webhook_deliveries_settled_rare",
+        *("subscriber_id", "event", "id"),
+        postgresql_where=sa.text("outcome <> 'delivered'"),
+    ),
+    sa.Index("webhook_deliveries_settled_dead", "settled_at", postgresql_where=sa.text("outcome = 'dead'")),
+    postgresql_partition_by="RANGE (settled_at)",
 )
 
 feed_base = sa.Table(

@@ -38,6 +38,7 @@ from .intake.from_settings import load_templates, make_intake
 from .ledger.retention import Retention
 from .process_names import ARQ_QUEUE, QUEUE_CHANNEL, WORKER
 from .settings import Settings
+from .webhooks.notifier import Notifier
 
 _log = get_logger(__name__)
 
@@ -65,12 +66,15 @@ class Parts:
     delivery: Delivery
     rescue: Rescue
     expiry: Expiry
+    notifier: Notifier | None
     retention: Retention
     partitions: Partitions
     alert_loop: AlertLoop
     listener: Listener | None
     # Mails may be due: the API pinged, a slot is free, or a mail is due again at once.
     queue_ping: WakeupFanout
+    # There are webhook subscribers, or a batch of one of them has ended.
+    webhooks_due: WakeupFanout
     failures: LoopFailures
 
     def detail(self) -> dict[str, Any]:
@@ -83,6 +87,7 @@ class Parts:
             "claimed_until": self.delivery.floors.claimed_until(),
             "lease_lost": self.leases.lost,
             "rescued": self.rescue.rescued,
+            "webhooks": self.notifier.detail() if self.notifier else None,
             "outcomes": {str(outcome): count for outcome, count in self.delivery.outcomes.items()},
             "states": {
                 str(state): count
@@ -132,6 +137,8 @@ async def assemble(settings: Settings) -> Parts:
     recorder = Recorder(pool, settings.mail_suppression_days)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
     tracing = tracing_of(settings.traces_endpoint, WORKER)
+    webhooks_due, failures = WakeupFanout(), LoopFailures()
+    notifier = _notifier(settings, pool, webhooks_due, failures)
     delivery = Delivery(
         pool,
         gateways,
@@ -159,14 +166,33 @@ async def assemble(settings: Settings) -> Parts:
             lease_seconds=lease_seconds,
             grace_seconds=max(lease_seconds / 6, 2.5),
             tracing=tracing,
+            on_subscribers=notifier.subscribers_found if notifier else None,
         ),
         Expiry(pool, delivery.floors),
+        notifier,
         Retention(pool, content_days=settings.mail_content_days, address_days=settings.mail_address_days),
         Partitions(pool, settings.kept),
         make_alert_loop(settings, make_intake(settings, database, tracing, templates=templates), runs_checks=True),
         Listener(options, QUEUE_CHANNEL, queue_ping) if settings.wakeup == "listen" else None,
         queue_ping,
-        LoopFailures(),
+        webhooks_due,
+        failures,
+    )
+
+
+def _notifier(settings: Settings, pool: Pool, wake: WakeupFanout, failures: LoopFailures) -> Notifier | None:
+    """None without MAIL_WEBHOOK_KEYS: there are no subscribers then."""
+    ring = settings.webhook_ring
+    if ring is None:
+        return None
+    return Notifier(
+        pool,
+        ring,
+        timeout_seconds=settings.mail_webhook_timeout_seconds,
+        allow_private=settings.mail_webhook_allow_private,
+        give_up_seconds=settings.mail_webhook_give_up_seconds,
+        wake=wake,
+        failures=failures,
     )
 
 
@@ -197,6 +223,8 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         Scheduled(parts.leases, lease_seconds / 3, until_drained=True),
         Scheduled(heartbeat, _HEARTBEAT_SECONDS, until_drained=True),
     ]
+    if parts.notifier:
+        table.append(Scheduled(parts.notifier, parts.notifier.pause_seconds, parts.webhooks_due))
     cron = [
         CronWakeup("wake_partitions", partitions_due, minute=7),
         # At night, when the load is lowest.
@@ -211,13 +239,22 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
             table,
             stop,
             beside=[arq, *listening],
-            drain=lambda: parts.delivery.drain(_DRAIN_SECONDS),
+            drain=lambda: _drain(parts),
             drain_seconds=_DRAIN_SECONDS,
             failures=parts.failures,
         )
     finally:
+        if parts.notifier:
+            await parts.notifier.close()
         await parts.recorder.close()
         await parts.gateways.close()
         await parts.database.close()
         await parts.tracing.close()
         _log.info("worker_stopped")
+
+
+async def _drain(parts: Parts) -> None:
+    draining = [parts.delivery.drain(_DRAIN_SECONDS)]
+    if parts.notifier:
+        draining.append(parts.notifier.drain(_DRAIN_SECONDS))
+    await asyncio.gather(*draining)

@@ -14,6 +14,7 @@ from shared.http import error_handlers, openapi
 from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
 from shared.http.body_limit import BodyLimit
+from shared.http.flow_routes import flow_router
 from shared.http.middleware import RequestMiddleware
 from shared.http.operations_routes import VERSION, operations_app
 from shared.http.root_page import root_router
@@ -21,6 +22,8 @@ from shared.http.tracing_middleware import NO_TELEMETRY, RequestSpans
 from shared.observability.http_metrics import HttpMetrics
 from shared.observability.stage_metrics import StageMetrics
 from shared.observability.tracing import tracing_of
+from shared.webhooks.routes import Webhooks
+from shared.webhooks.subscribers import Subscribers
 from shared.worker.wakeups import Pinger
 
 from .accounts.attack_switch import AttackSwitch
@@ -28,9 +31,11 @@ from .accounts.challenges import ChallengePolicy, Challenges
 from .accounts.effect_policy import EffectPolicy
 from .accounts.signup_batcher import SignupBatcher
 from .audit.alerts import alert_catalog, make_alert_loop
+from .audit.flow import make_flow_reader
 from .audit.mail_service_view import MailServiceView
 from .audit.stage_metrics import STAGE_SOURCE
 from .brand import Brand
+from .console.mount import ConsoleRoute
 from .http import (
     audit,
     challenges,
@@ -49,6 +54,7 @@ from .http.app_state import AppState
 from .http.client_address import ClientAddress
 from .http.pages import Pages
 from .http.schemas import MAX_BODY_BYTES
+from .outbox.webhook_deliveries import WebhookDeliveries
 from .process_names import OUTBOX_CHANNEL
 from .settings import Settings
 from .verification_token import TokenRing
@@ -75,6 +81,8 @@ def create_app(settings: Settings) -> FastAPI:
     catalog = alert_catalog(settings)
     alert_metrics = AlertMetrics(metrics.registry)
     stage_metrics = StageMetrics(metrics.registry, STAGE_SOURCE)
+    flow = make_flow_reader()
+    console = ConsoleRoute(settings) if settings.console == "on" else None
     tracing = tracing_of(settings.traces_endpoint, "signup-api")
 
     @asynccontextmanager
@@ -108,14 +116,21 @@ def create_app(settings: Settings) -> FastAPI:
             client_address,
             limit,
             challenge,
-            webhooks_may_be_private=settings.signup_webhook_allow_private,
             reconcile_lag_seconds=settings.reconcile_lag_seconds,
             kept=settings.kept,
+        )
+        app.state.webhooks = Webhooks(
+            Subscribers(database.pool, ring, setting="SIGNUP_TOKEN_KEYS"),
+            WebhookDeliveries(database.pool, policy.give_up_seconds),
+            may_be_private=settings.signup_webhook_allow_private,
+            on_replay=pinger.ping,
         )
         async with running_alert_loop(alert_loop, settings.alert_seconds):
             yield
         await batcher.close()
         await pinger.close()
+        if console:
+            await console.close()
         await mail_service_view.close()
         if limit:
             await limit.close()
@@ -143,9 +158,13 @@ def create_app(settings: Settings) -> FastAPI:
         webhooks.router,
         audit.router,
         checks_router(catalog),
+        flow_router(flow),
         operations.router(metrics.registry, stage_metrics.refresh),
     ):
         app.router.routes.extend(router.routes)
+    if console:
+        app.router.routes.append(console)
+    app.state.flow = flow
     app.state.registry = metrics.registry
     app.state.operations_app = operations_app(
         service="signup",

@@ -134,6 +134,24 @@ class Settings(ServiceSettings):
     )
     reconcile_stuck_seconds: float = Field(3600, gt=0, description="A mail overdue for this long counts as stuck")
 
+    console: str = Field("on", pattern="^(on|off)$", description="Whether `/console` is there (docs/console.md)")
+    console_session_seconds: int = Field(
+        28_800, ge=60, le=604_800, description="An operator signs in to the console again after this long"
+    )
+    console_proxy_header: str = Field(
+        "",
+        pattern="^([A-Za-z][A-Za-z0-9-]*)?$",
+        description="Header in which a proxy that does single sign-on names the operator, from SIGNUP_TRUSTED_PROXIES "
+        "only; empty: operators sign in with a key",
+        examples=["X-Forwarded-User"],
+    )
+    console_api_key: str = Field(
+        "", description="Key of this service for operators whom the proxy names: its scopes are what they may do"
+    )
+    console_mail_api_key: str = Field(
+        "", description="The same of the mail service, with the scope `operators:name` among others"
+    )
+
     signup_check_severity: str = Field(
         "", description="`name=red|warning` for sanity checks and alerts of signup, comma-separated"
     )
@@ -168,11 +186,11 @@ class Settings(ServiceSettings):
     def _validate_support_email(cls, address: str) -> str:
         return parse_address(address).email if address else address
 
-    @field_validator("mail_api_key")
+    @field_validator("mail_api_key", "console_api_key", "console_mail_api_key")
     @classmethod
-    def _validate_mail_api_key(cls, key: str) -> str:
+    def _validate_api_key(cls, key: str) -> str:
         if not (key.isascii() and key.isprintable()):
-            raise ValueError("must be a key of the mail service: letters, digits and underscores")
+            raise ValueError("must be a key as `keys create` prints it: letters, digits and underscores")
         return key
 
     @field_validator("signup_settled_months")
@@ -183,6 +201,12 @@ class Settings(ServiceSettings):
     @model_validator(mode="after")
     def _validate_ports(self) -> Self:
         refuse_one_port_twice("SIGNUP", self.signup_port, self.signup_operations_port)
+        return self
+
+    @model_validator(mode="after")
+    def _validate_console(self) -> Self:
+        if self.console_proxy_header and not (self.signup_trusted_proxies and self.console_api_key):
+            raise ValueError("CONSOLE_PROXY_HEADER needs SIGNUP_TRUSTED_PROXIES and CONSOLE_API_KEY")
         return self
 
     @model_validator(mode="after")

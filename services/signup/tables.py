@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from shared.db.tables import shared_tables
+from shared.webhooks.tables import subscribers_table
 
 metadata = sa.MetaData()
 
@@ -13,6 +14,9 @@ _UNREACHED = (
     "CASE WHEN state IN ('suppressed', 'failed', 'bounced', 'expired')"
     " AND request_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN request_id::uuid END"
 )
+
+# The deliveries of one webhook subscriber, by event.
+_OF_SUBSCRIBER = (sa.text("(payload ->> 'subscriber_id')"), sa.text("(payload ->> 'event')"), "id")
 
 users = sa.Table(
     "users",
@@ -161,6 +165,7 @@ outbox = sa.Table(
     sa.Index("outbox_dead", "dead_at", postgresql_where=sa.text("state = 'dead'")),
     sa.Index("outbox_user", "user_id"),
     sa.Index("outbox_import", "import_id", "due_at", postgresql_where=sa.text("import_id IS NOT NULL")),
+    sa.Index("outbox_webhook", *_OF_SUBSCRIBER, postgresql_where=sa.text("effect = 'webhook'")),
 )
 
 # Partitioned by month on `settled_at`. The statement that settles an outbox row moves it here.
@@ -180,6 +185,12 @@ outbox_settled = sa.Table(
     sa.Column("traceparent", sa.Text),
     sa.Index("outbox_settled_user", "user_id"),
     sa.Index("outbox_settled_created", "created_at", "id", postgresql_where=sa.text("effect = 'mail'")),
+    sa.Index("outbox_settled_webhook", *_OF_SUBSCRIBER, postgresql_where=sa.text("effect = 'webhook'")),
+    sa.Index(
+        "outbox_settled_webhook_rare",
+        *_OF_SUBSCRIBER,
+        postgresql_where=sa.text("effect = 'webhook' AND outcome <> 'delivered'"),
+    ),
     postgresql_partition_by="RANGE (settled_at)",
 )
 
@@ -269,22 +280,7 @@ signup_statistics = sa.Table(
     sa.Column("count", sa.BigInteger, nullable=False),
 )
 
-webhook_subscribers = sa.Table(
-    "webhook_subscribers",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("uuidv7()")),
-    sa.Column("client", sa.Text, nullable=False),
-    sa.Column("url", sa.Text, nullable=False),
-    sa.Column("events", pg.ARRAY(sa.Text), nullable=False),
-    sa.Column("key_id", sa.Text, nullable=False),
-    sa.Column("secret_version", sa.Integer, nullable=False, server_default="1"),
-    sa.Column("previous_key_id", sa.Text),
-    sa.Column("rotated_at", _TIME),
-    sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
-    sa.Column("disabled_at", _TIME),
-    sa.Column("disabled_reason", sa.Text),
-    sa.Index("webhook_subscribers_client", "client", "id"),
-)
+webhook_subscribers = subscribers_table(metadata)
 
 (history, api_keys, heartbeats, check_results, check_runs, alerts, alert_notices, partition_upkeep) = shared_tables(
     metadata

@@ -16,7 +16,7 @@ from ..worker.loops import keep_running
 from .alert_reports import AlertMetrics
 from .incidents import AlertRule, Incidents, Notice, Symptom
 from .operator_mail import AlertNotSentError, DirectGateway, OperatorMail, Post, alert_request_id
-from .sanity_checks import Checks, SanityCheck
+from .sanity_checks import AnyCheck, Checks
 from .severity import Severity, read_severities
 
 _log = get_logger(__name__)
@@ -45,12 +45,12 @@ class AlertCatalog:
     """Everything of one service that can be found wrong, with its configured severity."""
 
     service: str
-    checks: Sequence[SanityCheck]
+    checks: Sequence[AnyCheck]
     sources: Mapping[str, AlertRule]
 
     @classmethod
     def of(
-        cls, service: str, checks: Sequence[SanityCheck], sources: Sequence[AlertRule], severities: str
+        cls, service: str, checks: Sequence[AnyCheck], sources: Sequence[AlertRule], severities: str
     ) -> "AlertCatalog":
         """`severities` is the setting `…_CHECK_SEVERITY`. Raises ValueError when it names no known check or alert."""
         known = [*sources, *(AlertRule(check.name, check.severity) for check in checks)]
@@ -163,7 +163,7 @@ def symptom_of(result: Mapping[str, Any]) -> Symptom:
     examples = "\n".join(f"  {example['id']}  {example['what']}" for example in result["examples"])
     return Symptom(
         result["name"],
-        f"repair {left} {'row' if left == 1 else 'rows'} found by the check {result['name']}",
+        f"repair what the check {result['name']} found ({left})",
         f"{result['description']}\n\nFound: {result['violations']}, repaired: {result['fixed']}.\n{examples}",
     )
 

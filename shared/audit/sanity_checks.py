@@ -1,12 +1,13 @@
 """Runs sanity checks: queries for what constraints cannot forbid, every few minutes, with stored findings.
 
 A check is one query for rows that must not exist. Where a repair is safe, the check has a fix, which is recorded in
-history. Each service lists its checks in `audit/sanity_checks.py`.
+history. Each service lists its checks in `audit/sanity_checks.py`. What no query can find, a coded check does.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
@@ -43,6 +44,38 @@ class SanityCheck:
     query: str
     severity: Severity = Severity.RED
     fix: str | None = None
+    every_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`what` is wrong with `id`, and holds nothing personal. One that does not count could not be judged."""
+
+    id: str
+    what: str
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class CodedCheck:
+    """A check that asks something else than the database. `find` gets no connection, so none is held meanwhile.
+
+    With `every_seconds` it runs that often, when a process of the service runs its first checks, and on request.
+    """
+
+    name: str
+    description: str
+    find: Callable[[], Awaitable[Sequence[Finding]]]
+    severity: Severity = Severity.WARNING
+    every_seconds: float = 0.0
+    fix: None = None
+
+
+AnyCheck: TypeAlias = SanityCheck | CodedCheck
+
+
+class _CheckFailedError(Exception):
+    """The code of a check failed, or took too long. The message is for the operators."""
 
 
 def partition_missing(*tables: str) -> SanityCheck:
@@ -84,6 +117,10 @@ INSERT INTO check_results AS r (name, last_run_at, violations, fixed, error) VAL
 ON CONFLICT (name) DO UPDATE SET last_run_at = excluded.last_run_at, error = excluded.error
 """
 
+AGES = "SELECT name, extract(epoch FROM now() - last_run_at)::float8 AS seconds FROM check_results"
+
+NOTE_REQUEST = "INSERT INTO history (kind, subject, actor) VALUES ('checks.requested', 'checks', $1)"
+
 RESULTS = """
 SELECT name, last_run_at, violations, fixed, fixed_total, examples, error FROM check_results
 """
@@ -93,29 +130,44 @@ class Checks:
     """The checks of a service, with their configured severities."""
 
     def __init__(
-        self, pool: Pool, checks: Sequence[SanityCheck], severities: Mapping[str, Severity], *, actor: str
+        self, pool: Pool, checks: Sequence[AnyCheck], severities: Mapping[str, Severity], *, actor: str
     ) -> None:
         self._pool = pool
         self._checks = checks
         self._severities = severities
         self._actor = actor
+        self._has_run = False
 
     async def run_if_due(self, every_seconds: float) -> bool:
-        """Run all checks, unless any process of the service did within `every_seconds`."""
+        """Run the checks that are due, unless any process of the service did within `every_seconds`.
+
+        The first run of a process runs all of them: its settings may be new.
+        """
         if not await self._pool.fetchval(CLAIM_RUN_IF_DUE, every_seconds):
             return False
-        await self.run()
+        rows = await self._pool.fetch(AGES) if self._has_run else []
+        ages = {row["name"]: row["seconds"] for row in rows}
+        for check in self._checks:
+            if ages.get(check.name, check.every_seconds) >= check.every_seconds:
+                await self._run_one(check)
+        self._has_run = True
         return True
+
+    async def run_for(self, actor: str) -> None:
+        """As `run`, with a line of history that says who asked for it."""
+        await self._pool.execute(NOTE_REQUEST, actor)
+        await self.run()
 
     async def run(self) -> None:
         """Run each check, repair what is safe to repair, store the findings. Each step is a commit of its own."""
         for check in self._checks:
             await self._run_one(check)
 
-    async def _run_one(self, check: SanityCheck) -> None:
+    async def _run_one(self, check: AnyCheck) -> None:
         try:
-            found = await self._find(check)
-            fixed = await self._fix(check) if found and check.fix else 0
+            found = await (self._find(check) if isinstance(check, SanityCheck) else _find_by_code(check))
+            violations = sum(finding.counts for finding in found)
+            fixed = await self._fix(check.name, check.fix) if violations and check.fix else 0
         except asyncpg.QueryCanceledError:
             _log.warning("check_took_too_long", check=check.name)
             await self._pool.execute(RECORD_ERROR, check.name, f"stopped after {_TIMEOUT_MILLISECONDS / 1000:.0f} s")
@@ -126,20 +178,25 @@ class Checks:
             _log.exception("check_failed", check=check.name)
             await self._pool.execute(RECORD_ERROR, check.name, f"failed: {describe(error)}")
             return
-        if found:
-            _log.warning("check_found_violations", check=check.name, violations=len(found), fixed=fixed)
-        examples = orjson.dumps([dict(row) for row in found[:_MAX_EXAMPLES]]).decode()
-        await self._pool.execute(RECORD_RESULT, check.name, len(found), fixed, examples)
+        except _CheckFailedError as error:
+            _log.exception("check_failed", check=check.name)
+            await self._pool.execute(RECORD_ERROR, check.name, str(error))
+            return
+        if violations:
+            _log.warning("check_found_violations", check=check.name, violations=violations, fixed=fixed)
+        shown = sorted(found, key=lambda finding: not finding.counts)[:_MAX_EXAMPLES]
+        examples = orjson.dumps([{"id": finding.id, "what": finding.what} for finding in shown]).decode()
+        await self._pool.execute(RECORD_RESULT, check.name, violations, fixed, examples)
 
-    async def _find(self, check: SanityCheck) -> list[Record]:
+    async def _find(self, check: SanityCheck) -> Sequence[Finding]:
         query = f"SELECT id, what FROM ({check.query}) AS found LIMIT {_MAX_FINDINGS}"
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await connection.execute(_ALLOW_TABLE_SCANS)
-            return await connection.fetch(query)
+            return [Finding(row["id"], row["what"]) for row in await connection.fetch(query)]
 
-    async def _fix(self, check: SanityCheck) -> int:
+    async def _fix(self, name: str, fix: str) -> int:
         statement = f"""
-        WITH {check.fix}, recorded AS (
+        WITH {fix}, recorded AS (
             INSERT INTO history (kind, subject, actor, detail)
             SELECT 'check.fixed', id, $1, jsonb_build_object('check', $2::text) FROM fixed RETURNING id
         )
@@ -147,8 +204,8 @@ class Checks:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(_ALLOW_TABLE_SCANS)
-            fixed: int = await connection.fetchval(statement, self._actor, check.name)
-        _log.warning("check_fixed", check=check.name, fixed=fixed)
+            fixed: int = await connection.fetchval(statement, self._actor, name)
+        _log.warning("check_fixed", check=name, fixed=fixed)
         return fixed
 
     async def results(self) -> list[dict[str, Any]]:
@@ -156,7 +213,7 @@ class Checks:
         results = {row["name"]: row for row in await self._pool.fetch(RESULTS)}
         return [self._result(check, results.get(check.name)) for check in self._checks]
 
-    def _result(self, check: SanityCheck, row: Record | None) -> dict[str, Any]:
+    def _result(self, check: AnyCheck, row: Record | None) -> dict[str, Any]:
         result: dict[str, Any] = {
             "name": check.name,
             "description": check.description,
@@ -172,3 +229,14 @@ class Checks:
         if row is not None:
             result |= {**row, "examples": orjson.loads(row["examples"])}
         return result
+
+
+async def _find_by_code(check: CodedCheck) -> Sequence[Finding]:
+    # An outage of what the check asks must not look like one of the database, for which the whole loop waits.
+    try:
+        async with asyncio.timeout(_TIMEOUT_MILLISECONDS / 1000):
+            return await check.find()
+    except TimeoutError:
+        raise _CheckFailedError(f"stopped after {_TIMEOUT_MILLISECONDS / 1000:.0f} s") from None
+    except Exception as error:
+        raise _CheckFailedError(f"failed: {describe(error)}") from error

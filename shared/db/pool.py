@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = [
-    "UNAVAILABLE", "Connection", "Database", "DatabaseOptions", "Pool", "Record", "connect", "load_engine",
-    "open_database",
+    "UNAVAILABLE", "Connection", "Database", "DatabaseOptions", "Pool", "Record", "ServicePool", "connect",
+    "load_engine", "open_database",
 ]  # fmt: skip
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -175,7 +175,7 @@ async def _connect(*arguments: Any, **options: Any) -> "asyncpg.Connection[async
     return connection
 
 
-async def open_database(options: DatabaseOptions) -> Database:
+async def open_database(options: DatabaseOptions, pool_class: Callable[..., ServicePool] = ServicePool) -> Database:
     """Pools for one process. Commits nothing and does not connect yet."""
 
     async def skip_reset(_connection: Connection) -> None:
@@ -188,7 +188,7 @@ async def open_database(options: DatabaseOptions) -> Database:
         # scans it, and prepared statements keep their plans while it grows: up to a minute, at a tenth of the speed.
         await connection.execute("SET enable_seqscan = off")
 
-    pool = ServicePool(
+    pool = pool_class(
         options.url,
         connection_class=_Connection,
         record_class=asyncpg.Record,

@@ -4,14 +4,23 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
-from ..contract.principals import Principal
-from ..contract.problems import Forbidden, Unauthorized
+from ..contract.principals import (
+    CONSOLE,
+    INTERFACE_HEADER,
+    NAMES_OPERATORS,
+    OPERATOR_HEADER,
+    Principal,
+    is_operator_name,
+)
+from ..contract.problems import Forbidden, InvalidRequest, Unauthorized
 from ..db import api_keys
 from ..db.pool import UNAVAILABLE, Pool, Record
 
@@ -91,10 +100,36 @@ class Key(SecurityBase):
             authenticator: Authenticator = request.app.state.authenticator
             header = request.headers.get("authorization", "")
             principal = await authenticator.authenticate(header, in_outage=self.in_outage)
-            request.scope[_PRINCIPAL] = principal
-        if self.scope not in principal.scopes:
+            principal = request.scope[_PRINCIPAL] = _through_the_console(request, principal)
+        if self.scope and self.scope not in principal.scopes:
             raise Forbidden(f"This call needs a key with the scope `{self.scope}`.")
         return principal
+
+
+def _through_the_console(request: Request, principal: Principal) -> Principal:
+    """Who history names. The console says that it calls, and with a key that may, for which operator.
+
+    Without such a key the operator is the key's client: no client can act in the name of another.
+    """
+    if request.headers.get(INTERFACE_HEADER) != CONSOLE:
+        return principal
+    named = request.headers.get(OPERATOR_HEADER)
+    if named is None:
+        return replace(principal, console_operator=principal.client)
+    if NAMES_OPERATORS not in principal.scopes:
+        raise Forbidden(f"To name an operator, a key needs the scope `{NAMES_OPERATORS}`.")
+    operator = unquote(named, errors="replace")
+    if not is_operator_name(operator):
+        detail = "Must be the percent-encoded name of an operator: 1 to 200 printable characters"
+        raise InvalidRequest(f"{OPERATOR_HEADER}: {detail}", errors=[{"header": OPERATOR_HEADER, "detail": detail}])
+    return replace(principal, console_operator=operator)
+
+
+class AnyKey(Key):
+    """A key of this service, whatever its scopes."""
+
+    def __init__(self) -> None:
+        super().__init__("")
 
 
 class OptionalKey(Key):

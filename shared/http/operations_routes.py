@@ -19,9 +19,10 @@ from starlette.responses import Response
 
 from ..contract import problems
 from ..contract.ids import UUID
+from ..contract.principals import Principal
 from ..db.pool import Pool, load_engine
 from . import error_handlers, openapi
-from .authentication import HealthKey, Key
+from .authentication import AnyKey, HealthKey, Key
 from .middleware import RequestMiddleware
 from .pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
 from .readiness import HealthChecks, add_health_routes, database_of
@@ -38,6 +39,12 @@ class Build(BaseModel):
     service: str
     version: str
     python: str
+
+
+class OwnKey(BaseModel):
+    client: str
+    key_id: str
+    scopes: list[str]
 
 
 class ProblemKind(BaseModel):
@@ -76,6 +83,7 @@ def operations_router(
     _add_metrics(router, registry, collect, [Depends(Key("audit:read", in_outage=True))])
     _add_problems(router)
     _add_history(router)
+    _add_own_key(router)
     return router
 
 
@@ -130,6 +138,15 @@ def _add_metrics(
         """Metrics of this process and of every stage behind it, for Prometheus. The operations port needs no key."""
         await collect(database_of(request).pool)
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _add_own_key(router: APIRouter) -> None:
+    @router.get("/v1/key", response_model=OwnKey, responses=openapi.error_responses(problems.Unauthorized))
+    async def own_key(principal: Annotated[Principal, Depends(AnyKey())]) -> Response:
+        """The key that this request carries: whose it is, and what it may do."""
+        return JsonResponse(
+            {"client": principal.client, "key_id": principal.key_id, "scopes": sorted(principal.scopes)}
+        )
 
 
 def _add_problems(router: APIRouter) -> None:

@@ -15,7 +15,7 @@ from .masking import Masker
 from .tracebacks import render
 
 # These log every request or job; our own events say more.
-_QUIET = ("uvicorn.access", "httpx", "httpcore", "arq.worker", "arq.jobs")
+_QUIET = ("uvicorn.access", "httpx", "httpcore", "arq.worker", "arq.jobs", "mail.log")
 _OURS = ("services", "shared")
 
 

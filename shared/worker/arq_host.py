@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from arq.connections import RedisSettings
-from arq.cron import CronJob, cron
-from arq.worker import Worker
-from redis import exceptions as redis_errors  # not by name: its TimeoutError would hide Python's
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+
+from . import lean_redis  # noqa: F401 - first: it decides what redis loads
+
+from arq.connections import RedisSettings  # isort: skip
+from arq.cron import CronJob, cron  # isort: skip
+from arq.worker import Worker  # isort: skip
+from redis import exceptions as redis_errors  # isort: skip - not by name: its TimeoutError would hide Python's
+from redis.asyncio.retry import Retry  # isort: skip
+from redis.backoff import ExponentialBackoff  # isort: skip
 
 from ..observability.foreign_errors import describe
 from ..observability.logs import get_logger

@@ -203,7 +203,7 @@ async def test_claiming_mails_reads_no_more_of_the_queue_than_it_takes(mail_data
     ("query", "arguments"),
     [
         (mail_queries.CLAIM_DUE, (100, 25, 30.0, BEGINNING, BEGINNING)),
-        (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"], [None])),
+        (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"], [None], [None], [None])),
         (mail_queries.RENEW_IF_LEASED, ([uuid4()], [uuid4()], 30.0)),
     ],
     ids=["claim", "transmit", "renew"],

@@ -18,6 +18,7 @@ from tests.support.databases import ROOT
 
 from . import (
     alternative,
+    bounces,
     cost,
     delivery,
     enumeration,
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Row]]] = {
     "enumeration": enumeration.run,
     "held": held.run,
     "growth": growth.run,
+    "bounces": bounces.run,
 }
 REPORT = "report"
 RESULTS = ROOT / "var" / "bench.jsonl"
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--idle-seconds", type=float, help="how long `cost` watches the idle product (300)")
     parser.add_argument("--rate", type=float, help="signups a second at a steady rate (cost 250, held 500, …)")
     parser.add_argument("--people", type=int, help="people and mails behind `growth` (10,000,000)")
+    parser.add_argument("--corpus", help=f"folder of notices that `bounces` reads (or {bounces.ENVIRONMENT})")
     parser.add_argument("--revision", default="", help="of the code that is measured; kept with the results")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that keeps them, as JSON lines")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"what `{REPORT}` writes")

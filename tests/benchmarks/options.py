@@ -15,6 +15,7 @@ class Options:
     idle_seconds: float | None = None
     rate: float | None = None
     people: int | None = None
+    corpus: str | None = None
 
     def choose(self, said: T | None, *, full: T, quick: T) -> T:
         """`said` if there is one, else the default of this kind of run."""

@@ -23,6 +23,7 @@ HOW = {
     "growth": "Rates and answers with many people and mails behind them, against ten thousand.",
     "recovery": "`kill -9` under a steady load, started again at once. Seconds until everything asked for before the "
     "return is mailed. The sink's own record is compared with the ledger.",
+    "bounces": "Notices of a corpus that are read, beside flufl.bounce on the same files (bounces.md).",
     "enumeration": "Whether the time of an anonymous answer tells that an address is known.",
 }
 INTRODUCTION = """# Performance

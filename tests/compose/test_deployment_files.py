@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from services.mail.__main__ import SCOPES as MAIL_SCOPES
+from services.mail.command_line import SCOPES as MAIL_SCOPES
 from services.mail.settings import Settings as MailSettings
-from services.signup.__main__ import SCOPES as SIGNUP_SCOPES
+from services.signup.command_line import SCOPES as SIGNUP_SCOPES
 from services.signup.settings import Settings as SignupSettings
 from shared.db import api_keys
 

@@ -30,6 +30,7 @@ LEFT_BEHIND = {
         + (SELECT count(*) FROM history WHERE actor ~ '^(key|anonymous)')""",
     "mail": """SELECT (SELECT count(*) FROM mails) + (SELECT count(*) FROM contents)
         + (SELECT count(*) FROM suppressions) + (SELECT count(*) FROM bounces)
+        + (SELECT count(*) FROM webhook_subscribers) + (SELECT count(*) FROM webhook_feeds)
         + (SELECT count(*) FROM history WHERE actor ~ '^key')""",
 }
 

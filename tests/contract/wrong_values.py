@@ -72,6 +72,7 @@ COMBINATIONS: dict[tuple[str, str], list[Any]] = {
         ),
     ],
     ("POST", "/v1/erasures"): [{"email": "bo@x.example", "metadata": {"a": MARK}}, {}],
+    ("POST", "/v1/webhooks/{subscriber_id}/replay"): [{"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}],
     ("POST", "/v1/webhooks"): [
         {"url": url, "events": ["user.verified"]}
         for url in (

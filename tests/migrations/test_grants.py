@@ -15,6 +15,7 @@ COMMON = {
     "alert_notices": ("due_at attempts sent_at via", False),
     "alembic_version": ("", False),
 }
+WEBHOOK_SUBSCRIBERS = ("key_id secret_version previous_key_id rotated_at enabled_at disabled_at disabled_reason", True)
 # By table: the columns that may be updated, and whether rows may be deleted.
 MAY = {
     "signup": COMMON
@@ -40,7 +41,7 @@ MAY = {
         ),
         "import_rows": ("raw outcome reason external_id email email_key user_id", True),
         "signup_statistics": ("count", False),
-        "webhook_subscribers": ("key_id secret_version previous_key_id rotated_at disabled_at disabled_reason", True),
+        "webhook_subscribers": WEBHOOK_SUBSCRIBERS,
         "mail_outcomes": (
             "mail_id state message_id fingerprint sent_at failure_code failure_enhanced_code changed_at",
             False,
@@ -61,6 +62,7 @@ MAY = {
             (
                 "state to_email to_key to_name metadata attempts gateway sent_at next_attempt_at expires_at"
                 " failure_reason failure_code failure_enhanced_code failure_reply restored restored_message_id"
+                " resends"
             ),
             False,
         ),
@@ -72,10 +74,15 @@ MAY = {
         "suppressions": ("reason source mail_id created_at ends_at", True),
         "lost_mails": ("", False),
         "bounces": ("mail_id outcome diagnostic", False),
+        "provider_event_tokens": ("seen_at", True),
         "retention_runs": ("ran_at contents_wiped addresses_wiped", False),
         "gateway_rates": ("next_at", False),
         "gateway_recipients": ("refused domain_accepted at", True),
         "feed_base": ("", False),
+        "webhook_subscribers": WEBHOOK_SUBSCRIBERS,
+        "webhook_feeds": ("since position entry_id", True),
+        "webhook_deliveries": ("due_at lease attempts last_status last_error", True),
+        "webhook_deliveries_settled": ("", False),
     },
 }
 COLUMNS = """

@@ -33,6 +33,18 @@ _DEAD_WEBHOOK = """
 INSERT INTO outbox (effect, payload, state, due_at, dead_at, last_error, expires_at)
 VALUES ('webhook', '{}', 'dead', NULL, now(), 'the subscriber answered 410', now()) RETURNING id::text
 """
+_DEAD_DELIVERY = """
+WITH s AS (
+    INSERT INTO webhook_subscribers (client, url, events, key_id, disabled_at, disabled_reason)
+    VALUES ('shop', 'https://hooks.example/' || gen_random_uuid(), ARRAY['mail.sent'], 'k', now(), 'for the runbook')
+    RETURNING id, url
+), d AS (
+    INSERT INTO webhook_deliveries_settled
+        (subscriber_id, event, id, mail_id, outcome, attempts, last_error, occurred_at)
+    SELECT id, 'mail.sent', uuidv7(), uuidv7(), 'dead', 9, 'The subscriber answered 503', now() FROM s
+)
+SELECT url FROM s
+"""
 _ERASED_BY_HAND = """
 UPDATE users SET status = 'erased', email = NULL, email_key = NULL, name = NULL, erased_at = now() WHERE id = $1
 """
@@ -119,6 +131,10 @@ class Situation:
 
     async def dead_webhook(self) -> str:
         return str(await self.ledgers.fetchval("signup", _DEAD_WEBHOOK))
+
+    async def dead_delivery(self) -> str:
+        """The URL of a subscriber of the mail service for which a delivery was given up."""
+        return str(await self.ledgers.fetchval("mail", _DEAD_DELIVERY))
 
     async def open_incident(self) -> str:
         """An open `outbox_dead` incident, from a new dead row."""

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from services.mail.audit.alerts import ALERT_RULES as MAIL_ALERT_RULES
-from services.mail.audit.sanity_checks import CHECKS as MAIL_CHECKS
+from services.mail.audit.alerts import alert_catalog as mail_catalog
+from services.mail.settings import Settings as MailSettings
 from services.signup.audit.alerts import ALERT_RULES as SIGNUP_ALERT_RULES
 from services.signup.audit.sanity_checks import CHECKS as SIGNUP_CHECKS
 from tests.runbook.page import blocks, commands, compose_preamble, sections
@@ -132,7 +133,9 @@ def test_an_alerts_section_says_what_it_means_for_people_where_to_look_what_to_d
     assert labels == ["People", "Look", "Do", "Over"]
 
 
-@pytest.mark.parametrize("name", sorted({check.name for check in (*SIGNUP_CHECKS, *MAIL_CHECKS)}))
+@pytest.mark.parametrize(
+    "name", sorted({check.name for check in (*SIGNUP_CHECKS, *mail_catalog(MailSettings()).checks)})
+)
 def test_a_checks_section_says_what_it_means_for_people_where_to_look_and_what_to_do(name: str) -> None:
     labels = re.findall(r"^\*\*([\w, ]+):\*\*", sections()[name], re.MULTILINE)
     assert labels in (["People", "Look", "Do"], ["People", "Look, do"])

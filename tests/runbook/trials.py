@@ -61,6 +61,7 @@ def trial(holds: Holds, status: int = 0, first: str = "", **fills: Fill) -> Tria
 
 
 _row, _dead, _webhook = Situation.waiting_row, Situation.dead_row, Situation.dead_webhook
+_delivery = Situation.dead_delivery
 _user, _asa = Situation.user, Situation.asa
 _queued, _failed, _uncertain = Situation.queued_mail, Situation.failed_mail, Situation.uncertain_mail
 
@@ -319,6 +320,9 @@ TRIALS: dict[str, Trial] = {
         NEW_DATABASE_URL=Situation.empty_database,
     ),
     'psql "$MAIL_DATABASE_URL" -c "SELECT rebase_feed()"': trial(_rows("rebase_feed")),
+    'psql "$MAIL_DATABASE_URL" -c "SELECT client, url, last_error, count(*) FROM webhook_deliveries_settled d JOIN '
+    "webhook_subscribers s ON s.id = d.subscriber_id WHERE outcome = 'dead' AND settled_at > now() - interval '1 day' "
+    'GROUP BY 1, 2, 3"': trial(lambda tried: tried.values["SUBSCRIBER"] in tried.result.output, SUBSCRIBER=_delivery),
     "python -m services.signup imports pause": trial(_pauses, IMPORT_ID=Situation.running_import),
     "python -m services.signup imports list": trial(
         lambda tried: tried.values["IMPORT_ID"] in [answer["id"] for answer in tried.answers],

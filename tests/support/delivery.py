@@ -21,6 +21,7 @@ from shared.worker.schedule import WakeupFanout
 # Short timeouts for tests with a silent gateway.
 IMPATIENT = Timeouts(command_seconds=0.15, reply_seconds=0.15)
 PATIENT = Timeouts(command_seconds=20, reply_seconds=20)
+IDEMPOTENCY_HEADER = "Resend-Idempotency-Key"
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,18 @@ def smtp_gateway(
     connections: int = 2,
     tls: Tls = Tls.NONE,
     login: bool = False,
+    idempotency_seconds: float | None = None,
 ) -> SmtpGateway:
     username, password = ("u", "p") if login else (None, None)
     settings = GatewaySettings(
-        name, "127.0.0.1", port, tls, connections=connections, username=username, password=password
+        name,
+        "127.0.0.1",
+        port,
+        tls,
+        connections=connections,
+        username=username,
+        password=password,
+        idempotency_header=IDEMPOTENCY_HEADER if idempotency_seconds else None,
+        idempotency_seconds=idempotency_seconds,
     )
     return SmtpGateway(settings, timeouts, "worker.example")

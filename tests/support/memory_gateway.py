@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from services.mail.delivery.deduplication import Deduplication, header_line
 from services.mail.delivery.gateways.protocol import AboutToTransmit, BodySupplier, Envelope
 from services.mail.delivery.smtp_outcomes import Outcome, Step, Verdict, classify, interrupted, own_fault
 
@@ -18,9 +19,15 @@ class MemoryGateway:
     """`Gateway` without a network. `answer` is the final step and reply; code 0 drops the connection at that step."""
 
     def __init__(
-        self, name: str = "memory", *, connections: int = 8, answer: Callable[[Envelope], Answer] = _accept
+        self,
+        name: str = "memory",
+        *,
+        connections: int = 8,
+        answer: Callable[[Envelope], Answer] = _accept,
+        deduplication: Deduplication | None = None,
     ) -> None:
         self.name = name
+        self.deduplication = deduplication
         self.connections = connections
         self.kept: list[tuple[Envelope, bytes]] = []
         self._answer = answer
@@ -38,6 +45,9 @@ class MemoryGateway:
         """See `Gateway.send`."""
         step, code, text = self._answer(envelope)
         content = body()
+        if self.deduplication is not None and envelope.idempotency_key is not None:
+            line = header_line(self.deduplication.header, envelope.idempotency_key)
+            content = line.encode() + b"\r\n" + content
         await asyncio.sleep(0)
         if step is Step.BODY and not await about_to_transmit():
             return own_fault("nothing sent: the transmission could not be recorded")

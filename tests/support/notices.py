@@ -86,3 +86,16 @@ def report(
 def complaint(quoted: str, feedback: str = "Feedback-Type: abuse\nUser-Agent: Loop/1.0\nVersion: 1\n") -> bytes:
     """A complete abuse report (RFC 5965)."""
     return report(quoted, feedback, report_type="feedback-report", status_type="message/feedback-report")
+
+
+def in_free_words(
+    words: str,
+    *,
+    sender: str = "Mail Delivery System <MAILER-DAEMON@mx.example>",
+    subject: str = "Undelivered mail",
+    to: str = "no-reply@counterfoil.example",
+    fields: str = "",
+) -> bytes:
+    """A notice that is text alone, as systems write that know no RFC 3464. `fields` are more lines of its header."""
+    header = f"Return-Path: <>\nFrom: {sender}\nTo: {to}\nSubject: {subject}\nMessage-Id: <1.2@mx.example>\n{fields}"
+    return f"{header}Content-Type: text/plain; charset=utf-8\n\n{words}\n".replace("\n", "\r\n").encode()

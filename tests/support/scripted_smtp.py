@@ -60,6 +60,8 @@ class ScriptedSmtp:
     dot_seen: asyncio.Event = field(default_factory=asyncio.Event)
     # Awaited between reading the final dot and answering it.
     before_dot_reply: Callable[[], Awaitable[object]] | None = None
+    # What it does with a mail whose final dot it has read, instead of the script.
+    on_dot: Callable[[Received], Act] | None = None
     # How many connections it lets in at once; None: any number. The others get this reply at this step (`banner`,
     # `EHLO` or `MAIL`); after a 421 it hangs up.
     lets_in: int | None = None
@@ -162,14 +164,17 @@ class _Conversation:
         self.server.dot_seen.set()
         if self.server.before_dot_reply is not None:
             await self.server.before_dot_reply()
-        if (await self._do("dot")).startswith("250"):
+        act = self.server.act("dot") if self.server.on_dot is None else self.server.on_dot(received)
+        if (await self._perform("dot", act, "250 ok")).startswith("250"):
             received.accepted = True
 
     async def _do(self, step: str, good: str = "250 ok") -> str:
         """Follow the script and return the reply that was sent."""
         if not self.is_let_in and step == self.server.turns_away_at:
             return self._turn_away()
-        act = self.server.act(step)
+        return await self._perform(step, self.server.act(step), good)
+
+    async def _perform(self, step: str, act: Act, good: str) -> str:
         match act:
             case Misbehavior.DROP:
                 raise _Over

@@ -39,7 +39,10 @@ SIGNUP_SCOPES = (
     "stats:read",
     "webhooks:manage",
 )
-MAIL_SCOPES = ("mails:send", "mails:read", "mails:operate", "mails:all", "audit:read", "audit:operate")
+MAIL_SCOPES = (
+    *("mails:send", "mails:read", "mails:operate", "mails:all"),
+    *("audit:read", "audit:operate", "operators:name", "webhooks:manage"),
+)
 PATIENCE_SECONDS = 60.0
 PROCESSES = ("signup-api", "signup-worker", "mail-api", "mail-worker")
 
@@ -113,6 +116,8 @@ class Stack:
             "SIGNUP_TOKEN_KEYS": secrets.token_hex(32),
             "SIGNUP_LIMIT_PER_IP": "off",
             "SIGNUP_WEBHOOK_ALLOW_PRIVATE": "true",  # the stories' subscribers run on this machine
+            "MAIL_WEBHOOK_ALLOW_PRIVATE": "true",
+            "MAIL_WEBHOOK_KEYS": secrets.token_hex(32),
             "MAIL_GATEWAYS": f"smtp://127.0.0.1:{self.ports['smtp']}?name=catcher&connections=8",
             "CATCHER_SMTP_PORT": str(self.ports["smtp"]),
             "CATCHER_HTTP_PORT": str(self.ports["catcher"]),
@@ -136,6 +141,11 @@ class Stack:
             connection = await asyncpg.connect(self.owner_url(service))
             await api_keys.store(connection, key, client=client, scopes=scopes, days=None, actor="test")
             await connection.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What each process gets."""
+        return dict(self._environment)
 
     @property
     def signup_url(self) -> str:

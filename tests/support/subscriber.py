@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class SubscriberStandIn:
     secret: str = ""
     received: list[Received] = field(default_factory=list)
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    _arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
@@ -37,6 +41,7 @@ class SubscriberStandIn:
         lines = [line.partition(":") for line in head.split("\r\n")[1:] if line]
         headers = {name.lower(): value.strip() for name, _, value in lines}
         self.received.append(Received(headers, await reader.readexactly(int(headers["content-length"]))))
+        self._arrival.set()
         if self.answer_with == "hang":
             await reader.read()
             return False
@@ -53,15 +58,29 @@ class SubscriberStandIn:
         await writer.drain()
         return True
 
+    def events(self) -> list[dict[str, Any]]:
+        """The bodies received, in their order."""
+        return [orjson.loads(received.body) for received in self.received]
+
+    def ids(self) -> list[str]:
+        """The webhook IDs received, in their order."""
+        return [received.headers["webhook-id"] for received in self.received]
+
+    async def until(self, count: int) -> None:
+        """Waits for calls that other tasks make."""
+        while len(self.received) < count:
+            self._arrival.clear()
+            await self._arrival.wait()
+
     def hang_up(self) -> None:
         for writer in self._writers:
             writer.close()
 
 
 @asynccontextmanager
-async def subscriber_stand_in() -> AsyncIterator[SubscriberStandIn]:
+async def subscriber_stand_in(port: int = 0) -> AsyncIterator[SubscriberStandIn]:
     stand_in = SubscriberStandIn()
-    server = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(stand_in.serve, "127.0.0.1", port)
     stand_in.url = "http://127.0.0.1:{1}/hook".format(*server.sockets[0].getsockname())
     try:
         yield stand_in

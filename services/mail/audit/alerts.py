@@ -23,6 +23,7 @@ from ..settings import Settings
 from . import queries
 from .refusal_symptoms import NO_REFUSALS, REFUSAL_RULES, Refusals, refusal_symptoms, refusals_in
 from .sanity_checks import CHECKS
+from .sender_dns import sender_dns_check
 
 ALERT_RULES = (
     # A restart takes less than a minute; half of all outages end within five.
@@ -30,6 +31,7 @@ ALERT_RULES = (
     AlertRule("gateways_down", hold_seconds=300),
     AlertRule("gateway_down", Severity.WARNING, hold_seconds=300),
     AlertRule("uncertain_mails"),
+    AlertRule("webhooks_dead", Severity.WARNING),
     # Seen by two runs: a batch job of another database may write for as long as the limit.
     AlertRule("feed_held_back", Severity.WARNING, hold_seconds=20),
     *REFUSAL_RULES,
@@ -43,7 +45,8 @@ _SENDER = Principal("mail-alerts", "alert-loop", frozenset())
 
 def alert_catalog(settings: Settings) -> AlertCatalog:
     """Raises ConfigurationError when the setting names an unknown check, alert or severity."""
-    return AlertCatalog.of("mail", CHECKS, ALERT_RULES, settings.mail_check_severity)
+    checks = (*CHECKS, sender_dns_check(settings))
+    return AlertCatalog.of("mail", checks, ALERT_RULES, settings.mail_check_severity)
 
 
 def make_alert_loop(
@@ -107,6 +110,15 @@ def symptoms_in(row: Mapping[str, Any] | Record, refusals: Refusals = NO_REFUSAL
             'Look: curl "$MAIL_URL/v1/mails?state=uncertain" -H "Authorization: Bearer $OPERATOR_KEY"\n'
             'Then: curl "$MAIL_URL/v1/mails/ID/resolve" -H "Authorization: Bearer $OPERATOR_KEY" '
             '-H "Content-Type: application/json" -d \'{"as": "sent", "reason": "…"}\'   (or resend, or abandon)',
+        )
+    if row["dead_webhooks"]:
+        dead = f"{row['dead_webhooks']} webhook {'delivery' if row['dead_webhooks'] == 1 else 'deliveries'}"
+        yield Symptom(
+            "webhooks_dead",
+            f"tell the subscribers' owners about {dead} given up",
+            f"Given up in the last day, after MAIL_WEBHOOK_GIVE_UP_SECONDS of refusals or silence: {dead}.\n"
+            "Which subscribers, and why: docs/operating.md#webhooks_dead\n"
+            "Then their owner: POST /v1/webhooks/ID/replay",
         )
     yield from worker_symptoms(row, worker="mail worker", consequence="Mails are accepted, but none is sent.")
     if not is_silent(row):

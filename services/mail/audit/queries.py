@@ -1,6 +1,7 @@
 """SQL of health and alerts."""
 
 from ..ledger.queries import SETTLED
+from ..webhooks.queries import DEAD_DELIVERIES
 
 # Where a reader of the queue begins, for `lane.lane`: the worker has claimed all that was due before (ADR 0026), so
 # the rows that died there are not read again.
@@ -30,6 +31,7 @@ SELECT
      ) AS oldest) AS oldest_due_seconds,
     in_doubt.uncertain, in_doubt.uncertain_seconds,
     (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs) AS retention_seconds,
+    {DEAD_DELIVERIES} AS dead_webhooks,
     EXISTS (
         SELECT FROM (
             -- One day of grace, because workers wipe every few hours.
@@ -67,6 +69,7 @@ SELECT
     (SELECT extract(epoch FROM now() - min(due_at))::float8 FROM late) AS oldest_late_seconds,
     (SELECT count(*) FROM old) AS uncertain,
     (SELECT extract(epoch FROM now() - min(since))::float8 FROM old) AS oldest_uncertain_seconds,
+    {DEAD_DELIVERIES} AS dead_webhooks,
     (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = 'mail-worker') AS beat_seconds,
     (SELECT detail FROM heartbeats WHERE process = 'mail-worker') AS beat_detail,
     (SELECT extract(epoch FROM now() - max(last_run_at))::float8 FROM check_results) AS checks_seconds

@@ -194,7 +194,7 @@ LOST_MAILS = SanityCheck(
     Severity.WARNING,
 )
 
-PARTITION_MISSING = partition_missing("history")
+PARTITION_MISSING = partition_missing("history", "webhook_deliveries_settled")
 
 CHECKS = (
     STATE_AGAINST_HISTORY,

@@ -24,6 +24,8 @@ _STATES = tuple(
     )
 )
 
+_WEBHOOK_OUTCOMES = ("delivered", "retried", "canceled", "dead", "lease_lost")
+
 QUEUED = Stage("queue_mails", "Mails that still have to be sent; counted up to 10,000 a lane", ("lane", "state"))
 OLDEST_DUE = Stage("queue_oldest_due_age_seconds", "Time since the oldest waiting mail of a lane became due", ("lane",))
 UNCERTAIN = Stage("uncertain_mails", "Mails in state uncertain; an operator must resolve them")
@@ -49,6 +51,21 @@ GATEWAY_CONNECTIONS_OPEN = Stage(
 FEED_LAG = Stage(
     "change_feed_lag_seconds", "Age of the oldest change that GET /v1/changes does not show yet; 0 when it shows all"
 )
+WEBHOOKS_WAITING = Stage(
+    "webhook_deliveries_waiting", "Webhook deliveries that wait, when a worker last looked", ("worker",)
+)
+WEBHOOKS_OLDEST = Stage(
+    "webhook_oldest_waiting_age_seconds", "Time since the event of the oldest waiting delivery happened", ("worker",)
+)
+WEBHOOKS_DEAD = Stage(
+    "webhook_deliveries_dead", "Webhook deliveries given up in the last day and not delivered since; up to 1,000"
+)
+WEBHOOKS = Stage(
+    "webhook_deliveries",
+    "Webhook deliveries that a worker settled, by outcome: delivered, retried, canceled, dead, lease_lost",
+    ("worker", "outcome"),
+    is_counter=True,
+)
 RETENTION_AGE = Stage("retention_age_seconds", "Time since retention last ran; missing before the first run")
 
 _STAGES = (
@@ -67,6 +84,10 @@ _STAGES = (
     GATEWAY_CONNECTIONS_ALLOWED,
     GATEWAY_CONNECTIONS_OPEN,
     FEED_LAG,
+    WEBHOOKS_WAITING,
+    WEBHOOKS_OLDEST,
+    WEBHOOKS_DEAD,
+    WEBHOOKS,
     RETENTION_AGE,
 )
 
@@ -80,6 +101,7 @@ def _read(values: dict[str, Any], workers: Sequence[Worker]) -> Iterator[Sample]
     yield UNCERTAIN, (), uncertain
     yield UNCERTAIN_AGE, (), oldest_uncertain
     yield FEED_LAG, (), values["feed_lag"]
+    yield WEBHOOKS_DEAD, (), values["dead_webhooks"]
     if values["retention"] is not None:
         yield RETENTION_AGE, (), values["retention"]
     for worker in workers:
@@ -94,6 +116,11 @@ def _worker_samples(worker: Worker) -> Iterator[Sample]:
         yield REACHED, (name, state), mails
     for stage, key in ((RESCUED, "rescued"), (LEASE_LOST, "lease_lost"), (IN_FLIGHT, "in_flight")):
         yield stage, (name,), detail.get(key, 0)
+    webhooks = detail.get("webhooks") or {}
+    yield WEBHOOKS_WAITING, (name,), webhooks.get("waiting", 0)
+    yield WEBHOOKS_OLDEST, (name,), webhooks.get("oldest_seconds", 0)
+    for settled in _WEBHOOK_OUTCOMES:
+        yield WEBHOOKS, (name, settled), webhooks.get("rows", {}).get(settled, 0)
     for gateway in detail.get("gateways", []):
         labels = (name, gateway["name"])
         yield BREAKER, labels, breaker_metric(gateway["breaker"])

@@ -3,6 +3,7 @@
 from shared.observability.stage_metrics import SHARED_COLUMNS
 
 from ..ledger.queries import FEED_LAG_SECONDS
+from ..webhooks.queries import DEAD_DELIVERIES
 from .queries import CLAIMED_UNTIL, UNCERTAIN_SINCE
 
 # Counts stop at 10,000, and each part scans an index from where rows are still alive.
@@ -27,6 +28,7 @@ SELECT jsonb_build_object({SHARED_COLUMNS},
         FROM ({UNCERTAIN_SINCE}) AS in_doubt
     ),
     'feed_lag', {FEED_LAG_SECONDS},
+    'dead_webhooks', {DEAD_DELIVERIES},
     'retention', (SELECT extract(epoch FROM now() - ran_at) FROM retention_runs)
 )::text
 """

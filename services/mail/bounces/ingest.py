@@ -12,6 +12,7 @@ from ..delivery.smtp_outcomes import suppresses_address
 from ..errors import StillSending
 from ..ledger import listing
 from . import queries
+from .failure_words import spares_address
 from .notice_parser import Kind, Notice, read
 
 OUTCOMES = ("bounced", "delayed", "delivered", "complaint", "unmatched", "ignored")
@@ -36,7 +37,7 @@ async def ingest(
     Raises:
         StillSending: the mail is being sent; nothing has changed.
     """
-    # In a thread: `email` needs so long for a megabyte that it would delay every other request.
+    # In a thread: a notice of ten megabytes takes half a second, which would delay every other request.
     notice = await asyncio.to_thread(read, raw, bounce_domain)
     client = listing.client_scope(principal)
     digest = hashlib.sha256(raw).digest()
@@ -66,7 +67,9 @@ def suppresses_recipient(notice: Notice) -> bool:
     """Whether the notice's recipient must not be mailed again."""
     if notice.kind is Kind.COMPLAINT:
         return True
-    return notice.kind is Kind.FAILED and suppresses_address(notice.status)
+    is_dead = notice.kind is Kind.FAILED and suppresses_address(notice.status)
+    # Some servers answer 5.1.1 or 5.2.1 when a mailbox is full.
+    return is_dead and not spares_address(notice.diagnostic)
 
 
 def reason_for(notice: Notice) -> str:

@@ -12,7 +12,7 @@ from shared.db.pool import Database
 from ..ledger.listing import client_scope
 from ..tables import bounces, mails
 
-_SHOWN = ("id", "received_at", "mail_id", "kind", "outcome", "status", "code", "diagnostic")
+_SHOWN = ("id", "received_at", "mail_id", "kind", "outcome", "status", "code", "diagnostic", "provider")
 
 
 async def list_bounces(

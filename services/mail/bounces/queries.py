@@ -14,6 +14,10 @@ WHERE (m.id = ANY($1::uuid[]) OR m.restored_message_id = ANY($2::text[]))
 ORDER BY array_position($1::uuid[], m.id) LIMIT 1
 """
 
+# The actor of a provider's event is `provider:NAME`; a notice from the mailbox has the actor of its key.
+_PROVIDER = "CASE WHEN starts_with($11, 'provider:') THEN substr($11, 10) END"
+_PROOF = "CASE WHEN starts_with($11, 'provider:') THEN 'its provider reports it' ELSE 'bounce quotes it' END"
+
 # $1 candidate mail IDs, best first, $2 Message-IDs, $3 the client whose mail it must be (NULL: any), $4 digest of the
 # whole notice, $5 kind, $6 status, $7 code, $8 diagnostic, $9 our reason, $10 whether the address is dead, $11 actor,
 # $12 days until a suppression by a bounce ends (0: never).
@@ -39,8 +43,8 @@ found AS MATERIALIZED (
     FOR UPDATE OF m
 ),
 stored AS (
-    INSERT INTO bounces (mail_id, digest, kind, outcome, status, code, diagnostic)
-    SELECT f.id, $4::bytea, $5::text,
+    INSERT INTO bounces (mail_id, digest, provider, kind, outcome, status, code, diagnostic)
+    SELECT f.id, $4::bytea, {_PROVIDER}, $5::text,
            CASE WHEN f.id IS NULL THEN 'unmatched' ELSE
                CASE $5 WHEN 'failed' THEN 'bounced' WHEN 'other' THEN 'ignored' ELSE $5 END
            END,
@@ -84,7 +88,7 @@ suppressed AS (
 ),
 entries AS (
     SELECT 1 AS place, t.id, 'mail.resolved' AS kind,
-           '{{"state": "sent", "as": "sent", "reason": "bounce quotes it"}}'::jsonb AS detail
+           jsonb_build_object('state', 'sent', 'as', 'sent', 'reason', {_PROOF}) AS detail
     FROM matched t WHERE t.proved
     UNION ALL
     SELECT 2, t.id,

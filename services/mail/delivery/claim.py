@@ -14,6 +14,7 @@ from shared.db.pool import Pool, Record
 from shared.worker.claim_floor import ClaimFloor
 
 from . import queries
+from .deduplication import KeyUse, open_question, read_key_uses
 from .message import Content
 from .retry_policy import MailSnapshot
 
@@ -37,6 +38,9 @@ class ClaimedMail:
     traceparent: str | None
     lane: str
     attached_bytes: int
+    resends: int
+    # What gateways that deduplicate know of it already.
+    key_uses: tuple[KeyUse, ...]
 
     def now(self) -> datetime:
         """The database's time, estimated from this process's clock."""
@@ -100,8 +104,17 @@ async def claim_due(
     return Claim(mails, closed, full=found >= wanted)
 
 
+def snapshot_of(row: Record, key_uses: tuple[KeyUse, ...]) -> MailSnapshot:
+    """From a row of the claim or of the rescue."""
+    question = open_question(key_uses)
+    return MailSnapshot(
+        row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"], question
+    )
+
+
 def _claimed(row: Record, monotonic: float) -> ClaimedMail:
-    snapshot = MailSnapshot(row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"])
+    key_uses = read_key_uses(row["key_uses"])
+    snapshot = snapshot_of(row, key_uses)
     content = Content(
         row["id"],
         row["message_id"],
@@ -127,4 +140,6 @@ def _claimed(row: Record, monotonic: float) -> ClaimedMail:
         row["traceparent"],
         row["lane"],
         row["attached_bytes"] or 0,
+        row["resends"],
+        key_uses,
     )

@@ -6,7 +6,7 @@ recorder's commits. The loop does not wait for a batch to finish: it claims more
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from shared.db.pool import Pool
@@ -16,10 +16,12 @@ from shared.worker.schedule import WakeupFanout
 
 from .attachments import AttachmentSender
 from .claim import ClaimedMail, LaneFloors, claim_due
+from .deduplication import KeyUse, key_of, use_of
+from .envelope import envelope_of
 from .gateways.failover import Gateways
 from .gateways.protocol import BodySupplier, Envelope
 from .leases import Leases
-from .message import Content, build, envelope_address, needs_smtputf8
+from .message import build
 from .recorder import AttemptEnd, GivenBack, Recorder, Transmission
 from .retry_policy import RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Step, Verdict, interrupted, own_fault, unsendable
@@ -32,6 +34,9 @@ _log = get_logger(__name__)
 _SLOTS_PER_CONNECTION = 16
 # Mails whose last fault is remembered, so that another gateway is tried first. Forgetting one costs an extra try.
 _REMEMBERED_FAULTS = 10_000
+# Until a mail is claimed again whose only gateway is not available; breakers probe every 30 s at last. There are few
+# such mails: those that were being handed over when the gateway or a worker went down.
+_WAIT_FOR_GATEWAY_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -41,6 +46,7 @@ class _Attempt:
     offered: bool = False
     may_have_left: bool = False
     ended: bool = False
+    key_use: KeyUse | None = None
 
     def note_offer(self, offered: bool) -> None:  # noqa: FBT001 - a callback's only argument
         self.offered = offered
@@ -137,14 +143,18 @@ class Delivery:
             self._remember(mail.mail_id, gateway, verdict)
             await self._give_back(mail)
             return
-        await self._settle(mail, gateway, verdict)
+        await self._settle(mail, gateway, verdict, attempt.key_use)
         if self._tracing.on:
             record_attempt_span(self._tracing, mail, gateway, verdict, may_have_left=attempt.may_have_left)
 
     async def _send(self, mail: ClaimedMail, attempt: _Attempt) -> tuple[str | None, Verdict]:
         async def about_to_transmit(gateway: str) -> bool:
-            transmission = Transmission(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, mail.claimed_at)
-            if not self._leases.holds(mail.lease):
+            key_use = self._key_use(mail, gateway, envelope)
+            transmission = Transmission(
+                mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, mail.claimed_at, key_use
+            )
+            is_too_late = mail.snapshot.question is not None and mail.now() >= mail.snapshot.question.ask_until
+            if is_too_late or not self._leases.holds(mail.lease):
                 return False
             try:
                 recorded = await self._recorder.transmitting(transmission)
@@ -152,15 +162,19 @@ class Delivery:
                 return False
             if not recorded:
                 self._leases.lose(mail.lease)
-            attempt.may_have_left = recorded
+            attempt.may_have_left, attempt.key_use = recorded, key_use
             return recorded
 
         async def offer(body: BodySupplier) -> tuple[str | None, Verdict]:
             faulted = self._faulted.get(mail.mail_id, ())
-            return await self._gateways.send(envelope, body, about_to_transmit, faulted, attempt.note_offer)
+            question = mail.snapshot.question
+            return await self._gateways.send(envelope, body, about_to_transmit, faulted, attempt.note_offer, question)
 
         try:
             envelope = envelope_of(mail.content, self._bounce_domain)
+            # Two such headers would leave it to the gateway which one counts.
+            if self._gateways.idempotency_headers.isdisjoint(map(str.lower, mail.content.headers)):
+                envelope = replace(envelope, idempotency_key=key_of(mail.mail_id, mail.resends))
             if mail.attached_bytes:
                 return await self._attachments.send(mail, offer)
             return await offer(lambda: build(mail.content))
@@ -168,14 +182,25 @@ class Delivery:
             _log.warning("mail_cannot_be_built", mail_id=str(mail.mail_id))
             return None, unsendable("the message cannot be built", str(error))
 
-    async def _settle(self, mail: ClaimedMail, gateway: str | None, verdict: Verdict) -> None:
+    def _key_use(self, mail: ClaimedMail, gateway: str, envelope: Envelope) -> KeyUse | None:
+        deduplication = self._gateways.deduplication_of(gateway)
+        if deduplication is None or envelope.idempotency_key is None:
+            return None
+        return use_of(mail.key_uses, gateway, envelope.idempotency_key, mail.now(), deduplication)
+
+    async def _settle(self, mail: ClaimedMail, gateway: str | None, verdict: Verdict, key_use: KeyUse | None) -> None:
         self._remember(mail.mail_id, gateway, verdict)
         try:
             if not self._leases.holds(mail.lease):
                 return
             another_gateway = mail.mail_id in self._faulted
-            settlement = decide_next(mail.snapshot, verdict, mail.now(), self._policy, another_gateway=another_gateway)
-            ending = AttemptEnd(mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, settlement, mail.claimed_at)
+            settlement = decide_next(
+                mail.snapshot, verdict, mail.now(), self._policy, another_gateway=another_gateway, key_use=key_use
+            )
+            line = key_use.line if key_use else None
+            ending = AttemptEnd(
+                mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, settlement, mail.claimed_at, line
+            )
             if await self._recorder.settle(ending):
                 self.outcomes[verdict.outcome] += 1
             else:
@@ -189,7 +214,8 @@ class Delivery:
         """The mail was never offered to a gateway: it waits again, and no attempt is on record."""
         try:
             if self._leases.holds(mail.lease):
-                await self._recorder.give_back(GivenBack(mail.mail_id, mail.lease))
+                due_in_seconds = _WAIT_FOR_GATEWAY_SECONDS if mail.snapshot.question else 0.0
+                await self._recorder.give_back(GivenBack(mail.mail_id, mail.lease, due_in_seconds))
         finally:
             self._leases.release(mail.lease)
 
@@ -220,18 +246,3 @@ class Delivery:
         if self._tasks:
             # Settlements and releases still have to be written; the database may be down.
             await asyncio.wait(list(self._tasks), timeout=write_seconds)
-
-
-def envelope_of(content: Content, bounce_domain: str = "") -> Envelope:
-    """Bounces go to the From address, or with `bounce_domain` to an address there that names the mail.
-
-    That address needs no signature: the mail ID has 74 random bits, and only the recipient learns it.
-
-    Raises:
-        ValueError: an address is invalid.
-    """
-    sender, sender_utf8 = envelope_address(content.sender_email)
-    recipient, recipient_utf8 = envelope_address(content.to_email)
-    if bounce_domain:
-        sender, sender_utf8 = f"bounce+{content.mail_id.hex}@{bounce_domain}", False
-    return Envelope(sender, recipient, sender_utf8 or recipient_utf8 or needs_smtputf8(content))

@@ -4,6 +4,9 @@
 estimates, so that no statement scans the ledger.
 """
 
+from ..webhooks.queries import HAS_SUBSCRIBERS
+from .deduplication_queries import ASKING_IS_OVER, KEY_USES, NOT_ANSWERED_IN_TIME
+
 # `unknown` is counted, so mails with no counted attempt need no lookup. LIMIT keeps the planner from hashing attempts.
 _IN_DOUBT = """
 m.attempts > 0 AND coalesce(
@@ -12,10 +15,12 @@ m.attempts > 0 AND coalesce(
 """
 
 # The state that a claim gives to a mail. In doubt means that an earlier attempt ended `unknown`: such a mail may have
-# been sent, so it is neither failed nor expired (P5).
-_NEXT_STATE = """
+# been sent, so it is neither failed nor expired (P5). While its gateway can be asked again (ADR 0033), it waits for
+# that one. Then it is uncertain, or with the policy `resend` a copy is sent (`as_copy`).
+_NEXT_STATE = f"""
     CASE
         WHEN w.in_doubt AND (s.email_key IS NOT NULL OR m.expires_at <= now() OR m.to_email IS NULL) THEN 'uncertain'
+        WHEN m.on_uncertain = 'hold' AND {ASKING_IS_OVER} THEN 'uncertain'
         WHEN m.to_email IS NULL THEN 'canceled'
         WHEN s.email_key IS NOT NULL THEN 'suppressed'
         WHEN m.expires_at <= now() AND m.attempts > 0 THEN 'failed'
@@ -27,18 +32,21 @@ _NEXT_STATE = """
 _PICKED = f"""
 picked AS MATERIALIZED (
     SELECT m.id, m.client, m.request_id, m.lane, m.to_email, m.to_name, m.attempts, m.on_uncertain, m.message_id,
-           m.accepted_at, m.expires_at, m.metadata, m.correlation_id, m.traceparent,
-           w.in_doubt,
+           m.accepted_at, m.expires_at, m.metadata, m.correlation_id, m.traceparent, m.resends,
+           w.in_doubt, w.key_uses, {ASKING_IS_OVER} AS as_copy,
            {_NEXT_STATE} AS next_state,
            CASE
                WHEN m.to_email IS NULL THEN 'erased'
                WHEN s.email_key IS NOT NULL THEN 'address suppressed'
-               ELSE 'expired'
+               WHEN m.expires_at <= now() THEN 'expired'
+               ELSE 'no answer while the gateway could be asked again'
            END AS close_reason,
            s.reason AS suppression_reason
     FROM mails m
     LEFT JOIN suppressions s ON s.email_key = m.to_key AND (s.ends_at IS NULL OR s.ends_at > now())
-    CROSS JOIN LATERAL (SELECT {_IN_DOUBT} AS in_doubt OFFSET 0) w
+    CROSS JOIN LATERAL (
+        SELECT {_IN_DOUBT} AS in_doubt, {KEY_USES.format(condition="m.gateway IS NOT NULL")} AS key_uses OFFSET 0
+    ) w
     -- A stray row of a settled mail must not break the claim; a sanity check removes it.
     WHERE m.id = ANY(ARRAY(SELECT mail_id FROM due)) AND m.state IN ('queued', 'deferred')
 )
@@ -107,12 +115,15 @@ leased AS (
     RETURNING mail_id, lease, attempt
 ),
 now_sending AS (
-    UPDATE mails SET state = 'sending' WHERE id = ANY(ARRAY(SELECT mail_id FROM leased))
+    UPDATE mails
+    SET state = 'sending', resends = resends + (id = ANY(ARRAY(SELECT id FROM picked WHERE as_copy)))::int
+    WHERE id = ANY(ARRAY(SELECT mail_id FROM leased))
 ),
 {_CLOSED}
 SELECT p.id, p.next_state, l.lease, l.attempt, p.attempts, p.on_uncertain, p.in_doubt, p.expires_at, now() AS now,
        p.message_id, p.accepted_at, p.to_email, p.to_name, c.sender_email, c.sender_name, c.reply_to_email,
        c.reply_to_name, c.subject, c.text, c.html, c.headers, p.traceparent, p.lane,
+       p.resends + p.as_copy::int AS resends, CASE WHEN NOT p.as_copy THEN p.key_uses END AS key_uses,
        (SELECT sum(size) FROM attachments WHERE mail_id = l.mail_id) AS attached_bytes, looked.*
 FROM (
     SELECT (SELECT count(*) FROM live) AS live_found, (SELECT max(due_at) FROM live) AS live_due_at,
@@ -129,16 +140,16 @@ SELECT a.filename, a.content_type, a.content_id, b.bytes FROM attachments a JOIN
 WHERE a.mail_id = $1 ORDER BY a.n
 """
 
-# Nothing is claimed while every breaker is open, so expiry cannot wait for a claim. $1 limit, $2 and $3 where claims of
-# the live and of the bulk lane begin to look: they have left nothing waiting before that.
+# Nothing is claimed while every breaker is open, so neither expiry nor the end of asking can wait for a claim. $1 the
+# limit, $2 and $3 where claims of the live and of the bulk lane begin to look: they have left nothing waiting before.
 CLOSE_EXPIRED = f"""
 WITH due AS (
     SELECT waiting.mail_id
     FROM (VALUES ('live', $2::timestamptz), ('bulk', $3::timestamptz)) AS lane (name, due_from)
     CROSS JOIN LATERAL (
-        SELECT q.mail_id FROM queue q JOIN mails e ON e.id = q.mail_id
+        SELECT q.mail_id FROM queue q JOIN mails m ON m.id = q.mail_id
         WHERE q.lane = lane.name AND q.due_at >= lane.due_from AND q.due_at <= now() AND q.lease IS NULL
-          AND e.expires_at <= now()
+          AND (m.expires_at <= now() OR {NOT_ANSWERED_IN_TIME})
         LIMIT $1
         FOR UPDATE OF q SKIP LOCKED
     ) AS waiting
@@ -151,10 +162,13 @@ SELECT id, next_state FROM picked WHERE next_state <> 'sending'
 # The fence is the attempt's primary key: a worker that takes a mail over writes the row of the attempt, too, and the
 # second of the two writes finds the first, whatever its snapshot. The queue's lease is looked at for those long ago.
 TRANSMIT_IF_LEASED = """
-INSERT INTO attempts (mail_id, n, lease, gateway, phase, claimed_at, transmitting_at)
-SELECT r.mail_id, r.n, r.lease, r.gateway, 'transmitting', coalesce(r.claimed_at, now()), now()
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[])
-    AS r(mail_id, n, lease, gateway, claimed_at)
+INSERT INTO attempts (
+    mail_id, n, lease, gateway, phase, claimed_at, transmitting_at, idempotency_header, ask_until
+)
+SELECT r.mail_id, r.n, r.lease, r.gateway, 'transmitting', coalesce(r.claimed_at, now()), now(), r.idempotency_header,
+       r.ask_until
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::timestamptz[])
+    AS r(mail_id, n, lease, gateway, claimed_at, idempotency_header, ask_until)
 WHERE (SELECT q.lease FROM queue q WHERE q.mail_id = r.mail_id LIMIT 1) = r.lease
 ON CONFLICT (mail_id, n) DO NOTHING
 RETURNING lease
@@ -167,18 +181,19 @@ WHERE q.mail_id = r.mail_id AND q.lease = r.lease
 RETURNING q.lease
 """
 
-# For mails that were never offered to a gateway. They keep their place, and the number of the attempt is free again.
+# For mails that were never offered to a gateway, and the number of the attempt is free again. $3 seconds until they are
+# due: 0 keeps their place; others wait for the only gateway that may have them.
 GIVE_BACK_IF_LEASED = """
 WITH given_back AS (
-    UPDATE queue q SET lease = NULL, due_at = now(), attempt = q.attempt - 1
-    FROM unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
+    UPDATE queue q SET lease = NULL, due_at = now() + make_interval(secs => r.due_in), attempt = q.attempt - 1
+    FROM unnest($1::uuid[], $2::uuid[], $3::float8[]) AS r(mail_id, lease, due_in)
     WHERE q.mail_id = r.mail_id AND q.lease = r.lease
-    RETURNING q.mail_id, r.lease
+    RETURNING q.mail_id, r.lease, q.due_at
 ),
 waiting AS (
     UPDATE mails m
     SET state = CASE WHEN m.attempts > 0 AND m.failure_reason IS NOT NULL THEN 'deferred' ELSE 'queued' END,
-        next_attempt_at = now()
+        next_attempt_at = g.due_at
     FROM given_back g WHERE m.id = g.mail_id
 )
 SELECT lease FROM given_back
@@ -190,9 +205,9 @@ SETTLE_IF_LEASED = f"""
 WITH r AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[], $6::bool[], $7::int[], $8::text[], $9::text[],
-        $10::text[], $11::text[], $12::text[], $13::float8[], $14::bool[], $16::timestamptz[]
+        $10::text[], $11::text[], $12::text[], $13::float8[], $14::bool[], $16::timestamptz[], $17::text[]
     ) AS r(mail_id, n, lease, gateway, outcome, counted, code, enhanced_code, reply, state, kind, reason, due_in,
-           suppresses, claimed_at)
+           suppresses, claimed_at, idempotency_header)
 ),
 left_queue AS (
     DELETE FROM queue q USING r
@@ -219,7 +234,7 @@ moved AS (
     FROM held h WHERE m.id = h.mail_id
     RETURNING m.id, m.client, m.request_id, m.metadata, m.to_email, m.to_key, m.correlation_id, m.traceparent,
               m.state, h.n, h.gateway, h.code, h.enhanced_code, h.reason, h.kind, h.suppresses,
-              h.lease, h.outcome, h.counted, h.reply, h.claimed_at
+              h.lease, h.outcome, h.counted, h.reply, h.claimed_at, h.idempotency_header
 ),
 -- The row is there when the body began to leave, or when the mail was taken over; else the attempt ended before, or
 -- another transaction has just written the row. A reply is personal data: none is stored for a mail that was erased
@@ -253,6 +268,8 @@ logged AS (
     SELECT m.kind, m.id::text, {_RELATED}, 'mail-worker', m.correlation_id, m.traceparent,
            jsonb_build_object('state', m.state, 'attempt', m.n, 'gateway', m.gateway, 'code', m.code,
                               'enhanced_code', m.enhanced_code, 'reason', m.reason)
+               || CASE WHEN m.idempotency_header IS NULL THEN '{{}}'
+                       ELSE jsonb_build_object('idempotency_header', m.idempotency_header) END
     FROM moved m
 ),
 suppressed AS (
@@ -276,9 +293,10 @@ WHERE r.lease NOT IN (SELECT lease FROM held) AND (
 )
 """
 
-# $1 limit, $2 the earliest `due_at` to look at. Answers with the time of the look in any case.
-FIND_OVERDUE = """
-SELECT now() AS looked_at, overdue.* FROM (SELECT) AS always LEFT JOIN (
+# $1 limit, $2 the earliest `due_at` to look at. Answers with the time of the look in any case, and with what another
+# loop would have to look for: whether there are webhook subscribers (ADR 0034).
+FIND_OVERDUE = f"""
+SELECT now() AS looked_at, {HAS_SUBSCRIBERS} AS has_subscribers, overdue.* FROM (SELECT) AS always LEFT JOIN (
     SELECT mail_id, lease, due_at FROM queue
     WHERE lane IN ('live', 'bulk') AND due_at >= $2 AND due_at <= now() AND lease IS NOT NULL
     ORDER BY due_at LIMIT $1
@@ -306,9 +324,11 @@ attempt AS (
     INSERT INTO attempts AS a (mail_id, n, lease, claimed_at)
     SELECT mail_id, attempt, lease, last_held_at FROM taken
     ON CONFLICT (mail_id, n) DO UPDATE SET lease = excluded.lease
-    RETURNING a.mail_id, a.phase, a.gateway, extract(epoch FROM now() - a.claimed_at)::float8 AS seconds
+    RETURNING a.mail_id, a.phase, a.gateway, extract(epoch FROM now() - a.claimed_at)::float8 AS seconds,
+              a.idempotency_header, a.ask_until
 )
 SELECT t.mail_id, t.lease, t.attempt, a.phase, a.gateway, m.attempts, m.on_uncertain, m.expires_at, now() AS now,
-       {_IN_DOUBT} AS in_doubt, m.traceparent, a.seconds
+       {_IN_DOUBT} AS in_doubt, m.traceparent, a.seconds, a.idempotency_header,
+       a.ask_until, {KEY_USES.format(condition="true")} AS key_uses
 FROM taken t JOIN mails m ON m.id = t.mail_id LEFT JOIN attempt a ON a.mail_id = t.mail_id
 """

@@ -20,6 +20,7 @@ from shared.observability.logs import get_logger
 from shared.worker.backoff import full_jitter
 
 from . import queries
+from .deduplication import KeyUse
 from .retry_policy import Settlement
 
 _log = get_logger(__name__)
@@ -49,6 +50,8 @@ class Transmission:
     gateway: str
     # None: now.
     claimed_at: datetime | None = None
+    # For a gateway that deduplicates.
+    key_use: KeyUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class AttemptEnd:
     settlement: Settlement
     # For an attempt that is not on record yet. None: now.
     claimed_at: datetime | None = None
+    # As the attempt carried it, for history.
+    idempotency_header: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class GivenBack:
 
     mail_id: UUID
     lease: UUID
+    due_in_seconds: float = 0.0
 
 
 Item = TypeVar("Item", Transmission, AttemptEnd, GivenBack)
@@ -210,6 +216,8 @@ class Recorder:
             [item.lease for item in items],
             [item.gateway for item in items],
             [item.claimed_at for item in items],
+            [item.key_use.line if item.key_use else None for item in items],
+            [item.key_use.ask_until if item.key_use else None for item in items],
         )
         return {row["lease"] for row in rows}
 
@@ -218,14 +226,22 @@ class Recorder:
         async with self.queue_lock:
             columns = map(list, zip(*rows, strict=True))
             held = await self._pool.fetch(
-                queries.SETTLE_IF_LEASED, *columns, self._suppression_days, [item.claimed_at for item in items]
+                queries.SETTLE_IF_LEASED,
+                *columns,
+                self._suppression_days,
+                [item.claimed_at for item in items],
+                [item.idempotency_header for item in items],
             )
         return {row["lease"] for row in held}
 
     async def _write_returns(self, items: Sequence[GivenBack]) -> set[UUID]:
-        mail_ids, leases = [item.mail_id for item in items], [item.lease for item in items]
         async with self.queue_lock:
-            rows = await self._pool.fetch(queries.GIVE_BACK_IF_LEASED, mail_ids, leases)
+            rows = await self._pool.fetch(
+                queries.GIVE_BACK_IF_LEASED,
+                [item.mail_id for item in items],
+                [item.lease for item in items],
+                [item.due_in_seconds for item in items],
+            )
         return {row["lease"] for row in rows}
 
 

@@ -11,9 +11,10 @@ from shared.observability.spans import OFF, Tracing
 from shared.worker.claim_floor import ClaimFloor
 
 from . import queries
-from .claim import LaneFloors
+from .claim import LaneFloors, snapshot_of
+from .deduplication import KeyUse, read_key_uses
 from .recorder import AttemptEnd, Recorder
-from .retry_policy import MailSnapshot, RetryPolicy, decide_next
+from .retry_policy import RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Verdict, own_fault
 from .spans import record_rescue_span
 from .states import Phase
@@ -43,7 +44,9 @@ class Rescue:
         grace_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         tracing: Tracing = OFF,
+        on_subscribers: Callable[[], None] | None = None,
     ) -> None:
+        """`on_subscribers` is called by every look that finds webhook subscribers."""
         self._pool = pool
         self._recorder = recorder
         self._policy = policy
@@ -51,6 +54,7 @@ class Rescue:
         self._grace_seconds = grace_seconds
         self._clock = clock
         self._tracing = tracing
+        self._on_subscribers = on_subscribers
         self._seen: dict[tuple[UUID, UUID], float] = {}
         self._floor = ClaimFloor()
         self.rescued = 0
@@ -59,6 +63,8 @@ class Rescue:
         """Look once; commits takeovers and their settlements. True: there may be more."""
         previous, self._seen = self._seen, {}  # a failed look forgets: the grace starts again after an outage
         found = await self._pool.fetch(queries.FIND_OVERDUE, _BATCH, self._floor.begin(self._clock()))
+        if self._on_subscribers is not None and found[0]["has_subscribers"]:
+            self._on_subscribers()
         rows = [row for row in found if row["mail_id"] is not None]
         # The next look must see again what this one saw.
         self._floor.advance(found[0]["looked_at"], min((row["due_at"] for row in rows), default=None))
@@ -85,11 +91,21 @@ class Rescue:
                 record_rescue_span(self._tracing, row, ending)
 
     def _ending(self, row: Record) -> AttemptEnd:
-        snapshot = MailSnapshot(
-            row["attempt"], row["attempts"], row["on_uncertain"], row["in_doubt"], row["expires_at"]
+        uses, line = read_key_uses(row["key_uses"]), row["idempotency_header"]
+        key_use = None
+        if line is not None:
+            # The row of the attempt may be newer than `uses`.
+            key_use = next(
+                (use for use in uses if (use.gateway, use.line) == (row["gateway"], line)),
+                KeyUse(row["gateway"], line, row["ask_until"]),
+            )
+        verdict = verdict_on(row["phase"])
+        settlement = decide_next(
+            snapshot_of(row, uses), verdict, row["now"], self._policy, worker_lost=True, key_use=key_use
         )
-        settlement = decide_next(snapshot, verdict_on(row["phase"]), row["now"], self._policy, worker_lost=True)
-        return AttemptEnd(row["mail_id"], row["attempt"], row["lease"], row["gateway"], settlement)
+        return AttemptEnd(
+            row["mail_id"], row["attempt"], row["lease"], row["gateway"], settlement, idempotency_header=line
+        )
 
 
 def verdict_on(phase: str | None) -> Verdict:

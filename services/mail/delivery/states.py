@@ -46,7 +46,8 @@ MAIL_TRANSITIONS: Mapping[MailState, Mapping[str, frozenset[MailState]]] = {
         Outcome.ACCEPTED: frozenset([MailState.SENT]),
         Outcome.REFUSED: frozenset([MailState.FAILED, MailState.UNCERTAIN]),
         Outcome.TRY_LATER: frozenset([MailState.DEFERRED, MailState.FAILED, MailState.UNCERTAIN]),
-        Outcome.UNKNOWN: frozenset([MailState.UNCERTAIN, MailState.QUEUED]),
+        # Deferred: the gateway deduplicates and is asked again. Queued: the mail's policy is to send it again.
+        Outcome.UNKNOWN: frozenset([MailState.UNCERTAIN, MailState.DEFERRED, MailState.QUEUED]),
         Outcome.GATEWAY_FAULT: frozenset([MailState.QUEUED, MailState.DEFERRED]),
         "restore": frozenset([MailState.SENT]),
     },

@@ -1,5 +1,6 @@
 """Collaborators of the API's endpoints. `app.py` builds them once and stores them at `app.state.mail`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import Counter
@@ -10,6 +11,7 @@ from shared.worker.partitions import PartitionRetention
 from shared.worker.wakeups import Pinger
 
 from ..intake.accept import Intake
+from ..provider_events.source import Source
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class AppState:
     kept: tuple[PartitionRetention, ...]
     # Ingested notices by outcome, for Prometheus.
     bounces: Counter
+    # The providers whose events are accepted, and those events by provider and outcome.
+    event_sources: Mapping[str, Source]
+    provider_events: Counter
 
 
 def state_of(request: Request) -> AppState:

@@ -1,4 +1,4 @@
-"""How large the bodies of the calls that request mails may be: a limit, and room for attachments beside it."""
+"""How large bodies may be: those that request mails have a limit and room for attachments, notices quote such mails."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +12,7 @@ from .app_state import state_of
 _MEBIBYTE = 1 << 20
 MAIL_BYTES = _MEBIBYTE
 BATCH_BYTES = 16 * _MEBIBYTE
+NOTICE_BYTES = 10 * _MEBIBYTE
 _LIMITS = {"/v1/mails": MAIL_BYTES, "/v1/mails/batch": BATCH_BYTES}
 
 
@@ -21,8 +22,9 @@ def limit_of(path: str) -> int:
 
 
 def with_attachments(attachments_max_bytes: int) -> dict[str, int]:
-    """The most that a body with attachments can have, by path. It is read no further."""
-    return {path: limit + encoded_size(attachments_max_bytes) for path, limit in _LIMITS.items()}
+    """The most that a body with attachments can have, by path, or a notice about such a mail. It is read no further."""
+    mails = {path: limit + encoded_size(attachments_max_bytes) for path, limit in _LIMITS.items()}
+    return mails | {"/v1/bounces": NOTICE_BYTES}
 
 
 def sizes_checked(limit: int, mails_of: Callable[[Any], Any]) -> Callable[[StrictRequest], Awaitable[None]]:

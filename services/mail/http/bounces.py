@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -45,6 +45,7 @@ class Bounce(BaseModel):
     status: str | None
     code: int | None
     diagnostic: str | None
+    provider: str | None = Field(description="Whose event it is; null: a notice from the bounce mailbox")
 
 
 class BouncePage(BaseModel):
@@ -60,15 +61,16 @@ class BouncePage(BaseModel):
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The whole message, unchanged, at most 1 MiB",
+            "description": "The whole message, unchanged, at most 10 MiB",
             "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in _MEDIA_TYPES},
         }
     },
 )
 async def ingest_bounce(request: Request, principal: Annotated[Principal, Depends(Key("mails:operate"))]) -> Response:
-    """Ingest a message from the bounce mailbox: a delivery status notification (RFC 3464) or a complaint (RFC 5965).
+    """Ingest a message from the bounce mailbox: a delivery status notification (RFC 3464), a complaint (RFC 5965), or
+    what mail systems write in their own words.
 
-    Repeating a message changes nothing. Any other kind of message is `ignored`.
+    Repeating a message changes nothing. Any other kind of message is `ignored`, automatic answers too.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _MEDIA_TYPES:
         detail = f"Must be {' or '.join(_MEDIA_TYPES)}"

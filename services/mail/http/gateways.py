@@ -32,6 +32,7 @@ class Gateway(BaseModel):
     connections_allowed: int = Field(0, description="Used at most now; fewer when the gateway turned some away")
     connections_open: int = 0
     in_flight: int
+    deduplicates: bool = Field(False, description="Asked again after an unknown outcome (`idempotency_header`)")
 
 
 class GatewayList(BaseModel):

@@ -66,6 +66,7 @@ async def _ledger(state: AppState) -> dict[str, Check]:
         **_worker(row),
         **_queue(row),
         "change_feed": _change_feed(lag),
+        "webhooks": _webhooks(row),
         "retention": _retention(row, state.content_days),
         **partitions,
         **findings,
@@ -128,6 +129,14 @@ def _change_feed(lag: FeedLag) -> Check:
     if lag.is_late:
         detail += f". It is held back by {lag.holder or 'a transaction that has just ended'}"
     return Check(Status.WARN if lag.is_late else Status.PASS, round(lag.seconds, 3), "s", detail)
+
+
+def _webhooks(row: Record) -> Check:
+    """A subscriber that is down is no fault of the service. What was given up, its owner must be told."""
+    detail: dict[str, Any] = orjson.loads(row["heartbeat_detail"] or "{}").get("webhooks") or {}
+    waiting, oldest = detail.get("waiting", 0), detail.get("oldest_seconds", 0.0)
+    words = f"Deliveries given up in the last day. {waiting} wait, the oldest for {oldest:.0f} s"
+    return graded(row["dead_webhooks"], "deliveries", warn_at=1, detail=words)
 
 
 def _retention(row: Record, content_days: int) -> Check:

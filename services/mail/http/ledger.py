@@ -57,6 +57,7 @@ async def list_mails(
     request: Request,
     principal: MayRead,
     request_id: FilterTexts = (),
+    message_id: Annotated[FilterTexts, Query(description="With its angle brackets, as recipients see it")] = (),
     to: FilterTexts = (),
     state: Annotated[Sequence[State], Query(max_length=20)] = (),
     template: FilterTexts = (),
@@ -75,6 +76,7 @@ async def list_mails(
 
     filters = mail_list.Filters(
         request_ids=request_id,
+        message_ids=message_id,
         to_keys=_keys(to),
         states=state,
         templates=template,

@@ -139,6 +139,12 @@ class Attempt(BaseModel):
     code: int | None
     enhanced_code: str | None
     reply: str | None
+    idempotency_header: str | None = Field(
+        description="The header line by which the gateway deduplicates; null: it does not, or the body did not leave"
+    )
+    ask_until: datetime | None = Field(
+        description="If the outcome is unknown, the gateway is asked again until then, with the same header"
+    )
 
 
 class AttemptPage(BaseModel):

@@ -1,5 +1,6 @@
 """The list of mails, by the caller's filters. It loads SQLAlchemy, so import it where a list is read."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from .listing import client_scope
 from .mail_resource import COLUMNS, as_resource
 
 _FEW = 1_000
+_OWN_MESSAGE_ID = re.compile("<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@[^<>@]+>")
 # By how much a mail's ID, which the API mints, and its `accepted_at`, which is the database's time, may differ.
 _CLOCKS_DIFFER = timedelta(days=1)
 
@@ -26,6 +28,7 @@ class Filters:
     """The filters of GET /v1/mails: different ones combine with AND, several of one name with OR."""
 
     request_ids: Sequence[str] = ()
+    message_ids: Sequence[str] = ()
     to_keys: Sequence[str] = ()
     states: Sequence[str] = ()
     templates: Sequence[str] = ()
@@ -48,6 +51,8 @@ class Filters:
             (m.client, self.clients),
         ]
         conditions: list[sa.ColumnElement[bool]] = [column.in_(values) for column, values in among if values]
+        if self.message_ids:
+            conditions.append(m.id.in_(self._named()))
         if self.tags:
             conditions += self._tagged()
         for key, values in self.metadata.items():
@@ -70,6 +75,15 @@ class Filters:
         if self.states and set(self.states) <= set(WAITING_STATES):
             return sa.select(queue.c.mail_id)
         return sa.select(mails.c.id).where(*self._tagged()) if self.tags else None
+
+    def _named(self) -> "sa.CompoundSelect[tuple[Any]]":
+        """The mails with these Message-IDs, by indexes: the part before the @-sign is the mail's ID, unless the mail
+        was restored.
+        """
+        ids = [UUID(match[1]) for text in self.message_ids if (match := _OWN_MESSAGE_ID.fullmatch(text))]
+        restored = sa.select(mails.c.id).where(mails.c.restored_message_id.in_(self.message_ids))
+        own = sa.select(mails.c.id).where(mails.c.id.in_(ids), mails.c.message_id.in_(self.message_ids))
+        return sa.union(own, restored)
 
     def _tagged(self) -> list[sa.ColumnElement[bool]]:
         # The second is the predicate of the index.

@@ -41,7 +41,8 @@ WITH reasons AS (
     FROM history WHERE subject = $1::uuid::text AND detail ? 'attempt' ORDER BY n, id DESC
 )
 SELECT a.n, a.gateway, a.phase, a.outcome, a.counted, a.claimed_at, a.transmitting_at, a.ended_at,
-       CASE WHEN a.outcome <> 'accepted' THEN r.reason END AS reason, a.code, a.enhanced_code, a.reply
+       CASE WHEN a.outcome <> 'accepted' THEN r.reason END AS reason, a.code, a.enhanced_code, a.reply,
+       a.idempotency_header, a.ask_until
 FROM attempts a LEFT JOIN reasons r ON r.n = a.n
 WHERE a.mail_id = $1 AND ($2::integer IS NULL OR a.n < $2) ORDER BY a.n DESC LIMIT $3
 """

@@ -110,10 +110,11 @@ WITH changed AS (
 {_WRITE_HISTORY_AND_RETURN_ID}
 """
 
-# $4 lifetime in seconds, $5 the note. Sends the same bytes and Message-ID again, because an operator decided so.
+# $4 lifetime in seconds, $5 the note. Sends the same bytes and Message-ID again, because an operator decided so. It is
+# a copy of its own, also for a gateway that deduplicates.
 RESEND_IF_UNCERTAIN = f"""
 WITH changed AS (
-    UPDATE mails m SET state = 'queued', next_attempt_at = now(),
+    UPDATE mails m SET state = 'queued', next_attempt_at = now(), resends = m.resends + 1,
         expires_at = greatest(m.expires_at, now() + make_interval(secs => $4))
     WHERE m.id = $1 AND ($2::text IS NULL OR m.client = $2) AND m.state = 'uncertain'
       AND m.to_email IS NOT NULL AND EXISTS (SELECT FROM contents WHERE mail_id = m.id)

@@ -49,18 +49,19 @@ OWED_AND_GONE = SanityCheck(
     """,
 )
 
+# A webhook that is replayed has its settled row beside it.
 SETTLED_AND_OWED = SanityCheck(
     "settled_and_owed",
     "Outbox rows that are settled already and would be performed again. Repaired: settled rows leave the outbox.",
     """
     SELECT o.id::text AS id, o.effect || ' is ' || o.state || ' and settled' AS what
-    FROM (SELECT id, effect, state FROM outbox ORDER BY id LIMIT 20000) AS o
+    FROM (SELECT id, effect, state FROM outbox WHERE effect <> 'webhook' ORDER BY id LIMIT 20000) AS o
     WHERE EXISTS (SELECT FROM outbox_settled s WHERE s.id = o.id)
     """,
     fix="""
     fixed AS (
         DELETE FROM outbox o WHERE o.state <> 'leased' AND o.id IN (
-            SELECT w.id FROM (SELECT id FROM outbox ORDER BY id LIMIT 20000) AS w
+            SELECT w.id FROM (SELECT id FROM outbox WHERE effect <> 'webhook' ORDER BY id LIMIT 20000) AS w
             WHERE EXISTS (SELECT FROM outbox_settled s WHERE s.id = w.id)
         )
         RETURNING o.id::text AS id

@@ -34,7 +34,6 @@ class AppState:
     client_address: ClientAddress
     limit: "RateLimit | None"
     challenge: ChallengePolicy
-    webhooks_may_be_private: bool
     reconcile_lag_seconds: float
     kept: tuple[PartitionRetention, ...]
 

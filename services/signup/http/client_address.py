@@ -35,6 +35,10 @@ class ClientAddress:
                 break
         return client
 
+    def is_proxy(self, request: Request) -> bool:
+        """Whether a trusted proxy sent this request, so that its other headers may be believed, too."""
+        return request.client is not None and bool(self._trusted) and self._is_trusted(_spelled(request.client.host))
+
     def _is_trusted(self, text: str) -> bool:
         try:
             address = read_address(text)

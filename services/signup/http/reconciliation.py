@@ -1,6 +1,6 @@
 """/audit/reconciliation: request runs, read their results and findings. The worker performs the runs."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.contract import problems
-from shared.contract.correlation import current
 from shared.contract.fields import Strict
 from shared.contract.ids import UUID
 from shared.contract.principals import Principal
@@ -23,7 +22,8 @@ from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute
 
 from ..reconciliation.incomplete import why_incomplete
-from ..reconciliation.queries import FIND_LATEST_RUN, FIND_RUN, REQUEST_RUN
+from ..reconciliation.queries import FIND_LATEST_RUN, FIND_RUN
+from ..reconciliation.request import fault_of, request_run
 from .app_state import state_of
 
 router = APIRouter(prefix="/audit/reconciliation", route_class=StrictRoute, tags=["operators"])
@@ -31,10 +31,6 @@ router = APIRouter(prefix="/audit/reconciliation", route_class=StrictRoute, tags
 MayRead = Depends(Key("audit:read"))
 Kind = Literal["missing", "lost_records", "unexpected", "different", "stuck", "unserved_users"]
 KINDS: tuple[Kind, ...] = ("missing", "lost_records", "unexpected", "different", "stuck", "unserved_users")
-
-
-# How far clocks of callers and of this machine may differ. A later time is a mistake.
-_MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 
 class RunRequest(Strict):
@@ -111,23 +107,17 @@ async def run_reconciliation(
 ) -> Response:
     """Request a run. When this answers, the request is committed and survives a crash of the worker."""
     body = body or RunRequest()
-    if body.from_ and body.to and body.from_ >= body.to:
-        detail = "Must be earlier than `to`"
+    if detail := fault_of(body.from_, body.to):
         raise problems.InvalidRequest(f"from: {detail}", errors=[problems.at("/from", detail)])
-    if body.from_ and body.from_ > datetime.now(UTC) + _MAX_CLOCK_SKEW:
-        detail = "Must not lie in the future"
-        raise problems.InvalidRequest(f"from: {detail}", errors=[problems.at("/from", detail)])
-    state, correlation = state_of(request), current()
-    row = await state.database.pool.fetchrow(
-        REQUEST_RUN,
+    state = state_of(request)
+    row = await request_run(
+        state.database.pool,
         body.from_,
         body.to,
-        state.reconcile_lag_seconds,
-        body.heal,
-        principal.actor,
-        correlation.request_id if correlation else None,
+        lag_seconds=state.reconcile_lag_seconds,
+        repair=body.heal,
+        actor=principal.actor,
     )
-    assert row is not None  # RETURNING
     return JsonResponse(
         _as_run(row, state.reconcile_lag_seconds), 202, {"Location": f"/audit/reconciliation/{row['id']}"}
     )

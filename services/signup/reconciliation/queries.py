@@ -224,3 +224,5 @@ FROM (SELECT) AS always LEFT JOIN LATERAL (
 _RUN = f"SELECT *, {_KEPT_FROM} AS kept_from, {_FIRST_MAIL} FROM reconciliation_runs"
 FIND_RUN = f"{_RUN} WHERE id = $1"
 FIND_LATEST_RUN = f"{_RUN} ORDER BY id DESC LIMIT 1"
+# $1 below this ID or NULL, $2 how many, newest first.
+LIST_RUNS = f"{_RUN} WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2"

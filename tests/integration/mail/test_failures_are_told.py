@@ -13,7 +13,7 @@ from tests.integration.mail.test_interventions import MAIL, SET_STATE
 from tests.support.apis import Api
 from tests.support.delivery import Rig, make_rig, smtp_gateway
 from tests.support.notices import quoted_header, recipient_fields, report
-from tests.support.scripted_smtp import scripted_smtp
+from tests.support.scripted_smtp import Misbehavior, scripted_smtp
 
 FAILURE = """
 SELECT num_nonnulls(failure_reason, failure_code, failure_enhanced_code, failure_reply) FROM mails WHERE state = 'sent'
@@ -48,6 +48,27 @@ async def test_a_mail_that_is_sent_has_no_failure_and_its_attempts_keep_the_reas
         ("try_later", "deferred with 450 at RCPT", "450 4.2.1 later"),
         ("gateway_fault", "gateway not available (554 at connect)", "554 5.3.2 down"),
     ]
+
+
+async def test_attempts_and_history_say_with_which_header_a_mail_went_and_until_when_the_gateway_is_asked(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    mail_id = (await client.post("/v1/mails", json=MAIL)).json()["id"]
+    async with scripted_smtp({"dot": [Misbehavior.DROP]}) as server:
+        rig = make_rig(mail_api.database.pool, [smtp_gateway(server.port, idempotency_seconds=3600)])
+        await _one_try(mail_api, rig)
+        waiting = (await client.get(f"/v1/mails/{mail_id}")).json()
+        assert (waiting["state"], waiting["attempts"]) == ("deferred", 1)
+        assert waiting["failure"]["reason"] == "connection lost after the body had started; asked again at scripted"
+        await _one_try(mail_api, rig)
+        await rig.close()
+    line = f"Resend-Idempotency-Key: {mail_id}"
+    second, first = (await client.get(f"/v1/mails/{mail_id}/attempts")).json()["items"]
+    assert (first["outcome"], second["outcome"]) == ("unknown", "accepted")
+    assert first["idempotency_header"] == second["idempotency_header"] == line
+    assert first["transmitting_at"] < first["ask_until"] == second["ask_until"]
+    history = (await client.get(f"/v1/mails/{mail_id}/history")).json()["items"]
+    assert [entry["detail"].get("idempotency_header") for entry in history] == [line, line, None]
 
 
 @pytest.mark.parametrize("way", ["resolved by an operator", "known to its client", "proved by a notice"])

@@ -119,7 +119,7 @@ async def test_a_silent_worker_whose_mail_was_rescued_changes_nothing(mail_datab
 
 
 def _transmission(mail: ClaimedMail) -> tuple[object, ...]:
-    return [mail.mail_id], [mail.snapshot.attempt], [mail.lease], ["slow"], [mail.claimed_at]
+    return [mail.mail_id], [mail.snapshot.attempt], [mail.lease], ["slow"], [mail.claimed_at], [None], [None]
 
 
 async def test_a_worker_whose_mail_is_being_taken_over_before_it_offered_it_sends_no_body(mail_database: Clone) -> None:

@@ -16,6 +16,8 @@ from tests.support.scripted_smtp import Act, Misbehavior, Slowly, scripted_smtp
 FAULT, LATER, REFUSED = Outcome.GATEWAY_FAULT, Outcome.TRY_LATER, Outcome.REFUSED
 UNKNOWN, ACCEPTED = Outcome.UNKNOWN, Outcome.ACCEPTED
 STATE = {FAULT: "queued", LATER: "deferred", REFUSED: "failed", UNKNOWN: "uncertain", ACCEPTED: "sent"}
+# Where the gateway deduplicates, it is asked again.
+STATE_ASKED_AGAIN = STATE | {UNKNOWN: "deferred"}
 KIND = {
     FAULT: "mail.requeued",
     LATER: "mail.deferred",
@@ -91,6 +93,25 @@ async def test_each_step_gone_wrong_leaves_the_right_record(
         assert _breaker_counted_a_fault(rig.gateways) == (outcome in {FAULT, UNKNOWN}), case
         assert await history_kinds(pool, mail_id) == [KIND[outcome]], case
         assert (await queue_row(pool, mail_id) is not None) == (outcome in {FAULT, LATER}), case
+        await pool.execute("DELETE FROM queue")
+
+
+@pytest.mark.parametrize("step", [step for step, cases in TABLE.items() if UNKNOWN in dict(cases).values()])
+async def test_each_unknown_outcome_is_asked_again_where_the_gateway_deduplicates(
+    step: str, mail_database: Clone
+) -> None:
+    pool = mail_database.database.pool
+    for act, outcome in TABLE[step]:
+        async with scripted_smtp({step: [act]}) as server:
+            rig = make_rig(pool, [smtp_gateway(server.port, timeouts=IMPATIENT, idempotency_seconds=60)])
+            (mail_id,) = await insert_mails(pool)
+            await rig.delivery.run_once()
+            await rig.finish()
+            await rig.close()
+        mail, (attempt,) = await mail_row(pool, mail_id), await attempt_rows(pool, mail_id)
+        case = f"{act} at {step}"
+        assert (mail["state"], attempt["outcome"]) == (STATE_ASKED_AGAIN[outcome], outcome), case
+        assert (await queue_row(pool, mail_id) is not None) == (outcome in {LATER, UNKNOWN}), case
         await pool.execute("DELETE FROM queue")
 
 

@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
+from uuid import UUID
 
 import pytest
 
+from services.mail.delivery.deduplication import Deduplication
 from services.mail.delivery.gateways.protocol import Envelope, Gateway
 from services.mail.delivery.smtp_outcomes import Outcome, Step
-from tests.support.delivery import smtp_gateway
+from tests.support.delivery import IDEMPOTENCY_HEADER, smtp_gateway
 from tests.support.memory_gateway import ACCEPTED, Answer, MemoryGateway
 from tests.support.scripted_smtp import Misbehavior, scripted_smtp
 
@@ -31,22 +34,24 @@ class Subject:
 
 
 @asynccontextmanager
-async def memory(answer: Answer) -> AsyncIterator[Subject]:
-    gateway = MemoryGateway(answer=lambda _: answer)
+async def memory(answer: Answer, *, deduplicates: bool = False) -> AsyncIterator[Subject]:
+    deduplication = Deduplication(IDEMPOTENCY_HEADER, 40.0) if deduplicates else None
+    gateway = MemoryGateway(answer=lambda _: answer, deduplication=deduplication)
     yield Subject(gateway, lambda: [(e.sender, e.recipient, body) for e, body in gateway.kept])
 
 
 @asynccontextmanager
-async def smtp(answer: Answer) -> AsyncIterator[Subject]:
+async def smtp(answer: Answer, *, deduplicates: bool = False) -> AsyncIterator[Subject]:
     step, code, text = answer
     place = {Step.CONNECT: "banner", Step.BODY: "dot"}.get(step, str(step))
     async with scripted_smtp({place: f"{code} {text}" if code else Misbehavior.DROP}) as server:
-        gateway = smtp_gateway(server.port)
+        gateway = smtp_gateway(server.port, idempotency_seconds=60.0 if deduplicates else None)
         yield Subject(gateway, lambda: [(m.sender, m.recipient, m.data) for m in server.accepted])
         await gateway.close()
 
 
-Connect = Callable[[Answer], AbstractAsyncContextManager[Subject]]
+class Connect(Protocol):
+    def __call__(self, answer: Answer, *, deduplicates: bool = False) -> AbstractAsyncContextManager[Subject]: ...
 
 
 @pytest.fixture(params=[memory, smtp], ids=["memory", "smtp"])
@@ -60,6 +65,24 @@ async def test_an_accepted_mail_arrives_unchanged(connect: Connect) -> None:
         assert (verdict.outcome, verdict.code) == (Outcome.ACCEPTED, 250)
         assert subject.received() == [("from@example.test", "to@example.test", BODY)]
         assert subject.asks == 1
+
+
+async def test_a_gateway_that_deduplicates_gets_the_same_key_before_the_mail_at_every_attempt(connect: Connect) -> None:
+    envelope = replace(ENVELOPE, mail_id=UUID(int=7), idempotency_key="a-key")
+    async with connect(ACCEPTED, deduplicates=True) as subject:
+        # A wait for the reply takes 20 s of the 60 s that it knows a key.
+        assert subject.gateway.deduplication == Deduplication(IDEMPOTENCY_HEADER, 40.0)
+        for _ in range(2):
+            await subject.gateway.send(envelope, lambda: BODY, subject.about_to_transmit)
+        assert [body for _, _, body in subject.received()] == [f"{IDEMPOTENCY_HEADER}: a-key\r\n".encode() + BODY] * 2
+
+
+async def test_a_gateway_that_does_not_deduplicate_gets_no_key(connect: Connect) -> None:
+    envelope = replace(ENVELOPE, mail_id=UUID(int=7), idempotency_key="a-key")
+    async with connect(ACCEPTED) as subject:
+        assert subject.gateway.deduplication is None
+        await subject.gateway.send(envelope, lambda: BODY, subject.about_to_transmit)
+        assert [body for _, _, body in subject.received()] == [BODY]
 
 
 async def test_not_a_byte_leaves_unless_the_caller_agrees(connect: Connect) -> None:

@@ -85,8 +85,8 @@ async def test_one_subscribers_outage_leaves_the_others_alone_and_costs_few_atte
             await make_due(ledger)
         assert len(subscriber.received) == 30
         assert len(await ledger.rows("outbox", effect="webhook")) == 30
-        # Eight concurrent calls, then its breaker opens.
-        assert len(failing.received) <= 8
+        # Eight concurrent calls, then its breaker opens, and lets one pass now and then.
+        assert len(failing.received) < 15
         assert sum(row["attempts"] for row in await ledger.rows("outbox", effect="webhook")) == len(failing.received)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from services.mail.__main__ import main
+from services.mail.command_line import main
 from services.mail.settings import Settings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.mail.__main__ import main
+from services.mail.command_line import main
 from services.mail.intake.template_engine import SHIPPED, Templates
 from tests.support.databases import ROOT
 

@@ -49,6 +49,41 @@ def test_every_parameter_is_read() -> None:
     )
 
 
+def test_a_gateway_may_say_that_it_deduplicates() -> None:
+    gateway = only("smtps://mail.example?idempotency_header=Resend-Idempotency-Key&idempotency_seconds=82800")
+    assert (gateway.idempotency_header, gateway.idempotency_seconds) == ("Resend-Idempotency-Key", 82_800)
+    gateway = only("smtps://mail.example")
+    assert (gateway.idempotency_header, gateway.idempotency_seconds) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ("idempotency_header=X-Key", "idempotency_header and idempotency_seconds need each other"),
+        ("idempotency_seconds=82800", "idempotency_header and idempotency_seconds need each other"),
+        ("idempotency_header=X-Key&idempotency_seconds=0", "idempotency_seconds must be a number above 0"),
+        ("idempotency_header=X-Key&idempotency_seconds=a%20day", "idempotency_seconds must be a number above 0"),
+        ("idempotency_header=X-Key&idempotency_seconds=2592001", "idempotency_seconds must be .* at most 2.592e"),
+        ("idempotency_header=X%20Key&idempotency_seconds=82800", "idempotency_header: "),
+        ("idempotency_header=X-Key%0D%0ABcc&idempotency_seconds=82800", "idempotency_header: "),
+        ("idempotency_header=&idempotency_seconds=82800", "idempotency_header: "),
+        ("idempotency_header=Message-ID&idempotency_seconds=82800", "idempotency_header: "),
+    ],
+)
+def test_a_wrong_parameter_of_deduplication_is_named(parameters: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"MAIL_GATEWAYS, URL 2: {said}"):
+        parse_gateways(f"smtp://first.example,smtps://mail.example?{parameters}")
+
+
+def test_a_gateway_must_know_its_keys_for_longer_than_two_replies_may_take() -> None:
+    url = "smtps://mail.example?name=short&idempotency_header=X-Key&idempotency_seconds=1200"
+    with pytest.raises(ValidationError) as refused:
+        Settings(mail_gateways=url)
+    said = describe_errors(refused.value)
+    assert "gateway short: idempotency_seconds=1200 must be more than twice MAIL_REPLY_TIMEOUT_SECONDS=600" in said
+    Settings(mail_gateways=url, mail_reply_timeout_seconds=599)
+
+
 def test_ports_have_the_usual_defaults() -> None:
     assert only("smtp://mail.example").port == 25
     assert only("smtp://u:p@mail.example").port == 587

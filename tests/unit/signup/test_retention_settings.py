@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.signup.__main__ import main
+from services.signup.command_line import main
 from services.signup.settings import Settings
 
 _DAY = 86_400

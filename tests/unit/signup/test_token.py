@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.signup.verification_token import TokenRing, UnknownSigningKeyError
+from services.signup.verification_token import TokenRing
 from shared.contract.configuration import ConfigurationError
 from shared.contract.ids import uuid7
+from shared.contract.key_ring import UnknownSigningKeyError
 
 OLD, NEW = "o" * 32, "n" * 32
 RING = TokenRing.from_setting(NEW)

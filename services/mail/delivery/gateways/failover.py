@@ -3,7 +3,7 @@
 Each claim tries a mail at one gateway. After a fault the mail goes back to the queue, due at once and not counted, and
 is claimed again; the caller names the gateways that just faulted, and those come last. So every try is an attempt on
 record with its own lease. One rule keeps a mail whose outcome is unknown away from other gateways: an attempt that may
-have left is `unknown` and ends there.
+have left is `unknown` and ends there. A gateway that deduplicates is asked again, and only that one (ADR 0033).
 
 A gateway that turns a connection away while others are open says something about their number: fewer are used, and the
 mail waits for one of those (ADR 0023). Only when there is no other connection is it a fault.
@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from shared.worker.circuit_breaker import Breaker, BreakerState
 
+from ..deduplication import Deduplication, KeyUse
 from ..smtp_outcomes import Outcome, Verdict, own_fault
 from .connection_limit import ConnectionLimit
 from .protocol import BodySupplier, Envelope, Gateway
@@ -70,6 +71,11 @@ class Route:
         is_up = state is BreakerState.CLOSED or (state is BreakerState.OPEN and self.breaker.seconds_to_probe() <= 0)
         return is_up and self.limit.lets_through
 
+    def answers(self, question: KeyUse) -> bool:
+        """Whether this gateway can be asked. After a change of its settings it may know the key no more."""
+        deduplication = self.gateway.deduplication
+        return self.name == question.gateway and deduplication is not None and deduplication.wrote(question.line)
+
     async def has_other_connections(self, reason: str) -> bool:
         """After a connection was turned away: whether others are open. Then no more than those are used."""
         open_now = await self.gateway.settled_connections()
@@ -111,6 +117,7 @@ class Route:
             "sent": sum(sent for sent, _ in recent),
             "failed": sum(failed for _, failed in recent),
             "window_seconds": _TALLY_MINUTES * 60,
+            "deduplicates": self.gateway.deduplication is not None,
         }
 
 
@@ -120,11 +127,16 @@ class Gateways:
     def __init__(self, routes: Sequence[Route], judge: Judge = believe) -> None:
         self.routes = routes
         self._judge = judge
+        given = [route.gateway.deduplication for route in routes]
+        self.idempotency_headers = frozenset(each.header.lower() for each in given if each is not None)
 
     @property
     def connections(self) -> int:
         """How many are used at most now; at least one for each gateway."""
         return sum(max(1, route.limit.allowed) for route in self.routes)
+
+    def deduplication_of(self, gateway: str) -> Deduplication | None:
+        return next((route.gateway.deduplication for route in self.routes if route.name == gateway), None)
 
     def allowance(self, wanted: int) -> int:
         """How many mails to claim now: all while any gateway can take them, one when a probe is due, or none."""
@@ -139,15 +151,18 @@ class Gateways:
         about_to_transmit: Callable[[str], Awaitable[bool]],
         last_resort: Collection[str] = (),
         on_offer: Callable[[bool], None] = _ignore,
+        question: KeyUse | None = None,
     ) -> tuple[str | None, Verdict]:
         """Try the first usable gateway, those of `last_resort` after the others. Returns its name and verdict.
 
-        `on_offer` is told when a gateway gets the mail, and when it turned the connection away instead.
+        `on_offer` is told when a gateway gets the mail, and when it turned the connection away instead. With a
+        `question`, only the gateway that can answer it is tried.
 
         Raises:
             ValueError: from `body`; nothing has been sent to a gateway.
         """
-        for route in sorted(self.routes, key=lambda route: route.name in last_resort):
+        routes = [route for route in self.routes if question is None or route.answers(question)]
+        for route in sorted(routes, key=lambda route: route.name in last_resort):
             while route.may_send and await route.limit.acquire():
                 try:
                     # Check again: during the wait for a turn, other tasks may have found the gateway down.

@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+from uuid import UUID
 
+from ..deduplication import Deduplication
 from ..smtp_outcomes import Verdict
 
 BodySupplier: TypeAlias = Callable[[], bytes]
@@ -13,16 +15,21 @@ AboutToTransmit: TypeAlias = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Addresses for MAIL and RCPT, with A-label domains."""
+    """Addresses for MAIL and RCPT, with A-label domains, and the mail that they are for."""
 
     sender: str
     recipient: str
     needs_smtputf8: bool = False
+    mail_id: UUID | None = None
+    # For gateways that deduplicate; None: the mail brings a header of this name itself.
+    idempotency_key: str | None = None
 
 
 class Gateway(Protocol):
     name: str
     connections: int
+    # None: a mail that is handed over twice is sent twice.
+    deduplication: Deduplication | None
 
     @property
     def connections_open(self) -> int:

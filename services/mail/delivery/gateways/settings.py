@@ -7,9 +7,26 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from shared.contract.configuration import ConfigurationError
+from shared.contract.mail_headers import header_names
 from shared.contract.network import is_loopback, smtp_port
 
-_KNOWN = frozenset(["name", "connections", "per_second", "from", "plain", "ca"])
+_KNOWN = frozenset(
+    [
+        "name",
+        "connections",
+        "per_second",
+        "from",
+        "plain",
+        "ca",
+        "provider",
+        "spf",
+        "idempotency_header",
+        "idempotency_seconds",
+    ]
+)
+# A month. No provider is known that remembers a key for longer than a few days.
+_MOST_IDEMPOTENCY_SECONDS = 30 * 86_400
+PROVIDERS = ("ses", "postmark", "mailgun", "sendgrid", "resend", "brevo")
 # These end a user name or a password early: the rest of it is read as another part of the URL, or as another URL.
 _ENCODE = (
     "in a user name or password, percent-encode the characters / ? # , @ : and % (%2F %3F %23 %2C %40 %3A %25); "
@@ -37,6 +54,13 @@ class GatewaySettings:
     sender: str | None = None
     # A file of CA certificates (PEM) that replace those of the system for this gateway.
     ca_file: str | None = None
+    # Whose service it is: the mail gets the header that this provider's events repeat (`transport_headers`).
+    provider: str | None = None
+    # The name or address that SPF records must name in place of the host; `no`: none (`audit/sender_dns.py`).
+    spf: str | None = None
+    # The gateway sends a mail once, however often it gets this header with the same key within these seconds.
+    idempotency_header: str | None = None
+    idempotency_seconds: float | None = None
 
     def __repr__(self) -> str:
         """Leaves out the password."""
@@ -93,6 +117,7 @@ def _parse(url: str, where: str) -> GatewaySettings:
     if tls is Tls.NONE and "ca" in options:
         raise ValueError(f"{where}: ca= needs TLS, and this gateway is plain; add plain=no, or leave ca out")
     port = port or smtp_port(implicit_tls=tls is Tls.IMPLICIT, logs_in=parts.username is not None)
+    idempotency_header, idempotency_seconds = _idempotency(options, where)
     return GatewaySettings(
         name=options.get("name") or f"{parts.hostname}:{port}",
         host=parts.hostname,
@@ -104,6 +129,10 @@ def _parse(url: str, where: str) -> GatewaySettings:
         per_second=_number(options, "per_second", 0, where, most=1e6) or None,
         sender=options.get("from") or None,
         ca_file=options.get("ca") or None,
+        provider=_provider(options, where),
+        idempotency_header=idempotency_header,
+        idempotency_seconds=idempotency_seconds,
+        spf=options.get("spf", "").lower() or None,
     )
 
 
@@ -118,6 +147,27 @@ def _tls(parts: SplitResult, options: Mapping[str, str], where: str) -> Tls:
     if plain == "yes" or ("plain" not in options and is_loopback(parts.hostname or "")):
         return Tls.NONE
     return Tls.STARTTLS
+
+
+def _provider(options: Mapping[str, str], where: str) -> str | None:
+    provider = options.get("provider")
+    if provider is not None and provider not in PROVIDERS:
+        raise ValueError(f"{where}: provider must be one of {', '.join(PROVIDERS)}")
+    return provider
+
+
+def _idempotency(options: Mapping[str, str], where: str) -> tuple[str | None, float | None]:
+    given = [name for name in ("idempotency_header", "idempotency_seconds") if name in options]
+    if not given:
+        return None, None
+    if len(given) == 1:
+        raise ValueError(f"{where}: idempotency_header and idempotency_seconds need each other, and one is missing")
+    header = options["idempotency_header"]
+    try:
+        header_names({header: ""})
+    except ValueError as error:
+        raise ValueError(f"{where}: idempotency_header: no name for a header of one's own") from error
+    return header, _number(options, "idempotency_seconds", 0, where, most=_MOST_IDEMPOTENCY_SECONDS)
 
 
 def _number(options: Mapping[str, str], name: str, default: float, where: str, *, most: float) -> float:

@@ -2,7 +2,9 @@
 
 import asyncio
 import ssl
+from dataclasses import replace
 
+from ..deduplication import Deduplication
 from ..smtp_outcomes import Verdict, own_fault
 from .connect import open_connection
 from .connection_pool import ConnectionPool
@@ -10,6 +12,7 @@ from .protocol import AboutToTransmit, BodySupplier, Envelope
 from .rate_limit import GatewayRateLimit
 from .settings import GatewaySettings, Tls, tls_context
 from .smtp_connection import ConversationEnded, SmtpConnection, Timeouts
+from .transport_headers import transport_headers
 
 
 class SmtpGateway:
@@ -29,6 +32,10 @@ class SmtpGateway:
     ) -> None:
         self.name = settings.name
         self.connections = settings.connections
+        self.deduplication: Deduplication | None = None
+        if settings.idempotency_header is not None and settings.idempotency_seconds is not None:
+            ask_seconds = settings.idempotency_seconds - timeouts.reply_seconds
+            self.deduplication = Deduplication(settings.idempotency_header, ask_seconds)
         self._settings = settings
         self._timeouts = timeouts
         self._ehlo_name = ehlo_name
@@ -54,11 +61,11 @@ class SmtpGateway:
     async def send(self, envelope: Envelope, body: BodySupplier, about_to_transmit: AboutToTransmit) -> Verdict:
         """See `Gateway.send`."""
         if self._settings.sender is not None:
-            envelope = Envelope(self._settings.sender, envelope.recipient, envelope.needs_smtputf8)
+            envelope = replace(envelope, sender=self._settings.sender)
         if self._rate_limit is not None and not await self._rate_limit.wait():
             return own_fault("nothing sent: the gateway's rate could not be reserved")
         try:
-            message = body()
+            message = self._with_transport_headers(body(), envelope)
             connection = await self._pool.acquire()
             verdict = await self._transact(connection, envelope, message, about_to_transmit)
             if connection.was_stale:
@@ -68,6 +75,12 @@ class SmtpGateway:
         except ConversationEnded as ended:
             return ended.verdict
         return verdict
+
+    def _with_transport_headers(self, message: bytes, envelope: Envelope) -> bytes:
+        if envelope.mail_id is None:
+            return message
+        headers = transport_headers(self._settings, envelope.mail_id, envelope.idempotency_key, message=message)
+        return headers + message if headers else message
 
     async def _transact(
         self, connection: SmtpConnection, envelope: Envelope, message: bytes, about_to_transmit: AboutToTransmit

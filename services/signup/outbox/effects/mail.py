@@ -14,13 +14,14 @@ from pydantic import ValidationError
 
 from shared.contract.correlation import Correlation
 from shared.contract.ids import UUID, uuid7
+from shared.contract.key_ring import UnknownSigningKeyError
 from shared.contract.mails import BatchAnswer, BatchResult, MailProblem
 from shared.observability.foreign_errors import describe
 from shared.observability.spans import OFF, Kind, Span, Tracing
 
 from ... import mail_client
 from ...settings import Settings
-from ...verification_token import TokenRing, UnknownSigningKeyError
+from ...verification_token import TokenRing
 from ..retry_policy import ClaimedRow, Done, Outcome, PeerFaultError, Refused, TryLater
 from .recipient_name import name_in_mails
 

@@ -6,20 +6,16 @@ SELECT id, name, locale, status, created_at, verified_at, updated_at
 FROM users WHERE id = ANY ($1::uuid[]) AND status <> 'erased'
 """
 
-FIND_SUBSCRIBERS = """
-SELECT
-    id, url, key_id, secret_version, disabled_at,
-    CASE WHEN rotated_at > now() - make_interval(secs => $2) THEN previous_key_id END AS previous_key_id
-FROM webhook_subscribers WHERE id = ANY ($1::uuid[])
-"""
-
-DISABLE_SUBSCRIBER_IF_ACTIVE = """
-WITH disabled AS (
-    UPDATE webhook_subscribers SET disabled_at = now(), disabled_reason = $2 WHERE id = $1 AND disabled_at IS NULL
-    RETURNING id
+# $1 webhook rows, $2 their users, $3 their subscribers. Those for which an earlier event of the same user waits that is
+# not among them. A dead one holds up nothing.
+FIND_EARLY_WEBHOOKS = """
+SELECT asked.id FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS asked (id, user_id, subscriber_id)
+WHERE EXISTS (
+    SELECT FROM outbox earlier
+    WHERE earlier.user_id = asked.user_id AND earlier.effect = 'webhook'
+      AND earlier.payload ->> 'subscriber_id' = asked.subscriber_id
+      AND earlier.id < asked.id AND earlier.state <> 'dead' AND earlier.id <> ALL ($1)
 )
-INSERT INTO history (kind, subject, actor, detail)
-SELECT 'webhook.disabled', id::text, 'signup-worker', jsonb_build_object('reason', $2::text) FROM disabled
 """
 
 TODAY = "SELECT (now() AT TIME ZONE 'UTC')::date"

@@ -1,169 +1,121 @@
-"""The effect `webhook`: sends an event to a subscriber, signed as Standard Webhooks says (standardwebhooks.com).
+"""The effect `webhook`: sends an event to a subscriber (`shared/webhooks/`).
 
 One row is one event for one subscriber, so subscribers fail alone. The body comes from the row alone and names the user
-by ID only: every retry sends the same bytes under the same `webhook-id`, and no personal data leaves.
+by ID only: every retry and replay sends the same bytes under the same `webhook-id`, and no personal data leaves. A
+subscriber gets the events of one user in their order: a later one waits until the earlier one is settled.
 """
 
 import asyncio
-import ssl
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
-
-import httpcore
-from standardwebhooks import Webhook
+from collections import defaultdict
+from collections.abc import Sequence
 
 from shared.contract.ids import UUID
-from shared.contract.json_text import dumps
 from shared.db.pool import Pool, Record
-from shared.observability.foreign_errors import describe
+from shared.webhooks.calls import SubscriberCalls
+from shared.webhooks.message import Message
+from shared.webhooks.secret import OLD_SECRET_SECONDS
+from shared.webhooks.subscriber_queries import DISABLE_IF_ACTIVE, FIND_SUBSCRIBERS
+from shared.webhooks.verdicts import Accepted, Failed, Gone, NotCalled
 from shared.worker.backoff import equal_jitter
-from shared.worker.circuit_breaker import Breaker, BreakerPolicy
 
+from ...process_names import WORKER
 from ...settings import Settings
-from ...verification_token import TokenRing, UnknownSigningKeyError
+from ...verification_token import TokenRing
 from ..retry_policy import ClaimedRow, Done, Obsolete, Outcome, Postponed, TryLater
 from . import queries
-from .public_network import PrivateAddressError, PublicNetwork
-from .webhook_secret import OLD_SECRET_SECONDS, derive_secret
 
-_GONE = 410
-_SUCCESS = range(200, 300)
-# Only the status of an answer matters; reading a little of its body keeps the connection usable.
-_MAX_ANSWER_BYTES = 64 * 1024
-# Concurrent calls per subscriber.
-_MAX_CONCURRENT = 8
-_POLICY = BreakerPolicy(faults_to_open=3, first_probe_seconds=1.0, max_probe_seconds=60.0)
+_SETTLED = (Done, Obsolete)
 
 
 class WebhookEffect:
-    """Calls subscribers that did not answer lately less often, so that they do not hold up the others."""
+    """Calls subscribers. One that answers 410 is disabled."""
 
     name = "webhook"
 
-    def __init__(self, pool: Pool, ring: TokenRing, *, timeout_seconds: float, allow_private: bool) -> None:
+    def __init__(self, pool: Pool, calls: SubscriberCalls) -> None:
         self._pool = pool
-        self._ring = ring
-        self._timeout_seconds = timeout_seconds
-        self._breakers: dict[UUID, Breaker] = {}
-        self._slots: dict[UUID, asyncio.Semaphore] = {}
-        self._connections = httpcore.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(),
-            max_connections=100,
-            keepalive_expiry=30,
-            network_backend=PublicNetwork(allow_private=allow_private),
-        )
+        self._calls = calls
 
     @classmethod
     def connect(cls, settings: Settings, ring: TokenRing, pool: Pool) -> "WebhookEffect":
-        return cls(
-            pool,
+        calls = SubscriberCalls(
             ring,
             timeout_seconds=settings.signup_webhook_timeout_seconds,
             allow_private=settings.signup_webhook_allow_private,
         )
+        return cls(pool, calls)
 
     async def close(self) -> None:
-        await self._connections.aclose()
+        await self._calls.close()
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> dict[UUID, Outcome]:
-        """Returns each subscriber's verdict. Disables a subscriber that answers 410, and commits that."""
-        wanted = {UUID(entry.payload["subscriber_id"]) for entry in entries}
-        rows = await self._pool.fetch(queries.FIND_SUBSCRIBERS, list(wanted), OLD_SECRET_SECONDS)
+        """Returns each subscriber's verdict. Disables a subscriber that answers 410, and commits that.
+
+        The lease must outlast the batch: a row that still waits for its turn at the deadline is postponed.
+        """
+        wanted = {_subscriber_id(entry) for entry in entries}
+        rows = await self._pool.fetch(FIND_SUBSCRIBERS, list(wanted), OLD_SECRET_SECONDS)
         subscribers = {row["id"]: row for row in rows}
-        # The lease must outlast the batch: a row that still waits for a slot at the deadline is postponed.
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        early = await self._find_early(entries)
+        deadline = self._calls.deadline()
+        chains: dict[tuple[UUID, UUID | None], list[ClaimedRow]] = defaultdict(list)
+        for entry in sorted(entries, key=lambda entry: entry.id):
+            chains[_subscriber_id(entry), entry.user_id].append(entry)
         outcomes = await asyncio.gather(
-            *(self._notify(entry, subscribers.get(UUID(entry.payload["subscriber_id"])), deadline) for entry in entries)
+            *(self._in_order(chain, subscribers.get(key), early, deadline) for (key, _), chain in chains.items())
         )
-        return {entry.id: outcome for entry, outcome in zip(entries, outcomes, strict=True)}
+        return {entry_id: outcome for chain in outcomes for entry_id, outcome in chain.items()}
 
-    async def _notify(self, entry: ClaimedRow, subscriber: Record | None, deadline: float) -> Outcome:
-        if subscriber is None:
-            return Obsolete("The subscriber was deleted")
-        if subscriber["disabled_at"]:
-            return Obsolete("The subscriber is disabled")
-        breaker = self._breakers.setdefault(subscriber["id"], Breaker(f"webhook-{subscriber['id']}", _POLICY))
-        async with self._slots.setdefault(subscriber["id"], asyncio.Semaphore(_MAX_CONCURRENT)):
-            if asyncio.get_running_loop().time() >= deadline:
-                return Postponed("The subscriber is slow: earlier calls took up all the time", 1.0)
-            if not breaker.allowance(1):
-                # Jitter, so that its rows do not all become due at once.
-                delay = equal_jitter(1, base_seconds=2 * max(1.0, breaker.seconds_to_probe()), cap_seconds=120.0)
-                return Postponed(f"The subscriber is unavailable. Last fault: {breaker.last_fault}", delay)
-            try:
-                outcome, fault = await self._post(entry, subscriber)
-            except BaseException:
-                breaker.unused()
-                raise
-            if fault:
-                breaker.faulted(fault)
+    async def _find_early(self, entries: Sequence[ClaimedRow]) -> frozenset[UUID]:
+        """The rows that must wait for an earlier event of their user, which another batch has or which is due later."""
+        rows = await self._pool.fetch(
+            queries.FIND_EARLY_WEBHOOKS,
+            [entry.id for entry in entries],
+            [entry.user_id for entry in entries],
+            [entry.payload["subscriber_id"] for entry in entries],
+        )
+        return frozenset(row["id"] for row in rows)
+
+    async def _in_order(
+        self, chain: Sequence[ClaimedRow], subscriber: Record | None, early: frozenset[UUID], deadline: float
+    ) -> dict[UUID, Outcome]:
+        outcomes: dict[UUID, Outcome] = {}
+        waits = False
+        for entry in chain:
+            waits = waits or entry.id in early
+            if subscriber is None:
+                outcome: Outcome = Obsolete("The subscriber was deleted")
+            elif subscriber["disabled_at"]:
+                outcome = Obsolete("The subscriber is disabled")
+            elif waits:
+                outcome = _postponed(
+                    "An earlier event of this user is not delivered yet", self._calls.seconds_to_probe(subscriber["id"])
+                )
             else:
-                breaker.succeeded()
-            if isinstance(outcome, Obsolete):
-                await self._pool.execute(queries.DISABLE_SUBSCRIBER_IF_ACTIVE, subscriber["id"], outcome.reason)
-            return outcome
+                outcome = await self._notify(entry, subscriber, deadline)
+                waits = not isinstance(outcome, _SETTLED)
+            outcomes[entry.id] = outcome
+        return outcomes
 
-    async def _post(self, entry: ClaimedRow, subscriber: Record) -> tuple[Outcome, str | None]:
-        """Returns the outcome, and the fault for the breaker if there is one."""
-        try:
-            headers, body = signed(entry, subscriber, self._ring, now=datetime.now(UTC))
-            async with asyncio.timeout(self._timeout_seconds):
-                status = await self._send(subscriber["url"], headers, body)
-        except UnknownSigningKeyError as error:
-            return TryLater(str(error)), None
-        except TimeoutError:
-            fault = f"No answer within {self._timeout_seconds:g} s"
-        except PrivateAddressError as error:
-            fault = str(error)
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-            fault = f"The call failed: {describe(error)}"
-        except (httpcore.UnsupportedProtocol, ValueError) as error:
-            fault = f"The request cannot be sent: {describe(error)}"
-        else:
-            return verdict(status), None if status < 500 else f"Answered {status}"  # noqa: PLR2004 - server errors
-        return TryLater(fault), fault
-
-    async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        read = 0
-        async with self._connections.stream("POST", url, headers=list(headers.items()), content=body) as response:
-            async for part in response.aiter_stream():
-                read += len(part)
-                if read > _MAX_ANSWER_BYTES:
-                    break
-            return response.status
+    async def _notify(self, entry: ClaimedRow, subscriber: Record, deadline: float) -> Outcome:
+        data = {"id": str(entry.user_id)}
+        message = Message(entry.id, entry.payload["event"], entry.created_at, data, entry.traceparent)
+        match await self._calls.call(subscriber, message, deadline=deadline):
+            case Accepted(status):
+                return Done({"status": status})
+            case Gone(reason=reason):
+                await self._pool.execute(DISABLE_IF_ACTIVE, subscriber["id"], reason, WORKER)
+                return Obsolete(reason)
+            case Failed(error):
+                return TryLater(error)
+            case NotCalled(error, probe_seconds):
+                return _postponed(error, probe_seconds)
 
 
-def signed(
-    entry: ClaimedRow, subscriber: Mapping[str, Any] | Record, ring: TokenRing, *, now: datetime
-) -> tuple[dict[str, str], bytes]:
-    """Headers and body of one event. Both secrets sign for a day after a rotation, so that no event is missed.
-
-    Raises:
-        UnknownSigningKeyError: the ring no longer has the key that the secret is derived from.
-    """
-    body = dumps({"type": entry.payload["event"], "timestamp": entry.created_at, "data": {"id": str(entry.user_id)}})
-    version = subscriber["secret_version"]
-    secrets = [derive_secret(ring, subscriber["id"], version, subscriber["key_id"])]
-    if subscriber["previous_key_id"]:
-        secrets.append(derive_secret(ring, subscriber["id"], version - 1, subscriber["previous_key_id"]))
-    signatures = [Webhook(secret).sign(str(entry.id), now, body.decode()) for secret in secrets]
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "Counterfoil",
-        "webhook-id": str(entry.id),
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(signatures),
-    }
-    if entry.traceparent:
-        headers["traceparent"] = entry.traceparent
-    return headers, body
+def _postponed(reason: str, probe_seconds: float) -> Postponed:
+    # Jitter, so that the rows of a subscriber do not all become due at once.
+    return Postponed(reason, equal_jitter(1, base_seconds=2 * max(1.0, probe_seconds), cap_seconds=120.0))
 
 
-def verdict(status: int) -> Outcome:
-    """What an answer means. Redirects are not followed: they could lead anywhere."""
-    if status in _SUCCESS:
-        return Done({"status": status})
-    if status == _GONE:
-        return Obsolete("The subscriber answered 410 Gone")
-    return TryLater(f"The subscriber answered {status}")
+def _subscriber_id(entry: ClaimedRow) -> UUID:
+    return UUID(entry.payload["subscriber_id"])

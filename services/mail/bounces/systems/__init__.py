@@ -1,0 +1,1 @@
+"""Mail systems whose notices are free words, known by what is always in them."""
