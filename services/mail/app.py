@@ -160,13 +160,11 @@ def create_app(settings: Settings, *, fetch: Fetch = fetch_from_amazon) -> FastA
         provider_events.router,
         checks_router(catalog),
         flow_router(make_flow_reader()),
-    ):
-        app.include_router(router)
-    app.include_router(
         operations_router(
             service="mail", registry=metrics.registry, checks=health.checks, collect=stage_metrics.refresh
-        )
-    )
+        ),
+    ):
+        app.router.routes.extend(router.routes)
     app.state.registry = metrics.registry
     app.state.operations_app = operations_app(
         service="mail",

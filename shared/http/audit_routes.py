@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..audit import incidents
 from ..audit.alert_loop import AlertCatalog
-from ..audit.incidents import list_alerts
 from ..audit.severity import Severity
 from ..contract.ids import UUID
 from ..contract.principals import Principal
@@ -20,7 +20,7 @@ from .responses import JsonResponse
 from .routing import StrictRoute
 
 
-class Example(BaseModel):
+class ViolationExample(BaseModel):
     id: str
     what: str
 
@@ -32,7 +32,7 @@ class CheckResult(BaseModel):
     fixes: bool
     last_run_at: datetime | None
     violations: int
-    examples: list[Example]
+    examples: list[ViolationExample]
     fixed: int
     fixed_total: int
     error: str | None
@@ -81,8 +81,8 @@ def checks_router(catalog: AlertCatalog) -> APIRouter:
         return JsonResponse(await results(request))
 
     @router.get("/alerts", response_model=Alerts, responses=openapi.keyed(), dependencies=may_read)
-    async def list_all_alerts(request: Request) -> Response:
+    async def list_alerts(request: Request) -> Response:
         """Incidents, open ones first: what to do, since when, and whether the operators were mailed."""
-        return JsonResponse({"items": await list_alerts(database_of(request).pool)})
+        return JsonResponse({"items": await incidents.list_alerts(database_of(request).pool)})
 
     return router

@@ -49,7 +49,7 @@ def flow_router(reader: FlowReader) -> APIRouter:
     router = APIRouter(prefix="/audit", route_class=StrictRoute, tags=["operators"])
 
     @router.get("/flow", response_model=Flow, responses=openapi.keyed(), dependencies=[Depends(Key("audit:read"))])
-    async def flow(request: Request) -> Response:
+    async def get_flow(request: Request) -> Response:
         """What waits in each stage now, and what the history of the last hour and day adds up to."""
         return JsonResponse(asdict(await reader.read(database_of(request).pool)))
 

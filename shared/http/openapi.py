@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +14,7 @@ from ..contract import problems
 from ..contract.problems import Problem
 from .responses import JsonResponse
 
-_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+_REFERENCE = {"$ref": "#/components/schemas/ProblemDocument"}
 # Any call can answer these: body over the limit, unknown query parameter, internal error, database unavailable.
 _EVERYWHERE: tuple[type[Problem], ...] = (
     problems.MalformedRequest,
@@ -36,7 +37,7 @@ class ErrorPlace(BaseModel):
 class ProblemDocument(BaseModel):
     """An error (RFC 9457). GET its `type` for an explanation."""
 
-    model_config = ConfigDict(extra="allow", title="Problem")
+    model_config = ConfigDict(extra="allow")
 
     type: str
     title: str
@@ -65,6 +66,15 @@ def keyed(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
     return error_responses(problems.Unauthorized, problems.Forbidden, *kinds)
 
 
+def _name_operations(app: FastAPI, schema: dict[str, Any]) -> None:
+    """Each operation is called like the function behind it: generated clients make their names from it."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods or ():
+                operation = schema["paths"][route.path_format][method.lower()]
+                operation["operationId"] = route.operation_id or route.name
+
+
 def install(app: FastAPI) -> None:
     """Make `app.openapi()` describe the problem document that `error_responses()` refers to."""
     describe = app.openapi
@@ -75,9 +85,10 @@ def install(app: FastAPI) -> None:
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
             own = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(own.pop("$defs", {}))
-            schemas["Problem"] = own
+            schemas["ProblemDocument"] = own
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
+            _name_operations(app, schema)
         assert app.openapi_schema is not None
         return app.openapi_schema
 

@@ -121,7 +121,7 @@ async def _anyone() -> bool:
 
 def _add_build(router: APIRouter, service: str) -> None:
     @router.get("/version", response_model=Build, responses=openapi.error_responses())
-    async def version() -> Response:
+    async def get_version() -> Response:
         """The build that is running."""
         return JsonResponse({"service": service, "version": VERSION, "python": platform.python_version()})
 
@@ -134,7 +134,7 @@ def _add_metrics(
     }
 
     @router.get("/metrics", response_class=Response, responses=openapi.keyed() | text, dependencies=keys)
-    async def metrics(request: Request) -> Response:
+    async def get_metrics(request: Request) -> Response:
         """Metrics of this process and of every stage behind it, for Prometheus. The operations port needs no key."""
         await collect(database_of(request).pool)
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -142,7 +142,7 @@ def _add_metrics(
 
 def _add_own_key(router: APIRouter) -> None:
     @router.get("/v1/key", response_model=OwnKey, responses=openapi.error_responses(problems.Unauthorized))
-    async def own_key(principal: Annotated[Principal, Depends(AnyKey())]) -> Response:
+    async def get_own_key(principal: Annotated[Principal, Depends(AnyKey())]) -> Response:
         """The key that this request carries: whose it is, and what it may do."""
         return JsonResponse(
             {"client": principal.client, "key_id": principal.key_id, "scopes": sorted(principal.scopes)}
@@ -151,7 +151,7 @@ def _add_own_key(router: APIRouter) -> None:
 
 def _add_problems(router: APIRouter) -> None:
     @router.get("/problems/{slug}", response_model=ProblemKind, responses=openapi.error_responses(problems.NotFound))
-    async def explain(slug: Annotated[str, Path(max_length=100)]) -> Response:
+    async def explain_problem(slug: Annotated[str, Path(max_length=100)]) -> Response:
         """Explains one problem type. The `type` of every problem is a path to this call."""
         for kind in problems.kinds():
             if kind.slug == slug:

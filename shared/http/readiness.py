@@ -47,12 +47,12 @@ def add_health_routes(router: APIRouter, checks: HealthChecks, sees_checks: Call
     """`sees_checks` is a dependency: the caller sees each check when its value is true, else the status alone."""
 
     @router.get("/health/live", response_model=Alive, responses=openapi.error_responses())
-    async def live() -> Response:
+    async def get_liveness() -> Response:
         """The process answers. Touches nothing else."""
         return JsonResponse({"status": "pass"})
 
     @router.get("/health/ready", response_model=Alive, responses=openapi.error_responses())
-    async def ready(request: Request) -> Response:
+    async def get_readiness(request: Request) -> Response:
         """The service can work: its own PostgreSQL answers and takes writes. Nothing else makes it unready."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
@@ -73,7 +73,7 @@ def add_health_routes(router: APIRouter, checks: HealthChecks, sees_checks: Call
         responses=openapi.keyed() | failing,
         openapi_extra={"security": [{}]},  # beside the key: or none
     )
-    async def report(request: Request, shown: Annotated[object, Depends(sees_checks)]) -> Response:
+    async def get_health(request: Request, shown: Annotated[object, Depends(sees_checks)]) -> Response:
         """The status: that of the worst check. With a key that has `audit:read`, each check with its observed value."""
         status, body = health_checks.report(dict(await checks(request)))
         return JsonResponse(body if shown else {"status": body["status"]}, status)

@@ -60,7 +60,7 @@ def root_router() -> APIRouter:
 
     @router.get("/", response_model=Root, responses=openapi.error_responses() | texts)
     @for_browsers
-    async def root(request: Request) -> Response:
+    async def get_root(request: Request) -> Response:
         """What this service is, and where to go. JSON, unless `Accept` prefers `text/html` or `text/plain`."""
         media = preferred(",".join(request.headers.getlist("accept")), tuple(_RENDERERS))
         response = _RENDERERS[media](_describe(request))

@@ -60,7 +60,7 @@ def _api_fault(service: str, environment: Mapping[str, str]) -> str | None:
         connection.request("GET", "/health/ready")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer on port {port}: {error}"
+        return f"no answer on port {port}: {type(error).__name__}"
     finally:
         connection.close()
     return None if status == http.client.OK else f"not ready ({status}): it cannot use its database"

@@ -56,14 +56,14 @@ def webhook_router(events: Sequence[str]) -> APIRouter:
     """All routes, for a service with these events."""
     router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
     _add_create(router, events)
-    router.get(_PATH, response_model=SubscriberPage, responses=openapi.keyed())(list_subscribers)
+    router.get(_PATH, response_model=SubscriberPage, responses=openapi.keyed())(list_webhooks)
     one = f"{_PATH}/{{subscriber_id}}"
     found = openapi.keyed(NotFound)
-    router.get(one, response_model=Subscriber, responses=found)(get_subscriber)
-    router.delete(one, status_code=204, responses=found)(delete_subscriber)
+    router.get(one, response_model=Subscriber, responses=found)(get_webhook)
+    router.delete(one, status_code=204, responses=found)(delete_webhook)
     rotated = openapi.keyed(NotFound, WebhooksOff)
-    router.post(f"{one}/rotate-secret", response_model=SubscriberWithSecret, responses=rotated)(rotate_secret)
-    router.post(f"{one}/enable", response_model=Subscriber, responses=found)(enable_subscriber)
+    router.post(f"{one}/rotate-secret", response_model=SubscriberWithSecret, responses=rotated)(rotate_webhook_secret)
+    router.post(f"{one}/enable", response_model=Subscriber, responses=found)(enable_webhook)
     _add_log(router, events)
     _add_replay(router, events)
     return router
@@ -81,7 +81,7 @@ def _add_create(router: APIRouter, names: Sequence[str]) -> None:
         response_model=SubscriberWithSecret,
         responses=openapi.keyed(WebhooksOff, problems.UnsupportedMediaType) | _created,
     )
-    async def post_subscriber(request: Request, body: NewSubscriber, manager: Manager) -> Response:
+    async def create_webhook(request: Request, body: NewSubscriber, manager: Manager) -> Response:
         """Subscribe to events from now on. Deliveries are signed with the secret in the answer (Standard Webhooks)."""
         webhooks = _webhooks(request)
         if not webhooks.may_be_private:
@@ -91,26 +91,26 @@ def _add_create(router: APIRouter, names: Sequence[str]) -> None:
         return JsonResponse(_with_secret(issued), 201, {"Location": f"{_PATH}/{issued.subscriber['id']}"})
 
 
-async def list_subscribers(request: Request, manager: Manager, limit: Limit = 50, cursor: Cursor = None) -> Response:
+async def list_webhooks(request: Request, manager: Manager, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """The client's own subscribers, newest first."""
     shown = clamp(limit)
     rows = await _webhooks(request).subscribers.list_own(manager.client, below=after_id(cursor), limit=shown)
     return JsonResponse(page([_shown(row) for row in rows], shown))
 
 
-async def get_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+async def get_webhook(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """One subscriber. `disabled_at` is set after it answered 410: enable it once it works again, or delete it."""
     return JsonResponse(_shown(await _own(request, subscriber_id, manager)))
 
 
-async def delete_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+async def delete_webhook(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """Delete a subscriber. It gets no further deliveries, and its log is no longer shown."""
     if not await _webhooks(request).subscribers.delete(manager.client, subscriber_id, manager.actor):
         raise _unknown()
     return Response(status_code=204)
 
 
-async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+async def rotate_webhook_secret(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """Issue a new secret. For one day both secrets sign, so that the subscriber refuses no event."""
     issued = await _webhooks(request).subscribers.rotate(manager.client, subscriber_id, manager.actor)
     if issued is None:
@@ -118,7 +118,7 @@ async def rotate_secret(request: Request, subscriber_id: UUID, manager: Manager)
     return JsonResponse(_with_secret(issued))
 
 
-async def enable_subscriber(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
+async def enable_webhook(request: Request, subscriber_id: UUID, manager: Manager) -> Response:
     """Enable a disabled subscriber for events from now on, with the same secret. Idempotent.
 
     It does not get the events of the time it was disabled: replay those.
@@ -133,7 +133,7 @@ def _add_log(router: APIRouter, names: Sequence[str]) -> None:
     EventName = Annotated[str, OneOf(names)]  # noqa: N806 - a type
 
     @router.get(f"{_PATH}/{{subscriber_id}}/deliveries", response_model=DeliveryPage, responses=openapi.keyed(NotFound))
-    async def list_deliveries(  # noqa: PLR0913, PLR0917 - its filters
+    async def list_webhook_deliveries(  # noqa: PLR0913, PLR0917 - its filters
         request: Request,
         subscriber_id: UUID,
         manager: Manager,
@@ -166,7 +166,7 @@ def _add_replay(router: APIRouter, names: Sequence[str]) -> None:
         response_model=Replayed,
         responses=openapi.keyed(NotFound, SubscriberDisabled, TooManyReplays, problems.UnsupportedMediaType),
     )
-    async def replay(request: Request, subscriber_id: UUID, body: Replay, manager: Manager) -> Response:
+    async def replay_webhook(request: Request, subscriber_id: UUID, body: Replay, manager: Manager) -> Response:
         """Deliver the events since `from` again, delivered before or not: in order, with the same `webhook-id`.
 
         Also those that were given up, and those of the time when the subscriber was disabled, as far as they are on

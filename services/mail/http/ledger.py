@@ -114,7 +114,7 @@ def _metadata(request: Request) -> dict[str, list[str]]:
 
 
 @router.post("/lookup", response_model=LookupResult, responses=openapi.keyed(problems.UnsupportedMediaType))
-async def look_up(body: Lookup, request: Request, principal: MayRead) -> Response:
+async def look_up_mails(body: Lookup, request: Request, principal: MayRead) -> Response:
     """Which of up to 1,000 request IDs are known, and their mails.
 
     `lost` holds what is kept of missing mails whose row was deleted. Do not resend one that has `sent_at`.
@@ -140,7 +140,7 @@ async def get_mail(
 
 
 @router.get("/{mail_id:uuid}/history", response_model=HistoryPage, responses=openapi.keyed(problems.NotFound))
-async def mail_history(
+async def get_mail_history(
     mail_id: MailId, request: Request, principal: MayRead, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """The append-only history of this mail, newest first."""
@@ -151,7 +151,7 @@ async def mail_history(
 
 
 @router.get("/{mail_id:uuid}/attempts", response_model=AttemptPage, responses=openapi.keyed(problems.NotFound))
-async def mail_attempts(
+async def get_mail_attempts(
     mail_id: MailId,
     request: Request,
     principal: MayRead,

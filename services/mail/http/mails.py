@@ -42,7 +42,7 @@ _REPLAYED = {REPLAYED_HEADER: {"schema": {"type": "string", "enum": ["true"]}, "
     | {202: {"description": "The mail, new or in its current state", "headers": _REPLAYED}},
 )  # fmt: skip
 @checks_first(sizes_checked(MAIL_BYTES, lambda body: [body]))
-async def ask_for_mail(
+async def send_mail(
     body: MailRequest,
     request: Request,
     principal: MaySend,
@@ -68,7 +68,7 @@ async def ask_for_mail(
 @router.post("/batch", response_model=BatchResults, responses=openapi.keyed(problems.UnsupportedMediaType))
 @judges_each("mails")
 @checks_first(sizes_checked(BATCH_BYTES, lambda body: body.get("mails") if isinstance(body, dict) else None))
-async def ask_for_mails(body: Batch, request: Request, principal: MaySend) -> Response:
+async def send_mails(body: Batch, request: Request, principal: MaySend) -> Response:
     """Request up to 500 mails. Each is judged alone; the results are in the order given."""
     parsed = [_parse(item) for item in body.mails]
     state = state_of(request)

@@ -76,7 +76,7 @@ async def list_suppressions(
 
 
 @router.delete("", response_model=Deleted, responses=openapi.keyed())
-async def unsuppress_matching(
+async def delete_suppressions(
     request: Request,
     principal: MayOperate,
     source: Sources,
@@ -96,7 +96,9 @@ async def unsuppress_matching(
     response_model=Suppression,
     responses=openapi.keyed(problems.UnsupportedMediaType) | {201: {"model": Suppression, "description": "New"}},
 )
-async def suppress(email: Email, request: Request, principal: MayOperate, body: Suppress | None = None) -> Response:
+async def put_suppression(
+    email: Email, request: Request, principal: MayOperate, body: Suppress | None = None
+) -> Response:
     """Stop mailing this address, for ever. It keeps the first reason that a person gave."""
     row, is_new = await suppressions.suppress(
         state_of(request).database, _address(email), (body or Suppress()).reason, principal.actor
@@ -105,7 +107,7 @@ async def suppress(email: Email, request: Request, principal: MayOperate, body: 
 
 
 @router.delete("/{email}", status_code=204, responses=openapi.keyed(problems.NotFound))
-async def unsuppress(email: Email, request: Request, principal: MayOperate) -> Response:
+async def delete_suppression(email: Email, request: Request, principal: MayOperate) -> Response:
     """Allow this address again. Mails that were suppressed stay suppressed; request new ones."""
     if not await suppressions.unsuppress(state_of(request).database, _address(email), principal.actor):
         raise problems.NotFound("This address is not suppressed.")

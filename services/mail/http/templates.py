@@ -89,7 +89,7 @@ async def get_template(name: Name, request: Request) -> Response:
     responses=openapi.keyed(problems.NotFound)
     | {200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "A page to save and look at"}},
 )
-async def preview_every_locale(name: Name, request: Request) -> Response:
+async def preview_template_locales(name: Name, request: Request) -> Response:
     """A page with the template in every locale, text beside HTML, with the example of each variable."""
     described = _describe(request, name)
     return template_preview.page(described, _templates(request).preview(name))

@@ -90,7 +90,7 @@ class Redriven(BaseModel):
 @router.get(
     "/users/{user_id}", response_model=Timeline, responses=openapi.keyed(problems.NotFound), dependencies=MayRead
 )
-async def user_timeline(request: Request, user_id: UUID) -> Response:
+async def get_user_timeline(request: Request, user_id: UUID) -> Response:
     """The timeline of one user over both services, oldest first. Erased users have one too."""
     mail: MailServiceView = request.app.state.mail_service_view
     return JsonResponse(await timeline(state_of(request).database.pool, mail, user_id))

@@ -75,7 +75,7 @@ _started: dict[int | str, dict[str, Any]] = {
         }
     },
 )
-async def post_import(
+async def start_import(
     request: Request,
     principal: _Importer,
     source: Annotated[

@@ -46,7 +46,7 @@ class Window(BaseModel):
     to: datetime
 
 
-class Example(BaseModel):
+class FindingExample(BaseModel):
     request_id: str
     mail_id: UUID | None
     user_id: UUID | None
@@ -73,13 +73,13 @@ class Reconciliation(BaseModel):
     unserved_users: int = Field(description="Pending users without a verification mail in the ledgers")
     known: int = Field(description="Found by an earlier run, unchanged and not repairable; not counted above")
     healed: dict[Kind, int]
-    examples: dict[Kind, list[Example]]
+    examples: dict[Kind, list[FindingExample]]
     error: str | None = Field(description="Why the last step failed")
     started_at: datetime
     finished_at: datetime | None
 
 
-class Finding(Example):
+class Finding(FindingExample):
     id: UUID
     run_id: UUID = Field(description="The latest run that found it")
     kind: Kind
@@ -124,7 +124,7 @@ async def run_reconciliation(
 
 
 @router.get("", response_model=Reconciliation, responses=openapi.keyed(problems.NotFound), dependencies=[MayRead])
-async def latest_reconciliation(request: Request) -> Response:
+async def get_latest_reconciliation(request: Request) -> Response:
     """The latest run."""
     row = await state_of(request).database.pool.fetchrow(FIND_LATEST_RUN)
     if row is None:

@@ -56,7 +56,7 @@ _documented: dict[str, Any] = {
     "/v1/signups", status_code=_ACCEPTED, response_model=Accepted, responses=_answers, openapi_extra=_documented
 )
 @asks_for_key(_optional_key)
-async def post_signup(request: Request, body: SignupRequest) -> Response:
+async def sign_up(request: Request, body: SignupRequest) -> Response:
     """Sign a user up. When this answers, the user and the mail owed to them are committed.
 
     Without a key, a pending address keeps its details until a link is used: each link confirms the details of the

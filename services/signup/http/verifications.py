@@ -38,7 +38,7 @@ def _page(status: int, description: str) -> dict[int | str, dict[str, Any]]:
     response_model=Verified,
     responses=openapi.error_responses(TokenUnknown, TokenExpired, RateLimited, problems.UnsupportedMediaType),
 )
-async def post_verification(request: Request, body: VerificationRequest) -> Response:
+async def verify_address(request: Request, body: VerificationRequest) -> Response:
     """Verify the address that a token was mailed to. Idempotent."""
     return JsonResponse({"status": await _verify(request, body.token)})
 
@@ -49,7 +49,7 @@ async def post_verification(request: Request, body: VerificationRequest) -> Resp
     response_model=Accepted,
     responses=openapi.error_responses(ChallengeRequired, RateLimited, problems.UnsupportedMediaType),
 )
-async def post_resend(request: Request, body: ResendRequest) -> Response:
+async def resend_verification(request: Request, body: ResendRequest) -> Response:
     """Mail another verification link to a pending address, once per cooldown. The answer is always the same."""
     state = state_of(request)
     if state.limit:
@@ -86,7 +86,7 @@ async def get_verify_page(request: Request, token: _Token) -> Response:
     | _page(503, "The database is unavailable"),
 )
 @for_browsers
-async def post_verify_page(request: Request, token: _Token) -> Response:
+async def confirm_on_verify_page(request: Request, token: _Token) -> Response:
     """The action of the page's button. Every outcome is a page and not a problem document: a person reads it."""
     try:
         outcome = await _verify(request, token)
