@@ -29,6 +29,9 @@ install: $(VENV)/.installed ## Make .venv from the locked requirements
 run: $(VENV)/.installed ## Run everything on this machine, supervised; Ctrl-C stops it
 	@exec $(BIN)/python -m local run
 
+console: $(VENV)/.installed ## Print a link that signs in to the console of the running stack, once
+	@$(BIN)/python -m local console
+
 demo: $(VENV)/.installed ## Run it all, sign up a handful of people, show both books, stop
 	@$(BIN)/python -m local demo
 
@@ -84,4 +87,4 @@ clean: ## Remove the virtual environment, caches and local state
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help .build-venv install run demo check test browser-test monitoring-test daemon-test format migrate bench model lab compose-test docs lock clean
+.PHONY: help .build-venv install run console demo check test browser-test monitoring-test daemon-test format migrate bench model lab compose-test docs lock clean

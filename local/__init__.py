@@ -14,6 +14,7 @@ The modules, in the order of a start:
     commands    migrations and other short-lived processes; keys: API keys minted and registered
     lock        one stack per state directory; venv_lock: no rebuild of .venv under a running stack
     stack       the order of a start; runenv: run.env
+    console_link a link to the console that signs in once
     demo        people sign up, and both ledgers are compared
     catcher/    the SMTP server that keeps every mail
 

@@ -1,4 +1,4 @@
-"""`python -m local run` and `python -m local demo`."""
+"""`python -m local run`, `demo` and `console`."""
 
 import argparse
 import asyncio
@@ -12,9 +12,14 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="start everything, supervised, until Ctrl-C")
     commands.add_parser("demo", help="sign up six people and compare both ledgers")
+    commands.add_parser("console", help="print a link that signs in to the console of the running stack, once")
     command = parser.parse_args().command
     try:
         settings = read_settings()
+        if command == "console":
+            from .console_link import print_link  # noqa: PLC0415 - as below
+
+            return print_link(settings)
     except LocalError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

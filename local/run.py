@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
+from .console_link import make_link
 from .settings import LocalError, Settings
 from .stack import RECIPE, Recipe, Stack, say
 from .supervisor import SupervisorGoneError
@@ -70,7 +71,10 @@ def summary(stack: Stack, seconds: float) -> str:
     return f"""ready in {seconds:.1f} s
   signup   {facts["SIGNUP_URL"]}/docs
   mail     {facts["MAIL_URL"]}/docs
+  form     {facts["SIGNUP_URL"]}/signup/example   to sign up in a browser
   mails    {facts["CATCHER_URL"]}   every mail that is sent arrives here
+  console  {make_link(stack.settings, facts) or "off"}
+           signs in once, within ten minutes; `make console` prints another link
   metrics  {facts["SIGNUP_OPERATIONS_URL"]}/metrics, {facts["MAIL_OPERATIONS_URL"]}/metrics
   logs     {state}/log
   shell    set -a; . {shlex.quote(str(stack.settings.run_env))}; set +a   (URLs, OPERATOR_KEY, process IDs)

@@ -241,8 +241,9 @@ webhook_feeds = sa.Table(
     sa.Column("events", pg.ARRAY(sa.Text)),
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("entry_id", sa.Uuid, nullable=False),
-    sa.Column("end_position", sa.BigInteger),
-    sa.Column("end_entry_id", sa.Uuid),
+    sa.Column("read_below", sa.BigInteger),
+    sa.Column("live_position", sa.BigInteger),
+    sa.Column("live_entry_id", sa.Uuid),
     sa.Column("created_at", _TIME, nullable=False, server_default=sa.func.now()),
     sa.Index("webhook_feeds_live", "subscriber_id", unique=True, postgresql_where=sa.text("NOT replay")),
     sa.Index(

@@ -1,14 +1,18 @@
 """One page in Chromium: a person's actions, and what the page shows."""
 
 import base64
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .chromium import Chromium
 
+# Only a failing test waits this long.
+_PATIENCE_SECONDS = 60.0
 _KEYS = {
     "Tab": {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9},
     "Enter": {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
+    "Space": {"key": " ", "code": "Space", "windowsVirtualKeyCode": 32, "text": " "},
 }
 # Each text with its WCAG 2.2 contrast to the first opaque background behind it.
 _CONTRASTS = """
@@ -62,8 +66,11 @@ class Page:
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
 
     def open(self, url: str) -> None:
-        self._call("Page.navigate", url=url)
+        loader = self._call("Page.navigate", url=url).get("loaderId")
         self._loaded()
+        # A new tab reports the end of its blank page, perhaps only now.
+        while loader and self._call("Page.getFrameTree")["frameTree"]["frame"]["loaderId"] != loader:
+            self._loaded()
 
     def reload(self) -> None:
         self._call("Page.reload")
@@ -74,9 +81,9 @@ class Page:
         self._call("Page.navigateToHistoryEntry", entryId=history["entries"][history["currentIndex"] - 1]["id"])
         self._loaded()
 
-    def press_button(self) -> None:
+    def press_button(self, selector: str = "button") -> None:
         """Click the middle of the button with the mouse."""
-        x, y, width, height = self.box("button")
+        x, y, width, height = self.box(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self._call(
                 "Input.dispatchMouseEvent",
@@ -92,9 +99,44 @@ class Page:
         self.press_key("Enter")
         self._loaded()
 
+    def type_text(self, text: str) -> None:
+        """Into what has the focus."""
+        self._call("Input.insertText", text=text)
+
+    def wait_until(self, expression: str) -> None:
+        """Until a JavaScript expression is true, without loading the page."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not self.evaluate(expression):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{expression} was never true: {self.console_messages()}")
+            time.sleep(0.05)
+
+    def tab_to(self, selector: str, *, at_most: int = 80) -> None:
+        """Press Tab until an element that matches has the focus."""
+        for _ in range(at_most):
+            self.press_key("Tab")
+            if self.evaluate(f"document.activeElement.matches({selector!r})"):
+                return
+        raise AssertionError(f"{at_most} times Tab did not reach {selector}")
+
+    def resize(self, width: int, height: int, *, zoom: float = 1) -> None:
+        """`zoom` 2 is a browser's 200 %: half as many CSS pixels on the same screen."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=int(width / zoom), height=int(height / zoom), deviceScaleFactor=zoom, mobile=False,
+        )  # fmt: skip
+
+    def set_cookie(self, url: str, name: str, value: str) -> None:
+        self._call("Network.setCookie", url=url, name=name, value=value)
+
+    def cookies(self) -> list[dict[str, Any]]:
+        """All of this browser profile, also those that no script sees."""
+        found: list[dict[str, Any]] = self._call("Storage.getCookies")["cookies"]
+        return found
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
-        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -134,3 +176,10 @@ class Page:
 
     def screenshot(self) -> bytes:
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+
+    def full_screenshot(self, *, highest: int) -> bytes:
+        """The page from its top, also what is below the screen."""
+        size = self._call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], highest), "scale": 1}
+        shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(shot["data"])

@@ -34,7 +34,8 @@ SEEDS = int(os.environ.get("FAULT_SEEDS", "1"))
 PATIENCE_SECONDS = 240.0
 UNFINISHED = "SELECT count(*) FROM mails WHERE state NOT IN ('sent', 'uncertain')"
 RECORD = """
-SELECT m.id::text, m.to_email, m.state, m.on_uncertain, count(*) FILTER (WHERE a.outcome = 'unknown') AS unknown,
+SELECT m.id::text, m.to_email, m.state, m.failure_reason, m.on_uncertain,
+       count(*) FILTER (WHERE a.outcome = 'unknown') AS unknown,
        count(*) FILTER (WHERE a.outcome = 'accepted') AS accepted,
        array_agg(DISTINCT a.idempotency_header) FILTER (WHERE a.transmitting_at IS NOT NULL) AS headers
 FROM mails m JOIN attempts a ON a.mail_id = m.id GROUP BY m.id
@@ -125,7 +126,7 @@ async def _deliver_under_faults(clone: Clone, log: Path, seed: int, *, deduplica
     pool = clone.database.pool
     for policy in ("hold", "resend"):
         await insert_mails(pool, MAILS // 2, on_uncertain=policy, text="T" * draw.choice((10, 2000, 50_000)))
-    parameters = f"&idempotency_header={IDEMPOTENCY_HEADER}&idempotency_seconds=120" if deduplicates else ""
+    parameters = f"&idempotency_header={IDEMPOTENCY_HEADER}&idempotency_seconds=3600" if deduplicates else ""
     worker = Worker({}, log)
     losses = Losses(draw, worker, kills=1 + seed % 2)
     async with provider(losses, deduplicates=deduplicates) as gateway:

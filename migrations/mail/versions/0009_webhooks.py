@@ -42,6 +42,8 @@ _SUBSCRIBERS = (
 
 # How far history was read for a subscriber: as it grows, and once more for each replay. `position` and `entry_id` name
 # the last entry that was read. Written at every step, hence the fillfactor.
+# A replay reads below `read_below`. `live_position` and `live_entry_id` say how far the subscriber's own feed was then:
+# what comes after, and happened since the subscriber was enabled, comes by that one.
 _FEEDS = (
     """
     CREATE TABLE webhook_feeds (
@@ -53,11 +55,11 @@ _FEEDS = (
         events text[],
         position bigint NOT NULL,
         entry_id uuid NOT NULL,
-        end_position bigint,
-        end_entry_id uuid,
+        read_below bigint,
+        live_position bigint,
+        live_entry_id uuid,
         created_at timestamptz NOT NULL DEFAULT now(),
-        CHECK (replay = (end_position IS NOT NULL) AND replay = (end_entry_id IS NOT NULL)),
-        CHECK (replay = (events IS NOT NULL)),
+        CHECK (num_nulls(read_below, live_position, live_entry_id, events) = CASE WHEN replay THEN 0 ELSE 4 END),
         CHECK (replay OR until IS NULL)
     ) WITH (fillfactor = 50)
     """,

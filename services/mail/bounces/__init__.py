@@ -1,1 +1,1 @@
-"""Notices about sent mails: parses and ingests delivery status notifications and complaints."""
+"""Notices about sent mails: parses and ingests standard reports, complaints, and mail systems' own words."""

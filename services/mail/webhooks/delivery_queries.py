@@ -2,7 +2,7 @@
 
 from shared.webhooks.delivery_log import LogQueries
 
-from .queries import EVENT_OF
+from .queries import EVENT_OF, REPLAYED
 
 LOG = LogQueries.over(
     """
@@ -18,14 +18,14 @@ LOG = LogQueries.over(
     """,
 )
 
-# A replay ends when its subscriber is disabled.
+# Replays that ended when the subscriber was disabled, before the same may be asked for again.
 DELETE_VOID_REPLAYS = """
 DELETE FROM webhook_feeds f USING webhook_subscribers s
 WHERE s.id = f.subscriber_id AND s.id = $1 AND f.replay AND f.created_at < s.enabled_at
 """
 
-# Where the entries of a span are in the feed. One of a transaction that took longer than the margin of $5 and $6 would
-# be missed. Without an end: what the subscriber's own feed has read. {0} is that feed.
+# Where the entries of a span are in the feed: $5 and $6 are IDs a minute before and after it. An entry of a transaction
+# that took longer would be missed.
 _FIRST = "(SELECT position FROM history WHERE history.id >= $5 ORDER BY history.id LIMIT 1)"
 _PAST = "(SELECT position FROM history WHERE history.id >= $6 ORDER BY history.id LIMIT 1)"
 
@@ -36,10 +36,11 @@ WITH known AS (
     SELECT FROM webhook_feeds WHERE subscriber_id = $1 AND replay AND since = $2 AND until IS NOT DISTINCT FROM $3
       AND events = $4
 ), added AS (
-    INSERT INTO webhook_feeds (subscriber_id, replay, since, until, events, position, entry_id, end_position,
-                               end_entry_id)
-    SELECT live.subscriber_id, true, $2, $3::timestamptz, $4::text[], least(live.position, {_FIRST}) - 1,
-           '00000000-0000-0000-0000-000000000000', least(live.position, {_PAST}), live.entry_id
+    INSERT INTO webhook_feeds (
+        subscriber_id, replay, since, until, events, position, entry_id, read_below, live_position, live_entry_id
+    )
+    SELECT live.subscriber_id, true, $2, $3::timestamptz, $4::text[], least(feed_horizon(), {_FIRST}) - 1,
+           '00000000-0000-0000-0000-000000000000', least(feed_horizon(), {_PAST}), live.position, live.entry_id
     FROM webhook_feeds live
     WHERE live.subscriber_id = $1 AND NOT live.replay
       AND (SELECT count(*) FROM webhook_feeds WHERE subscriber_id = $1 AND replay) < $7
@@ -53,17 +54,20 @@ SELECT EXISTS (SELECT FROM known) OR EXISTS (SELECT FROM added)
 COUNT_REPLAYED = f"""
 SELECT count(m.id) AS replayed, count(*) AS seen
 FROM (
-    SELECT h.*, {EVENT_OF.format("h", "$7")} AS event
-    FROM webhook_feeds live CROSS JOIN LATERAL (
+    SELECT s.client, h.subject, {EVENT_OF.format("h", "$7")} AS event, {REPLAYED.format("h", "live")} AS is_replayed
+    FROM webhook_subscribers s
+    CROSS JOIN LATERAL (
+        SELECT s.enabled_at, f.position AS live_position, f.entry_id AS live_entry_id
+        FROM webhook_feeds f WHERE f.subscriber_id = s.id AND NOT f.replay
+    ) AS live
+    CROSS JOIN LATERAL (
         SELECT kind, subject, detail, at, position, id FROM history
         WHERE history.id >= $5 AND history.id < $6 AND history.at >= $2
           AND ($3::timestamptz IS NULL OR history.at < $3)
         ORDER BY history.id LIMIT $8 + 1
     ) AS h
-    WHERE live.subscriber_id = $1 AND NOT live.replay
-      AND (h.position, h.id) <= (live.position, live.entry_id)
+    WHERE s.id = $1
 ) AS entry
-JOIN webhook_subscribers s ON s.id = $1
-LEFT JOIN mails m ON entry.event = ANY ($4::text[]) AND (m.client = s.client) IS NOT FALSE
+LEFT JOIN mails m ON entry.is_replayed AND entry.event = ANY ($4::text[]) AND (m.client = entry.client) IS NOT FALSE
     AND m.id = CASE WHEN entry.event = ANY ($4) THEN entry.subject::uuid END
 """

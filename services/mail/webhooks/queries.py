@@ -45,6 +45,10 @@ CASE
 END
 """
 
+# Whether an entry `{0}` is a replay's to bring back; {1} has columns of the replay. What the subscriber's own feed had
+# not read when the replay was asked for comes by that one, unless it happened before the subscriber was enabled.
+REPLAYED = "({0}.at < {1}.enabled_at OR ({0}.position, {0}.id) <= ({1}.live_position, {1}.live_entry_id))"
+
 # Reports of delivery and complaints do not change the state: it is that of the entry before.
 _STATE = """
 coalesce(seen.detail ->> 'state', (
@@ -63,12 +67,10 @@ coalesce(seen.detail ->> 'state', (
 # another worker is reading is left to it. One that another worker has moved since the snapshot was taken is read from
 # where it is now; below the horizon of a snapshot nothing is missing in it.
 # A subscriber that is down fills its share, and is read for no further: history keeps the rest.
+# A replay ends when its subscriber is disabled: DELETE_VOID_REPLAYS removes it.
 # Answers with the subscribers to serve; also disabled ones, to which deliveries are owed that must be canceled.
 FEED = f"""
 WITH begun AS ({BEGIN_FEEDS_IF_NEW}
-), void AS (
-    DELETE FROM webhook_feeds f USING webhook_subscribers s
-    WHERE s.id = f.subscriber_id AND f.replay AND (s.disabled_at IS NOT NULL OR f.created_at < s.enabled_at)
 ), waiting AS MATERIALIZED (
     SELECT s.id AS subscriber_id, w.*
     FROM webhook_subscribers s CROSS JOIN LATERAL (
@@ -77,7 +79,7 @@ WITH begun AS ({BEGIN_FEEDS_IF_NEW}
     ) AS w
     WHERE s.disabled_at IS NULL OR w.deliveries > 0
 ), feed AS MATERIALIZED (
-    SELECT f.*, coalesce(f.events, s.events) AS wanted, s.client, least($4::int, share.room) AS room
+    SELECT f.*, coalesce(f.events, s.events) AS wanted, s.client, s.enabled_at, least($4::int, share.room) AS room
     FROM webhook_feeds f JOIN webhook_subscribers s ON s.id = f.subscriber_id
     JOIN waiting w ON w.subscriber_id = s.id
     CROSS JOIN LATERAL (SELECT CASE WHEN f.replay THEN $3::int ELSE $2::int END - w.deliveries AS room) AS share
@@ -88,7 +90,7 @@ WITH begun AS ({BEGIN_FEEDS_IF_NEW}
     SELECT feed.id AS feed_id, entry.* FROM feed CROSS JOIN LATERAL (
         SELECT h.position, h.id, h.at, h.kind, h.subject, h.detail, h.traceparent FROM history h
         WHERE (h.position, h.id) > (feed.position, feed.entry_id) AND h.position < feed_horizon()
-          AND (NOT feed.replay OR (h.position, h.id) <= (feed.end_position, feed.end_entry_id))
+          AND (NOT feed.replay OR h.position < feed.read_below)
         ORDER BY h.position, h.id LIMIT feed.room
     ) AS entry
 ), added AS (
@@ -108,6 +110,7 @@ WITH begun AS ({BEGIN_FEEDS_IF_NEW}
     -- `IS NOT FALSE` keeps the planner off the index of a client's mails: perhaps all mails.
     WHERE named.event = ANY (feed.wanted) AND (m.client = feed.client) IS NOT FALSE
       AND seen.at >= feed.since AND (feed.until IS NULL OR seen.at < feed.until)
+      AND CASE WHEN feed.replay THEN {REPLAYED.format("seen", "feed")} ELSE true END
     ORDER BY seen.position, seen.id
     ON CONFLICT DO NOTHING
     RETURNING subscriber_id

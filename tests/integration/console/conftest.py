@@ -145,6 +145,9 @@ async def open_desk(postgres_server: Server, valkey_url: str) -> AsyncIterator[O
             async with clones["mail"].database.pool.acquire() as connection:
                 scopes = ("mails:send", "mails:read", "mails:operate")
                 await api_keys.store(connection, own, client="signup", scopes=scopes, days=None, actor="test")
+            # The first list loads SQLAlchemy, which takes a loaded machine longer than the console waits.
+            async with httpx.AsyncClient(base_url=mail_url, headers={"Authorization": f"Bearer {own.text}"}) as http:
+                assert (await http.get("/v1/mails", timeout=60)).is_success
             connected: dict[str, Any] = {
                 "signup_runtime_database_url": clones["signup"].runtime_url,
                 "redis_url": valkey_url,

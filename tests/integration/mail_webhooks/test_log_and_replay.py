@@ -128,6 +128,26 @@ async def test_a_long_replay_is_handed_over_piece_by_piece_and_leaves_room_for_w
     assert dict(received(subscriber)).keys() == {*dict(first), str(entry)}
 
 
+async def test_a_replay_that_ended_with_a_disabled_subscriber_begins_anew_when_it_is_asked_for_again(
+    events: MailEvents,
+    client: httpx.AsyncClient,
+    notifier: LoneNotifier,
+    subscriber: SubscriberStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notifier_module, "MAX_REPLAYED", 2)
+    created = await subscribe(client, subscriber.url, *EVENTS)
+    first = await deliver_six(events, notifier, subscriber)
+    for answer in (410, 200):
+        subscriber.received.clear()
+        await client.post(f"/v1/webhooks/{created['id']}/enable")
+        await replay(client, created["id"], **{"from": BEGINNING})
+        subscriber.answer_with = answer
+        await notifier.run()
+    assert dict(received(subscriber)) == dict(first)
+    assert await events.pool.fetchval("SELECT count(*) FROM webhook_feeds WHERE replay") == 0
+
+
 async def test_only_so_many_replays_of_a_subscriber_are_under_way(
     events: MailEvents, client: httpx.AsyncClient, subscriber: SubscriberStandIn
 ) -> None:

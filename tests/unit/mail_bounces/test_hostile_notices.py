@@ -137,6 +137,15 @@ def test_only_a_window_of_a_large_message_is_parsed() -> None:
     assert len(str(message.get_payload())) <= HEAD_BYTES + TAIL_BYTES
 
 
+def test_only_some_fields_and_parts_of_a_message_are_read() -> None:
+    message = parse(b"a: b\n" * 3000 + b"\n")
+    assert message is not None
+    assert len(message) == 500
+    message = parse(b"Content-Type: multipart/mixed; boundary=x\n\n" + b"--x\n\n" * 3000)
+    assert message is not None
+    assert len(list(own_parts(message))) == 100
+
+
 def test_a_report_behind_a_large_mail_is_read() -> None:
     mail = b"--b\nContent-Type: application/pdf\nContent-Transfer-Encoding: base64\n\n" + (b"A" * 76 + b"\n") * 50_000
     status = (
