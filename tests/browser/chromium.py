@@ -118,15 +118,16 @@ class Chromium:
             result: dict[str, Any] = answer["result"]
             return result
 
-    def wait_for(self, event: str, session: str) -> None:
-        """Wait for `event`, which may already be among the kept ones. Raises BrowserError."""
+    def wait_for(self, event: str, session: str) -> dict[str, Any]:
+        """The parameters of the next `event`, which may already be among the kept ones. Raises BrowserError."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         seen = 0
         while True:
             for message in self._events[seen:]:
                 if message.get("method") == event and message.get("sessionId") == session:
                     self._events.remove(message)
-                    return
+                    found: dict[str, Any] = message["params"]
+                    return found
             seen = len(self._events)
             self._events.append(self._read(deadline, event))
 

@@ -44,6 +44,7 @@ def _sign_up(page: Page, url: str) -> None:
     page.type_text("Una Certain")
     page.tab_to("input[name=email]")
     page.type_text(EMAIL)
+    page.wait_until("document.querySelector('altcha-widget').getState() === 'verified'")
     page.tab_to("form > button")
     page.press_key("Enter")
     page.wait_until("document.getElementById('outcome').textContent.startsWith('Thank you')")

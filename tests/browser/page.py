@@ -46,8 +46,10 @@ class Page:
     def __init__(self, browser: "Chromium", session: str, width: int, height: int) -> None:
         self._browser = browser
         self._session = session
+        self._loaders = set[str]()
         for domain in ("Page", "Network", "Log"):
             self._call(f"{domain}.enable")
+        self._call("Page.setLifecycleEventsEnabled", enabled=True)
         self._call("Emulation.setFocusEmulationEnabled", enabled=True)
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < height
@@ -56,8 +58,15 @@ class Page:
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._browser.call(method, self._session, **parameters)
 
-    def _loaded(self) -> None:
-        self._browser.wait_for("Page.loadEventFired", self._session)
+    def _loaded(self, loader: str | None = None) -> None:
+        """Wait until the next document has loaded, or the one with this ID. Each counts once."""
+        while True:
+            event = self._browser.wait_for("Page.lifecycleEvent", self._session)
+            is_new = event["name"] == "load" and event["loaderId"] not in self._loaders
+            if event["name"] == "load":
+                self._loaders.add(event["loaderId"])
+            if is_new and loader in {None, event["loaderId"]}:
+                return
 
     def without_scripts(self) -> None:
         self._call("Emulation.setScriptExecutionDisabled", value=True)
@@ -66,11 +75,8 @@ class Page:
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
 
     def open(self, url: str) -> None:
-        loader = self._call("Page.navigate", url=url).get("loaderId")
-        self._loaded()
-        # A new tab reports the end of its blank page, perhaps only now.
-        while loader and self._call("Page.getFrameTree")["frameTree"]["frame"]["loaderId"] != loader:
-            self._loaded()
+        # A new tab reports the end of its blank page, perhaps only now: the ID tells them apart.
+        self._loaded(self._call("Page.navigate", url=url)["loaderId"])
 
     def reload(self) -> None:
         self._call("Page.reload")

@@ -48,6 +48,11 @@ def report(message: Message, parts: list[Message], *, only_known: bool = False) 
     return report_in(kind_of(letter.subject, letter.words), letter.words, by or "a mail system")
 
 
+def with_words(found: Report, message: Message, parts: list[Message]) -> Report:
+    """A standard report without a diagnostic, with what the text beside it says."""
+    return _with_codes(found, letter_of(message, parts).words, found.reader)
+
+
 def _speaks_for_itself(letter: Letter) -> bool:
     """Whether the words of an unknown system count: its sender is one, or it returned the mail to the envelope sender
     and says so in the subject. If it calls itself an automatic answer, only a daemon is believed.

@@ -33,6 +33,9 @@ def _read(raw: bytes, message: Message, bounce_domain: str) -> Notice:
     elsewhere = ties.anywhere(raw, message, bounce_domain)
     report = arf.report(message, parts) or rfc3464.report(groups)
     is_standard = report is not None
+    if report is not None and report.kind is Kind.FAILED and report.diagnostic is None:
+        # Exim's reports hold the words of other servers; its own stand in the text alone.
+        report = free_words.with_words(report, message, parts)
     if report is None:
         # A status that names the recipient and reports nothing about it leaves little to the words beside it.
         report = free_words.report(message, parts, only_known=rfc3464.names_recipient(groups)) or Report(Kind.OTHER)

@@ -162,7 +162,7 @@ class Delivery:
                 return False
             if not recorded:
                 self._leases.lose(mail.lease)
-            attempt.may_have_left, attempt.key_use = recorded, key_use
+            attempt.may_have_left, attempt.key_use = recorded, key_use if recorded else None
             return recorded
 
         async def offer(body: BodySupplier) -> tuple[str | None, Verdict]:
@@ -175,6 +175,8 @@ class Delivery:
             # Two such headers would leave it to the gateway which one counts.
             if self._gateways.idempotency_headers.isdisjoint(map(str.lower, mail.content.headers)):
                 envelope = replace(envelope, idempotency_key=key_of(mail.mail_id, mail.resends))
+            elif mail.snapshot.question is not None:
+                return None, own_fault("a gateway can be asked only with the key", offered=False)
             if mail.attached_bytes:
                 return await self._attachments.send(mail, offer)
             return await offer(lambda: build(mail.content))

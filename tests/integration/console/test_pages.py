@@ -12,6 +12,8 @@ from .conftest import Desk, Open, Operator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+UNKNOWN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"  # the same in each worker of pytest-xdist
+
 ROOMS = (
     "/console", "/console/people", "/console/mails", "/console/uncertain", "/console/suppressions", "/console/outbox",
     "/console/imports", "/console/reconciliation", "/console/reconciliation/findings", "/console/checks",
@@ -123,9 +125,9 @@ async def test_a_record_that_one_book_lost_is_shown_as_a_difference(desk: Desk, 
 
 @pytest.mark.parametrize(
     "path",
-    [f"/console/people/{uuid4()}", f"/console/mails/{uuid4()}", f"/console/outbox/{uuid4()}",
-     f"/console/imports/{uuid4()}", f"/console/reconciliation/{uuid4()}", f"/console/webhooks/signup/{uuid4()}",
-     f"/console/webhooks/mail/{uuid4()}", "/console/runbook/no-such-alert", "/console/people/not-an-id", "/console/x"],
+    [f"/console/people/{UNKNOWN_ID}", f"/console/mails/{UNKNOWN_ID}", f"/console/outbox/{UNKNOWN_ID}",
+     f"/console/imports/{UNKNOWN_ID}", f"/console/reconciliation/{UNKNOWN_ID}", f"/console/webhooks/signup/{UNKNOWN_ID}",
+     f"/console/webhooks/mail/{UNKNOWN_ID}", "/console/runbook/no-such-alert", "/console/people/not-an-id", "/console/x"],
 )  # fmt: skip
 async def test_what_is_not_there_is_a_page_that_says_so(operator: Operator, path: str) -> None:
     check(await operator.get(path), status=404)

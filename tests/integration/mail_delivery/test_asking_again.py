@@ -281,6 +281,19 @@ async def test_a_mail_that_brings_the_header_itself_keeps_its_own_and_is_not_ask
     assert (await mail_row(pool, mail_id))["state"] == "uncertain"
 
 
+async def test_a_gateway_is_never_asked_without_the_key(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    await mail_database.as_owner('UPDATE contents SET headers = \'{"X-Own": "1"}\'')
+    keyed = Answers(LOST)
+    await make_rig(pool, [keyed.gateway]).deliver()
+    # The header of a gateway that was added since is one that the mail brings itself.
+    rig = make_rig(pool, [keyed.gateway, Answers(name="added", header="X-Own").gateway])
+    await _try(rig, pool, mail_id)
+    assert not keyed.gateway.kept
+    assert (await mail_row(pool, mail_id))["state"] == "deferred"
+
+
 @pytest.mark.parametrize("taken", [True, False])
 async def test_a_mail_whose_worker_was_lost_is_asked_about_at_once_by_another(
     taken: bool, mail_database: Clone
