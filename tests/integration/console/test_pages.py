@@ -12,7 +12,7 @@ from .conftest import Desk, Open, Operator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-UNKNOWN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"  # the same in each worker of pytest-xdist
+NO_ID = "01890a5d-ac96-774b-bcce-b302099a8057"  # the same in each worker of pytest-xdist
 
 ROOMS = (
     "/console", "/console/people", "/console/mails", "/console/uncertain", "/console/suppressions", "/console/outbox",
@@ -125,9 +125,9 @@ async def test_a_record_that_one_book_lost_is_shown_as_a_difference(desk: Desk, 
 
 @pytest.mark.parametrize(
     "path",
-    [f"/console/people/{UNKNOWN_ID}", f"/console/mails/{UNKNOWN_ID}", f"/console/outbox/{UNKNOWN_ID}",
-     f"/console/imports/{UNKNOWN_ID}", f"/console/reconciliation/{UNKNOWN_ID}", f"/console/webhooks/signup/{UNKNOWN_ID}",
-     f"/console/webhooks/mail/{UNKNOWN_ID}", "/console/runbook/no-such-alert", "/console/people/not-an-id", "/console/x"],
+    [f"/console/people/{NO_ID}", f"/console/mails/{NO_ID}", f"/console/outbox/{NO_ID}",
+     f"/console/imports/{NO_ID}", f"/console/reconciliation/{NO_ID}", f"/console/webhooks/signup/{NO_ID}",
+     f"/console/webhooks/mail/{NO_ID}", "/console/runbook/no-such-alert", "/console/people/not-an-id", "/console/x"],
 )  # fmt: skip
 async def test_what_is_not_there_is_a_page_that_says_so(operator: Operator, path: str) -> None:
     check(await operator.get(path), status=404)
