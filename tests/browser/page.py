@@ -58,15 +58,19 @@ class Page:
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._browser.call(method, self._session, **parameters)
 
-    def _loaded(self, loader: str | None = None) -> None:
-        """Wait until the next document has loaded, or the one with this ID. Each counts once."""
+    def _loaded(self) -> None:
+        """Wait until the next document has loaded. Each counts once, and the blank page of a new tab never does."""
         while True:
             event = self._browser.wait_for("Page.lifecycleEvent", self._session)
-            is_new = event["name"] == "load" and event["loaderId"] not in self._loaders
-            if event["name"] == "load":
-                self._loaders.add(event["loaderId"])
-            if is_new and loader in {None, event["loaderId"]}:
+            loader = event["loaderId"]
+            if event["name"] == "load" and loader not in self._loaders and loader == self._loader():
+                self._loaders.add(loader)
                 return
+
+    def _loader(self) -> str:
+        """The ID of the document that is shown."""
+        loader: str = self._call("Page.getFrameTree")["frameTree"]["frame"]["loaderId"]
+        return loader
 
     def without_scripts(self) -> None:
         self._call("Emulation.setScriptExecutionDisabled", value=True)
@@ -75,8 +79,9 @@ class Page:
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
 
     def open(self, url: str) -> None:
-        # A new tab reports the end of its blank page, perhaps only now: the ID tells them apart.
-        self._loaded(self._call("Page.navigate", url=url)["loaderId"])
+        loader = self._call("Page.navigate", url=url)["loaderId"]
+        while loader not in self._loaders:
+            self._loaded()
 
     def reload(self) -> None:
         self._call("Page.reload")
