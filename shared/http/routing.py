@@ -30,8 +30,8 @@ class StrictRoute(APIRoute):
     """A route that authenticates the client before it reads the request, and then reads the request strictly.
 
     It refuses unknown query parameters, JSON outside RFC 8259, a body where the call takes none, and text that
-    PostgreSQL cannot hold, wherever it stands (ADR 0025). `for_browsers`, `asks_for_key`, `judges_each` and
-    `checks_first` mark endpoints; `__query_prefixes__` names families of parameters like `metadata.KEY`.
+    PostgreSQL cannot hold, wherever it stands (ADR 0025). `for_browsers`, `asks_for_key`, `takes_family`,
+    `judges_each` and `checks_first` mark endpoints: below the route, which reads the marks when it is made.
     """
 
     def get_route_handler(self) -> Handler:
@@ -86,6 +86,16 @@ def asks_for_key(key: Key) -> Callable[[Endpoint], Endpoint]:
 
     def mark(endpoint: Endpoint) -> Endpoint:
         endpoint.__keys__ = (key,)  # type: ignore[attr-defined] # read by StrictRoute
+        return endpoint
+
+    return mark
+
+
+def takes_family(prefix: str) -> Callable[[Endpoint], Endpoint]:
+    """Mark an endpoint that takes every query parameter whose name begins with `prefix`, like `metadata.KEY`."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__query_prefixes__ = (prefix,)  # type: ignore[attr-defined] # read by StrictRoute
         return endpoint
 
     return mark

@@ -11,12 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.running import started
-from tests.support.stack import Stack
-
 from . import axe
 from .chromium import Chromium
-from .console_world import ROOMS, SETTINGS, World, clients, fill, pages
+from .console_world import ROOMS, World, clients, fill, pages, running_world
 from .page import Page
 
 DESKTOP = {"width": 1280, "height": 860}
@@ -30,8 +27,8 @@ HIGHEST = 1600
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with started(Stack(tmp_path_factory.mktemp("console_stack"), settings=dict(SETTINGS))) as stack:
-        yield World(stack, {})
+    with running_world(tmp_path_factory.mktemp("console_stack")) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")

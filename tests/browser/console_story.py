@@ -9,11 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.running import started
-from tests.support.stack import Stack, eventually
+from tests.support.stack import eventually
 
 from .chromium import Chromium
-from .console_world import SETTINGS, World, clients
+from .console_world import World, clients, running_world
 from .page import Page
 
 EMAIL = "uncertain@simulator.example"
@@ -22,8 +21,8 @@ REASON = "The gateway's log has its Message-ID"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with started(Stack(tmp_path_factory.mktemp("console_story"), settings=dict(SETTINGS))) as stack:
-        yield World(stack, {})
+    with running_world(tmp_path_factory.mktemp("console_story")) as world:
+        yield world
 
 
 def _shows(text: str) -> str:

@@ -1,8 +1,10 @@
 """A product with something on every page of the console: people, mails in every state, and what needs an operator."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import orjson
@@ -10,7 +12,7 @@ import orjson
 from services.signup.console.one_time_links import OneTimeLinks
 from services.signup.verification_token import TokenRing
 from tests.support.imports import people
-from tests.support.running import open_clients
+from tests.support.running import open_clients, started
 from tests.support.stack import Ledgers, Stack, eventually
 
 SETTINGS = {
@@ -39,6 +41,14 @@ class World:
         """As `make run` prints it."""
         ring = TokenRing.from_setting(self.stack._environment["SIGNUP_TOKEN_KEYS"])
         return self.url + OneTimeLinks(ring).make(self.stack.operator_key)
+
+
+@contextmanager
+def running_world(directory: Path) -> Iterator[World]:
+    """The product, ready and empty."""
+    with started(Stack(directory, settings=dict(SETTINGS))) as stack:
+        asyncio.run(stack.bring_back())
+        yield World(stack, {})
 
 
 @asynccontextmanager

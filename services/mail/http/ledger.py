@@ -18,7 +18,7 @@ from shared.http import openapi
 from shared.http.authentication import Key
 from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
 from shared.http.responses import JsonResponse
-from shared.http.routing import StrictRoute
+from shared.http.routing import StrictRoute, takes_family
 
 from ..ledger import listing
 from .app_state import state_of
@@ -53,6 +53,7 @@ _METADATA_PREFIX = "metadata."
         ]
     },
 )
+@takes_family(_METADATA_PREFIX)
 async def list_mails(
     request: Request,
     principal: MayRead,
@@ -93,9 +94,6 @@ async def list_mails(
         state_of(request).database, principal, filters, cursor=after_id(cursor), limit=limit
     )
     return JsonResponse(page(items, limit))
-
-
-list_mails.__query_prefixes__ = (_METADATA_PREFIX,)  # type: ignore[attr-defined] # read by StrictRoute
 
 
 def _keys(addresses: Sequence[str]) -> list[str]:
