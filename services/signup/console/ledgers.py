@@ -8,9 +8,6 @@ from shared.db.pool import Record
 
 Json = Mapping[str, Any]
 
-# States in which the change feed has more to tell: signup's ledger follows by a second or so.
-_MOVING = ("queued", "sending", "deferred")
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -22,6 +19,8 @@ class Pair:
     mail: Json | None
     # Why the two ledgers disagree; empty when they do not, or when one is not known.
     differs: str = ""
+    # What signup's ledger has not heard yet: it follows by a second or so.
+    behind: str = ""
 
 
 def pairs_of(
@@ -36,19 +35,21 @@ def pairs_of(
             outcome = known.get(request_id)
             mail = mails.get(request_id) if mails is not None else None
             differs = _difference(row["state"], outcome, mail) if mails is not None else ""
-            pairs.append(Pair(request_id, row, outcome, mail, differs))
+            pairs.append(Pair(request_id, row, outcome, mail, differs, _behind(outcome, mail)))
     return pairs
 
 
 def _difference(state: str, outcome: Json | Record | None, mail: Json | None) -> str:
     if mail is None:
         return "handed over here, missing there" if state == "delivered" else ""
-    if mail.get("lost"):
+    if mail["lost"]:
         return "its entry there was deleted"
-    if state in {"pending", "leased"}:
-        return ""  # asked again until the answer is on record here
-    if outcome is None:
-        return "" if mail["state"] in _MOVING else f"{mail['state']} there, not yet reported here"
-    if outcome["state"] != mail["state"] and mail["state"] not in _MOVING:
-        return f"{outcome['state']} here, {mail['state']} there"
+    if outcome is not None and outcome["sent_at"] is not None and mail["sent_at"] is None:
+        return f"sent here, {mail['state']} there"
     return ""
+
+
+def _behind(outcome: Json | Record | None, mail: Json | None) -> str:
+    if mail is None or mail["lost"] or (outcome is not None and outcome["state"] == mail["state"]):
+        return ""
+    return f"{mail['state']} there, not yet reported here"
