@@ -42,7 +42,7 @@ check: $(VENV)/.installed ## Lint, formatting, strict types, architecture contra
 	$(BIN)/lint-imports
 
 test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Pictures go to SCREENSHOTS, var/pages unless said; docs/pages shows them.
 browser-test: $(VENV)/.installed ## Drive the pages and the example form in Chromium (needs chromium; see tests/browser)

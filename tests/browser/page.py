@@ -140,9 +140,9 @@ class Page:
     def set_cookie(self, url: str, name: str, value: str) -> None:
         self._call("Network.setCookie", url=url, name=name, value=value)
 
-    def cookies(self) -> list[dict[str, Any]]:
-        """All of this browser profile, also those that no script sees."""
-        found: list[dict[str, Any]] = self._call("Storage.getCookies")["cookies"]
+    def cookies(self, url: str) -> list[dict[str, Any]]:
+        """Those that would be sent there, also those that no script sees."""
+        found: list[dict[str, Any]] = self._call("Network.getCookies", urls=[url])["cookies"]
         return found
 
     def evaluate(self, expression: str) -> Any:

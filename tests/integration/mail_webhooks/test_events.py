@@ -1,5 +1,6 @@
 """Which events a subscriber of the mail service gets, and what they say."""
 
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,12 +8,18 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from services.mail.delivery.smtp_outcomes import Step
 from services.mail.webhooks.events import EVENTS
 from tests.support.apis import Api
+from tests.support.delivery import make_rig
 from tests.support.mail_events import MailEvents
+from tests.support.memory_gateway import ACCEPTED, MemoryGateway
+from tests.support.notices import complaint, quoted_header, recipient_fields, report
 from tests.support.notifiers import LoneNotifier
 from tests.support.subscriber import SubscriberStandIn
 from tests.support.webhooks import subscribe
+
+RFC822 = {"Content-Type": "message/rfc822"}
 
 
 async def test_each_event_is_signed_and_says_what_happened_to_a_mail_by_ids_only(
@@ -111,13 +118,36 @@ async def test_a_new_subscriber_gets_events_from_now_on(
     assert subscriber.ids() == [str(entry)]
 
 
-async def test_what_happens_to_mails_that_are_accepted_and_sent_is_told(
-    client: httpx.AsyncClient, notifier: LoneNotifier, subscriber: SubscriberStandIn
+async def test_what_really_happens_to_mails_is_told_in_order(
+    mail_api: Api, client: httpx.AsyncClient, notifier: LoneNotifier, subscriber: SubscriberStandIn
 ) -> None:
-    await subscribe(client, subscriber.url, "mail.suppressed", "mail.sent", "mail.bounced")
+    """As delivery, intake and the bounce mailbox write history."""
+    await subscribe(client, subscriber.url, *EVENTS)
     await client.put("/v1/suppressions/gone@example.org", json={})
-    for name in ("gone", "here"):
+    for name in ("gone", "here", "away"):
         mail = {"request_id": name, "to": {"email": f"{name}@example.org"}, "subject": "Hello", "text": "Hello"}
         assert (await client.post("/v1/mails", json=mail)).status_code == 202
+    answers = {"here": [(Step.BODY, 451, "4.3.2 later"), ACCEPTED], "away": [(Step.BODY, 0, "")]}
+    gateway = MemoryGateway(answer=lambda envelope: answers[envelope.recipient.partition("@")[0]].pop(0))
+    rig = make_rig(mail_api.database.pool, [gateway])
+    await rig.deliver()
+    await mail_api.database.pool.execute("UPDATE queue SET due_at = now()")
+    await rig.deliver()
+    await rig.close()
+    here = (await client.get("/v1/mails", params={"request_id": "here"})).json()["items"][0]["id"]
+    away = (await client.get("/v1/mails", params={"request_id": "away"})).json()["items"][0]["id"]
+    for notice in (
+        report(quoted_header(here), recipient_fields("delivered", "2.0.0", "")),
+        complaint(quoted_header(here)),
+        report(quoted_header(away)),
+    ):
+        assert (await client.post("/v1/bounces", content=notice, headers=RFC822)).status_code == 202
     await notifier.run()
-    assert [(e["type"], e["data"]["request_id"]) for e in subscriber.events()] == [("mail.suppressed", "gone")]
+    told: dict[str, list[str]] = defaultdict(list)
+    for event in subscriber.events():
+        told[event["data"]["request_id"]].append(event["type"])
+    assert told == {
+        "gone": ["mail.suppressed"],
+        "here": ["mail.deferred", "mail.sent", "mail.delivered", "mail.complained"],
+        "away": ["mail.uncertain", "mail.sent", "mail.bounced"],
+    }
