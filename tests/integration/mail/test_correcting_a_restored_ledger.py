@@ -91,7 +91,7 @@ async def test_a_mail_whose_worker_is_lost_is_corrected_and_late_writes_change_n
     mail = (await client.post("/v1/mails", json=MAIL)).json()
     pool = mail_api.database.pool
     (claimed,) = await pool.fetch(delivery.CLAIM_DUE, 10, 0, 30.0, BEGINNING, BEGINNING)
-    transmission = [claimed["id"]], [1], [claimed["lease"]], ["gateway"], [None]
+    transmission = [claimed["id"]], [1], [claimed["lease"]], ["gateway"], [None], [None], [None]
     if phase == "transmitting":
         await pool.fetch(delivery.TRANSMIT_IF_LEASED, *transmission)
     await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
@@ -113,7 +113,7 @@ async def test_a_slow_worker_sends_no_body_of_a_mail_that_is_being_corrected(
     await pool.execute("UPDATE queue SET due_at = now() - interval '1 second'")
     (known,) = _known(mail)["mails"]
     row = known | {"id": mail["id"], "to_email": "a@x.example", "to_key": "a@x.example"}
-    late = [claimed["id"]], [1], [claimed["lease"]], ["gateway"], [None]
+    late = [claimed["id"]], [1], [claimed["lease"]], ["gateway"], [None], [None], [None]
     async with pool.acquire() as correcting, correcting.transaction():
         rows = orjson.dumps([row]).decode()
         assert await correcting.fetch(interventions.CORRECT_IF_NOT_SENT, mail["client"], rows, "key")
