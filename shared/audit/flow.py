@@ -7,64 +7,46 @@ part the first entries are read. Where there are more, three short spans of the 
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
 
-import orjson
-
+from ..contract.ids import lowest_uuid7
 from ..db.pool import Pool, Record
 
-# Seconds of a part, and how many parts.
-HOUR, DAY = (120, 30), (1800, 48)
-_EXACT, _SPANS, _MOST_OF_A_SPAN = 100, 3, 200
+
+@dataclass(frozen=True)
+class Window:
+    """The last `parts` times `part_seconds`. Of a part, so many entries are read before it is estimated."""
+
+    part_seconds: int
+    parts: int
+    exact: int
+
+
+HOUR, DAY = Window(120, 30, 300), Window(1800, 48, 100)
+# About half of the most is expected in a span.
+_SPANS, _MOST_OF_A_SPAN = 3, 100
 # Shorter spans would see whole batches or nothing.
 _SHORTEST_SPAN = 0.05
+# The clock of the database may be ahead.
+_SKEW = timedelta(minutes=5)
 
-# The lowest UUIDv7 of a time: entries have IDs in the order of their time.
-_LOWEST = "(lpad(to_hex((extract(epoch FROM {}) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid"
-# The times only choose the month partitions.
-_ENTRIES = f"""
-    SELECT kind, at FROM history
-    WHERE id >= {_LOWEST.format("{begins}")} AND id < {_LOWEST.format("{ends}")}
-      AND at > {{begins}} - interval '32 days' AND at < {{begins}} + interval '2 days'
-    ORDER BY id LIMIT {{limit}}
-"""
-
-
-def _by_kind(entries: str) -> str:
-    return f"""
-    SELECT coalesce(sum(entries), 0) AS entries, max(last_at) AS last_at, jsonb_object_agg(kind, entries) AS kinds
-    FROM (SELECT kind, count(*) AS entries, max(at) AS last_at FROM ({entries}) AS e GROUP BY kind) AS of_kind
-    """
-
-
-# $1 seconds of a part, $2 how many parts, the last of which ends now. A row for each part, the oldest first, and rows
-# for the spans of full parts.
-READ_FLOW = f"""
-WITH part AS (
-    SELECT n, now() - make_interval(secs => $1 * ($2 - n)) AS begins,
-           now() - make_interval(secs => $1 * ($2 - n - 1)) AS ends
-    FROM generate_series(0, $2 - 1) AS n
-), first AS MATERIALIZED (
-    SELECT part.n, part.begins, read.*
-    FROM part CROSS JOIN LATERAL (
-        {_by_kind(_ENTRIES.format(begins="part.begins", ends="part.ends", limit=_EXACT))}
-    ) AS read
-), span AS MATERIALIZED (
-    SELECT n, begins + make_interval(secs => $1 * k / {_SPANS + 1}.0) AS begins,
-           least(greatest(extract(epoch FROM last_at - begins) / 2, {_SHORTEST_SPAN}), $1 / {_SPANS + 1}.0) AS seconds
-    FROM first CROSS JOIN generate_series(1, {_SPANS}) AS k WHERE entries >= {_EXACT}
-), spans AS (
-    SELECT span.n, span.seconds, read.*
-    FROM (SELECT *, begins + make_interval(secs => seconds::float8) AS ends FROM span) AS span CROSS JOIN LATERAL (
-        {_by_kind(_ENTRIES.format(begins="span.begins", ends="span.ends", limit=_MOST_OF_A_SPAN))}
-    ) AS read
-)
-SELECT n, NULL::float8 AS seconds, entries::int AS entries, kinds::text AS kinds FROM first
-UNION ALL
-SELECT n, seconds::float8, entries::int, kinds::text FROM spans
+# $1 and $2 the lowest IDs of each span and of its end, $3 when it begins, $4 how many of its first entries to read:
+# entries have IDs in the order of their time. The times only choose the month partitions.
+READ_SPANS = """
+SELECT span.n::int - 1 AS n, found.kind, found.entries, found.last_at
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY AS span (low, high, begins, n)
+CROSS JOIN LATERAL (
+    SELECT kind, count(*) AS entries, max(at) AS last_at
+    FROM (
+        SELECT kind, at FROM history
+        WHERE id >= span.low AND id < span.high
+          AND at > span.begins - interval '32 days' AND at < span.begins + interval '2 days'
+        ORDER BY id LIMIT $4
+    ) AS first GROUP BY kind
+) AS found
 """
 
 
@@ -79,23 +61,67 @@ class Rates:
     estimated: bool
 
 
-async def read_rates(pool: Pool, part_seconds: int, parts: int) -> Rates:
-    """One statement. Reads at most some hundred entries of each part."""
-    return rates_of(await pool.fetch(READ_FLOW, part_seconds, parts), part_seconds, parts)
+@dataclass(frozen=True)
+class Span:
+    """A piece of part `n`."""
+
+    n: int
+    begins: datetime
+    seconds: float
 
 
-def rates_of(rows: Sequence[Mapping[str, Any] | Record], part_seconds: int, parts: int) -> Rates:
-    """Pure. A part is exact unless its first entries filled the limit; then its spans say how much there was."""
-    full = {row["n"] for row in rows if row["seconds"] is None and row["entries"] >= _EXACT}
-    seconds = dict.fromkeys(range(parts), float(part_seconds))
-    for number in full:
-        seconds[number] = sum(row["seconds"] for row in rows if row["n"] == number and row["seconds"] is not None)
+async def read_rates(pool: Pool, window: Window, now: datetime) -> Rates:
+    """One statement; two when some parts are busy. Reads at most some hundred entries of each part."""
+    parts = [Span(n, begins, window.part_seconds) for n, begins in enumerate(_begins(window, now))]
+    first = await _read(pool, parts, window.exact, until=now + _SKEW)
+    spans = list(spans_of(parts, first, window))
+    more = await _read(pool, spans, _MOST_OF_A_SPAN) if spans else []
+    return rates_of(first, spans, more, window)
+
+
+def _begins(window: Window, now: datetime) -> Iterator[datetime]:
+    return (now - timedelta(seconds=window.part_seconds * (window.parts - n)) for n in range(window.parts))
+
+
+async def _read(pool: Pool, spans: Sequence[Span], limit: int, until: datetime | None = None) -> list[Record]:
+    ends = [span.begins + timedelta(seconds=span.seconds) for span in spans]
+    if until is not None:
+        ends[-1] = until
+    return await pool.fetch(
+        READ_SPANS,
+        [lowest_uuid7(span.begins) for span in spans],
+        [lowest_uuid7(end) for end in ends],
+        [span.begins for span in spans],
+        limit,
+    )
+
+
+Row: TypeAlias = "Mapping[str, Any] | Record"
+
+
+def spans_of(parts: Sequence[Span], first: Sequence[Row], window: Window) -> Iterator[Span]:
+    """Pure. Three short spans of each part whose first entries filled the limit, by the time that those took."""
+    for part in parts:
+        found = [row for row in first if row["n"] == part.n]
+        if sum(row["entries"] for row in found) < window.exact:
+            continue
+        took = (max(row["last_at"] for row in found) - part.begins).total_seconds()
+        seconds = max(took * _MOST_OF_A_SPAN / 2 / window.exact, _SHORTEST_SPAN)
+        for k in range(1, _SPANS + 1):
+            yield Span(part.n, part.begins + timedelta(seconds=part.seconds * k / (_SPANS + 1)), seconds)
+
+
+def rates_of(first: Sequence[Row], spans: Sequence[Span], more: Sequence[Row], window: Window) -> Rates:
+    """Pure. `more` are the entries of `spans`; a part that has some counts by them alone."""
+    seconds = dict.fromkeys(range(window.parts), float(window.part_seconds))
+    for n in {span.n for span in spans}:
+        seconds[n] = sum(span.seconds for span in spans if span.n == n)
     kinds: dict[str, list[float]] = {}
-    for row in rows:
-        if (row["seconds"] is None) != (row["n"] in full):
-            for kind, entries in orjson.loads(row["kinds"] or "{}").items():
-                kinds.setdefault(kind, [0.0] * parts)[row["n"]] += entries * 60 / seconds[row["n"]]
-    return Rates(part_seconds, parts, kinds, estimated=bool(full))
+    busy = {span.n for span in spans}
+    counted = [(row["n"], row) for row in first if row["n"] not in busy] + [(spans[row["n"]].n, row) for row in more]
+    for n, row in counted:
+        kinds.setdefault(row["kind"], [0.0] * window.parts)[n] += row["entries"] * 60 / seconds[n]
+    return Rates(window.part_seconds, window.parts, kinds, estimated=bool(spans))
 
 
 @dataclass(frozen=True)
@@ -149,8 +175,8 @@ class FlowReader:
         """One statement a second for the stages, one every ten seconds for the hour and one a minute for the day."""
         async with self._lock:
             now = await self._fresh("now", 1, lambda: self._read_now(pool))
-            hour = await self._fresh("hour", 10, lambda: read_rates(pool, *HOUR))
-            day = await self._fresh("day", 60, lambda: read_rates(pool, *DAY))
+            hour = await self._fresh("hour", 10, lambda: read_rates(pool, HOUR, datetime.now(UTC)))
+            day = await self._fresh("day", 60, lambda: read_rates(pool, DAY, datetime.now(UTC)))
         return Flow(datetime.now(UTC), now.worker_seconds, now.stages, now.states, hour, day)
 
     async def _fresh(self, name: str, seconds: float, read: Callable[[], Awaitable[Any]]) -> Any:

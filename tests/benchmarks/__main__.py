@@ -19,6 +19,7 @@ from tests.support.databases import ROOT
 from . import (
     alternative,
     bounces,
+    console,
     cost,
     delivery,
     enumeration,
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Row]]] = {
     "enumeration": enumeration.run,
     "held": held.run,
     "growth": growth.run,
+    "console": console.run,
     "bounces": bounces.run,
 }
 REPORT = "report"
@@ -81,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steady-seconds", type=float, help="length of a load at a steady rate (600; latency 60)")
     parser.add_argument("--idle-seconds", type=float, help="how long `cost` watches the idle product (300)")
     parser.add_argument("--rate", type=float, help="signups a second at a steady rate (cost 250, held 500, …)")
-    parser.add_argument("--people", type=int, help="people and mails behind `growth` (10,000,000)")
+    parser.add_argument(
+        "--people", type=int, help="people and mails behind `growth` (10,000,000) and `console` (1,000,000)"
+    )
     parser.add_argument("--corpus", help=f"folder of notices that `bounces` reads (or {bounces.ENVIRONMENT})")
     parser.add_argument("--revision", default="", help="of the code that is measured; kept with the results")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that keeps them, as JSON lines")

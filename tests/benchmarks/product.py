@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,10 @@ def rendered_mail() -> Rendered:
 class Product:
     """Its own durable PostgreSQL, Valkey and processes. All methods block."""
 
-    def __init__(self, directory: Path, sink_port: int) -> None:
+    def __init__(self, directory: Path, sink_port: int, settings: Mapping[str, str]) -> None:
         self.sink_port = sink_port
-        self.stack = Stack(
-            directory,
-            {"MAIL_GATEWAYS": f"smtp://127.0.0.1:{sink_port}?name=sink&connections={SMTP_CONNECTIONS}", **_DEFAULTS},
-        )
+        gateways = f"smtp://127.0.0.1:{sink_port}?name=sink&connections={SMTP_CONNECTIONS}"
+        self.stack = Stack(directory, {"MAIL_GATEWAYS": gateways, **_DEFAULTS, **settings})
 
     def start(self) -> None:
         self.stack.start_all()
@@ -127,6 +125,9 @@ class Product:
     def fetchval(self, database: str, query: str, *arguments: Any) -> Any:
         return asyncio.run(_fetchval(self.url(database), query, *arguments))
 
+    def execute(self, database: str, statement: str) -> None:
+        asyncio.run(_execute(self.url(database), statement))
+
     def await_value(
         self, database: str, query: str, wanted: Any, *arguments: Any, seconds: float = _PATIENCE_SECONDS
     ) -> None:
@@ -166,6 +167,14 @@ async def _fetchval(url: str, query: str, *arguments: Any) -> Any:
         await connection.close()
 
 
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
 async def _owe_mails(url: str, tag: str, count: int, link: str) -> float:
     connection = await asyncpg.connect(url)
     try:
@@ -191,12 +200,14 @@ async def _queue_mails(url: str, count: int) -> float:
 
 
 @contextmanager
-def running_product(name: str, *, record: Path | None = None, sink_port: int | None = None) -> Iterator[Product]:
+def running_product(
+    name: str, *, record: Path | None = None, sink_port: int | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Product]:
     """A product with a mail sink; only the servers run. `sink_port`: the port of an existing sink."""
     directory = STATE / name
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o711, parents=True)
-    product = Product(directory, sink_port or pick_free())
+    product = Product(directory, sink_port or pick_free(), settings or {})
     try:
         product.start()
         if sink_port:

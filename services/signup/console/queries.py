@@ -33,7 +33,7 @@ SELECT id, at, kind, subject, actor FROM (
     SELECT id, at, kind, subject, actor, correlation_id FROM history
     WHERE id >= $2 AND id < $3
       AND at > $4::timestamptz - interval '32 days' AND at < $4::timestamptz + interval '2 days'
-    ORDER BY id LIMIT 10000
+    ORDER BY id LIMIT 5000
 ) AS looked_at
 WHERE correlation_id = $1 ORDER BY id LIMIT 50
 """
@@ -41,7 +41,7 @@ WHERE correlation_id = $1 ORDER BY id LIMIT 50
 FIND_CORRELATED_LATELY = """
 SELECT id, at, kind, subject, actor FROM (
     SELECT id, at, kind, subject, actor, correlation_id FROM history
-    WHERE at > now() - interval '32 days' ORDER BY id DESC LIMIT 10000
+    WHERE at > now() - interval '32 days' ORDER BY id DESC LIMIT 5000
 ) AS looked_at
 WHERE correlation_id = $1 ORDER BY id LIMIT 50
 """

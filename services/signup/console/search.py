@@ -18,7 +18,7 @@ from .mail_api import MailRefusedError
 from .visit import Visit
 
 # Measured with a million people: about half of what a page may cost.
-PEOPLE_LOOKED_AT = 20_000
+PEOPLE_LOOKED_AT = 10_000
 _CORRELATED_FOR = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_FOUND, _VERSION_7 = 404, 7
