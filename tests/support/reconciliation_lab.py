@@ -71,7 +71,7 @@ class Laboratory:
 
     @property
     def mail_service(self) -> MailService:
-        return MailService(self.http, timeout_seconds=5)
+        return MailService(self.http, timeout_seconds=30)
 
     def follower(self) -> FeedFollower:
         return FeedFollower(self.pool, self.mail_service, Breaker("feed"), lag_seconds=self.lag_seconds)
