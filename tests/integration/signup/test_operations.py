@@ -139,4 +139,4 @@ def test_the_document_describes_the_optional_key_and_problems(signup_settings: S
     assert signup["security"] == [{}, {"ApiKey": []}]
     assert set(signup["responses"]) >= {"200", "201", "202", "401", "403", "409", "413", "415", "422", "500", "503"}
     assert "application/problem+json" in signup["responses"]["422"]["content"]
-    assert "Problem" in document["components"]["schemas"]
+    assert "ProblemDocument" in document["components"]["schemas"]
