@@ -7,6 +7,7 @@ part the first entries are read. Where there are more, three short spans of the 
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -112,16 +113,22 @@ def spans_of(parts: Sequence[Span], first: Sequence[Row], window: Window) -> Ite
 
 
 def rates_of(first: Sequence[Row], spans: Sequence[Span], more: Sequence[Row], window: Window) -> Rates:
-    """Pure. `more` are the entries of `spans`; a part that has some counts by them alone."""
-    seconds = dict.fromkeys(range(window.parts), float(window.part_seconds))
-    for n in {span.n for span in spans}:
-        seconds[n] = sum(span.seconds for span in spans if span.n == n)
+    """Pure. `more` are the entries of `spans`, which stand for their part; it had the first entries at least."""
+    read, sampled = _by_part(first), _by_part([{**row, "n": spans[row["n"]].n} for row in more])
     kinds: dict[str, list[float]] = {}
-    busy = {span.n for span in spans}
-    counted = [(row["n"], row) for row in first if row["n"] not in busy] + [(spans[row["n"]].n, row) for row in more]
-    for n, row in counted:
-        kinds.setdefault(row["kind"], [0.0] * window.parts)[n] += row["entries"] * 60 / seconds[n]
+    for n, counts in read.items():
+        seconds = sum(span.seconds for span in spans if span.n == n)
+        scaled = {kind: entries * window.part_seconds / seconds for kind, entries in sampled.get(n, {}).items()}
+        for kind, entries in (scaled if sum(scaled.values()) > sum(counts.values()) else counts).items():
+            kinds.setdefault(kind, [0.0] * window.parts)[n] = entries * 60 / window.part_seconds
     return Rates(window.part_seconds, window.parts, kinds, estimated=bool(spans))
+
+
+def _by_part(rows: Sequence[Row]) -> dict[int, Counter[str]]:
+    found: dict[int, Counter[str]] = {}
+    for row in rows:
+        found.setdefault(row["n"], Counter())[row["kind"]] += row["entries"]
+    return found
 
 
 @dataclass(frozen=True)
