@@ -4,6 +4,7 @@ Never write anything personal into history: it stays when a person is erased. ID
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,29 +19,60 @@ _FEW = 1_000
 _SHOWN = ("id", "at", "kind", "subject", "related", "actor", "correlation_id", "detail")
 
 
-async def read_history(
-    database: Database,
-    *,
-    subjects: list[str],
-    kinds: list[str],
-    after: datetime | None,
-    before: datetime | None,
-    cursor: UUID | None,
-    limit: int,
-) -> list[dict[str, Any]]:
-    """Up to `limit + 1` entries, newest first. A subject matches entries about it or related to it."""
+@dataclass(frozen=True)
+class Asked:
+    """Which entries. A subject matches entries about it or related to it.
+
+    `among`: without subjects, look at so many entries only; the page may then hold fewer than match.
+    """
+
+    subjects: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    after: datetime | None = None
+    before: datetime | None = None
+    below: UUID | None = None
+    among: int | None = None
+
+
+async def read_history(database: Database, asked: Asked, *, limit: int) -> tuple[list[dict[str, Any]], UUID | None]:
+    """Up to `limit` entries, newest first, and the ID below which the next page begins; None: there is none."""
     conditions: list[sa.ColumnElement[bool]] = []
-    if kinds:
-        conditions.append(_columns.kind.in_(kinds))
-    if after:
-        conditions.append(_columns.at >= after)
-    if before:
-        conditions.append(_columns.at < before)
-    if cursor:
-        conditions.append(_columns.id < cursor)
-    query = _about(subjects, conditions, limit + 1) if subjects else _newest(conditions, limit + 1)
+    if asked.after:
+        conditions.append(_columns.at >= asked.after)
+    if asked.before:
+        conditions.append(_columns.at < asked.before)
+    if asked.below:
+        conditions.append(_columns.id < asked.below)
+    if asked.among and asked.kinds and not asked.subjects:
+        return await _read_among(database, asked.kinds, conditions, asked.among, limit)
+    if asked.kinds:
+        conditions.append(_columns.kind.in_(asked.kinds))
+    query = _about(list(asked.subjects), conditions, limit + 1) if asked.subjects else _newest(conditions, limit + 1)
+    entries = _entries(await database.fetch_all(query))
+    return entries[:limit], entries[limit - 1]["id"] if len(entries) > limit else None
+
+
+def _entries(rows: Sequence[sa.RowMapping]) -> list[dict[str, Any]]:
     # Plain strings as keys: SQLAlchemy's own are a subclass, which orjson refuses.
-    return [{name: row[name] for name in _SHOWN} for row in await database.fetch_all(query)]
+    return [{name: row[name] for name in _SHOWN} for row in rows]
+
+
+async def _read_among(
+    database: Database, kinds: Sequence[str], conditions: Sequence[sa.ColumnElement[bool]], among: int, limit: int
+) -> tuple[list[dict[str, Any]], UUID | None]:
+    """No index has kinds, so a rare one may be anywhere: the newest entries are looked at, and no more."""
+    seen = _newest(conditions, among).cte("seen").prefix_with("MATERIALIZED", dialect="postgresql")
+    # min() takes no UUIDs.
+    last = sa.select(seen.c.id).order_by(seen.c.id).limit(1).scalar_subquery()
+    end = sa.select(sa.func.count().label("seen"), last.label("last")).select_from(seen).subquery()
+    found = sa.select(seen).where(seen.c.kind.in_(kinds)).order_by(seen.c.id.desc()).limit(limit + 1).subquery()
+    rows = await database.fetch_all(
+        sa.select(end, found).select_from(end.outerjoin(found, sa.true())).order_by(found.c.id.desc())
+    )
+    entries = _entries([row for row in rows if row["id"] is not None])
+    if len(entries) > limit:
+        return entries[:limit], entries[limit - 1]["id"]
+    return entries, rows[0]["last"] if rows[0]["seen"] == among else None
 
 
 def _newest(conditions: Sequence[sa.ColumnElement[bool]], limit: int) -> sa.Select[Any]:

@@ -24,7 +24,7 @@ from ..db.pool import Pool, load_engine
 from . import error_handlers, openapi
 from .authentication import AnyKey, HealthKey, Key
 from .middleware import RequestMiddleware
-from .pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
+from .pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, cursor_of
 from .readiness import HealthChecks, add_health_routes, database_of
 from .responses import JsonResponse
 from .routing import StrictRoute
@@ -174,21 +174,22 @@ def _add_history(router: APIRouter) -> None:
         kind: FilterTexts = (),
         after: Timestamp | None = None,
         before: Timestamp | None = None,
+        among: Annotated[
+            int | None,
+            Query(
+                ge=1,
+                le=100_000,
+                description="With `kind` and without `subject`: look at so many entries only, however rare the kind "
+                "is. A page may then be short, or empty, and still have a next one",
+            ),
+        ] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
         """The append-only history, newest first."""
         await load_engine()
-        from ..db.history import read_history  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+        from ..db.history import Asked, read_history  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
 
-        shown = clamp(limit)
-        entries = await read_history(
-            database_of(request),
-            subjects=list(subject),
-            kinds=list(kind),
-            after=after,
-            before=before,
-            cursor=after_id(cursor),
-            limit=shown,
-        )
-        return JsonResponse(page(entries, shown))
+        asked = Asked(subject, kind, after, before, after_id(cursor), among)
+        entries, last = await read_history(database_of(request), asked, limit=clamp(limit))
+        return JsonResponse({"items": entries, "next_cursor": cursor_of(last) if last else None})

@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 
 import asyncpg
+import httpx
 import pytest
 
 from services.signup.console.database import IDLE_SECONDS, POOL_SIZE, IdleDatabase
@@ -139,3 +140,30 @@ async def test_rates_are_exact_for_few_entries_and_estimated_for_many(desk: Desk
     many = await _last_hour(desk)
     assert many.estimated
     assert len(many.kinds["user.signed_up"]) == HOUR.parts
+
+
+@pytest.mark.parametrize("service", ["signup", "mail"])
+async def test_a_rare_kind_of_history_is_looked_for_piece_by_piece_and_none_is_left_out(
+    desk: Desk, service: str
+) -> None:
+    clone, url = (desk.signup, desk.url) if service == "signup" else (desk.mail, desk.mail_url)
+    kind, other = "test.rare", "INSERT INTO history (kind, subject, actor) VALUES ('test.common', 'x', 'test')"
+    for number in range(12):
+        await clone.database.pool.execute(other)
+        if number % 4 == 0:
+            await clone.database.pool.execute(
+                "INSERT INTO history (kind, subject, actor) VALUES ($1, $2, 'test')", kind, str(number)
+            )
+    key = await desk.key("historian")
+    found, pages, cursor = list[str](), 0, None
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key.text}"}) as http:
+        while len(found) < 3:
+            params = {"kind": kind, "among": "2", "limit": "1"} | ({"cursor": cursor} if cursor else {})
+            page = (await http.get("/audit/history", params=params)).json()
+            found += [entry["subject"] for entry in page["items"]]
+            pages, cursor = pages + 1, page["next_cursor"]
+        everything = (await http.get("/audit/history", params={"kind": kind})).json()
+        assert (await http.get("/audit/history", params={"kind": kind, "among": "0"})).status_code == 422
+    assert (found, everything["next_cursor"]) == (["8", "4", "0"], None)
+    assert [entry["subject"] for entry in everything["items"]] == found
+    assert pages > 3, "some pages were short"

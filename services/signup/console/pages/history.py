@@ -1,18 +1,21 @@
 """The append-only history of both services, newest first, with who did what."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
 
 from shared.contract.ids import UUID
-from shared.http.pagination import cursor_of
+from shared.http.pagination import after_id, cursor_of
 
 from ..story import title_of
 from ..visit import Half, Visit
 
 _PAGE = 50
+# Entries that are looked at for a kind, of which there may be few: about a fifth of what a page may cost.
+_AMONG = 10_000
 _SERVICES = ("signup", "mail")
 
 
@@ -21,28 +24,22 @@ async def show(visit: Visit) -> Response:
     subject, kind = query.text("subject", longest=300), query.text("kind", longest=100)
     service = query.choice("service", _SERVICES)
     after, before, below = query.time("after"), query.time("before"), query.cursor()
-    own, mail = list[dict[str, Any]](), Half({"items": []})
+    own, mail = Read(), Half(Read())
     if service != "mail":
         database = await visit.list_database()
-        from shared.db.history import read_history  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
+        from shared.db.history import Asked, read_history  # noqa: PLC0415 - it loads SQLAlchemy
 
-        own = await read_history(
-            database,
-            subjects=[subject] if subject else [],
-            kinds=[kind] if kind else [],
-            after=after,
-            before=before,
-            cursor=below,
-            limit=_PAGE,
-        )
+        asked = Asked([subject] if subject else [], [kind] if kind else [], after, before, below, _AMONG)
+        entries, last = await read_history(database, asked, limit=_PAGE)
+        own = Read([_as_entry("signup", entry, entry["id"]) for entry in entries], last)
     if service != "signup":
         mail = await _of_mail(visit, subject, kind, (after, before), below)
-    entries = _merged(own, mail.found["items"] if mail.found else ())
+    shown = merged(own, mail.found or Read())
     return visit.page(
         "history.html",
-        entries=entries[:_PAGE],
+        entries=shown.entries,
         mail=mail,
-        next_cursor=cursor_of(entries[_PAGE - 1]["id"]) if len(entries) > _PAGE else None,
+        next_cursor=cursor_of(shown.last) if shown.last else None,
         wanted={
             "subject": subject,
             "kind": kind,
@@ -52,24 +49,39 @@ async def show(visit: Visit) -> Response:
             "cursor": query.text("cursor", longest=200),
         },
         services=_SERVICES,
+        among=_AMONG if kind and not subject else None,
     )
+
+
+@dataclass(frozen=True)
+class Read:
+    """Entries, newest first. `last`: where the next page begins; None: there is none."""
+
+    entries: Sequence[Mapping[str, Any]] = ()
+    last: UUID | None = None
 
 
 async def _of_mail(
     visit: Visit, subject: str, kind: str, times: tuple[datetime | None, datetime | None], below: UUID | None
 ) -> Half:
-    params = {"limit": str(_PAGE + 1), "subject": subject, "kind": kind}
+    params = {"limit": str(_PAGE), "subject": subject, "kind": kind}
     params |= {name: at.isoformat() for name, at in zip(("after", "before"), times, strict=True) if at}
     if below:
         params["cursor"] = cursor_of(below)
-    return await visit.mail_half("/audit/history", params={name: value for name, value in params.items() if value})
+    if kind and not subject:
+        params["among"] = str(_AMONG)
+    half = await visit.mail_half("/audit/history", params={name: value for name, value in params.items() if value})
+    if half.fault:
+        return half
+    entries = [_as_entry("mail", entry, UUID(entry["id"])) for entry in half.found["items"]]
+    return Half(Read(entries, after_id(half.found["next_cursor"])))
 
 
-def _merged(own: Sequence[Mapping[str, Any]], mail: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Newest first. IDs are UUIDv7, which follow time in both services, so one cursor is good for both."""
-    entries = [_as_entry("signup", entry, entry["id"]) for entry in own]
-    entries += [_as_entry("mail", entry, UUID(entry["id"])) for entry in mail]
-    return sorted(entries, key=lambda entry: entry["id"], reverse=True)
+def merged(own: Read, mail: Read) -> Read:
+    """Both, newest first, down to where the first of them ends: IDs are UUIDv7, which follow time in both services."""
+    last = max((half.last for half in (own, mail) if half.last), default=None)
+    entries = sorted([*own.entries, *mail.entries], key=lambda entry: entry["id"], reverse=True)
+    return Read([entry for entry in entries if last is None or entry["id"] >= last], last)
 
 
 def _as_entry(service: str, entry: Mapping[str, Any], entry_id: UUID) -> dict[str, Any]:
