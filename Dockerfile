@@ -21,6 +21,8 @@ WORKDIR /code
 COPY shared/ app/shared/
 COPY services/__init__.py app/services/
 COPY services/${SERVICE}/ app/services/${SERVICE}/
+# Signup's console shows the runbook.
+COPY docs/operating.md app/docs/
 COPY migrations/*.py migrations/alembic.ini schema/migrations/
 COPY migrations/${SERVICE}/ schema/migrations/${SERVICE}/
 # Readable for the image's user, whatever umask the checkout was made under; and compiled here, because a read-only

@@ -44,9 +44,11 @@ check: $(VENV)/.installed ## Lint, formatting, strict types, architecture contra
 test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# Pictures go to SCREENSHOTS, var/pages unless said; docs/pages shows them.
-browser-test: $(VENV)/.installed ## Drive the pages and the example form in Chromium (needs chromium; see tests/browser)
-	SCREENSHOTS=$(or $(SCREENSHOTS),var/pages) $(BIN)/python -m pytest tests/browser/verification_pages.py tests/browser/example_form.py
+# Pictures go to SCREENSHOTS, var/pages unless said, and those of the console beside it: docs/pages and docs/console have
+# them. AXE names axe-core's axe.min.js; without it npm fetches it, once.
+browser-test: $(VENV)/.installed ## Drive the pages, the example form and the console in Chromium (needs chromium and npm)
+	SCREENSHOTS=$(or $(SCREENSHOTS),var/pages) $(BIN)/python -m pytest tests/browser/verification_pages.py \
+	  tests/browser/example_form.py tests/browser/console_pages.py tests/browser/console_story.py
 
 monitoring-test: $(VENV)/.installed ## Ask a real Prometheus every query of deploy/monitoring (needs prometheus)
 	$(BIN)/python -m pytest tests/monitoring/monitoring_files.py

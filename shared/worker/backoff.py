@@ -19,6 +19,6 @@ def full_jitter(
 def equal_jitter(
     attempt: int, *, base_seconds: float, cap_seconds: float, draw: Callable[[float, float], float] = random.uniform
 ) -> float:
-    """Like `full_jitter`, but at least half of the bound: for a peer that asked for a pause."""
+    """Like `full_jitter`, but at least half of the bound: a peer that failed, or asked for a pause, gets one."""
     bound = min(cap_seconds, base_seconds * 2 ** min(attempt - 1, 30))
     return draw(bound / 2, bound)

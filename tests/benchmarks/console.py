@@ -35,6 +35,20 @@ _DEAD = """
 INSERT INTO outbox (effect, payload, state, due_at, attempts, last_error, dead_at, expires_at)
 SELECT 'mail', '{}', 'dead', NULL, 1, 'refused ' || n % 7, now(), now() FROM generate_series(1, 10000) n RETURNING 1
 """
+# An import of people who are all there already, by the operator's client; the last row is no person.
+_IMPORT = """
+WITH import AS (
+    INSERT INTO imports (client, source, media, dry_run, mails_per_minute, state, row_count, done_through_line,
+                         already_exists, body_digest, finished_at, actor)
+    SELECT client, 'crm', 'csv', false, 100, 'done', $1::int, $1, $1, sha256(''), now(), 'key'
+    FROM api_keys LIMIT 1 RETURNING id
+), rows AS (
+    INSERT INTO import_rows (import_id, line, outcome, reason, email, email_key)
+    SELECT id, n, CASE n WHEN $1 THEN 'invalid' ELSE 'already_exists' END, 'a reason', email, email
+    FROM import, generate_series(1, $1) AS n, LATERAL (SELECT 'past-' || n || '@bench.example' AS email) AS address
+)
+SELECT id FROM import
+"""
 
 
 def run(options: Options) -> list[Row]:
@@ -44,7 +58,8 @@ def run(options: Options) -> list[Row]:
         write_past(product, people)
         _count_statements(product)
         product.fetchval("signup", _DEAD)
-        product.execute("signup", "ANALYZE outbox")
+        product.fetchval("signup", _IMPORT, people)
+        product.execute("signup", "ANALYZE outbox, imports, import_rows")
         return list(_measure(product, people, rounds))
 
 
@@ -80,6 +95,7 @@ def _measure(product: Product, people: int, rounds: int) -> Iterator[Row]:
 def _pages(product: Product, people: int) -> dict[str, str]:
     mail: UUID = product.fetchval("mail", _MAIL, people // 2)
     user: UUID = product.fetchval("signup", _USER, people // 2)
+    imported: UUID = product.fetchval("signup", "SELECT id FROM imports")
     return {
         "overview": "/console",
         "newest people": "/console/people",
@@ -91,12 +107,18 @@ def _pages(product: Product, people: int) -> dict[str, str]:
         "find a correlation ID of another service": "/console/people?q=shop-7f3a",
         "mails": "/console/mails",
         "mails that failed": "/console/mails?state=failed",
+        "mails sent after all others": "/console/mails?sent_after=2999-01-01T00:00",
         "a mail": f"/console/mails/{mail}",
         "uncertain mails": "/console/uncertain",
         "suppressions": "/console/suppressions",
         "outbox, 10,000 rows dead": "/console/outbox",
         "dead rows": "/console/outbox?state=dead",
+        "rows of an effect that has none": "/console/outbox?effect=webhook",
+        "canceled rows, of which there are none": "/console/outbox?state=canceled",
         "imports": "/console/imports",
+        "an import with as many rows": f"/console/imports/{imported}",
+        "its invalid rows, the last": f"/console/imports/{imported}?outcome=invalid",
+        "its created rows, of which there are none": f"/console/imports/{imported}?outcome=created",
         "reconciliations": "/console/reconciliation",
         "findings": "/console/reconciliation/findings",
         "checks and alerts": "/console/checks",

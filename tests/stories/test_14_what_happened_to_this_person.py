@@ -10,6 +10,8 @@ async def test_one_timeline_covers_both_services(ledgers: Ledgers) -> None:
     user = await ledgers.user(email)
     (caught,) = await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 1, what="the mail")
     message = (await ledgers.catcher.get(f"/api/v1/message/{caught['ID']}")).json()
+    sent = {"to": email, "state": "sent"}
+    await eventually(lambda: ledgers.mails(**sent), lambda found: len(found) == 1, what="the attempt in the ledger")
     token = message["Text"].partition("/verify/")[2].split()[0]
     assert (await ledgers.anonymous.post("/v1/verifications", json={"token": token})).json() == {"status": "verified"}
     await eventually(lambda: ledgers.caught(email), lambda found: len(found) == 2, what="the welcome mail")

@@ -149,3 +149,22 @@ class Operated:
 async def browsing(url: str) -> AsyncIterator[Operated]:
     async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
         yield Operated(http)
+
+
+def check(page: Shown, *, status: int = 200) -> Shown:
+    """The rules for every page of the console."""
+    assert page.status == status, page.text
+    assert [tag for tag, _ in page.tags].count("h1") == 1
+    assert page.title.endswith("Counterfoil console")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-store"
+    for tag, values in page.tags:
+        assert tag != "style", "no style stands inline"
+        assert not any(name.startswith("on") or name == "style" for name in values), (tag, values)
+        if tag in {"script", "img", "link"}:
+            place = values.get("src") or values.get("href", "")
+            assert place.startswith("/console/static/"), place
+        if tag == "a":
+            assert values["href"].startswith(("/console", "#")), values
+    return page

@@ -16,7 +16,7 @@ from shared.contract.problems import InvalidRequest
 from shared.db.pool import load_engine
 from shared.http import openapi
 from shared.http.authentication import Key
-from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, page
+from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, cursor_of, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, takes_family
 
@@ -68,6 +68,15 @@ async def list_mails(
     accepted_before: Timestamp | None = None,
     sent_after: Timestamp | None = None,
     sent_before: Timestamp | None = None,
+    among: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=100_000,
+            description="Look at so many mails only, however few of them match. A page may then be short, or empty, "
+            "and still have a next one",
+        ),
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -89,11 +98,11 @@ async def list_mails(
         sent_after=sent_after,
         sent_before=sent_before,
     )
-    limit = clamp(limit)
-    items = await mail_list.list_mails(
-        state_of(request).database, principal, filters, cursor=after_id(cursor), limit=limit
+    database, below = state_of(request).database, after_id(cursor)
+    items, last = await mail_list.list_mails(
+        database, principal, filters, cursor=below, limit=clamp(limit), among=among
     )
-    return JsonResponse(page(items, limit))
+    return JsonResponse({"items": items, "next_cursor": cursor_of(last) if last else None})
 
 
 def _keys(addresses: Sequence[str]) -> list[str]:

@@ -63,12 +63,16 @@ class Filters:
             (self.sent_after, m.sent_at.__ge__),
             (self.sent_before, m.sent_at.__lt__),
         ]
-        conditions += [compare(timestamp) for timestamp, compare in bounds if timestamp is not None]
-        # Nothing is sent before it is accepted. The list goes from the newest ID down: it begins where a match can be.
+        return conditions + [compare(timestamp) for timestamp, compare in bounds if timestamp is not None]
+
+    def start(self, cursor: UUID | None) -> list[sa.ColumnElement[bool]]:
+        """The list goes from the newest ID down: it begins where a match can be.
+
+        Nothing is sent before it is accepted.
+        """
         latest = [timestamp for timestamp in (self.accepted_before, self.sent_before) if timestamp is not None]
-        if latest:
-            conditions.append(m.id < lowest_uuid7(min(latest) + _CLOCKS_DIFFER))
-        return conditions
+        below = [lowest_uuid7(min(latest) + _CLOCKS_DIFFER)] if latest else []
+        return [mails.c.id < end for end in [*below, *([cursor] if cursor else [])]]
 
     def candidates(self) -> "sa.Select[tuple[Any]] | None":
         """The IDs that an index or a small table knows for a filter that may match few; None: no such filter."""
@@ -100,20 +104,43 @@ def _as_json(text: str) -> list[Any]:
 
 
 async def list_mails(
-    database: Database, principal: Principal, filters: Filters, *, cursor: UUID | None, limit: int
-) -> list[dict[str, Any]]:
-    """Up to `limit + 1` mails that the caller may see, newest first."""
-    m, c = mails.alias("m"), contents.alias("c")
-    conditions = filters.conditions()
+    database: Database,
+    principal: Principal,
+    filters: Filters,
+    *,
+    cursor: UUID | None,
+    limit: int,
+    among: int | None = None,
+) -> tuple[list[dict[str, Any]], UUID | None]:
+    """Up to `limit` mails that the caller may see, newest first, and the ID below which the next page begins.
+
+    `among`: look at so many mails only; the page may then hold fewer than match.
+    """
+    start = filters.start(cursor)
+    last = await _last_of(database, start, among) if among else None
+    conditions = [*filters.conditions(), *start]
+    if last is not None:
+        conditions.append(mails.c.id >= last)
     client = client_scope(principal)
     if client is not None:
         conditions.append(mails.c.client == client)
-    if cursor is not None:
-        conditions.append(mails.c.id < cursor)
+    found = await _read(database, _matching(conditions, filters.candidates(), limit + 1))
+    return (found[:limit], found[limit - 1]["id"]) if len(found) > limit else (found, last)
+
+
+async def _last_of(database: Database, start: Sequence[sa.ColumnElement[bool]], among: int) -> UUID | None:
+    """The last of so many mails of all clients; None when there are fewer."""
+    newest = sa.select(mails.c.id).where(*start).order_by(mails.c.id.desc()).offset(among - 1).limit(1)
+    rows = await database.fetch_all(newest)
+    return rows[0]["id"] if rows else None
+
+
+async def _read(database: Database, matching: sa.Select[Any]) -> list[dict[str, Any]]:
+    m, c = mails.alias("m"), contents.alias("c")
     query = (
         sa.select(sa.text(COLUMNS))
         .select_from(m.outerjoin(c, c.c.mail_id == m.c.id))
-        .where(m.c.id.in_(_matching(conditions, filters.candidates(), limit + 1)))
+        .where(m.c.id.in_(matching))
         .order_by(m.c.id.desc())
     )
     return [as_resource(row) for row in await database.fetch_all(query)]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from shared.webhooks.verdicts import Accepted, Failed, Gone, NotCalled, Verdict
-from shared.worker.backoff import full_jitter
+from shared.worker.backoff import equal_jitter
 
 # 1 s doubling to 5 min, as for the outbox of signup.
 RETRY_BASE_SECONDS = 1.0
@@ -42,7 +42,7 @@ def decide_next(
     *,
     claimed_at: datetime,
     expires_at: datetime,
-    jitter: Callable[..., float] = full_jitter,
+    jitter: Callable[..., float] = equal_jitter,
 ) -> Settlement:
     """`attempts` were made before. Giving up is by age, not by count (DESIGN decision 12)."""
     match verdict:

@@ -1,5 +1,6 @@
 """SQL of the console's own: searches, and what no use case reads. Each is bounded, whatever the tables hold."""
 
+_ABOVE_ALL = "'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid"
 _PERSON = "id, email, name, status, source, external_id, created_at"
 
 FIND_PEOPLE_BY_ADDRESS = f"SELECT {_PERSON} FROM users WHERE email_key = $1"
@@ -11,7 +12,7 @@ NEWEST_PEOPLE = f"SELECT {_PERSON} FROM users ORDER BY id DESC LIMIT 20"
 # $3 how many people to look at. `next_id`: the last one looked at, when there may be more.
 FIND_PEOPLE_BY_NAME = f"""
 WITH looked_at AS MATERIALIZED (
-    SELECT {_PERSON} FROM users WHERE $2::uuid IS NULL OR id < $2 ORDER BY id DESC LIMIT $3
+    SELECT {_PERSON} FROM users WHERE id < coalesce($2, {_ABOVE_ALL}) ORDER BY id DESC LIMIT $3
 )
 SELECT found.*, (SELECT CASE WHEN count(*) = $3 THEN (array_agg(id ORDER BY id))[1] END FROM looked_at) AS next_id
 FROM (SELECT) AS always
@@ -44,6 +45,11 @@ SELECT id, at, kind, subject, actor FROM (
     WHERE at > now() - interval '32 days' ORDER BY id DESC LIMIT 5000
 ) AS looked_at
 WHERE correlation_id = $1 ORDER BY id LIMIT 50
+"""
+
+# Of so many settled rows ($2) below an ID ($1) or from the newest on, the last. None: there are fewer.
+LAST_SETTLED = f"""
+SELECT id FROM outbox_settled WHERE id < coalesce($1, {_ABOVE_ALL}) ORDER BY id DESC OFFSET $2 - 1 LIMIT 1
 """
 
 # What the change feed reported of these request IDs.

@@ -32,12 +32,17 @@ class Runbook:
     def load() -> "Runbook":
         """Empty when the document is not beside the program."""
         try:
-            return Runbook(dict(_sections(FILE.read_text(encoding="utf-8"))))
+            return read(FILE.read_text(encoding="utf-8"))
         except OSError:
             return Runbook({})
 
     def section(self, name: str) -> Sequence[Block] | None:
         return self.sections.get(name)
+
+
+def read(text: str) -> Runbook:
+    """Pure. The sections of the document by their headings."""
+    return Runbook(dict(_sections(text)))
 
 
 def _sections(text: str) -> Iterator[tuple[str, Sequence[Block]]]:

@@ -109,9 +109,19 @@ def as_like(text: str) -> str:
     return re.sub(r"([%_\\])", r"\\\1", text)
 
 
-async def _correlated(connection: Connection, text: str) -> list[Record]:
+def made_at(text: str) -> datetime | None:
+    """When this UUIDv7 was made; None of other text, and of one that no clock made."""
     asked = as_uuid(text)
-    at = _EPOCH + timedelta(milliseconds=asked.int >> 80) if asked and asked.version == _VERSION_7 else None
+    if asked is None or asked.version != _VERSION_7:
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=asked.int >> 80)
+    except OverflowError:
+        return None
+
+
+async def _correlated(connection: Connection, text: str) -> list[Record]:
+    at = made_at(text)
     if at is None or at > datetime.now(UTC) + _CORRELATED_FOR:
         return await connection.fetch(queries.FIND_CORRELATED_LATELY, text)
     # Clocks of machines differ a little.

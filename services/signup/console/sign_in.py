@@ -1,5 +1,6 @@
 """Signing in with an operator's key, typed once or sealed in a link that works once; and signing out."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +29,8 @@ VALUES ('console.signed_in', $1, ARRAY[$2], $3, jsonb_build_object('by', $4::tex
 
 _SPENT = "This link was used, or is older than ten minutes. Sign in with a key, or have a new link printed."
 _FOREIGN = "This form was sent from another site. Nothing was done."
+# Browsers leave a folder for dots, and for %2e.
+_OWN_PATH = re.compile(rf"{PATH}(?:/[a-z0-9_-]+)*(?:\?[!-~]*)?")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -78,14 +81,14 @@ class SignIn:
         once = query.text("once", longest=4_000)
         if once and not self.links.is_good(once):
             return self.form(request, fault=_SPENT, status=410)
-        return self.form(request, wanted=_own_path(query.text("next")), once=once)
+        return self.form(request, wanted=own_path(query.text("next")), once=once)
 
     async def enter(self, request: Request) -> Response:
         """Check the key and set the cookie. Signing in is a line of history."""
         if is_foreign(request, urlsplit(self.settings.signup_public_url).netloc):
             return self.form(request, fault=_FOREIGN, status=403)
         fields = await Fields.of_body(request)
-        once, wanted = fields.text("once", longest=4_000), _own_path(fields.text("next"))
+        once, wanted = fields.text("once", longest=4_000), own_path(fields.text("next"))
         key = await self.links.spend(self.pool, once) if once else fields.text("key", longest=200)
         if key is None:
             return self.form(request, fault=_SPENT, status=410)
@@ -119,8 +122,6 @@ def _said(refusal: Problem) -> str:
     return "Type an operator's key: it begins with cf_." if "Send `Authorization" in refusal.detail else refusal.detail
 
 
-def _own_path(text: str) -> str:
+def own_path(text: str) -> str:
     """Where to go after signing in: a page of the console, and nothing else."""
-    if (text == PATH or text.startswith((f"{PATH}/", f"{PATH}?"))) and "\\" not in text and text.isprintable():
-        return text
-    return PATH
+    return text if _OWN_PATH.fullmatch(text) else PATH

@@ -14,9 +14,15 @@ _SHOWN = ("line", "external_id", "email", "outcome", "reason", "user_id")
 
 
 async def list_rows(
-    database: Database, import_id: UUID, outcomes: Sequence[str], after_line: int, limit: int
+    database: Database,
+    import_id: UUID,
+    outcomes: Sequence[str],
+    after_line: int,
+    limit: int,
+    *,
+    last: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Up to `limit + 1` processed rows, in file order."""
+    """Up to `limit + 1` processed rows, in file order; none of a line after `last`."""
     columns = [import_rows.c[name] for name in _SHOWN]
     processed = sa.select(imports.c.done_through_line).where(imports.c.id == import_id).scalar_subquery()
     query = (
@@ -25,6 +31,8 @@ async def list_rows(
         .order_by(import_rows.c.line)
         .limit(limit + 1)
     )
+    if last is not None:
+        query = query.where(import_rows.c.line <= last)
     if outcomes:
         query = query.where(import_rows.c.outcome.in_(outcomes))
     return [{name: row[name] for name in _SHOWN} for row in await database.fetch_all(query)]

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from shared.contract.ids import UUID
-from shared.worker.backoff import full_jitter
+from shared.worker.backoff import equal_jitter
 
 # 1 s doubling to 5 min: a refused mail is retried soon, a hopeless one does not crowd out the rest.
 RETRY_BASE_SECONDS = 1.0
@@ -107,7 +107,7 @@ class Cancel:
 Settlement: TypeAlias = Deliver | Retry | DeadLetter | Cancel
 
 
-def decide_next(entry: ClaimedRow, outcome: Outcome, *, jitter: Callable[..., float] = full_jitter) -> Settlement:
+def decide_next(entry: ClaimedRow, outcome: Outcome, *, jitter: Callable[..., float] = equal_jitter) -> Settlement:
     """Decides how an outcome settles a row. Giving up is by age, not by count (DESIGN decision 12)."""
     match outcome:
         case Done(result):

@@ -24,8 +24,10 @@ class Filters:
     user_ids: Sequence[UUID] = ()
 
 
-async def list_rows(database: Database, filters: Filters, *, before: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """Returns up to `limit + 1` rows, settled or not, newest first."""
+async def list_rows(
+    database: Database, filters: Filters, *, before: UUID | None, limit: int, last: UUID | None = None
+) -> list[dict[str, Any]]:
+    """Returns up to `limit + 1` rows, settled or not, newest first; none that is older than `last`."""
     owed = sa.select(
         *(outbox.c[name] for name in _COMMON),
         outbox.c.state,
@@ -44,8 +46,8 @@ async def list_rows(database: Database, filters: Filters, *, before: UUID | None
         outbox_settled.c.result,
     )
     halves = [
-        _filtered(owed, outbox, outbox.c.state, filters, before, limit),
-        _filtered(settled, outbox_settled, outbox_settled.c.outcome, filters, before, limit),
+        _filtered(owed, outbox, outbox.c.state, filters, before, limit, last),
+        _filtered(settled, outbox_settled, outbox_settled.c.outcome, filters, before, limit, last),
     ]
     both = sa.union_all(*(sa.select(half.subquery()) for half in halves)).subquery()
     rows = await database.fetch_all(sa.select(both).order_by(both.c.id.desc()).limit(limit + 1))
@@ -63,6 +65,7 @@ def _filtered(
     filters: Filters,
     before: UUID | None,
     limit: int,
+    last: UUID | None,
 ) -> sa.Select[Any]:
     if filters.states:
         query = query.where(state.in_(filters.states))
@@ -72,4 +75,6 @@ def _filtered(
         query = query.where(table.c.user_id.in_(filters.user_ids))
     if before:
         query = query.where(table.c.id < before)
+    if last:
+        query = query.where(table.c.id >= last)
     return query.order_by(table.c.id.desc()).limit(limit + 1)

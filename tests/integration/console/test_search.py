@@ -104,7 +104,9 @@ async def test_a_person_is_found_by_the_id_that_another_system_gave(desk: Desk, 
 
 
 async def test_nothing_found_says_what_was_searched(operator: Operator) -> None:
-    for text in (str(uuid4()), str(uuid7()), "nowhere@example.org", "<no-such@id>", "no such name"):
+    beyond_all_years = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+    ids = (str(uuid4()), str(uuid7()), "00000000-0000-7000-8000-000000000000", beyond_all_years)
+    for text in (*ids, "nowhere@example.org", "a b@c@d", "<no-such@id>", "no such name", "\u202e{{7*7}}", "x" * 300):
         page = await operator.get(str(httpx.URL("/console/people", params={"q": text})))
         assert page.status == 200
         assert "Nothing found" in page.text, text

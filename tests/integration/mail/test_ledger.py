@@ -38,6 +38,8 @@ async def _send(client: httpx.AsyncClient, *mails: dict[str, Any]) -> list[dict[
         ("accepted_after=2020-01-01T00:00:00Z", ["three", "two", "one"]),
         ("accepted_before=2020-01-01T00:00:00Z", []),
         ("sent_after=2020-01-01T00:00:00Z", []),
+        ("state=queued&among=3", ["three", "two", "one"]),
+        ("tag=red&among=2", ["two"]),
         ("sent_before=2120-01-01T00:00:00Z", []),
         ("tag=red&metadata.paid=true", ["two"]),
     ],
@@ -82,6 +84,22 @@ async def test_pages_follow_each_other_newest_first_without_gaps_or_repeats(clie
         if cursor is None:
             break
     assert seen == [mail["id"] for mail in reversed(sent)]
+
+
+@pytest.mark.parametrize("query", ["to=rare@x.example", "state=queued&to=rare@x.example", "tag=rare"])
+async def test_few_matches_are_looked_for_piece_by_piece_and_none_is_left_out(
+    client: httpx.AsyncClient, query: str
+) -> None:
+    rare = {"to": {"email": "rare@x.example"}, "tags": ["rare"]}
+    await _send(client, *(_mail(f"r{n}", **(rare if n in {0, 1, 5} else {})) for n in range(9)))
+    found, pages = list[str](), 0
+    cursor: str | None = ""
+    while cursor is not None:
+        page = (await client.get(f"/v1/mails?{query}&among=2&limit=1{cursor and f'&cursor={cursor}'}")).json()
+        found += [mail["request_id"] for mail in page["items"]]
+        pages, cursor = pages + 1, page["next_cursor"]
+    assert found == ["r5", "r1", "r0"]
+    assert 5 <= pages <= 8
 
 
 async def test_a_limit_above_the_maximum_is_accepted(client: httpx.AsyncClient) -> None:

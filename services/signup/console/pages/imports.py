@@ -15,6 +15,8 @@ from ..mount import PATH
 from ..visit import Visit
 
 _PATH, _PAGE = f"{PATH}/imports", 50
+# No index has the rows that were created, so they are looked for among so many.
+_AMONG = 20_000
 _OUTCOMES = tuple(str(outcome) for outcome in Outcome)
 _DONE = {"pause": "The import is paused.", "resume": "The import goes on.", "cancel": "The import was canceled."}
 
@@ -40,7 +42,12 @@ async def show_one(visit: Visit) -> Response:
     from ...imports import row_list  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
 
     line = min(after.int, 2**31 - 1) if after else 0
-    rows = await row_list.list_rows(database, import_id, outcomes, line, _PAGE)
+    is_searched = Outcome.CREATED in outcomes
+    last = min(line + _AMONG, 2**31 - 1) if is_searched else None
+    rows = await row_list.list_rows(database, import_id, outcomes, line, _PAGE, last=last)
+    next_line = last if last and last < row["row_count"] else 0
+    if len(rows) > _PAGE:
+        next_line = rows[_PAGE - 1]["line"]
     found = _with_progress(listing.as_import(row))
     state, mails_left = State(found["state"]), bool(found["mails_left"])
     return visit.page(
@@ -48,7 +55,8 @@ async def show_one(visit: Visit) -> Response:
         found=found,
         rows=rows[:_PAGE],
         # The cursor holds the line as if it were an ID.
-        next_cursor=cursor_of(UUID(int=rows[_PAGE - 1]["line"])) if len(rows) > _PAGE else None,
+        next_cursor=cursor_of(UUID(int=next_line)) if next_line else None,
+        among=_AMONG if is_searched else None,
         wanted={"outcome": outcomes, "cursor": visit.query.text("cursor", longest=200)},
         outcomes=_OUTCOMES,
         actions=[event for event in _DONE if next_state(state, event, mails_left=mails_left) is not None],

@@ -19,12 +19,16 @@ _TIMES = ("accepted_after", "accepted_before", "sent_after", "sent_before")
 # What may be done to a mail in a state, as the mail service allows it.
 RETRYABLE, CANCELABLE, RESOLVABLE = ("failed", "expired", "deferred"), ("queued", "deferred"), ("uncertain",)
 _PAGE = "50"
+# Each of these has an index or matches many; several together may match few, and so may a time.
+_SELECTIVE, _WIDE = ("request_id", "message_id", "to", "tag", "metadata_key"), ("template", "client", "state")
+_AMONG = 20_000
 
 
 async def show(visit: Visit) -> Response:
     wanted = _wanted(visit.query)
     cursor = visit.query.text("cursor", longest=200)
-    page = {"limit": _PAGE} | ({"cursor": cursor} if cursor else {})
+    among = _AMONG if _may_match_few(wanted) else None
+    page = {"limit": _PAGE} | ({"cursor": cursor} if cursor else {}) | ({"among": str(among)} if among else {})
     found = await visit.mail_half("/v1/mails", params=_params(wanted) | page)
     flow = await visit.mail_half("/audit/flow") if visit.mail_access.may("audit:read") else Half()
     return visit.page(
@@ -32,6 +36,7 @@ async def show(visit: Visit) -> Response:
         wanted=wanted | {"cursor": cursor},
         states=STATES,
         found=found,
+        among=among,
         counted=_counted(flow.found),
         shares=shares(_counted(flow.found)),
     )
@@ -50,6 +55,13 @@ def _wanted(query: Fields) -> dict[str, Any]:
         "metadata_value": value,
         "state": query.choices("state", STATES),
     }
+
+
+def _may_match_few(wanted: Mapping[str, Any]) -> bool:
+    """Whether the mail service might read them all for one page."""
+    if any(wanted[name] for name in _SELECTIVE):
+        return False
+    return any(wanted[name] for name in _TIMES) or sum(bool(wanted[name]) for name in _WIDE) > 1
 
 
 def _params(wanted: Mapping[str, Any]) -> dict[str, str | Sequence[str]]:

@@ -15,24 +15,30 @@ from ..visit import Visit
 
 STATES = ("pending", "leased", "dead", "delivered", "canceled")
 _PATH, _PAGE = f"{PATH}/outbox", 50
+# No index has states and effects together, so rare ones are looked for among so many rows.
+_AMONG = 20_000
 _REDRIVABLE: tuple[operator_actions.Redrivable, ...] = ("dead", "pending")
 
 
 async def show(visit: Visit) -> Response:
     states, effects = visit.query.choices("state", STATES), visit.query.choices("effect", tuple(EFFECTS))
     user_id, below = visit.query.uuid("user_id"), visit.query.cursor()
+    is_searched = bool(states or effects) and not user_id
     async with visit.reading() as connection:
         groups = await connection.fetch(queries.OUTBOX_GROUPS, list(EFFECTS))
+        last = await connection.fetchval(queries.LAST_SETTLED, below, _AMONG) if is_searched else None
     database = await visit.list_database()
     from ...outbox import row_list  # noqa: PLC0415 - SQLAlchemy takes 20 MB: only when a list is read
 
     filters = row_list.Filters(states, effects, [user_id] if user_id else ())
-    rows = await row_list.list_rows(database, filters, before=below, limit=_PAGE)
+    rows = await row_list.list_rows(database, filters, before=below, limit=_PAGE, last=last)
+    next_id = rows[_PAGE - 1]["id"] if len(rows) > _PAGE else last
     return visit.page(
         "outbox.html",
         groups=[{**group, "like": _like(group["error"])} for group in groups],
         rows=rows[:_PAGE],
-        next_cursor=cursor_of(rows[_PAGE - 1]["id"]) if len(rows) > _PAGE else None,
+        next_cursor=cursor_of(next_id) if next_id else None,
+        among=_AMONG if is_searched else None,
         wanted={
             "state": states,
             "effect": effects,
