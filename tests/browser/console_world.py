@@ -1,16 +1,21 @@
 """A product with something on every page of the console: people, mails in every state, and what needs an operator."""
 
 import asyncio
+import math
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import orjson
 
 from services.signup.console.one_time_links import OneTimeLinks
 from services.signup.verification_token import TokenRing
+from shared.contract.ids import lowest_uuid7
 from tests.support.imports import people
 from tests.support.running import open_clients, started
 from tests.support.stack import Ledgers, Stack, eventually
@@ -88,6 +93,11 @@ async def fill(world: World) -> None:
             f"The mail service refused it: 422 /to/email {NASTY}",
         )
         await _settle(world, ledgers)
+        await _let_a_day_have_passed(ledgers)
+    # What the overview reads is kept for a minute.
+    for name in ("signup-api", "mail-api"):
+        world.stack.terminate(name)
+    await world.stack.bring_back()
 
 
 async def _hold(ledgers: Ledgers, request_id: str, to: str, subject: str, **more: str) -> None:
@@ -116,6 +126,31 @@ async def _settle(world: World, ledgers: Ledgers) -> None:
         "nasty mail": (await ledgers.mails(request_id="nasty"))[0]["id"],
         "row": str(await ledgers.fetchval("signup", "SELECT id FROM outbox WHERE state = 'dead' LIMIT 1")),
     }
+
+
+async def _let_a_day_have_passed(ledgers: Ledgers) -> None:
+    """History of a day before now, for the lines of the overview: more in the afternoon, and some not verified."""
+    now, draw = datetime.now(UTC), random.Random(1)
+    month_begins = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    past = [now - timedelta(minutes=minute, seconds=minute % 60) for minute in range(3, 24 * 60)]
+    times = [at for at in past if at > month_begins and draw.random() < 0.5 + 0.4 * math.sin(at.hour / 4)]
+    for service, kinds in {
+        "signup": ("user.signed_up", "outbox.delivered", "user.verified"),
+        "mail": ("mail.accepted", "mail.sent"),
+    }.items():
+        rows = [
+            (UUID(int=lowest_uuid7(at).int + place), at, kind)
+            for at in times
+            for place, kind in enumerate(kinds)
+            if kind != "user.verified" or draw.random() < 0.7
+        ]
+        await ledgers.execute(
+            service,
+            "INSERT INTO history (id, at, kind, subject, actor, detail)"
+            " SELECT id, at, kind, 'past', 'past', '{}'"
+            " FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS row (id, at, kind)",
+            *(list(column) for column in zip(*rows, strict=True)),
+        )
 
 
 def pages(world: World) -> dict[str, str]:
