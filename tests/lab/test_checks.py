@@ -77,6 +77,8 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a user without history": ("P7", lambda e: changed(e, "users", 1, kinds=())),
     "verified without history": ("P7", lambda e: changed(e, "users", 1, status="verified")),
     "a delivery without history": ("P7", lambda e: changed(e, "effects", 1, noted=0)),
+    "sent again after it was sent": ("model", lambda e: doubled(e, "entries", -1)),
+    "sent before it was accepted": ("model", lambda e: without(e, "entries", 0)),
     "an effect is left": ("P8", lambda e: changed(e, "effects", 1, state="pending", settled=0, noted=0)),
     "a lease is overdue": ("P8", lambda e: e.__setattr__("leases", [Lease("queue", "m-mail-0")])),
     "a mail is left": ("P8", lambda e: changed(e, "mails", OF_CLIENT, state="sending")),

@@ -6,7 +6,7 @@ from ..evidence import Evidence
 from .acceptance import durable, says_yes
 from .copies import honest, once
 from .effects import alone
-from .history import append_only
+from .history import append_only, follows_the_model
 from .ledgers import balance
 from .recovery import nothing_is_lost, outages_are_free
 from .violation import Violation
@@ -24,6 +24,7 @@ PROMISES: Mapping[str, Check] = {
     "P8": nothing_is_lost,
     "P9": outages_are_free,
     "webhooks": told_once,
+    "model": follows_the_model,
 }
 
 __all__ = ["PROMISES", "Check", "Violation"]

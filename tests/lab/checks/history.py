@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from tests.model.replay import first_strange_change
+
 from ..evidence import Evidence
 from .violation import Violation
 
@@ -9,6 +11,20 @@ from .violation import Violation
 def append_only(evidence: Evidence) -> list[Violation]:
     """P7: history is append-only, and the database enforces it."""
     return [*_tampering_is_refused(evidence), *_states_are_told(evidence)]
+
+
+def follows_the_model(evidence: Evidence) -> list[Violation]:
+    """Model: the history of each mail is a run of the model (docs/model.md)."""
+    states: dict[str, list[str]] = {}
+    for entry in evidence.entries:
+        if entry.state is not None:
+            states.setdefault(entry.mail_id, []).append(entry.state)
+    strange = {mail: first_strange_change(told) for mail, told in states.items()}
+    return [
+        Violation(mail, f"went from {change[0]} to {change[1]}, which no step of the model does")
+        for mail, change in strange.items()
+        if change
+    ]
 
 
 def _tampering_is_refused(evidence: Evidence) -> Iterator[Violation]:
