@@ -4,13 +4,18 @@
 - docs/smtp-outcomes.md: the outcome of each gateway reply or fault, from the table that a test runs;
 - docs/metrics.md: the metrics, from the registries of both APIs;
 - docs/settings.md, and the settings that docker-compose.yml passes on, from the settings classes;
-- docs/architecture.md: the picture of the rooms, from the imports.
+- docs/architecture.md: the picture of the rooms, from the imports;
+- docs/api.md: every call and every problem, from the OpenAPI documents of both APIs;
+- docs/decisions/README.md: the list of the records, from their titles;
+- llms.txt: the list of all pages, from mkdocs.yml and their first paragraphs.
 """
 
 import ast
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -19,6 +24,7 @@ import yaml  # noqa: E402 - needs the path above
 from prometheus_client import CollectorRegistry  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
+from docs.site_hooks import entries, in_repository  # noqa: E402
 from services.mail.app import create_app as create_mail_app  # noqa: E402
 from services.mail.delivery.states import ATTEMPT_TRANSITIONS, MAIL_TRANSITIONS  # noqa: E402
 from services.mail.settings import Settings as MailSettings  # noqa: E402
@@ -61,6 +67,39 @@ SETTINGS = """# Settings
 Written by `make docs` from the settings classes. Every setting is an environment variable, read and checked when a
 process starts; a wrong value stops the start and names the variable. Units end the names: `_SECONDS`, `_DAYS`,
 `_MONTHS`, `_BYTES`. An empty variable counts as one that is not set.
+"""
+
+API = """# The HTTP API
+
+Written by `make docs` from the OpenAPI documents of both services. Each service serves its own, with every field and an
+example of every answer, at `/docs` and `/openapi.json`.
+
+- **Keys.** `Authorization: Bearer cf_…`. `python -m services.mail keys create`, or that of `services.signup`, makes one
+  with the scopes in the tables. A client sees its own mails only, unless its key has `mails:all`.
+- **Errors** are `application/problem+json` (RFC 9457). `type` is `/problems/SLUG`, which explains it, and `errors`
+  names the fields. Unknown fields and parameters are refused, and what belongs to another client is 404.
+- **Lists** are `{"items": […], "next_cursor": "…"}`, newest first. `limit` is 50 unless said, at most 500. Different
+  filters combine with AND, a repeated one with OR.
+- **Times** are RFC 3339 in UTC. IDs are UUIDv7.
+- **Correlation.** `X-Request-ID` and `traceparent` are accepted, answered, logged and passed on.
+
+In the tables, fields and parameters with `?` may be left out. Nearly every call can also answer with those of the
+[problems](#problems) that say so, and a call with a key with `unauthorized` and `forbidden`.
+"""
+
+DECISIONS = """# Decisions
+
+What was chosen and why, half a page each. A record is not rewritten: a later one may take its place.
+
+"""
+
+LLMS = """# Counterfoil
+
+> Sign people up and mail them: lose nothing, send nothing twice, and be able to prove it.
+
+Two HTTP services in Python, each with its own PostgreSQL. The signup service commits users and what is owed to them;
+the mail service sends one mail per client and request ID, for ever. Their two ledgers are compared. `make run` starts
+it all on one machine. Written by `make docs`.
 """
 
 
@@ -233,6 +272,112 @@ def _limits(field: FieldInfo) -> list[str]:
     return [limit.strip("^$()").replace("|", " or ") for limit in limits if limit != "None"]
 
 
+def api() -> str:
+    """docs/api.md."""
+    signup = create_signup_app(SignupSettings(signup_token_keys="k" * 32))
+    mail = create_mail_app(MailSettings())
+    documents = {"Signup": signup.openapi(), "Mail": mail.openapi()}
+    slugs = [set(_slugs(call)) for document in documents.values() for *_, call in _calls(document)]
+    common = {slug for slug in set().union(*slugs) if sum(slug in some for some in slugs) > 0.8 * len(slugs)}
+    return (
+        API
+        + "".join(_service(title, document, common) for title, document in documents.items())
+        + _problems(documents, common)
+    )
+
+
+def _calls(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, call in methods.items():
+            yield method.upper(), path, call
+
+
+def _service(title: str, document: dict[str, Any], common: set[str]) -> str:
+    by_tag: dict[str, list[str]] = {}
+    for method, path, call in _calls(document):
+        takes = ", ".join(f"`{name}`" for name in _takes(document, call))
+        answers = [status for status in call["responses"] if status.startswith("2")]
+        answers += [f"`{slug}`" for slug in _slugs(call) if slug not in common | {"unauthorized", "forbidden"}]
+        key, does = _key_and_summary(call)
+        row = f"| `{method} {path}` | {key} | {does} | {takes} | {', '.join(answers)} |\n"
+        by_tag.setdefault(call["tags"][0].capitalize(), []).append(row)
+    return f"\n## {title}\n" + "".join(
+        f"\n### {title}: {tag}\n\n| call | scope | does | takes | answers |\n|---|---|---|---|---|\n" + "".join(rows)
+        for tag, rows in by_tag.items()
+    )
+
+
+def _key_and_summary(call: dict[str, Any]) -> tuple[str, str]:
+    text = call["description"].partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+    scope = re.search(r"the scope `([a-z:]+)`", call["description"])
+    security = call.get("security") or [{}]
+    key = f"`{scope[1]}`" if scope else "any key"
+    if {} in security:
+        key = f"none, or {key}" if len(security) > 1 else "none"
+    return key, text
+
+
+def _takes(document: dict[str, Any], call: dict[str, Any]) -> Iterator[str]:
+    for parameter in call.get("parameters", []):
+        if parameter["in"] != "path":
+            yield parameter["name"] + ("" if parameter.get("required") else "?")
+    schema = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    model = document["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)
+    for name in model.get("properties", {}):
+        yield name + ("" if name in model.get("required", []) else "?")
+
+
+_PROBLEM = re.compile(r"^(?:- )?`([a-z0-9-]+)`: (.+?)(?=^- `|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def _slugs(call: dict[str, Any]) -> list[str]:
+    found = (_PROBLEM.findall(answer["description"]) for answer in call["responses"].values())
+    return [slug for problems in found for slug, _ in problems]
+
+
+def _problems(documents: dict[str, dict[str, Any]], common: set[str]) -> str:
+    rows: dict[str, str] = {}
+    for document in documents.values():
+        for *_, call in _calls(document):
+            for status, answer in call["responses"].items():
+                for slug, text in _PROBLEM.findall(answer["description"]):
+                    words = " ".join(text.split()).replace("|", "\\|")
+                    rows[slug] = f"| `{slug}` | {status} | {'nearly any call' if slug in common else ''} | {words} |\n"
+    table = "".join(rows[slug] for slug in sorted(rows))
+    return f"\n## Problems\n\n| slug | status | answered by | meaning |\n|---|---|---|---|\n{table}"
+
+
+def decisions() -> str:
+    """docs/decisions/README.md."""
+    records = sorted(file for file in (ROOT / "docs" / "decisions").glob("*.md") if file.name != "README.md")
+    lines = [f"- [{_title(file)}]({file.name})\n" for file in records]
+    return DECISIONS + "".join(lines)
+
+
+def llms() -> str:
+    """llms.txt, as https://llmstxt.org describes."""
+    sections: dict[str, list[str]] = {}
+    for section, page in entries(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]):
+        if not page.endswith("/*"):
+            file = ROOT / in_repository(page)
+            line = f"- [{_title(file)}]({in_repository(page)}): {_first_sentence(file)}\n"
+            sections.setdefault(section, []).append(line)
+    return LLMS + "".join(f"\n## {title}\n\n" + "".join(lines) for title, lines in sections.items())
+
+
+def _title(file: Path) -> str:
+    return file.read_text().partition("\n")[0].removeprefix("# ").replace("`", "")
+
+
+def _first_sentence(file: Path) -> str:
+    """Of the first paragraph that is prose; without links, which lead from where the page is."""
+    prose = (part for part in file.read_text().split("\n\n") if re.match(r"(?!```)[\w*`\[]", part))
+    text = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(next(prose, "").split()))
+    sentences = re.split(r"(?<=[.:;]) (?=[A-Z`*])", text)
+    told = [sentence for sentence in sentences if not sentence.startswith("Written by")]
+    return (told or sentences)[0].rstrip(":;.") + "."
+
+
 def compose(text: str) -> str:
     """docker-compose.yml with the settings that it passes on to each service written anew."""
     # Those that it gives a value itself stand below, and so do the owner's URLs, at the migrations.
@@ -299,6 +444,9 @@ def main() -> None:
     (ROOT / "docs" / "settings.md").write_text(settings())
     page = ROOT / "docs" / "architecture.md"
     page.write_text(architecture(page.read_text()))
+    (ROOT / "docs" / "api.md").write_text(api())
+    (ROOT / "docs" / "decisions" / "README.md").write_text(decisions())
+    (ROOT / "llms.txt").write_text(llms())
     containers = ROOT / "docker-compose.yml"
     containers.write_text(compose(containers.read_text()))
 

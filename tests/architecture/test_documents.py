@@ -32,6 +32,18 @@ def test_the_architecture_diagram_matches_the_imports() -> None:
     assert page == _render().architecture(page), "run `make docs`"
 
 
+def test_the_api_page_matches_the_openapi_documents() -> None:
+    assert (ROOT / "docs" / "api.md").read_text() == _render().api(), "run `make docs`"
+
+
+def test_the_list_of_decisions_is_current() -> None:
+    assert (ROOT / "docs" / "decisions" / "README.md").read_text() == _render().decisions(), "run `make docs`"
+
+
+def test_llms_txt_is_current() -> None:
+    assert (ROOT / "llms.txt").read_text() == _render().llms(), "run `make docs`"
+
+
 def test_make_help_explains_every_target() -> None:
     lines = (ROOT / "Makefile").read_text().splitlines()
     targets = {line.split(":")[0] for line in lines if line[:1].islower() and ":" in line and ":=" not in line}

@@ -19,6 +19,7 @@ from tests.support.databases import ROOT
 from . import (
     alternative,
     bounces,
+    cells,
     console,
     cost,
     delivery,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[Options], list[Row]]] = {
     "alternative": alternative.run,
     "scale": scale.run,
     "recovery": recovery.run,
+    "cells": cells.run,
     "enumeration": enumeration.run,
     "held": held.run,
     "growth": growth.run,

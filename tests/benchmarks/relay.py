@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.databases import ROOT
@@ -26,7 +27,9 @@ def run(options: Options) -> list[Row]:
     rounds = options.choose(options.rounds, full=5, quick=1)
     count, library_count = (5_000, 300) if options.quick else (20_000, 1_000)
     product_rates: list[float] = []
-    library_rates: dict[str, list[float]] = {name: [] for name in OTHERS if installed(name)}
+    library_rates: dict[str, list[float]] = {
+        name: [] for name, package in OTHERS.items() if installed(name, [package, *CLIENT])
+    }
     with running_product("relay") as product:
         product.run_only("signup-worker", "mail-api")
         relayed_per_second(product, "warm", 500)
@@ -97,20 +100,19 @@ def _mail(request_id: str) -> dict[str, object]:
     }
 
 
-def installed(name: str) -> bool:
-    """Install the library into the benchmarks' own virtual environment; False when that fails."""
+def installed(name: str, packages: Sequence[str]) -> bool:
+    """Install packages into the benchmarks' own virtual environment; False when that fails."""
     python = VENV / "bin" / "python"
     mark = VENV / f".{name}"
     if mark.exists():
         return True
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    wanted = [OTHERS[name], *CLIENT]
     uv = Path(sys.executable).with_name("uv")
     installers = [[str(uv), "pip", "install", "--quiet", "--python", str(python)]] if uv.exists() else []
     installers.append([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
     for installer in installers:
-        if subprocess.run([*installer, *wanted], check=False, capture_output=True).returncode == 0:
+        if subprocess.run([*installer, *packages], check=False, capture_output=True).returncode == 0:
             mark.touch()
             return True
     sys.stderr.write(f"{name} cannot be installed: it is not measured\n")

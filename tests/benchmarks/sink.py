@@ -35,8 +35,9 @@ _PLAIN_ANSWERS = {
 class Sink(asyncio.Protocol):
     """One conversation."""
 
-    def __init__(self, accepted: list[tuple[str, float]]) -> None:
+    def __init__(self, accepted: list[tuple[str, float]], reply_seconds: float = 0.0) -> None:
         self._accepted = accepted
+        self._reply_seconds = reply_seconds
         self._buffer = bytearray()
         self._in_body = False
         self._recipient = ""
@@ -59,9 +60,16 @@ class Sink(asyncio.Protocol):
             if self._in_body:
                 self._in_body = False
                 self._accepted.append((self._recipient, time.monotonic()))
-                self._transport.write(b"250 2.0.0 Ok\r\n")
+                if self._reply_seconds:
+                    asyncio.get_running_loop().call_later(self._reply_seconds, self._say_yes)
+                else:
+                    self._say_yes()
             else:
                 self._answer(line, self._transport)
+
+    def _say_yes(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"250 2.0.0 Ok\r\n")
 
     def _answer(self, line: bytes, transport: asyncio.WriteTransport) -> None:
         command = line[:4].upper()
@@ -73,13 +81,16 @@ class Sink(asyncio.Protocol):
             transport.close()
 
 
-async def serve(port: int) -> list[tuple[str, float]]:
-    """Serve until SIGTERM; return the recipient of each mail and when it was accepted, by the monotonic clock."""
+async def serve(port: int, reply_seconds: float = 0.0) -> list[tuple[str, float]]:
+    """Serve until SIGTERM; return the recipient of each mail and when it was accepted, by the monotonic clock.
+
+    The 250 comes `reply_seconds` after the dot.
+    """
     accepted: list[tuple[str, float]] = []
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    server = await loop.create_server(lambda: Sink(accepted), "127.0.0.1", port)
+    server = await loop.create_server(lambda: Sink(accepted, reply_seconds), "127.0.0.1", port)
     await stop.wait()
     server.close()
     return accepted
@@ -90,14 +101,14 @@ def generator(record: Path | None = None) -> str:
 
 
 @contextmanager
-def running_sink(port: int, record: Path | None = None) -> Iterator[None]:
-    """Run a sink on `port`. With `record` it is our own, which writes its times to that file."""
+def running_sink(port: int, record: Path | None = None, *, reply_seconds: float = 0.0) -> Iterator[None]:
+    """Run a sink on `port`. With `record` it is our own, which writes its times to that file, and may answer late."""
     if generator(record) == "smtp-sink":
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         command = ["smtp-sink", *user, f"127.0.0.1:{port}", "128"]
     else:
         command = [sys.executable, "-m", "tests.benchmarks.sink", str(port)]
-        command += ["--record", str(record)] if record else []
+        command += ["--record", str(record), "--reply-seconds", str(reply_seconds)] if record else []
     process = subprocess.Popen(
         [*dies_with_parent("KILL"), *command], cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
     )
@@ -132,8 +143,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--reply-seconds", type=float, default=0.0)
     arguments = parser.parse_args()
-    accepted = uvloop.run(serve(arguments.port))
+    accepted = uvloop.run(serve(arguments.port, arguments.reply_seconds))
     if arguments.record:
         arguments.record.write_text(json.dumps(accepted))
 
