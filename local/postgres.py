@@ -30,7 +30,13 @@ STATUS_LINE = 7  # of postmaster.pid: "starting", "stopping", "ready"
 # Fast shutdown. SIGTERM means smart shutdown, which waits until the last client disconnects.
 STOP_SIGNAL = signal.SIGINT
 # Turns durability off, for tests that do not need it.
-UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+UNSAFE_BUT_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "max_wal_size": "128MB",
+}
 
 
 @dataclass(frozen=True)
