@@ -12,6 +12,10 @@ from local import postgres, runenv, valkey
 from shared.db.pool import DatabaseOptions, open_database
 
 from .support.databases import Clone, Server, prepare
+from .support.memory import folder_in_memory
+from .support.promises import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]  # a hook of pytest
 
 # In a shell that has read run.env, the tests would start their stacks on the servers of the stack that it describes.
 for variable in runenv.VARIABLES:
@@ -29,11 +33,12 @@ structlog.configure(
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = postgres.start_server(tmp_path_factory.mktemp("postgres"), durable=False)
-    try:
-        yield prepare(server.url, server.pid)
-    finally:
-        server.stop()
+    with folder_in_memory(tmp_path_factory.mktemp("postgres")) as folder:
+        server = postgres.start_server(folder, durable=False)
+        try:
+            yield prepare(server.url, server.pid)
+        finally:
+            server.stop()
 
 
 @asynccontextmanager

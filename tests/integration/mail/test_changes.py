@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
 from tests.support.apis import Api
 from tests.support.databases import Clone
@@ -24,6 +25,7 @@ async def test_an_empty_feed_returns_a_cursor_to_continue_from(client: httpx.Asy
     assert (again["items"], again["next_cursor"]) == ([], page["next_cursor"])
 
 
+@pytest.mark.promise("P6")
 async def test_a_change_is_shown_only_when_no_earlier_one_can_still_commit(
     mail_database: Clone, client: httpx.AsyncClient
 ) -> None:

@@ -64,6 +64,7 @@ async def test_fifty_equal_requests_at_once_make_one_mail_and_equal_answers(
     assert await _rows(mail_api) == {"mails": 1, "contents": 1, "queue": 1}
 
 
+@pytest.mark.promise("P4")
 @pytest.mark.parametrize(
     ("change", "pointers"),
     [

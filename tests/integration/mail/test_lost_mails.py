@@ -43,6 +43,7 @@ async def _queued(api: Api) -> int:
     return count
 
 
+@pytest.mark.promise("P4")
 @pytest.mark.parametrize("state", END_STATES)
 async def test_a_mail_whose_row_was_deleted_is_restored_when_it_is_requested_again(
     mail_api: Api, client: httpx.AsyncClient, mail_database: Clone, state: str

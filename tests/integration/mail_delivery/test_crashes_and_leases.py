@@ -63,6 +63,7 @@ async def test_a_worker_lost_before_the_body_left_costs_nothing(mail_database: C
     assert len(server.accepted) == 1
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize(("policy", "state"), [("hold", "uncertain"), ("resend", "queued")])
 async def test_a_worker_lost_after_the_body_started_leaves_the_outcome_unknown(
     policy: str, state: str, mail_database: Clone
@@ -122,6 +123,7 @@ def _transmission(mail: ClaimedMail) -> tuple[object, ...]:
     return [mail.mail_id], [mail.snapshot.attempt], [mail.lease], ["slow"], [mail.claimed_at], [None], [None]
 
 
+@pytest.mark.promise("P8")
 async def test_a_worker_whose_mail_is_being_taken_over_before_it_offered_it_sends_no_body(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
@@ -164,6 +166,7 @@ async def test_an_attempt_says_when_its_mail_was_claimed(mail_database: Clone) -
     assert (rescued["ended_at"] - rescued["claimed_at"]).total_seconds() >= 60 + 30
 
 
+@pytest.mark.promise("P8")
 async def test_a_foreign_lease_settles_nothing(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
@@ -172,6 +175,7 @@ async def test_a_foreign_lease_settles_nothing(mail_database: Clone) -> None:
     assert (await mail_row(pool, mail_id))["state"] == "sending"
 
 
+@pytest.mark.promise("P8")
 async def test_a_body_never_leaves_once_the_lease_is_lost(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)

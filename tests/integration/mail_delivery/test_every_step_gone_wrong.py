@@ -67,6 +67,7 @@ def _breaker_counted_a_fault(gateways: Gateways) -> bool:
     return breaker.last_fault is not None
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize("pipelining", [(), ("PIPELINING",)], ids=["one by one", "pipelined"])
 @pytest.mark.parametrize("step", TABLE)
 async def test_each_step_gone_wrong_leaves_the_right_record(

@@ -1,5 +1,7 @@
 """Several gateways, circuit breakers, and the cost of an outage."""
 
+import pytest
+
 from services.mail.delivery.gateways.protocol import Envelope
 from services.mail.delivery.smtp_outcomes import Step
 from shared.worker.circuit_breaker import BreakerState
@@ -30,6 +32,7 @@ async def test_the_next_gateway_is_tried_at_once_while_nothing_has_left(mail_dat
     assert (mail["state"], mail["gateway"], mail["attempts"]) == ("sent", "second", 1)
 
 
+@pytest.mark.promise("P8")
 async def test_no_other_gateway_is_tried_when_the_mail_may_have_left(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
@@ -52,6 +55,7 @@ async def test_a_mail_with_a_verdict_is_not_tried_at_another_gateway(mail_databa
     assert not second.commands
 
 
+@pytest.mark.promise("P9")
 async def test_an_outage_of_all_gateways_costs_no_attempt_and_stops_the_claims(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     await insert_mails(pool, 40)

@@ -76,6 +76,7 @@ async def test_a_failed_transmission_record_is_reported_and_not_repeated() -> No
     assert database.batches == []
 
 
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize("error", [asyncpg.CannotConnectNowError("starting up"), OSError("gone"), UnknownFault("?")])
 async def test_an_outcome_is_written_however_the_database_fails_meanwhile(error: Exception) -> None:
     database = FakeDatabase(failing=2, error=error)

@@ -136,6 +136,7 @@ async def test_bytes_that_have_not_left_at_the_verdict_never_leave() -> None:
     assert (verdict.outcome, bytes_read < len(body)) == (Outcome.UNKNOWN, True)
 
 
+@pytest.mark.promise("P5")
 async def test_a_250_before_the_whole_mail_has_left_is_unknown() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 hasty\r\n")

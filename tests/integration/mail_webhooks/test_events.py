@@ -9,6 +9,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from services.mail.delivery.smtp_outcomes import Step
+from services.mail.http.document.events import MailEvent
 from services.mail.webhooks.events import EVENTS
 from tests.support.apis import Api
 from tests.support.delivery import make_rig
@@ -81,6 +82,8 @@ async def test_each_kind_of_history_is_one_event_or_none(
     assert len(told) == len(subscriber.events())
     assert told == {str(mail): event for mail, (_, _, event) in zip(mails, KINDS, strict=True) if event}
     assert {event for event, _ in told.values()} == set(EVENTS)
+    for event in subscriber.events():  # as the OpenAPI document describes them
+        MailEvent.model_validate(event, extra="forbid")
 
 
 async def test_a_subscriber_gets_only_the_events_it_asked_for(

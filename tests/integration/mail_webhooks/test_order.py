@@ -74,6 +74,7 @@ async def test_a_subscriber_that_is_down_for_an_hour_gets_every_event_once_and_i
     assert sorted(line["id"] for line in log) == sorted(webhook_id for mail in told.values() for webhook_id in mail)
 
 
+@pytest.mark.promise("webhooks")
 async def test_a_later_event_waits_for_an_earlier_one_of_its_mail_and_for_no_other(
     events: MailEvents, client: httpx.AsyncClient, notifier: LoneNotifier, subscriber: SubscriberStandIn
 ) -> None:
@@ -145,6 +146,7 @@ async def test_workers_that_feed_at_once_add_each_event_once(events: MailEvents,
     assert [row["id"] for row in added] == [row["id"] for row in history]
 
 
+@pytest.mark.promise("webhooks")
 async def test_no_event_is_missed_that_a_longer_transaction_wrote_before_one_that_was_told(
     events: MailEvents, client: httpx.AsyncClient, notifier: LoneNotifier, subscriber: SubscriberStandIn
 ) -> None:
@@ -182,6 +184,24 @@ async def test_a_worker_that_lost_its_lease_settles_nothing(
     assert (slow.counts, other.counts) == ({"lease_lost": 1}, {"delivered": 1})
     assert await events.settled() == [settled]
     assert await events.waiting() == []
+
+
+@pytest.mark.promise("webhooks")
+async def test_a_delivery_that_another_worker_has_claimed_is_neither_settled_nor_put_back(
+    events: MailEvents, client: httpx.AsyncClient
+) -> None:
+    subscriber = UUID((await subscribe(client, "http://127.0.0.1:9/", *EVENTS))["id"])
+    (mail,) = await events.mails()
+    entry = await events.tell("mail.sent", mail)
+    for _ in range(2):
+        await events.pool.fetch(queries.FEED, list(EVENTS), 10, 10, 10, 60.0, OLD_SECRET_SECONDS)
+    slow, other = uuid7(), uuid7()
+    assert await events.pool.fetch(queries.CLAIM_DUE, [subscriber], [10], 45.0, other)
+    before = await events.waiting()
+    verdict = [200], [None], [1]
+    assert await events.pool.fetch(queries.SETTLE_IF_LEASED, slow, subscriber, [entry], ["delivered"], *verdict) == []
+    assert await events.pool.fetchval(queries.RETRY_IF_LEASED, slow, subscriber, [entry], [0.0], *verdict) == 0
+    assert await events.waiting() == before
 
 
 async def test_what_a_killed_worker_had_claimed_is_delivered_by_the_next_under_the_same_id(

@@ -2,6 +2,7 @@
 
 import asyncpg
 import httpx
+import pytest
 
 from services.signup.mail_service import MailService
 from services.signup.reconciliation.feed_follower import FeedFollower
@@ -38,6 +39,7 @@ async def test_the_last_of_several_changes_counts_and_its_code_is_kept(lab: Labo
     assert (outcome["state"], outcome["failure_code"], outcome["sent_at"]) == ("failed", 550, None)
 
 
+@pytest.mark.promise("P6")
 async def test_that_a_mail_was_sent_is_never_taken_back(lab: Laboratory) -> None:
     (request_id,) = await lab.mailed(1)
     (sent,) = await lab.pool.fetch(OUTCOMES)
@@ -56,6 +58,7 @@ async def test_outcomes_of_unexpected_mails_are_stored_too(lab: Laboratory) -> N
     assert [outcome["request_id"] for outcome in await lab.pool.fetch(OUTCOMES)] == ["not a UUID"]
 
 
+@pytest.mark.promise("P6")
 async def test_a_page_that_was_read_from_another_cursor_is_not_stored(lab: Laboratory) -> None:
     (request_id,) = await lab.mailed(1)
     cursor = await lab.pool.fetchval("SELECT cursor FROM mail_feed")

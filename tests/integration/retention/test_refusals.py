@@ -8,6 +8,7 @@ from tests.support.databases import ROOT, Clone
 from tests.support.months import STRAY, dropped_partitions, maintain_partitions, past_partitions, plant_months, upkeep
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize(
     ("table", "months"),
     [("history", 1), ("history", 0), ("history", -24), ("history", None), ("users", 24), ("users_y", 2), (None, 24)],

@@ -54,6 +54,7 @@ async def test_the_same_key_of_another_client_is_independent(signup_api: Api, cl
     assert (anonymous.status_code, "Idempotent-Replayed" in anonymous.headers) == (202, False)
 
 
+@pytest.mark.promise("P1")
 async def test_a_refused_request_does_not_use_up_its_key(client: httpx.AsyncClient, ledger: SignupLedger) -> None:
     await ledger.sign_up("bo@example.org")
     await ledger.run("UPDATE users SET status = 'verified', verified_at = now()")

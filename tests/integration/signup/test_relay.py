@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.signup.outbox import queries
-from services.signup.outbox.retry_policy import ClaimedRow, Done, Outcome
+from services.signup.outbox.retry_policy import ClaimedRow, Done, Obsolete, Outcome, Refused, TryLater
 from shared.contract.ids import UUID, uuid7
 from shared.worker.circuit_breaker import Breaker, BreakerState
 from shared.worker.claim_floor import BEGINNING
@@ -37,6 +37,7 @@ async def test_a_delivered_row_moves_to_outbox_settled_with_its_receipt(
     assert relay.counts == {"delivered": 1}
 
 
+@pytest.mark.promise("P3")
 async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
     ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:
@@ -86,6 +87,7 @@ async def test_a_row_refused_after_its_expiry_becomes_dead(
     assert "429 No" in row["last_error"]
 
 
+@pytest.mark.promise("P9")
 @pytest.mark.parametrize("fault", ["hang_up", "lose_answer", "hang", 500, 503, 401, 403, 404, 413, 301])
 async def test_an_outage_costs_no_attempt_and_nothing_is_sent_twice_after_it(
     ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn, fault: int | str
@@ -170,17 +172,19 @@ class Paused:
 
     name = "mail"
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: Outcome | None = None) -> None:
         self.reached, self.resume = asyncio.Event(), asyncio.Event()
+        self.outcome = outcome or Done({"mail_id": "mine"})
 
     async def perform(self, entries: Sequence[ClaimedRow]) -> Mapping[UUID, Outcome]:
         self.reached.set()
         await self.resume.wait()
-        return {entry.id: Done({"mail_id": "mine"}) for entry in entries}
+        return {entry.id: self.outcome for entry in entries}
 
     async def close(self) -> None: ...
 
 
+@pytest.mark.promise("P8")
 async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
     ledger: SignupLedger, make_relay: MakeRelay
 ) -> None:
@@ -199,9 +203,13 @@ async def test_a_worker_that_lost_its_lease_changes_nothing_and_counts_it(
     assert len(await ledger.rows("history", kind="outbox.delivered")) == 1
 
 
-async def test_a_row_leased_by_another_worker_is_not_settled(ledger: SignupLedger) -> None:
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize(
+    "outcome", [Done({}), TryLater("busy"), Refused("no"), Obsolete("gone")], ids=lambda outcome: type(outcome).__name__
+)
+async def test_a_row_leased_by_another_worker_is_not_settled(ledger: SignupLedger, outcome: Outcome) -> None:
     await ledger.sign_up("asa@example.org")
-    paused = Paused()
+    paused = Paused(outcome)
     zombie = LoneRelay(ledger.pool, paused, breaker=Breaker("mail"), batch=10, lease_seconds=30)
     slow = asyncio.create_task(zombie.run_once())
     await paused.reached.wait()
@@ -258,6 +266,7 @@ async def test_no_transaction_is_open_during_the_call_to_the_mail_service(ledger
     assert open_transactions == 0
 
 
+@pytest.mark.promise("P3")
 async def test_rows_of_another_effect_are_left_to_its_own_relay(
     ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
 ) -> None:

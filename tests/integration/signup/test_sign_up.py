@@ -14,6 +14,7 @@ from tests.support.signups import SignupLedger
 BO = {"email": "bo@example.org", "name": "Bo"}
 
 
+@pytest.mark.promise("P1")
 async def test_a_signup_commits_the_user_the_mail_and_the_history_together(
     signup_api: Api, ledger: SignupLedger
 ) -> None:

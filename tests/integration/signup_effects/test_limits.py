@@ -75,6 +75,7 @@ async def test_a_keyed_client_is_never_refused(limited: Limited) -> None:
     assert {answer.status_code for answer in answers} == {200, 201}
 
 
+@pytest.mark.promise("P2")
 async def test_without_valkey_all_requests_pass_and_valkey_is_not_called_again(limited: Limited) -> None:
     async with limited(redis_url="redis://127.0.0.1:9/0") as api:
         answers = [await api.http.post("/v1/signups", json=ASA) for _ in range(6)]
@@ -82,6 +83,7 @@ async def test_without_valkey_all_requests_pass_and_valkey_is_not_called_again(l
     assert {answer.status_code for answer in answers} == {202}
 
 
+@pytest.mark.promise("P2")
 async def test_a_valkey_that_does_not_answer_delays_no_request_for_long(limited: Limited) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -31,6 +31,7 @@ async def test_a_signup_owes_each_effect_and_each_subscriber_of_its_event_one_ro
     ]
 
 
+@pytest.mark.promise("P1")
 async def test_a_verification_owes_its_effects_in_the_same_commit_and_only_once(
     ledger: SignupLedger, client: httpx.AsyncClient
 ) -> None:

@@ -40,6 +40,7 @@ async def test_signups_and_verifications_are_counted_on_the_day_they_happened(
     }
 
 
+@pytest.mark.promise("P3")
 async def test_a_counted_row_put_back_into_the_outbox_is_not_counted_again(
     ledger: SignupLedger, relay_for: MakeRelay
 ) -> None:

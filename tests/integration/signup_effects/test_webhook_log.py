@@ -46,6 +46,7 @@ async def make_due(ledger: SignupLedger) -> None:
     await ledger.run("UPDATE outbox SET due_at = now() WHERE effect = 'webhook' AND state = 'pending'")
 
 
+@pytest.mark.promise("webhooks")
 async def test_a_subscriber_gets_the_events_of_one_user_in_their_order(
     ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
 ) -> None:

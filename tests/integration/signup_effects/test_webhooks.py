@@ -7,6 +7,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from services.signup.erasure.erase import erase
+from services.signup.http.document.events import UserEvent
 from tests.support.apis import Api
 from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
@@ -40,6 +41,7 @@ async def test_each_event_is_sent_signed_and_names_the_user_by_id_only(
     for received in subscriber.received:
         event = Webhook(secret).verify(received.body, received.headers)
         assert set(event) == {"type", "timestamp", "data"}
+        UserEvent.model_validate(event, extra="forbid")  # as the OpenAPI document describes it
         assert event["data"] == {"id": str(asa.user["id"])}
         sent[received.headers["webhook-id"]] = event["type"]
         with pytest.raises(WebhookVerificationError):
@@ -49,6 +51,7 @@ async def test_each_event_is_sent_signed_and_names_the_user_by_id_only(
     assert len(await ledger.rows("outbox_settled", effect="webhook", outcome="delivered")) == 3
 
 
+@pytest.mark.promise("webhooks")
 @pytest.mark.parametrize("failure", [500, 404, 307, "hang", "hang_up"])
 async def test_a_failed_call_is_retried_with_the_same_bytes_under_the_same_id(
     ledger: SignupLedger,

@@ -32,6 +32,7 @@ def test_every_settlement_is_a_transition_of_the_table(
     assert (due is not None) == (state in {MailState.QUEUED, MailState.DEFERRED})
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize(
     ("outcome", "on_uncertain", "in_doubt", "expected"),
     [

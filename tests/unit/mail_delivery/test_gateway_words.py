@@ -70,6 +70,7 @@ def test_a_required_login_is_a_gateway_fault_and_refuses_no_mail() -> None:
     assert classify(Step.MAIL, 530, "5.7.0 Authentication required").outcome is Outcome.GATEWAY_FAULT
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [

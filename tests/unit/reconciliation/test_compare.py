@@ -40,6 +40,7 @@ def _judge(own: OwnRecord, **fields: object) -> list[Finding]:
     return list(judge(own, mail, now=NOW, stuck_seconds=3600, run="run"))
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize(
     ("known", "kind", "repairable"),
     [
@@ -76,6 +77,7 @@ def test_a_mail_that_is_the_same_in_both_ledgers_is_no_finding() -> None:
     assert _judge(OWN, state="sent") == []
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def test_after_a_restart_the_first_look_begins_at_the_oldest_row() -> None:
     assert ClaimFloor().begin(0.0) == BEGINNING
 
 
+@pytest.mark.promise("P8")
 def test_a_look_overlaps_the_one_before_it_but_does_not_go_back_to_the_beginning() -> None:
     floor = ClaimFloor()
     floor.begin(0.0)

@@ -38,6 +38,22 @@ async def test_one_wakeup_wakes_every_loop_that_waits_for_it() -> None:
     await running
 
 
+@pytest.mark.promise("P8")
+async def test_a_loop_that_nothing_wakes_runs_again() -> None:
+    stop, twice, runs = asyncio.Event(), asyncio.Event(), [0]
+
+    def count() -> None:
+        runs[0] += 1
+        if runs[0] == 2:
+            twice.set()
+
+    running = asyncio.create_task(run_schedule([Scheduled(_loop("poll", count), 0.01)], stop, drain_seconds=1))
+    async with asyncio.timeout(10):
+        await twice.wait()
+    stop.set()
+    await running
+
+
 async def test_loops_that_run_until_drained_outlive_the_others_and_the_drain() -> None:
     stop, order = asyncio.Event(), list[str]()
     started, beat_again = asyncio.Event(), asyncio.Event()

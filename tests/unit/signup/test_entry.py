@@ -11,6 +11,7 @@ from services.signup.outbox.retry_policy import (
     DeadLetter,
     Deliver,
     Done,
+    Postponed,
     Refused,
     Retry,
     TryLater,
@@ -55,6 +56,11 @@ def test_a_temporary_refusal_after_expiry_makes_a_dead_letter_with_the_last_erro
     settled = decide_next(row(expires_in=expires_in), TryLater("503 busy"))
     assert isinstance(settled, DeadLetter)
     assert "503 busy" in settled.error
+
+
+@pytest.mark.promise("P9")
+def test_a_row_whose_own_peer_is_down_waits_and_loses_no_attempt() -> None:
+    assert decide_next(row(), Postponed("down", 7.0)) == Retry(7.0, "down", counted=False)
 
 
 def test_giving_up_is_by_age_and_never_by_count() -> None:

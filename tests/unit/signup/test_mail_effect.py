@@ -41,6 +41,7 @@ def test_a_verification_mail_carries_a_link_with_the_token_of_its_row() -> None:
     assert variables["name"] == "Åsa"
 
 
+@pytest.mark.promise("P4")
 def test_every_retry_sends_the_same_bytes_even_after_a_key_rotation() -> None:
     row = verification()
     first = orjson.dumps(mail_request(row, RING))
