@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 import redis.asyncio
 import structlog
+from hypothesis import HealthCheck, settings
 
 from local import postgres, runenv, valkey
 from shared.db.pool import DatabaseOptions, open_database
@@ -20,6 +21,10 @@ __all__ = ["pytest_runtest_makereport"]  # a hook of pytest
 # In a shell that has read run.env, the tests would start their stacks on the servers of the stack that it describes.
 for variable in runenv.VARIABLES:
     os.environ.pop(variable, None)
+
+# A busy machine is slow, and no test asserts a time.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 # structlog's default renders tracebacks with all variables, which takes seconds.
 structlog.configure(
