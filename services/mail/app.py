@@ -14,6 +14,7 @@ from shared.http import error_handlers, openapi
 from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
 from shared.http.body_limit import BodyLimit
+from shared.http.docs_page import docs_router
 from shared.http.flow_routes import flow_router
 from shared.http.middleware import RequestMiddleware
 from shared.http.operations_routes import VERSION, operations_app, operations_router
@@ -57,7 +58,9 @@ from .provider_events.sns_certificates import Fetch
 from .settings import Settings
 from .webhooks.deliveries import WebhookDeliveries
 
-if TYPE_CHECKING:  # loaded when it listens
+if TYPE_CHECKING:  # each is loaded when it is used
+    from shared.http.document.teaching import Teaching
+
     from .bounces.lmtp_listener import LmtpListener
 
 
@@ -139,13 +142,14 @@ def create_app(settings: Settings, *, fetch: Fetch = fetch_from_amazon) -> FastA
         version=VERSION,
         description="Sends one mail per request ID, for ever, and reports what was sent.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         telemetry=NO_TELEMETRY,
-        openapi_tags=[{"name": "mails"}, {"name": "templates"}, {"name": "operators"}],
     )
     for router in (
         root_router(),
+        docs_router(),
         mails.router,
         operations.router,
         ledger.router,
@@ -175,13 +179,19 @@ def create_app(settings: Settings, *, fetch: Fetch = fetch_from_amazon) -> FastA
         observe=metrics.observe,
     )
     error_handlers.install(app)
-    openapi.install(app)
+    openapi.install(app, _teach)
     larger = body_sizes.with_attachments(settings.mail_attachments_max_bytes)
     app.add_middleware(BodyLimit, limit_of=body_sizes.limit_of, larger=larger)
     app.add_middleware(RequestMiddleware, observe=metrics.observe)
     if tracing.on:
         app.add_middleware(RequestSpans, tracing=tracing)
     return app
+
+
+def _teach() -> "Teaching":
+    from .http import document  # noqa: PLC0415 - only when the OpenAPI document is asked for
+
+    return document.teach()
 
 
 def _bounce_listener(settings: Settings, counter: Counter) -> "LmtpListener | None":

@@ -14,6 +14,7 @@ from shared.http import error_handlers, openapi
 from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
 from shared.http.body_limit import BodyLimit
+from shared.http.docs_page import docs_router
 from shared.http.flow_routes import flow_router
 from shared.http.middleware import RequestMiddleware
 from shared.http.operations_routes import VERSION, operations_app
@@ -60,6 +61,8 @@ from .settings import Settings
 from .verification_token import TokenRing
 
 if TYPE_CHECKING:
+    from shared.http.document.teaching import Teaching
+
     from .http.rate_limit import RateLimit
 
 
@@ -142,11 +145,14 @@ def create_app(settings: Settings) -> FastAPI:
         version=VERSION,
         description="Signs people up, verifies their addresses, and performs every effect that is owed to them.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
         telemetry=NO_TELEMETRY,
     )
     for router in (
         root_router(),
+        docs_router(),
         signups.router,
         challenges.router,
         example_form.router,
@@ -175,7 +181,7 @@ def create_app(settings: Settings) -> FastAPI:
         observe=metrics.observe,
     )
     error_handlers.install(app)
-    openapi.install(app)
+    openapi.install(app, _teach)
     app.add_middleware(
         BodyLimit, limit_of=lambda path: settings.import_max_bytes if path == imports.PATH else MAX_BODY_BYTES
     )
@@ -183,6 +189,12 @@ def create_app(settings: Settings) -> FastAPI:
     if tracing.on:
         app.add_middleware(RequestSpans, tracing=tracing)
     return app
+
+
+def _teach() -> "Teaching":
+    from .http import document  # noqa: PLC0415 - only when the OpenAPI document is asked for
+
+    return document.teach()
 
 
 def _rate_limit(settings: Settings, client_address: ClientAddress) -> "RateLimit | None":

@@ -7,6 +7,8 @@ from ..contract.configuration import ConfigurationError
 
 
 class Severity(enum.StrEnum):
+    """`red` mails the operators, `warning` is counted."""
+
     RED = "red"
     WARNING = "warning"
 

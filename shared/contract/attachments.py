@@ -42,12 +42,14 @@ class Attachment(Strict):
     """A file. With `content_id` it is an inline image, which the HTML shows as `cid:CONTENT_ID`."""
 
     filename: Annotated[Line, Field(min_length=1), AfterValidator(_without_path)]
+    """The name that recipients see: at most 255 bytes in UTF-8, without a path."""
     content_type: Annotated[
         str,
         Field(max_length=200),
         Spelled(f"{_NAME}/{_NAME}({_PARAMETER})*", "Must be a media type like `application/pdf` (RFC 6838)"),
         AfterValidator(_single),
     ]
+    """A media type (RFC 6838); `multipart/…` and `message/…` are refused."""
     # Decoded later, because it takes time (`services/mail/intake/attachments.py`).
     content: Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})] = Field(
         repr=False, description="Base64 (RFC 4648 section 4) with padding and without line breaks"

@@ -85,5 +85,9 @@ class Strict(BaseModel):
 
 
 class Recipient(Strict):
+    """An address, with a name beside it."""
+
     email: Email
+    """The address, with a Unicode or an A-label domain. Stored normalized."""
     name: Annotated[Line, Field(max_length=200)] | None = None
+    """The name beside the address, at most 200 characters."""

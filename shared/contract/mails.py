@@ -36,31 +36,50 @@ class MailRequest(Strict):
 
     request_id: RequestId | None = Field(None, description="May come in the Idempotency-Key header instead.")
     to: Recipient
+    """The recipient. A mail has exactly one."""
     template: TemplateName | None = None
+    """Name of a template of GET /v1/templates, instead of `subject` and `text`."""
     variables: Metadata | None = None
+    """Values for the template's variables, at most 4096 bytes of JSON."""
     locale: Locale | None = None
+    """Language of the template, BCP 47; the nearest one that it has is used. Default: the template's own."""
     subject: Annotated[Line, Field(min_length=1, max_length=500)] | None = None
+    """The subject, 1 to 500 characters on one line. Not with `template`."""
     text: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    """The plain text, 1 to 500,000 characters. Not with `template`."""
     html: Annotated[str, Field(min_length=1, max_length=500_000)] | None = None
+    """The HTML, 1 to 500,000 characters, beside `text`."""
     from_: Recipient | None = Field(
         None, alias="from", description="At a domain that the client may send from. Default: the service's own sender."
     )
     reply_to: Recipient | None = None
+    """Where answers go."""
     headers: (
         Annotated[
             dict[str, Annotated[Line, Field(max_length=900)]], Field(max_length=20), AfterValidator(custom_headers)
         ]
         | None
     ) = None
+    """Up to 20 headers of your own, each value at most 900 characters. Those that the service writes are refused."""
     attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] | None = None
+    """Up to 20 files, together at most MAIL_ATTACHMENTS_MAX_BYTES (10 MiB unless set)."""
     tags: Annotated[list[Tag], Field(max_length=20)] | None = None
+    """Up to 20 words to find mails by, each 1 to 64 characters."""
     metadata: Metadata | None = None
+    """A JSON object of your own, at most 4096 bytes. Never sent; GET /v1/mails filters by it."""
     send_at: Timestamp | None = None
+    """Not before this time. Default: now."""
     expires_at: Timestamp | None = None
+    """Not after this time: the mail becomes `expired`. Default: the lifetime that the service sets."""
     on_uncertain: OnUncertain | None = None
+    """When it cannot be known whether the mail left: `hold` asks a person, `resend` risks a second copy. Default: the
+    template's own, else `hold`."""
     lane: Lane | None = None
+    """`live` goes before `bulk`. Default: `live`."""
     correlation_id: Annotated[str, Spelled("[!-~]{1,128}", _CORRELATION_ID)] | None = None
+    """As the header X-Request-ID, for one mail of a batch. Not part of the content."""
     traceparent: Annotated[str, AfterValidator(_traceparent)] | None = None
+    """As the header `traceparent` (W3C), for one mail of a batch. Not part of the content."""
 
     @model_validator(mode="before")
     @classmethod

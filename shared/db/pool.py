@@ -21,6 +21,7 @@ import asyncpg
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
 from .outages import UNAVAILABLE, drops_connection, is_read_only, refuses_writes
+from .servers import Servers
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -56,6 +57,10 @@ class DatabaseOptions:
 class _Connection(asyncpg.Connection):
     """Drops itself when a server does not answer a cancel request: the driver waits for as long as for a statement."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.opened_at = time.monotonic()
+
     def _cancel_current_command(self, waiter: "asyncio.Future[None]", acknowledged: Any = None) -> None:
         super()._cancel_current_command(waiter, acknowledged)  # type: ignore[misc] # not in the stubs
         asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._drop_unless, acknowledged)
@@ -73,9 +78,9 @@ class _Acquired(PoolAcquireContext):
     async def __aenter__(self) -> "PoolConnectionProxy[asyncpg.Record]":
         while True:
             connection = await super().__aenter__()
-            if not is_read_only(connection):
+            if self.pool.trusts(connection):
                 return connection
-            # The server itself reports that it became read-only. The next connection may lead to another server.
+            # The next connection may lead to another server.
             connection.terminate()
             self.connection = None
             await self.pool.release(connection)
@@ -95,6 +100,7 @@ class ServicePool(asyncpg.Pool):
     """asyncpg's pool. A connection on which an outage was seen never returns to it."""
 
     _refused_at = -math.inf
+    _unanswered_at = -math.inf
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         return _Acquired(self, timeout)
@@ -102,6 +108,14 @@ class ServicePool(asyncpg.Pool):
     def note(self, error: BaseException) -> None:
         if refuses_writes(error):
             self._refused_at = time.monotonic()
+        if isinstance(error, TimeoutError):
+            self._unanswered_at = time.monotonic()
+
+    def trusts(self, connection: Any) -> bool:
+        """Not when its server reports that it became read-only, nor when a statement has met silence since it was
+        opened: if that machine is gone, each of its connections would cost a caller as long.
+        """
+        return not is_read_only(connection) and connection.opened_at > self._unanswered_at
 
     @property
     def refuses_writes(self) -> bool:
@@ -146,9 +160,9 @@ async def load_engine() -> None:
         await asyncio.to_thread(importlib.import_module, f"{__package__}.engine")
 
 
-async def connect(options: DatabaseOptions) -> "asyncpg.Connection[asyncpg.Record]":
-    """One connection outside the pool, for LISTEN and for the engine's pool."""
-    return await _connect(
+async def connect(options: DatabaseOptions, servers: Servers | None = None) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection outside the pool, for LISTEN and for the engine's pool. `servers`: those of `options.url`."""
+    return await (servers or Servers(options.url)).connect(
         options.url,
         timeout=options.connect_timeout_seconds,
         command_timeout=options.statement_timeout_seconds,
@@ -156,23 +170,6 @@ async def connect(options: DatabaseOptions) -> "asyncpg.Connection[asyncpg.Recor
         server_settings={"application_name": options.application_name},
         connection_class=_Connection,
     )
-
-
-async def _connect(*arguments: Any, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
-    """Whatever the server says instead of taking a connection is an outage, also with an SQLSTATE of another class.
-
-    Raises one of UNAVAILABLE, also for a server that takes no writes: a stale address may have led to a standby.
-    """
-    try:
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(*arguments, **options)
-    except UNAVAILABLE:
-        raise
-    except asyncpg.PostgresError as error:
-        raise ConnectionRefusedError(type(error).__name__) from error
-    if is_read_only(connection):
-        connection.terminate()
-        raise asyncpg.ReadOnlySQLTransactionError("the server is read-only")
-    return connection
 
 
 async def open_database(options: DatabaseOptions, pool_class: Callable[..., ServicePool] = ServicePool) -> Database:
@@ -188,6 +185,7 @@ async def open_database(options: DatabaseOptions, pool_class: Callable[..., Serv
         # scans it, and prepared statements keep their plans while it grows: up to a minute, at a tenth of the speed.
         await connection.execute("SET enable_seqscan = off")
 
+    servers = Servers(options.url)
     pool = pool_class(
         options.url,
         connection_class=_Connection,
@@ -198,7 +196,7 @@ async def open_database(options: DatabaseOptions, pool_class: Callable[..., Serv
         max_queries=50_000,  # asyncpg's defaults, which its `create_pool` would give
         max_inactive_connection_lifetime=300.0,
         loop=None,
-        connect=_connect,
+        connect=servers.connect,
         setup=None,
         timeout=options.connect_timeout_seconds,
         command_timeout=options.statement_timeout_seconds,
@@ -208,4 +206,4 @@ async def open_database(options: DatabaseOptions, pool_class: Callable[..., Serv
         reset=skip_reset,
     )
     await pool
-    return Database(pool, lambda: connect(options))
+    return Database(pool, lambda: connect(options, servers))

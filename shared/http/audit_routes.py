@@ -21,48 +21,83 @@ from .routing import StrictRoute
 
 
 class ViolationExample(BaseModel):
+    """One row that is wrong."""
+
     id: str
+    """The ID of the row that is wrong."""
     what: str
+    """What is wrong with it; nothing personal."""
 
 
 class CheckResult(BaseModel):
+    """A sanity check, and what its last run found."""
+
     name: str
+    """The name of the check, as `docs/operating.md` lists it."""
     description: str
+    """What must not be, and what the check looks for."""
     severity: Severity
+    """`red` mails the operators, `warning` is counted."""
     fixes: bool
+    """Whether the check repairs what it finds."""
     last_run_at: datetime | None
+    """When it last ran; null: never."""
     violations: int
+    """Rows that were wrong in the last run, counted up to 1,000."""
     examples: list[ViolationExample]
+    """Up to 20 of them."""
     fixed: int
+    """Rows that the last run repaired."""
     fixed_total: int
+    """Rows that all runs repaired together."""
     error: str | None
+    """Why the last run did not finish; null: it did."""
 
 
 class CheckResults(BaseModel):
+    """Every sanity check, and what its last run found."""
+
     items: list[CheckResult]
+    """Every check of this service."""
 
 
 class Alert(BaseModel):
+    """An incident: opened once, closed when it is over."""
+
     id: UUID
+    """The ID of the incident."""
     name: str
+    """The name of the alert, as `docs/operating.md` lists it."""
     severity: Severity
+    """`red` mails the operators, `warning` is counted."""
     subject: str
+    """What an operator should do."""
     since: datetime
+    """When it was first seen."""
     opened_at: datetime
+    """When it became an incident, and red ones owed the operators a mail; null: not seen for long enough yet."""
     seen_at: datetime
+    """When it was last seen."""
     reminded_at: datetime | None
+    """When the operators were last owed a reminder, once a day; null: never."""
     closed_at: datetime | None
+    """When it was over; null: it is open."""
     mails_sent: int
+    """Mails to the operators that left."""
     mails_owed: int
+    """Mails to the operators that wait to leave."""
 
 
 class Alerts(BaseModel):
+    """The incidents on record."""
+
     items: list[Alert]
+    """The incidents, open ones first."""
 
 
 def checks_router(catalog: AlertCatalog) -> APIRouter:
     """The routes use `app.state.database`."""
-    router = APIRouter(prefix="/audit", route_class=StrictRoute, tags=["operators"])
+    router = APIRouter(prefix="/audit", route_class=StrictRoute, tags=["Audit"])
     may_read = [Depends(Key("audit:read"))]
     Operator = Annotated[Principal, Depends(Key("audit:operate"))]  # noqa: N806 - a type
 

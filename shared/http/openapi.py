@@ -1,7 +1,11 @@
-"""Documents the problems that calls can answer in `/openapi.json`."""
+"""Serves `/openapi.json`, and marks which problems a call can answer.
+
+What the document teaches besides is in `document/`, which is imported when it is first asked for.
+"""
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -14,6 +18,11 @@ from ..contract import problems
 from ..contract.problems import Problem
 from .responses import JsonResponse
 
+if TYPE_CHECKING:  # loaded when a document is asked for
+    from .document.teaching import Teaching
+
+# Marks an answer with the slugs of its problems, until `document.problem_answers` describes them.
+SLUGS = "x-problems"
 _REFERENCE = {"$ref": "#/components/schemas/ProblemDocument"}
 # Any call can answer these: body over the limit, unknown query parameter, internal error, database unavailable.
 _EVERYWHERE: tuple[type[Problem], ...] = (
@@ -32,6 +41,7 @@ class ErrorPlace(BaseModel):
     parameter: str | None = Field(None, description="Query or path parameter")
     header: str | None = Field(None, description="Header")
     detail: str
+    """What is wrong there, in a sentence."""
 
 
 class ProblemDocument(BaseModel):
@@ -40,11 +50,16 @@ class ProblemDocument(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str
+    """The path that explains this kind of problem: `/problems/` and its slug."""
     title: str
+    """The kind of problem in a few words, the same for every problem of this type."""
     status: int
+    """The HTTP status, again."""
     detail: str
+    """What is wrong with this request, and often what to do."""
     request_id: str | None = Field(description="The correlation ID, as in the X-Request-ID header")
     errors: list[ErrorPlace] | None = None
+    """Each part of the request that is wrong. Left out when no part is."""
 
 
 def error_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -54,8 +69,9 @@ def error_responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
         of_status[kind.status].append(kind)
     return {
         status: {
-            "description": "; ".join(f"{kind.title} (`{kind.slug}`)" for kind in of_status[status]),
+            "description": of_status[status][0].title,
             "content": {problems.MEDIA_TYPE: {"schema": _REFERENCE}},
+            SLUGS: [kind.slug for kind in of_status[status]],
         }
         for status in sorted(of_status)
     }
@@ -75,8 +91,8 @@ def _name_operations(app: FastAPI, schema: dict[str, Any]) -> None:
                 operation["operationId"] = route.operation_id or route.name
 
 
-def install(app: FastAPI) -> None:
-    """Make `app.openapi()` describe the problem document that `error_responses()` refers to."""
+def install(app: FastAPI, teach: "Callable[[], Teaching]") -> None:
+    """Serve a document with what `teach` imports and returns. It is made when it is first asked for, and kept."""
     describe = app.openapi
 
     def with_problem() -> dict[str, Any]:
@@ -89,6 +105,9 @@ def install(app: FastAPI) -> None:
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             _name_operations(app, schema)
+            from .document.complete import complete  # noqa: PLC0415 - only when a document is asked for
+
+            complete(schema, app, teach())
         assert app.openapi_schema is not None
         return app.openapi_schema
 

@@ -36,36 +36,65 @@ Collect = Callable[[Pool], Awaitable[None]]
 
 
 class Build(BaseModel):
+    """The build that is running."""
+
     service: str
+    """`signup` or `mail`."""
     version: str
+    """The version of Counterfoil."""
     python: str
+    """The version of Python that runs it."""
 
 
 class OwnKey(BaseModel):
+    """An API key, without its secret."""
+
     client: str
+    """The client that the key belongs to."""
     key_id: str
+    """The public part of the key, as history names it."""
     scopes: list[str]
+    """What the key may do, in alphabetical order."""
 
 
 class ProblemKind(BaseModel):
+    """A kind of problem, as each problem's `type` names it."""
+
     type: str
+    """The `type` of problems of this kind."""
     title: str
+    """The `title` of problems of this kind."""
     status: int
+    """The HTTP status of problems of this kind."""
     explanation: str
+    """What it means, and what to do."""
 
 
 class HistoryEntry(BaseModel):
+    """One entry of the append-only history."""
+
     id: UUID
+    """UUIDv7: IDs are in the order of time."""
     at: datetime
+    """When it happened."""
     kind: str
+    """What happened, like `mail.sent` or `user.verified`."""
     subject: str
+    """What it happened to: most often the ID of a user, mail, outbox row, import or subscriber."""
     related: list[str]
+    """Other IDs that have to do with it, like the request ID of a mail."""
     actor: str
+    """Who did it: a key (`key:CLIENT/KEY_ID`), an operator in the console (`console:NAME`), a process, or
+    `anonymous`."""
     correlation_id: str | None
+    """The X-Request-ID of the request that caused it; null when no request did."""
     detail: dict[str, JsonValue]
+    """More about it. Its members depend on `kind`."""
 
 
 class HistoryPage(BaseModel):
+    """A page of history."""
+
     items: list[HistoryEntry]
     next_cursor: str | None
 
@@ -77,13 +106,15 @@ def operations_router(
 
     `checks` and `collect` (which refreshes `registry`) must return within a few seconds and not raise.
     """
-    router = APIRouter(route_class=StrictRoute, tags=["operators"])
+    router = APIRouter(route_class=StrictRoute, tags=["Service"])
+    audit = APIRouter(route_class=StrictRoute, tags=["Audit"])
     add_health_routes(router, checks, HealthKey("audit:read"))
     _add_build(router, service)
     _add_metrics(router, registry, collect, [Depends(Key("audit:read", in_outage=True))])
     _add_problems(router)
-    _add_history(router)
+    _add_history(audit)
     _add_own_key(router)
+    router.routes.extend(audit.routes)
     return router
 
 

@@ -25,22 +25,37 @@ HealthChecks = Callable[[Request], Awaitable[Mapping[str, health_checks.Check]]]
 
 
 class Alive(BaseModel):
+    """The process can do what was asked about."""
+
     status: Literal["pass"]
+    """Always `pass`. Otherwise the answer is a problem."""
 
 
 class CheckDocument(BaseModel):
+    """What one health check saw."""
+
     status: health_checks.Status
+    """`pass`, `warn` (to be looked at) or `fail` (broken)."""
     observed_value: float | str | None
+    """What was measured; null when nothing is."""
     observed_unit: str
+    """The unit of the value, like `s` or `rows`; may be empty."""
     detail: str
+    """What it means or what to do; may be empty."""
 
 
 class Health(BaseModel):
+    """The status alone, for callers without a key."""
+
     status: health_checks.Status
+    """The worst status of all checks."""
 
 
 class HealthReport(Health):
+    """The status and each check."""
+
     checks: dict[str, CheckDocument]
+    """Each check, by name."""
 
 
 def add_health_routes(router: APIRouter, checks: HealthChecks, sees_checks: Callable[..., Any]) -> None:

@@ -38,22 +38,30 @@ _PAGE_HEADERS = {
 
 
 class Link(BaseModel):
+    """A place to go on from here."""
+
     path: str
+    """A path on this service."""
     what: str
+    """What is there."""
 
 
 class Root(BaseModel):
     """What this service is, and where to go from here."""
 
     service: str
+    """The name of the service."""
     version: str
+    """The version of Counterfoil."""
     description: str
+    """What it does, in a sentence."""
     links: list[Link]
+    """Where to go from here."""
 
 
 def root_router() -> APIRouter:
     """The route of `/`. Title, version and description are those of the app."""
-    router = APIRouter(route_class=StrictRoute, tags=["operators"])
+    router = APIRouter(route_class=StrictRoute, tags=["Service"])
     texts: dict[int | str, dict[str, Any]] = {
         200: {"content": {media: {"schema": {"type": "string"}} for media in ("text/html", "text/plain")}}
     }

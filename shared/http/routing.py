@@ -17,7 +17,7 @@ from . import text_gate
 from .authentication import Key
 from .text_gate import MAX_ERRORS, StrictRequest
 
-__all__ = ["StrictRequest", "StrictRoute", "asks_for_key", "checks_first", "for_browsers", "judges_each"]
+__all__ = ["StrictRequest", "StrictRoute", "asks_for_key", "checks_first", "for_browsers", "judges_each", "keys_of"]
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
@@ -40,7 +40,7 @@ class StrictRoute(APIRoute):
         prefixes: tuple[str, ...] = getattr(self.endpoint, "__query_prefixes__", ())
         takes_json = self.body_field is not None
         may_be_empty = self.body_field is not None and not self.body_field.field_info.is_required()
-        keys = [*_keys_of(self.dependant), *getattr(self.endpoint, "__keys__", ())]
+        keys = keys_of(self)
         for_browsers: bool = getattr(self.endpoint, "__for_browsers__", False)
         judged_each: str | None = getattr(self.endpoint, "__judged_each__", None)
         check: Check | None = getattr(self.endpoint, "__checks_first__", None)
@@ -119,6 +119,11 @@ def checks_first(check: Check) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return mark
+
+
+def keys_of(route: APIRoute) -> list[Key]:
+    """What the route asks the caller's key for."""
+    return [*_keys_of(route.dependant), *getattr(route.endpoint, "__keys__", ())]
 
 
 def _keys_of(dependant: Dependant) -> Iterator[Key]:

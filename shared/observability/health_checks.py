@@ -7,6 +7,8 @@ from typing import Any
 
 
 class Status(enum.StrEnum):
+    """`pass`: well. `warn`: to be looked at. `fail`: broken."""
+
     PASS = "pass"  # noqa: S105 - no password
     WARN = "warn"
     FAIL = "fail"

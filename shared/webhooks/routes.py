@@ -54,7 +54,7 @@ class Webhooks:
 
 def webhook_router(events: Sequence[str]) -> APIRouter:
     """All routes, for a service with these events."""
-    router = APIRouter(route_class=StrictRoute, tags=["webhooks"])
+    router = APIRouter(route_class=StrictRoute, tags=["Webhooks"])
     _add_create(router, events)
     router.get(_PATH, response_model=SubscriberPage, responses=openapi.keyed())(list_webhooks)
     one = f"{_PATH}/{{subscriber_id}}"
@@ -73,7 +73,10 @@ def _add_create(router: APIRouter, names: Sequence[str]) -> None:
     EventName = Annotated[str, OneOf(names)]  # noqa: N806 - a type
 
     class NewSubscriber(SubscriberUrl):
+        """Where to post which events."""
+
         events: Annotated[list[EventName], Field(min_length=1, max_length=len(names))]
+        """The events that it gets."""
 
     @router.post(
         _PATH,
@@ -156,6 +159,8 @@ def _add_replay(router: APIRouter, names: Sequence[str]) -> None:
     EventName = Annotated[str, OneOf(names)]  # noqa: N806 - a type
 
     class Replay(ReplaySpan):
+        """Which events to deliver again."""
+
         events: Annotated[list[EventName], Field(min_length=1, max_length=len(names))] | None = Field(
             None, description="Only these; null: all that the subscriber gets"
         )

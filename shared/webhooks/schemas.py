@@ -87,42 +87,66 @@ class ReplaySpan(Strict):
 
 
 class Subscriber(BaseModel):
+    """A subscriber to events."""
+
     id: UUID
+    """The ID of the subscriber."""
     url: str
+    """Where its events are posted."""
     events: list[str]
+    """The events that it gets."""
     created_at: datetime
+    """When it was created: it gets events from then on."""
     rotated_at: datetime | None
+    """When its secret was last replaced; null: never. For a day after that, both secrets sign."""
     disabled_at: datetime | None
+    """When it was disabled; null: it is enabled."""
     disabled_reason: str | None
+    """Why it was disabled."""
 
 
 class SubscriberWithSecret(Subscriber):
+    """A subscriber with the secret that signs its events: it is shown in this answer alone."""
+
     secret: str = Field(description="`whsec_…` (Standard Webhooks); shown this once")
 
 
 class SubscriberPage(BaseModel):
+    """A page of subscribers."""
+
     items: list[Subscriber]
     next_cursor: str | None
 
 
 class Delivery(BaseModel):
+    """An event for a subscriber: sent, waiting, or given up."""
+
     id: UUID = Field(description="The `webhook-id`")
     event: str
+    """The name of the event."""
     subject_id: UUID | None = Field(description="What the event is about: the user, or the mail")
     state: DeliveryState
+    """`pending` waits or is retried, `delivered` was answered with 2xx, `dead` was given up, `canceled` is not sent."""
     attempts: int
+    """Attempts that count. Probes of a subscriber that is down do not."""
     last_status: int | None = Field(description="The subscriber's last answer, if it gave one")
     last_error: str | None
+    """Why the last attempt failed; null: it did not."""
     created_at: datetime = Field(description="When the event happened")
     delivered_at: datetime | None
+    """When the subscriber answered with 2xx."""
     due_at: datetime | None = Field(description="The next attempt, while it is `pending`")
 
 
 class DeliveryPage(BaseModel):
+    """A page of a subscriber's deliveries."""
+
     items: list[Delivery]
     next_cursor: str | None
 
 
 class Replayed(BaseModel):
+    """How much is delivered again."""
+
     replayed: int = Field(description="Events that are delivered again")
     more: bool = Field(description="There are more than were counted; they are delivered, too")

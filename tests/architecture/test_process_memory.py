@@ -14,8 +14,17 @@ from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
 
 MAX_MEBIBYTES = 75
 
-# SQLAlchemy is for lists; `limits` and redis for a limit or a health check; the SDK of OpenTelemetry for tracing.
-UNUSED_BY_APIS = ("arq", "sqlalchemy", "redis", "limits", "opentelemetry.sdk", "google.protobuf")
+# SQLAlchemy is for lists; `limits` and redis for a limit or a health check; the SDK of OpenTelemetry for tracing; texts
+# and examples for the OpenAPI document.
+UNUSED_BY_APIS = (
+    "arq",
+    "sqlalchemy",
+    "redis",
+    "limits",
+    "opentelemetry.sdk",
+    "google.protobuf",
+    "shared.http.document",
+)
 UNUSED_BY_WORKERS = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "limits", "opentelemetry", "google.protobuf")
 
 

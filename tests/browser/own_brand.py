@@ -135,7 +135,9 @@ async def _sign_up_and_come_back(ledgers: Ledgers, page: Page, shop: str) -> Non
     link = ""
     for subject, count in (("Conferma il tuo indirizzo", 1), ("Benvenuta", 2)):
         caught = await eventually(
-            lambda: ledgers.caught(email), lambda found, count=count: len(found) == count, what=subject
+            lambda: ledgers.caught(email),
+            lambda found, count=count: len(found) == count,  # type: ignore[misc]
+            what=subject,
         )
         newest = max(caught, key=lambda mail: mail["Created"])
         message = (await ledgers.catcher.get(f"/api/v1/message/{newest['ID']}")).json()

@@ -78,6 +78,10 @@ class Page:
     def dark(self) -> None:
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
 
+    def speak(self, language: str) -> None:
+        """The language that the person prefers."""
+        self._call("Network.setExtraHTTPHeaders", headers={"Accept-Language": language})
+
     def open(self, url: str) -> None:
         loader = self._call("Page.navigate", url=url)["loaderId"]
         while loader not in self._loaders:
@@ -181,6 +185,16 @@ class Page:
     def console_messages(self) -> list[str]:
         """What the browser wrote to its console, such as violations of the content security policy."""
         return [event["entry"]["text"] for event in self._browser.take("Log.entryAdded", self._session)]
+
+    def hear_scripts(self) -> None:
+        """Before `open`: from now on `script_errors` knows what scripts complain of."""
+        self._call("Runtime.enable")
+
+    def script_errors(self) -> list[Any]:
+        """Exceptions that no script caught, and calls of `console.error` and `console.warn`."""
+        logged = self._browser.take("Runtime.consoleAPICalled", self._session)
+        thrown = self._browser.take("Runtime.exceptionThrown", self._session)
+        return thrown + [call["args"] for call in logged if call["type"] in {"error", "warning"}]
 
     def contrasts(self) -> list[tuple[str, float]]:
         return [(text, ratio) for text, ratio in self.evaluate(_CONTRASTS)]

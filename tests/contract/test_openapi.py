@@ -37,7 +37,12 @@ def test_schemathesis_finds_nothing(ledgers: Ledgers, service: str, tmp_path: Pa
             "--workers=1",
         ],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(tmp_path),
+            "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_bodies",
+        },
         capture_output=True,
         text=True,
         check=False,

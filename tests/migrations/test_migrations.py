@@ -1,9 +1,12 @@
 """The migrations, and the changes that the databases refuse."""
 
+import asyncio
+
 import asyncpg
 import pytest
 
 from tests.support.databases import Clone, Server, alembic
+from tests.support.stack import eventually
 
 
 @pytest.mark.parametrize("service", ["signup", "mail"])
@@ -27,6 +30,28 @@ async def test_migrating_without_the_runtime_role_says_so(
     assert "missing_role" in done.stderr
 
 
+WAITING = "SELECT true FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = $1::regclass"
+
+
+async def test_a_migration_that_waits_for_a_lock_gives_way_to_the_services_and_is_tried_again(
+    signup_database: Clone,
+) -> None:
+    assert alembic("signup", signup_database.owner_url, "downgrade", "0004").returncode == 0
+    holder = await asyncpg.connect(signup_database.owner_url)
+    async with asyncio.TaskGroup() as tasks, holder.transaction():
+        await holder.execute("SELECT FROM users")
+        migrating = tasks.create_task(
+            asyncio.to_thread(alembic, "signup", signup_database.owner_url, "upgrade", "head")
+        )
+        pool = signup_database.database.pool
+        await eventually(lambda: pool.fetchval(WAITING, "users"), bool, what="a migration that waits")
+        # Ends only when the migration no longer waits, because it would wait behind it.
+        await pool.execute("UPDATE users SET name = name", timeout=60)
+    assert migrating.result().returncode == 0, migrating.result().stderr
+    await holder.close()
+
+
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize("statement", ["UPDATE history SET actor = 'x'", "DELETE FROM history", "TRUNCATE history"])
 async def test_history_refuses_every_change_even_from_its_owner(either_database: Clone, statement: str) -> None:
     owner = await asyncpg.connect(either_database.owner_url)
@@ -39,6 +64,7 @@ async def test_history_refuses_every_change_even_from_its_owner(either_database:
     await owner.close()
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize("statement", ["UPDATE history SET actor = 'x'", "DELETE FROM history", "TRUNCATE history"])
 async def test_the_runtime_role_has_no_right_to_change_history(either_database: Clone, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -117,6 +143,7 @@ REFUSED_MAILS = {
 }
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize("values", REFUSED_MAILS.values(), ids=REFUSED_MAILS.keys())
 async def test_the_ledger_refuses(mail_database: Clone, values: str) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
@@ -127,6 +154,7 @@ async def test_the_ledger_refuses(mail_database: Clone, values: str) -> None:
         )
 
 
+@pytest.mark.promise("P4")
 async def test_a_request_id_is_unique_within_its_client_and_free_in_another(mail_database: Clone) -> None:
     insert = (
         "INSERT INTO mails (state, next_attempt_at, id, client, request_id, fingerprint, on_uncertain, lane,"

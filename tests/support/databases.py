@@ -65,11 +65,11 @@ class Server:
             await connection.close()
 
 
-def alembic(service: str, owner_url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run Alembic as `make migrate` does."""
+def alembic(service: str, owner_url: str, *arguments: str, checkout: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """Run Alembic as `make migrate` does, in `checkout`."""
     return subprocess.run(
         [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", "-n", service, *arguments],
-        cwd=ROOT,
+        cwd=checkout,
         env={**os.environ, f"{service.upper()}_DATABASE_URL": owner_url},
         capture_output=True,
         text=True,
@@ -77,12 +77,14 @@ def alembic(service: str, owner_url: str, *arguments: str) -> "subprocess.Comple
     )
 
 
-def prepare(superuser_url: str, pid: int, services: Sequence[str] = ("signup", "mail")) -> Server:
-    """Create the roles and the migrated template databases."""
+def prepare(
+    superuser_url: str, pid: int, services: Sequence[str] = ("signup", "mail"), *, checkout: Path = ROOT
+) -> Server:
+    """Create the roles and the template databases, migrated as far as `checkout` goes."""
     asyncio.run(postgres.create_databases(superuser_url, PASSWORDS, services))
     server = Server(superuser_url, pid)
     for service in services:
-        done = alembic(service, server.url(service, f"{service}_owner"), "upgrade", "head")
+        done = alembic(service, server.url(service, f"{service}_owner"), "upgrade", "head", checkout=checkout)
         if done.returncode:
             raise RuntimeError(done.stderr)
     return server

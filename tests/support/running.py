@@ -1,12 +1,15 @@
 """One running product for all stories; what a story killed is started again before the next."""
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.pgbouncer import PgBouncer
 from tests.support.stack import Ledgers, Stack
 
 
@@ -22,8 +25,14 @@ def started(stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(Stack(tmp_path_factory.mktemp("stack"))) as stack:
+    directory = tmp_path_factory.mktemp("stack")
+    with started(Stack(directory, pooler=wanted_pooler(directory))) as stack:
         yield stack
+
+
+def wanted_pooler(directory: Path) -> PgBouncer | None:
+    """For the stories' stacks: `make pgbouncer-test` tells them behind one."""
+    return PgBouncer(directory) if os.environ.get("STORIES_BEHIND") == "pgbouncer" else None
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from local.settings import LocalError
 from shared.db import api_keys
 
 from .databases import PASSWORDS, ROOT, Server, prepare
+from .pgbouncer import PgBouncer
 
 T = TypeVar("T")
 
@@ -71,11 +72,16 @@ class Stack:
     """Start with `start_all`, end with `stop_all`. Each stack has its own ports and databases.
 
     `clusters` names the PostgreSQL server of each database; with its own server a database can be restored alone.
+    `standbys` names a second server for a first one: every URL has both, and the test makes it.
+    `checkout` is where migrations and processes come from. `pooler` stands between the processes and their databases.
     """
 
     directory: Path
     settings: dict[str, str] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=lambda: {"signup": "postgres", "mail": "postgres"})
+    standbys: dict[str, str] = field(default_factory=dict)
+    checkout: Path = ROOT
+    pooler: PgBouncer | None = None
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     operator_key: str = ""
@@ -85,7 +91,8 @@ class Stack:
 
     def start_all(self) -> None:
         servers = dict.fromkeys([*self.clusters.values(), "valkey"])
-        for name in ("signup", "mail", "signup-operations", "mail-operations", "smtp", "catcher", *servers):
+        listeners = ("signup", "mail", "signup-operations", "mail-operations", "smtp", "catcher")
+        for name in (*listeners, *servers, *self.standbys.values()):
             # The port is random and not bound yet: never use one twice.
             while (port := pick_free()) in self.ports.values():
                 pass
@@ -94,8 +101,10 @@ class Stack:
             self.start_server(name)
         for cluster in dict.fromkeys(self.clusters.values()):
             services = [service for service, name in self.clusters.items() if name == cluster]
-            ledger = prepare(self._servers[cluster].url, self._servers[cluster].pid, services)
+            ledger = prepare(self._servers[cluster].url, self._servers[cluster].pid, services, checkout=self.checkout)
             self._ledgers |= dict.fromkeys(services, ledger)
+        if self.pooler is not None:
+            self.pooler.start(self._servers["postgres"].url)
         mail_key, operator_key = api_keys.mint(), api_keys.mint()
         asyncio.run(self._register(mail_key, operator_key))
         self.operator_key = operator_key.text
@@ -104,8 +113,8 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "LOG_LEVEL": "INFO",
             "REDIS_URL": self._servers["valkey"].url,
-            "SIGNUP_RUNTIME_DATABASE_URL": self._ledgers["signup"].url("signup", "signup_app"),
-            "MAIL_RUNTIME_DATABASE_URL": self._ledgers["mail"].url("mail", "mail_app"),
+            "SIGNUP_RUNTIME_DATABASE_URL": self._through_pooler(self._url("signup", "signup_app")),
+            "MAIL_RUNTIME_DATABASE_URL": self._through_pooler(self._url("mail", "mail_app")),
             "SIGNUP_PORT": str(self.ports["signup"]),
             "MAIL_PORT": str(self.ports["mail"]),
             "SIGNUP_OPERATIONS_PORT": str(self.ports["signup-operations"]),
@@ -127,6 +136,7 @@ class Stack:
             "MAIL_TIMEOUT_SECONDS": "2",
             "MAIL_LEASE_SECONDS": "3",
             "RECONCILE_LAG_SECONDS": "0",
+            **(self.pooler.settings if self.pooler else {}),
             **self.settings,
         }
         for name in ("catcher", *PROCESSES):
@@ -160,7 +170,17 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['catcher']}"
 
     def owner_url(self, service: str) -> str:
-        return self._ledgers[service].url(service, f"{service}_owner")
+        return self._url(service, f"{service}_owner")
+
+    def _url(self, service: str, role: str) -> str:
+        url = self._ledgers[service].url(service, role)
+        if (standby := self.standbys.get(self.clusters[service])) is None:
+            return url
+        first, database = url.rsplit("/", 1)
+        return f"{first},127.0.0.1:{self.ports[standby]}/{database}?target_session_attrs=read-write"
+
+    def _through_pooler(self, url: str) -> str:
+        return self.pooler.url(url) if self.pooler else url
 
     def server_url(self, name: str) -> str:
         """The superuser's URL of a server."""
@@ -192,7 +212,7 @@ class Stack:
         log = (self.directory / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
             [*dies_with_parent("KILL"), sys.executable, "-m", *module],
-            cwd=ROOT,
+            cwd=self.checkout,
             env=self._environment | settings,
             stdout=log,
             stderr=log,
@@ -238,6 +258,8 @@ class Stack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise AssertionError(f"{name} did not stop on SIGTERM") from None
+        if self.pooler is not None:
+            self.pooler.stop()
         for server in self._servers.values():
             server.stop()
 

@@ -11,6 +11,7 @@ class Forwarder:
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self.port = pick_free()
+        self.accepted = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._pipes: set[asyncio.Task[None]] = set()
@@ -46,6 +47,7 @@ class Forwarder:
         await asyncio.gather(*pipes, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         server_reader, server_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         self._writers |= {writer, server_writer}
         for source, target in ((reader, server_writer), (server_reader, writer)):

@@ -1,10 +1,13 @@
 """The delivery log of webhook subscribers, read and replayed from the outbox and its settled rows.
 
 The indexes hold rows of the effect `webhook` only, so nothing else pays for them. Building those of `outbox_settled`
-reads the whole table, and holds up what settles outbox rows meanwhile.
+reads the whole table, and holds up what settles outbox rows meanwhile. Each is built in a transaction of its own, so
+that signups, which write to `outbox`, do not wait as long; a revision that failed in between runs again.
 
 Revises: 0006
 """
+
+from alembic import op
 
 from migrations import statements
 
@@ -19,18 +22,24 @@ _OF_SUBSCRIBER = "((payload ->> 'subscriber_id'), (payload ->> 'event'), id)"
 def upgrade() -> None:
     statements.execute(
         [
-            "ALTER TABLE webhook_subscribers ADD COLUMN enabled_at timestamptz NOT NULL DEFAULT now()",
+            "ALTER TABLE webhook_subscribers ADD COLUMN IF NOT EXISTS enabled_at timestamptz NOT NULL DEFAULT now()",
             "UPDATE webhook_subscribers SET enabled_at = created_at",
             f"GRANT UPDATE (enabled_at) ON webhook_subscribers TO {statements.runtime_role()}",
-            f"CREATE INDEX outbox_webhook ON outbox {_OF_SUBSCRIBER} WHERE effect = 'webhook'",
-            f"CREATE INDEX outbox_settled_webhook ON outbox_settled {_OF_SUBSCRIBER} WHERE effect = 'webhook'",
-            # For deliveries that were canceled, among many that were not.
-            f"""
-            CREATE INDEX outbox_settled_webhook_rare ON outbox_settled {_OF_SUBSCRIBER}
-            WHERE effect = 'webhook' AND outcome <> 'delivered'
-            """,
         ]
     )
+    of_webhooks = f"{_OF_SUBSCRIBER} WHERE effect = 'webhook'"
+    with op.get_context().autocommit_block():
+        statements.execute(
+            [
+                f"CREATE INDEX IF NOT EXISTS outbox_webhook ON outbox {of_webhooks}",
+                f"CREATE INDEX IF NOT EXISTS outbox_settled_webhook ON outbox_settled {of_webhooks}",
+                # For deliveries that were canceled, among many that were not.
+                f"""
+                CREATE INDEX IF NOT EXISTS outbox_settled_webhook_rare ON outbox_settled {of_webhooks}
+                AND outcome <> 'delivered'
+                """,
+            ]
+        )
 
 
 def downgrade() -> None:

@@ -16,9 +16,12 @@ from ..ledger.attachments import StoredAttachment, find_attachment, read_pieces
 from .app_state import state_of
 from .ledger import MailId, MayRead
 
-router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["Mails"])
 
-_BYTES = {"description": "The bytes, with their media type", "content": {"*/*": {"schema": {"type": "string"}}}}
+_BYTES = {
+    "description": "The bytes, with their media type",
+    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+}
 
 
 @router.get(

@@ -23,7 +23,7 @@ from ..bounces.ingest import ingest
 from ..errors import StillSending
 from .app_state import state_of
 
-router = APIRouter(prefix="/v1/bounces", route_class=StrictRoute, tags=["bounces"])
+router = APIRouter(prefix="/v1/bounces", route_class=StrictRoute, tags=["Bounces"])
 
 Outcome = Literal["bounced", "delayed", "delivered", "complaint", "ignored", "unmatched"]
 
@@ -32,23 +32,40 @@ _MEDIA_TYPES = ("message/rfc822", "application/octet-stream")
 
 
 class Ingested(BaseModel):
+    """What was made of a notice."""
+
     outcome: Outcome
+    """What the notice did: it changed a mail, or `unmatched` (no mail is known) or `ignored` (no notice, or nothing
+    new)."""
     mail_id: UUID | None
+    """The mail that the notice is about; null: none is known."""
 
 
 class Bounce(BaseModel):
+    """A notice about a mail, on record."""
+
     id: UUID
+    """The ID of the notice."""
     received_at: datetime
+    """When it came in."""
     mail_id: UUID | None
+    """The mail that it is about; null: none is known."""
     kind: Literal["failed", "delayed", "delivered", "complaint", "other"]
+    """What the notice says of the mail."""
     outcome: Outcome
+    """What the notice did."""
     status: str | None
+    """The enhanced status code that it reports (RFC 3463), like `5.1.1`; null: none."""
     code: int | None
+    """The SMTP reply code that it reports, like 550; null: none."""
     diagnostic: str | None
+    """What the reporting system says, in its own words; null: nothing, or wiped."""
     provider: str | None = Field(description="Whose event it is; null: a notice from the bounce mailbox")
 
 
 class BouncePage(BaseModel):
+    """A page of notices."""
+
     items: list[Bounce]
     next_cursor: str | None
 
@@ -61,8 +78,9 @@ class BouncePage(BaseModel):
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The whole message, unchanged, at most 10 MiB",
-            "content": {name: {"schema": {"type": "string", "format": "binary"}} for name in _MEDIA_TYPES},
+            "description": "The whole message, unchanged, at most 10 MiB; `application/octet-stream` is taken, too",
+            # One alone: of two that are bytes, generated clients cannot tell which is meant.
+            "content": {_MEDIA_TYPES[0]: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )

@@ -21,28 +21,47 @@ from ..ledger import change_feed, listing
 from .app_state import state_of
 from .schemas import State
 
-router = APIRouter(route_class=StrictRoute, tags=["mails"])
+router = APIRouter(route_class=StrictRoute, tags=["Mails"])
 
 
 class Change(BaseModel):
+    """A change of a mail's state."""
+
     id: UUID
+    """The ID of the entry in history. Webhooks use it as `webhook-id`."""
     at: datetime
+    """When it happened."""
     kind: str
+    """What happened, like `mail.sent`."""
     mail_id: UUID
+    """The mail."""
     request_id: str
+    """The mail's request ID."""
     client: str
+    """The client that requested the mail."""
     state: State
+    """The mail's state now, which may be later than this change."""
     message_id: str
+    """The mail's Message-ID, with its angle brackets."""
     sent_at: datetime | None
+    """When a gateway accepted it; null: not yet."""
     fingerprint: str
+    """SHA-256 of the canonical content, hexadecimal."""
     template: str | None
+    """The template that it was made from; null: none."""
     correlation_id: str | None
+    """The X-Request-ID of the request that caused it; null when no request did."""
     detail: dict[str, JsonValue]
+    """More about it. Its members depend on `kind`."""
 
 
 class Changes(BaseModel):
+    """The next changes in the feed, and where to go on."""
+
     items: list[Change]
+    """Changes, oldest first."""
     next_cursor: str
+    """Send it as `after` to go on from here, also when `items` is empty."""
 
 
 @router.get("/v1/changes", response_model=Changes, responses=openapi.keyed(CursorLost))

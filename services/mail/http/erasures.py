@@ -28,7 +28,7 @@ from shared.http.routing import StrictRoute
 from ..operator_actions import erase
 from .app_state import state_of
 
-router = APIRouter(prefix="/v1/erasures", route_class=StrictRoute, tags=["operators"])
+router = APIRouter(prefix="/v1/erasures", route_class=StrictRoute, tags=["Erasures"])
 
 
 def _single(value: object) -> object:
@@ -42,6 +42,7 @@ class Erasure(Strict):
     """Which mails: those to `email`, or those with every pair of `metadata`. Give exactly one."""
 
     email: Email | None = None
+    """Every mail to this address."""
     # No objects or lists: an empty one would match every mail.
     metadata: (
         Annotated[
@@ -51,6 +52,8 @@ class Erasure(Strict):
         ]
         | None
     ) = None
+    """Every mail of the client whose metadata has all these members, like `{"user_id": "…"}`: up to 20, at most 4096
+    bytes."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -60,6 +63,8 @@ class Erasure(Strict):
 
 
 class Erased(BaseModel):
+    """How many mails it concerned."""
+
     erased: int = Field(description="Number of mails whose personal data was removed")
 
 

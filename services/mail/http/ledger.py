@@ -16,15 +16,16 @@ from shared.contract.problems import InvalidRequest
 from shared.db.pool import load_engine
 from shared.http import openapi
 from shared.http.authentication import Key
+from shared.http.operations_routes import HistoryPage
 from shared.http.pagination import Cursor, FilterTexts, Limit, Timestamp, after_id, clamp, cursor_of, page
 from shared.http.responses import JsonResponse
 from shared.http.routing import StrictRoute, takes_family
 
 from ..ledger import listing
 from .app_state import state_of
-from .schemas import AttemptPage, HistoryPage, Lookup, LookupResult, Mail, MailPage, State
+from .schemas import AttemptPage, Lookup, LookupResult, Mail, MailPage, State
 
-router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["Mails"])
 
 MayRead = Annotated[Principal, Depends(Key("mails:read"))]
 MailId = Annotated[UUID, Path()]
@@ -43,11 +44,12 @@ _METADATA_PREFIX = "metadata."
                 "in": "query",
                 "style": "form",
                 "explode": True,
-                "description": "`metadata.KEY=value`, for any KEY",
+                "description": "`metadata.KEY=value`: mails whose metadata has this member, for any KEY; repeated: any "
+                "of the values. A number, `true` and `false` also match as JSON has them",
                 "schema": {
                     "type": "object",
-                    "patternProperties": {"^metadata\\.[a-z]{1,20}$": {"type": "string"}},
-                    "additionalProperties": False,
+                    "propertyNames": {"pattern": "^metadata\\."},
+                    "additionalProperties": {"type": "string"},
                 },
             }
         ]

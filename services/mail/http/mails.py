@@ -24,7 +24,7 @@ from .app_state import state_of
 from .body_sizes import BATCH_BYTES, MAIL_BYTES, sizes_checked
 from .schemas import Batch, BatchResults, Mail
 
-router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["mails"])
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["Mails"])
 
 MaySend = Annotated[Principal, Depends(Key("mails:send"))]
 

@@ -25,13 +25,15 @@ from ..operator_actions.restore import SentMail, restore
 from .app_state import state_of
 from .schemas import Mail
 
-router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["operators"])
+router = APIRouter(prefix="/v1/mails", route_class=StrictRoute, tags=["Mail operations"])
 
 MayOperate = Annotated[Principal, Depends(Key("mails:operate"))]
 MailId = Annotated[UUID, Path()]
 
 
 class Resolve(Strict):
+    """The decision about an uncertain mail."""
+
     as_: state_changes.Resolution = Field(
         alias="as", description="`sent`: it was sent; `resend`: send it again; `abandon`: give up."
     )
@@ -39,16 +41,26 @@ class Resolve(Strict):
 
 
 class Restore(Strict):
+    """Mails to write back."""
+
     mails: Annotated[list[SentMail], Field(min_length=1, max_length=MAX_BATCH)]
+    """Up to 500 mails that your own records know to have been sent."""
 
 
 class Retried(BaseModel):
+    """How many mails it concerned."""
+
     retried: int
+    """How many mails are queued again."""
 
 
 class Restored(BaseModel):
+    """Which of the mails were written back."""
+
     restored: list[str]
+    """Request IDs that were written back or corrected."""
     known: list[str]
+    """Request IDs that stayed as they are."""
 
 
 @router.post("/restore", response_model=Restored, responses=openapi.keyed(problems.UnsupportedMediaType))

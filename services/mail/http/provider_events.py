@@ -19,18 +19,25 @@ from ..errors import SendAgain, SendLater, SignatureInvalid
 from ..provider_events.ingest import receive
 from .app_state import state_of
 
-router = APIRouter(prefix="/v1/events", route_class=StrictRoute, tags=["bounces"])
+router = APIRouter(prefix="/v1/events", route_class=StrictRoute, tags=["Bounces"])
 
 Outcome = Literal["bounced", "delayed", "delivered", "complaint", "unmatched", "ignored", "unreadable", "confirmed"]
 
 
 class EventResult(BaseModel):
+    """What one event did."""
+
     outcome: Outcome
+    """What the event did: `unmatched` knows no mail, `ignored` says nothing new, `confirmed` is a subscription."""
     mail_id: UUID | None = None
+    """The mail that the event is about. Left out when none is known."""
 
 
 class EventResults(BaseModel):
+    """What each event of the call did."""
+
     results: list[EventResult]
+    """One result for each event, in the order of the call."""
 
 
 @router.post(

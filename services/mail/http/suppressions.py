@@ -23,7 +23,7 @@ from shared.http.routing import StrictRoute
 from ..ledger import suppressions
 from .app_state import state_of
 
-router = APIRouter(prefix="/v1/suppressions", route_class=StrictRoute, tags=["suppressions"])
+router = APIRouter(prefix="/v1/suppressions", route_class=StrictRoute, tags=["Suppressions"])
 
 MayOperate = Annotated[Principal, Depends(Key("mails:operate"))]
 Email = Annotated[str, Path(max_length=320)]
@@ -38,23 +38,38 @@ Sources = Annotated[
 
 
 class Suppress(Strict):
+    """Why an address is suppressed."""
+
     reason: Annotated[Line, Field(min_length=1, max_length=500)] = "Suppressed by an operator"
+    """Why, for the record: 1 to 500 characters."""
 
 
 class Suppression(BaseModel):
+    """An address that is not mailed."""
+
     email: str
+    """The address, normalized, with a Unicode domain."""
     reason: str
+    """Why it is suppressed."""
     source: str
+    """What suppressed it: `smtp` (a refusal), `bounce`, `complaint`, or an operator's key."""
     mail_id: UUID | None
+    """The mail that caused it; null: an operator did."""
     created_at: datetime
+    """When it was suppressed."""
     ends_at: datetime | None = Field(description="When it ends by itself; null: never")
 
 
 class Deleted(BaseModel):
+    """How many suppressions it concerned."""
+
     deleted: int
+    """How many addresses are allowed again."""
 
 
 class SuppressionPage(BaseModel):
+    """A page of suppressions."""
+
     items: list[Suppression]
     next_cursor: str | None
 

@@ -21,41 +21,68 @@ from . import template_preview
 from .app_state import state_of
 
 router = APIRouter(
-    prefix="/v1/templates", route_class=StrictRoute, tags=["templates"], dependencies=[Depends(Key("mails:read"))]
+    prefix="/v1/templates", route_class=StrictRoute, tags=["Templates"], dependencies=[Depends(Key("mails:read"))]
 )
 
 Name = Annotated[str, Path(max_length=100)]
 
 
 class Preview(Strict):
+    """What to render a template with."""
+
     variables: Metadata = Field(default_factory=dict)
+    """Values for the template's variables, at most 4096 bytes of JSON."""
     locale: Locale | None = None
+    """Language, BCP 47. Default: the template's own."""
 
 
 class TemplateDescription(BaseModel):
+    """A template, and what its variables are."""
+
     name: str
+    """What a mail names it by."""
     description: str
+    """What it is for."""
     version: str
+    """A hash of its files. Each mail keeps the version that it was made from."""
     locales: list[str]
+    """The languages that it has."""
     default_locale: str
+    """The language for which others fall back to it."""
     variables: dict[str, dict[str, JsonValue]]
+    """Each variable: whether it is required, its kind, what it is, and an example."""
     required_variables: list[str]
+    """Variables that must be given."""
     optional_variables: list[str]
+    """Variables that may be given."""
     on_uncertain: str
+    """What happens to its mails when it cannot be known whether they left, unless the mail says otherwise."""
     on_uncertain_reason: str
+    """Why."""
 
 
 class TemplateList(BaseModel):
+    """Every template."""
+
     items: list[TemplateDescription]
+    """Every template."""
     next_cursor: None
+    """Always null: the answer is never split."""
 
 
 class RenderedTemplate(BaseModel):
+    """What a mail from the template would say."""
+
     subject: str
+    """The subject."""
     text: str
+    """The plain text."""
     html: str
+    """The HTML."""
     locale: str
+    """The language that was used."""
     version: str
+    """The version of the template."""
 
 
 def _templates(request: Request) -> Templates:

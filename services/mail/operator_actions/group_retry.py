@@ -21,6 +21,7 @@ class GivenUp(Strict):
     """Which mails: all conditions must hold."""
 
     state: Literal["failed", "expired"]
+    """Mails in this state."""
     gateway: Annotated[Line, Field(min_length=1, max_length=100)] | None = Field(
         None, description="The gateway that tried them last"
     )

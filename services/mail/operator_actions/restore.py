@@ -26,11 +26,17 @@ class SentMail(Strict):
     """A mail that the client knows as sent."""
 
     request_id: RequestId
+    """The request ID that it was requested with."""
     fingerprint: Annotated[str, Spelled("[0-9a-f]{64}", "Must be 64 hexadecimal digits in lower case (SHA-256)")]
+    """The `fingerprint` that the mail service answered then."""
     to: Recipient
+    """Its recipient."""
     template: TemplateName | None = None
+    """Its template; null: none."""
     sent_at: Timestamp
+    """When it was sent."""
     message_id: Annotated[Line, Field(min_length=3, max_length=250), AfterValidator(_message_id)]
+    """Its Message-ID, with angle brackets."""
     even_if_known: bool = Field(
         default=False,
         description="Also correct a mail that this ledger has in another state, after a restore to an earlier time",

@@ -11,7 +11,7 @@ from shared.http.routing import StrictRoute
 from .app_state import state_of
 from .schemas import Challenge
 
-router = APIRouter(route_class=StrictRoute, tags=["signups"])
+router = APIRouter(route_class=StrictRoute, tags=["Signups"])
 
 
 @router.get("/v1/challenges", response_model=Challenge, responses=openapi.error_responses())

@@ -30,7 +30,7 @@ from ..imports.upload import ImportCommand, receive
 from .app_state import state_of
 from .import_schemas import Import, ImportPage, ImportRowPage
 
-router = APIRouter(route_class=StrictRoute, tags=["imports"])
+router = APIRouter(route_class=StrictRoute, tags=["Imports"])
 
 PATH = "/v1/imports"
 _MEDIA = {
@@ -71,7 +71,8 @@ _started: dict[int | str, dict[str, Any]] = {
         "requestBody": {
             "required": True,
             "description": _DESCRIPTION,
-            "content": {media: {"schema": {"type": "string"}} for media in _MEDIA},
+            # As binary, clients are generated that take a file; openapi-python-client names the last of the types.
+            "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in reversed(_MEDIA)},
         }
     },
 )

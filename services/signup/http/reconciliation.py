@@ -26,7 +26,7 @@ from ..reconciliation.queries import FIND_LATEST_RUN, FIND_RUN
 from ..reconciliation.request import fault_of, request_run
 from .app_state import state_of
 
-router = APIRouter(prefix="/audit/reconciliation", route_class=StrictRoute, tags=["operators"])
+router = APIRouter(prefix="/audit/reconciliation", route_class=StrictRoute, tags=["Reconciliation"])
 
 MayRead = Depends(Key("audit:read"))
 Kind = Literal["missing", "lost_records", "unexpected", "different", "stuck", "unserved_users"]
@@ -34,6 +34,8 @@ KINDS: tuple[Kind, ...] = ("missing", "lost_records", "unexpected", "different",
 
 
 class RunRequest(Strict):
+    """What to compare, and whether to repair. Every field may be left out."""
+
     from_: Timestamp | None = Field(
         None, alias="from", description="Default: the beginning of the ledgers; never earlier than `kept_from`"
     )
@@ -42,28 +44,45 @@ class RunRequest(Strict):
 
 
 class Window(BaseModel):
+    """A time, with its beginning and without its end."""
+
     from_: datetime = Field(alias="from")
+    """Mails requested at this time or later."""
     to: datetime
+    """Mails requested before this time."""
 
 
 class FindingExample(BaseModel):
+    """A difference between the ledgers."""
+
     request_id: str
+    """The mail's request ID, which is the ID of its outbox row. For `unserved_users` the user's ID."""
     mail_id: UUID | None
+    """The mail in the mail service; null: not known."""
     user_id: UUID | None
+    """The user whose mail it is; null: not known."""
     reason: str
+    """What was seen."""
 
 
 class Reconciliation(BaseModel):
+    """A run that compares signup's ledger with the mail service's, and what it found."""
+
     id: UUID
+    """The ID of the run."""
     state: Literal["running", "done", "failed"]
+    """`running`, `done`, or `failed`."""
     verdict: Literal["balanced", "out_of_balance", "incomplete"]
+    """What was found: `balanced`, `out_of_balance`, or `incomplete` when it compared nothing or could not finish."""
     reason: str | None = Field(description="Why an ended run is `incomplete`, and when to run it again")
     window: Window
+    """The time that was compared. It ends RECONCILE_LAG_SECONDS (60) before the request."""
     kept_from: datetime | None = Field(
         description="Earlier settled rows were dropped (SIGNUP_SETTLED_MONTHS), so a new window cannot begin before "
         "this; null when none were ever dropped"
     )
     heal: bool
+    """Whether it repairs what is safe to repair."""
     compared: int = Field(description="Mails compared in both ledgers")
     missing: int = Field(description="Delivered to the mail service, missing there, and not known to have been sent")
     lost_records: int = Field(description="Known here to have been sent, missing in the mail service")
@@ -73,21 +92,32 @@ class Reconciliation(BaseModel):
     unserved_users: int = Field(description="Pending users without a verification mail in the ledgers")
     known: int = Field(description="Found by an earlier run, unchanged and not repairable; not counted above")
     healed: dict[Kind, int]
+    """How many findings of each kind it repaired."""
     examples: dict[Kind, list[FindingExample]]
+    """Up to 20 findings of each kind."""
     error: str | None = Field(description="Why the last step failed")
     started_at: datetime
+    """When it was requested."""
     finished_at: datetime | None
+    """When it ended; null: it runs."""
 
 
 class Finding(FindingExample):
+    """A difference between the ledgers, on record."""
+
     id: UUID
+    """The ID of the finding."""
     run_id: UUID = Field(description="The latest run that found it")
     kind: Kind
+    """What is wrong, named as the counts of a run."""
     found_at: datetime
+    """When it was first found."""
     healed_at: datetime | None = Field(description="When it was repaired")
 
 
 class FindingPage(BaseModel):
+    """A page of findings."""
+
     items: list[Finding]
     next_cursor: str | None
 

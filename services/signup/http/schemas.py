@@ -25,7 +25,10 @@ Solution = Annotated[
 
 
 class SignupRequest(Strict):
+    """A person who signs up."""
+
     email: EmailAddress
+    """The address, with a Unicode or an A-label domain."""
     name: Name = Field(description="How mails address the user; mails omit a name that may be a link or a message")
     locale: Locale | None = Field(
         None, description="Language of the mails, BCP 47. Default: with a key the stored value, else `en`"
@@ -48,43 +51,76 @@ class SignupRequest(Strict):
 
 
 class ResendRequest(Strict):
+    """Who asks for another link."""
+
     email: EmailAddress
+    """The address, as it was signed up."""
     challenge: Solution = None
 
 
 class VerificationRequest(Strict):
+    """The token that proves the address."""
+
     token: Annotated[str, Field(min_length=1, max_length=500)]
+    """The last part of the link in the mail."""
 
 
 class Challenge(BaseModel):
+    """A challenge, to be solved before the request that needs it."""
+
     algorithm: Literal["SHA-256"]
+    """How `challenge` was made."""
     challenge: str
+    """The hex SHA-256 of `salt` and the number to find."""
     maxnumber: int
+    """The number is at most this."""
     salt: str
+    """What the digits of the number are appended to. It says until when the challenge is good."""
     signature: str
+    """Shows that this service made the challenge. Send it back as it is."""
 
 
 class Accepted(BaseModel):
+    """The request is accepted; what happens with it depends on the address."""
+
     status: Literal["accepted"]
+    """Always `accepted`, for every address."""
 
 
 class Verified(BaseModel):
+    """The address is verified, now or before."""
+
     status: Literal["verified", "already_verified"]
+    """`already_verified` when the address was verified before."""
 
 
 class User(BaseModel):
+    """A user as it is now."""
+
     id: UUID
+    """The ID of the user, a UUIDv7."""
     email: str | None
+    """The normalized address, with a Unicode domain; null once erased."""
     name: str | None
+    """How mails address the user; null once erased."""
     locale: str
+    """Language of the user's mails, BCP 47."""
     status: Literal["pending", "verified", "erased"]
+    """`pending` until the address is verified; `erased` users have no personal data."""
     source: str
+    """Where the user comes from: `web` without a key, the client whose key it was, or the source of an import."""
     external_id: str | None
+    """The user's ID at the source of an import; null: none."""
     metadata: dict[str, Any]
+    """The JSON object that was given with the signup or import."""
     created_at: datetime
+    """When the user signed up or was imported."""
     verified_at: datetime | None
+    """When the address was verified; null: not yet."""
 
 
 class UserPage(BaseModel):
+    """A page of users."""
+
     items: list[User]
     next_cursor: str | None

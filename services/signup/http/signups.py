@@ -19,7 +19,7 @@ from ..errors import AlreadyVerified, ChallengeRequired, RateLimited, RequestIdR
 from .app_state import AppState, state_of
 from .schemas import Accepted, SignupRequest, User
 
-router = APIRouter(route_class=StrictRoute, tags=["signups"])
+router = APIRouter(route_class=StrictRoute, tags=["Signups"])
 
 # The same bytes for every address: new, pending or verified.
 ACCEPTED = b'{"status":"accepted"}\n'

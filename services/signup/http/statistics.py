@@ -18,7 +18,7 @@ from shared.http.routing import StrictRoute
 from ..outbox.effects.queries import READ_STATISTICS, TODAY
 from .app_state import state_of
 
-router = APIRouter(route_class=StrictRoute, tags=["statistics"], dependencies=[Depends(Key("stats:read"))])
+router = APIRouter(route_class=StrictRoute, tags=["Statistics"], dependencies=[Depends(Key("stats:read"))])
 
 _MAX_DAYS = 366
 _DEFAULT_DAYS = 30
@@ -36,14 +36,23 @@ Day = Annotated[dt.date, BeforeValidator(_is_date)]
 
 
 class DayOfSignups(BaseModel):
+    """The numbers of one day."""
+
     day: dt.date
+    """The day, in UTC."""
     signups: int
+    """People who signed up on that day."""
     verifications: int
+    """Addresses that were verified on that day."""
 
 
 class StatisticsPage(BaseModel):
+    """The numbers of each day asked for."""
+
     items: list[DayOfSignups]
+    """One entry for each day, oldest first."""
     next_cursor: None
+    """Always null: the answer is never split."""
 
 
 @router.get("/v1/stats/signups", response_model=StatisticsPage, responses=openapi.keyed())

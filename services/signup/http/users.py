@@ -25,7 +25,7 @@ from ..errors import UserErased
 from .app_state import state_of
 from .schemas import User, UserPage
 
-router = APIRouter(route_class=StrictRoute, tags=["users"])
+router = APIRouter(route_class=StrictRoute, tags=["Users"])
 
 _may_read = [Depends(Key("users:read"))]
 

@@ -23,7 +23,7 @@ from .schemas import Accepted, ResendRequest, VerificationRequest, Verified
 from .signups import ACCEPTED
 
 _log = get_logger(__name__)
-router = APIRouter(route_class=StrictRoute, tags=["verifications"])
+router = APIRouter(route_class=StrictRoute, tags=["Verifications"])
 
 _html = {"text/html": {"schema": {"type": "string"}}}
 _Token = Annotated[str, Path(description="The token of the link in the mail")]

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 
 class State(enum.StrEnum):
+    """The state of an import: docs/states.md draws what leads where."""
+
     RECEIVING = "receiving"
     RUNNING = "running"
     PAUSED = "paused"
@@ -14,6 +16,8 @@ class State(enum.StrEnum):
 
 
 class Outcome(enum.StrEnum):
+    """What a row of an import came to."""
+
     CREATED = "created"
     ALREADY_EXISTS = "already_exists"
     DUPLICATE = "duplicate"

@@ -4,6 +4,7 @@ import asyncio
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from local import postgres
 from shared.db.outages import UNAVAILABLE, drops_connection
@@ -149,6 +150,39 @@ async def test_a_url_of_several_hosts_leads_past_a_read_only_server_to_the_one_t
         await alone.close()
     finally:
         standby.stop()
+
+
+async def test_a_machine_that_no_longer_answers_leaves_time_for_the_next_one_and_is_asked_once(
+    signup_database: Clone,
+) -> None:
+    silent = Forwarder(signup_database.runtime_url)
+    await silent.open()
+    silent.swallow()
+    login, _, address = signup_database.runtime_url.rpartition("@")
+    url = f"{login}@127.0.0.1:{silent.port},{address}"
+    database = await open_database(DatabaseOptions(url, "test", connect_timeout_seconds=1))
+    async with database.pool.acquire() as first, database.pool.acquire() as second:
+        assert [await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")] == [1, 1]
+    assert silent.accepted == 1
+    assert len(await database.fetch_all(sa.select(sa.literal(1)))) == 1
+    assert silent.accepted == 1
+    await database.close()
+    await silent.shut()
+
+
+async def test_one_statement_without_an_answer_is_enough_to_leave_a_machine(signup_database: Clone) -> None:
+    silent = Forwarder(signup_database.runtime_url)
+    await silent.open()
+    login, _, address = signup_database.runtime_url.rpartition("@")
+    options = DatabaseOptions(f"{login}@127.0.0.1:{silent.port},{address}", "test", statement_timeout_seconds=0.2)
+    database = await open_database(options)
+    async with database.pool.acquire(), database.pool.acquire(), database.pool.acquire():
+        silent.swallow()
+    with pytest.raises(TimeoutError):
+        await database.pool.fetchval("SELECT 1")
+    assert [await database.pool.fetchval("SELECT 1") for _ in range(3)] == [1, 1, 1]
+    await database.close()
+    await silent.shut()
 
 
 def test_a_fault_that_repeats_is_one_line_a_while_with_the_number_left_out() -> None:

@@ -14,7 +14,7 @@ from shared.contract.problems import NotFound
 from shared.http import openapi
 from shared.http.routing import StrictRoute, for_browsers
 
-router = APIRouter(route_class=StrictRoute, tags=["signups"])
+router = APIRouter(route_class=StrictRoute, tags=["Signups"])
 
 _HERE = FilePath(__file__).parent
 _PAGE = (_HERE / "form.html").read_bytes()
