@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from local import postgres, runenv, valkey
 from shared.db.pool import DatabaseOptions, open_database
 
+from .support import cluster_template
 from .support.databases import Clone, Server, prepare
 from .support.memory import folder_in_memory
 from .support.promises import pytest_runtest_makereport
@@ -34,6 +35,15 @@ structlog.configure(
         structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
     ]
 )
+
+
+def pytest_sessionstart() -> None:
+    cluster_template.templates = cluster_template.ClusterTemplates()
+
+
+def pytest_sessionfinish() -> None:
+    if cluster_template.templates is not None:
+        cluster_template.templates.close()
 
 
 @pytest.fixture(scope="session")

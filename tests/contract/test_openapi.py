@@ -1,5 +1,6 @@
 """Both OpenAPI documents are correct: schemathesis finds no 500, no undocumented answer and no wrong schema."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from tests.support.databases import ROOT
 from tests.support.stack import Ledgers
 
+# `SCHEMATHESIS_EXAMPLES=100` tries more of them.
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8"))
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,negative_data_rejection,unsupported_method,ignored_auth"
@@ -28,7 +31,7 @@ def test_schemathesis_finds_nothing(ledgers: Ledgers, service: str, tmp_path: Pa
             f"Authorization: Bearer {ledgers.stack.operator_key}",
             "--phases=examples,coverage,fuzzing",
             f"--checks={CHECKS}",
-            "--max-examples=20",
+            f"--max-examples={EXAMPLES}",
             "--seed=7",
             "--generation-database=none",
             "--continue-on-failure",

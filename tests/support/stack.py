@@ -25,6 +25,7 @@ from local.process import RunningServer, dies_with_parent
 from local.settings import LocalError
 from shared.db import api_keys
 
+from . import cluster_template
 from .databases import PASSWORDS, ROOT, Server, prepare
 from .pgbouncer import PgBouncer
 
@@ -98,13 +99,17 @@ class Stack:
                 pass
             self.ports[name] = port
         for name in servers:
+            services = [service for service, cluster in self.clusters.items() if cluster == name]
+            is_migrated = bool(services) and self._copy_cluster(name, services)
             self.start_server(name)
-        for cluster in dict.fromkeys(self.clusters.values()):
-            services = [service for service, name in self.clusters.items() if name == cluster]
-            ledger = prepare(self._servers[cluster].url, self._servers[cluster].pid, services, checkout=self.checkout)
-            self._ledgers |= dict.fromkeys(services, ledger)
-        if self.pooler is not None:
-            self.pooler.start(self._servers["postgres"].url)
+            if services:
+                server = self._servers[name]
+                ledger = (
+                    Server(server.url, server.pid)
+                    if is_migrated
+                    else prepare(server.url, server.pid, services, checkout=self.checkout)
+                )
+                self._ledgers |= dict.fromkeys(services, ledger)
         mail_key, operator_key = api_keys.mint(), api_keys.mint()
         asyncio.run(self._register(mail_key, operator_key))
         self.operator_key = operator_key.text
@@ -141,6 +146,13 @@ class Stack:
         }
         for name in ("catcher", *PROCESSES):
             self.start(name)
+
+    def _copy_cluster(self, name: str, services: list[str]) -> bool:
+        """Whether the cluster of a server could be had from a template."""
+        if cluster_template.templates is None or self.checkout != ROOT:
+            return False
+        cluster_template.templates.copy(services, self.directory / name)
+        return True
 
     async def _register(self, mail_key: api_keys.ApiKey, operator_key: api_keys.ApiKey) -> None:
         for service, key, client, scopes in (
