@@ -43,7 +43,7 @@ check: $(VENV)/.installed ## Lint, formatting, strict types, architecture contra
 	$(BIN)/python -m tests.openapi
 
 test: $(VENV)/.installed ## Run the tests on embedded PostgreSQL and Valkey
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # npx fetches the linters, once. Node.js 22 or newer is what they ask for.
 openapi-lint: $(VENV)/.installed ## Lint both OpenAPI documents with Redocly and Spectral (needs npm; docs/openapi.md)

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.memory import folder_in_memory
 from tests.support.pgbouncer import PgBouncer
 from tests.support.stack import Ledgers, Stack
 
@@ -25,8 +26,10 @@ def started(stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("stack")
-    with started(Stack(directory, pooler=wanted_pooler(directory))) as stack:
+    with (
+        folder_in_memory(tmp_path_factory.mktemp("stack")) as directory,
+        started(Stack(directory, pooler=wanted_pooler(directory))) as stack,
+    ):
         yield stack
 
 
