@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..contract import correlation, problems
@@ -16,6 +17,8 @@ from .responses import problem_response
 _log = get_logger(__name__)
 
 UNMATCHED = "unmatched"
+# For metrics and logs only: the client hung up in the middle of its request. No RFC has a status for it; this is nginx's.
+CLIENT_GONE = 499
 # An outage is worth a line now and then, not one for each request.
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -57,21 +60,27 @@ class RequestMiddleware:
 
         try:
             await self._app(inner, receive, send_correlated)
-        except UNAVAILABLE as error:
-            self._log_outage(error)
-            if not status:
-                outage = problems.Unavailable("The service's database is unavailable. Send this request again.")
-                await problem_response(outage)(scope, receive, send_correlated)
-        except Exception:  # noqa: BLE001 - the last place that can still answer
-            _log.exception("request_failed", method=scope["method"], route=route_of(inner))
-            if not status:
-                problem = problems.Problem("Internal error. It was logged with this request ID.")
+        except Exception as error:  # noqa: BLE001 - the last place that can still answer
+            problem = self._problem_of(error, scope["method"], route_of(inner))
+            if problem is None:
+                status = status or CLIENT_GONE
+            elif not status:
                 await problem_response(problem)(scope, receive, send_correlated)
         seconds = time.perf_counter() - began
         route = route_of(inner)
         scope["route"] = inner.get("route")  # for outer middleware
         self._observe(scope["method"], route, status, seconds)
         _log.debug("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
+
+    def _problem_of(self, error: Exception, method: str, route: str) -> problems.Problem | None:
+        """What to answer; None when the client is gone. Logs what is a fault of ours, or an outage."""
+        if isinstance(error, ClientDisconnect):
+            return None
+        if isinstance(error, UNAVAILABLE):
+            self._log_outage(error)
+            return problems.Unavailable("The service's database is unavailable. Send this request again.")
+        _log.error("request_failed", exc_info=error, method=method, route=route)
+        return problems.Problem("Internal error. It was logged with this request ID.")
 
     def _log_outage(self, error: BaseException) -> None:
         if (left_out := self._throttle.admit(type(error))) is not None:
