@@ -17,7 +17,7 @@ from .responses import problem_response
 _log = get_logger(__name__)
 
 UNMATCHED = "unmatched"
-# For metrics and logs only: the client hung up in the middle of its request. No RFC has a status for it; this is nginx's.
+# For metrics and logs only: the client hung up in the middle of its request. No RFC has a status for it; nginx does.
 CLIENT_GONE = 499
 # An outage is worth a line now and then, not one for each request.
 _SECONDS_BETWEEN_LINES = 5.0
