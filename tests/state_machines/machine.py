@@ -16,7 +16,7 @@ Run = Callable[[Coroutine[Any, Any, Result]], Result]
 
 _ASKED = int(os.environ.get("STATE_MACHINE_EXAMPLES", "0"))
 _SETTINGS = settings(
-    max_examples=_ASKED or 25,
+    max_examples=_ASKED or 40,
     stateful_step_count=30,
     deadline=None,
     # The same orders each time; others when a number of them is asked for.
