@@ -56,7 +56,10 @@ class Copy:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A reply other than a 2xx or 354; without a recipient before RCPT."""
+    """A reply other than a 2xx or 354; before RCPT without a recipient.
+
+    A refused MAIL has one more, when the RCPT that was sent along with it tells for whom it was (RFC 2920).
+    """
 
     recipient: str
     phase: str
@@ -92,6 +95,7 @@ class _Conversation:
         self.reader = reader
         self.writer = writer
         self.sender_taken = self.recipient_taken = False
+        self.refusing: Behavior | None = None
         self.recipient = ""
 
     async def run(self) -> None:
@@ -104,10 +108,12 @@ class _Conversation:
     async def _command(self, verb: str, rest: str) -> None:
         match verb:
             case "MAIL":
-                self.recipient, self.recipient_taken = "", False
+                self.recipient, self.recipient_taken, self.refusing = "", False, None
                 self.sender_taken = await self._reply("MAIL", "250 ok")
             case "RCPT":
                 self.recipient = rest.partition("<")[2].partition(">")[0]
+                if self.refusing is not None and not self.sender_taken:
+                    self._note(self.refusing)
                 self.recipient_taken = await self._reply("RCPT", "250 ok" if self.sender_taken else "503 MAIL first")
             case "DATA":
                 if await self._reply("DATA", "354 go ahead" if self.recipient_taken else "554 no valid recipients"):
@@ -170,8 +176,12 @@ class _Conversation:
         await self.writer.drain()
         return good[:1] in "23"
 
-    async def _refuse(self, behavior: Behavior) -> None:
+    def _note(self, behavior: Behavior) -> None:
         self.gateway.refusals.append(Refusal(self.recipient, behavior.phase, behavior.code, time.time()))
+
+    async def _refuse(self, behavior: Behavior) -> None:
+        self.refusing = behavior
+        self._note(behavior)
         enhanced = f"{behavior.code // 100}.7.1"
         self.writer.write(f"{behavior.code} {enhanced} the lab says no\r\n".encode())
         await self.writer.drain()

@@ -71,6 +71,17 @@ async def test_a_gateway_that_refuses_keeps_the_refusal_and_no_copy(phase: str, 
         assert gateway.copies == []
 
 
+async def test_a_refused_sender_is_kept_with_the_recipient_that_was_sent_along() -> None:
+    async with _open_gateway() as gateway:
+        gateway.behavior = act("refuse", "MAIL", 1.0, code=550)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.listener.port)
+        await reader.readline()
+        writer.write(b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
+        assert [(await reader.readline())[:3] for _ in range(3)] == [b"550", b"503", b"554"]
+        writer.close()
+        assert [(refusal.recipient, refusal.phase) for refusal in gateway.refusals] == [("", "MAIL"), ("b@x", "MAIL")]
+
+
 @asynccontextmanager
 async def _open_proxy(trouble: Trouble | None) -> AsyncIterator[tuple[Proxy, asyncio.Queue[bytes]]]:
     """A proxy before a server that answers each line with itself; and the lines that it got."""
