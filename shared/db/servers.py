@@ -4,6 +4,7 @@ A driver's timeout is for all of them together: a machine that no longer answers
 never be asked. Here each has its share, and the one that was last connected to is asked first.
 """
 
+import asyncio
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -36,6 +37,10 @@ class Servers:
                 connection = await _connect(url, timeout=share, **options)
             except UNAVAILABLE as error:
                 failure = error
+            except asyncio.CancelledError:
+                # A caller with less patience gave up on this one: the next call asks it last.
+                self._urls.sort(key=lambda other: other == url)
+                raise
             else:
                 self._urls.sort(key=lambda other: other != url)
                 return connection

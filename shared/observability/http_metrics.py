@@ -22,7 +22,9 @@ class HttpMetrics:
         self._children: dict[tuple[str, str, int], Histogram] = {}
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """`route` is the pattern, never the path; status 0 means that the client left before an answer."""
+        """`route` is the pattern, never the path. Status 499: the client left in the middle of its request; 0: before
+        an answer.
+        """
         key = (method, route, status)
         child = self._children.get(key)
         if child is None:

@@ -1,7 +1,7 @@
 """`python -m services.<service> check`: whether the process in this container works. For health checks of containers.
 
-It imports nothing of the product: a container asks every ten seconds, and settings and models take longer to load than
-the answer takes.
+It imports next to nothing of the product: a container asks every ten seconds, and settings and models take longer to
+load than the answer takes.
 """
 
 import argparse
@@ -80,9 +80,10 @@ def _worker_fault(service: str, environment: Mapping[str, str]) -> str | None:
 
 
 async def _beats(service: str, url: str) -> bool:
-    import asyncpg  # noqa: PLC0415 - the API's check does without it
+    from ..db.servers import Servers  # noqa: PLC0415 - the API's check does without the driver
 
-    connection = await asyncpg.connect(url.replace("postgresql+asyncpg://", "postgresql://"), timeout=_SECONDS)
+    url = url.replace("postgresql+asyncpg://", "postgresql://")
+    connection = await Servers(url).connect(url, timeout=_SECONDS / 2)
     try:
         return bool(await connection.fetchval(_BEATS, service, socket.gethostname()))
     finally:

@@ -58,7 +58,8 @@ def require_sound(pristine: Path, mutations: Iterable[Mutation], work: Path) -> 
         UnsoundError: one of them did not pass.
     """
     tests = list(dict.fromkeys(test for mutation in mutations for test in mutation.tests))
-    status, seen, output = _run(pristine, tests, work / "sound", "-n", "2", "--dist", "loadfile")
+    seconds = max(_RUN_SECONDS, 60 * len(tests))
+    status, seen, output = _run(pristine, tests, work / "sound", "-n", "2", "--dist", "loadfile", seconds=seconds)
     passed = [each.test for each in seen if each.outcome == "passed"]
     silent = [test for test in tests if not any(_is_of(name, test) for name in passed)]
     if status or silent:
@@ -97,7 +98,9 @@ def _judge(mutation: Mutation, status: int, seen: Sequence[_Seen], output: str) 
     return first.test, first.message
 
 
-def _run(tree: Path, tests: Sequence[str], work: Path, *options: str) -> tuple[int, list[_Seen], str]:
+def _run(
+    tree: Path, tests: Sequence[str], work: Path, *options: str, seconds: float = _RUN_SECONDS
+) -> tuple[int, list[_Seen], str]:
     work.mkdir(parents=True)
     record = work / "witness.jsonl"
     record.touch()
@@ -115,7 +118,7 @@ def _run(tree: Path, tests: Sequence[str], work: Path, *options: str) -> tuple[i
         text=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=_RUN_SECONDS)
+            output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.terminate()
             output, _ = process.communicate()

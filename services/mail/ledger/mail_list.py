@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -21,6 +21,7 @@ _FEW = 1_000
 _OWN_MESSAGE_ID = re.compile("<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@[^<>@]+>")
 # By how much a mail's ID, which the API mints, and its `accepted_at`, which is the database's time, may differ.
 _CLOCKS_DIFFER = timedelta(days=1)
+_LAST = datetime.max.replace(tzinfo=UTC) - _CLOCKS_DIFFER
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Filters:
         Nothing is sent before it is accepted.
         """
         latest = [timestamp for timestamp in (self.accepted_before, self.sent_before) if timestamp is not None]
-        below = [lowest_uuid7(min(latest) + _CLOCKS_DIFFER)] if latest else []
+        below = [lowest_uuid7(min(*latest, _LAST) + _CLOCKS_DIFFER)] if latest else []
         return [mails.c.id < end for end in [*below, *([cursor] if cursor else [])]]
 
     def candidates(self) -> "sa.Select[tuple[Any]] | None":
@@ -116,20 +117,18 @@ async def list_mails(
 
     `among`: look at so many mails only; the page may then hold fewer than match.
     """
-    start = filters.start(cursor)
+    client = client_scope(principal)
+    start = [*filters.start(cursor), *([mails.c.client == client] if client is not None else [])]
     last = await _last_of(database, start, among) if among else None
     conditions = [*filters.conditions(), *start]
     if last is not None:
         conditions.append(mails.c.id >= last)
-    client = client_scope(principal)
-    if client is not None:
-        conditions.append(mails.c.client == client)
     found = await _read(database, _matching(conditions, filters.candidates(), limit + 1))
     return (found[:limit], found[limit - 1]["id"]) if len(found) > limit else (found, last)
 
 
 async def _last_of(database: Database, start: Sequence[sa.ColumnElement[bool]], among: int) -> UUID | None:
-    """The last of so many mails of all clients; None when there are fewer."""
+    """The last of so many of the mails that the caller may see; None when there are fewer."""
     newest = sa.select(mails.c.id).where(*start).order_by(mails.c.id.desc()).offset(among - 1).limit(1)
     rows = await database.fetch_all(newest)
     return rows[0]["id"] if rows else None

@@ -3,8 +3,8 @@
 from ..accounts.queries import owing
 
 _IMPORT = """
-    id, source, state, dry_run, row_count, created, already_exists, duplicate, invalid, mails_owed, mails_per_minute,
-    failure, created_at, finished_at
+    id, source, state, dry_run, row_count, done_through_line, created, already_exists, duplicate, invalid, mails_owed,
+    mails_per_minute, failure, created_at, finished_at
 """
 _LEFT = "(SELECT count(*) FROM outbox WHERE outbox.import_id = imports.id) AS mails_left"
 

@@ -34,8 +34,8 @@ FILES = {
     )
 }
 _HEADERS = {
-    # All comes from here, nothing stands inline. Icons in the style sheet are data: URLs.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    # All comes from here, nothing stands inline. Icons of the style sheet are data: URLs, pictures in answers blobs.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",

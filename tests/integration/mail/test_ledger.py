@@ -169,3 +169,27 @@ async def test_an_unsupported_method_is_answered_with_the_supported_ones(client:
     answer = await client.patch("/v1/mails")
     assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
     assert set(answer.headers["Allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
+
+
+async def test_among_counts_and_names_the_callers_own_mails_only(client: httpx.AsyncClient, mail_api: Api) -> None:
+    """A cursor names the mail that the page ended at."""
+    async with await mail_api.as_client("neighbour", ("mails:send", "mails:read")) as neighbour:
+        own = await _send(neighbour, _mail("first"))
+        await _send(client, *(_mail(f"theirs-{n}") for n in range(3)))
+        own += await _send(neighbour, _mail("second"))
+        seen, cursors, cursor = list[str](), list[str](), ""
+        while True:
+            page = (await neighbour.get(f"/v1/mails?among=1{cursor and f'&cursor={cursor}'}")).json()
+            seen += [mail["id"] for mail in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            cursor = page["next_cursor"]
+            cursors.append(cursor)
+    assert seen == [mail["id"] for mail in reversed(own)]
+    assert len(cursors) <= 2
+
+
+async def test_a_time_at_the_end_of_the_calendar_is_a_filter_like_any_other(client: httpx.AsyncClient) -> None:
+    await _send(client, _mail("one"))
+    page = await client.get("/v1/mails?accepted_before=9999-12-31T12:00:00Z")
+    assert [mail["request_id"] for mail in page.json()["items"]] == ["one"]

@@ -7,7 +7,7 @@ from shared.http.docs_page import FILES
 from tests.integration.operations.conftest import OfService
 
 # Of `'self'`, nothing inline, no eval: what the policy may name.
-ALLOWED = {"'none'", "'self'", "data:"}
+ALLOWED = {"'none'", "'self'", "data:", "blob:"}
 
 
 class Loaded(HTMLParser):

@@ -192,3 +192,19 @@ def test_a_fault_that_repeats_is_one_line_a_while_with_the_number_left_out() -> 
     assert throttle.admit("another") == 0
     now = 61.0
     assert throttle.admit("outage") == 3
+
+
+async def test_a_caller_with_little_patience_finds_the_next_server_at_its_second_try(signup_database: Clone) -> None:
+    """As `/health/ready`, which is given less time than each server's share."""
+    silent = Forwarder(signup_database.runtime_url)
+    await silent.open()
+    silent.swallow()
+    login, _, address = signup_database.runtime_url.rpartition("@")
+    url = f"{login}@127.0.0.1:{silent.port},{address}"
+    database = await open_database(DatabaseOptions(url, "test", connect_timeout_seconds=60))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await database.pool.fetchval("SELECT 1")
+    assert await database.pool.fetchval("SELECT 1") == 1
+    await database.close()
+    await silent.shut()

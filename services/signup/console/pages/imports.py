@@ -45,7 +45,7 @@ async def show_one(visit: Visit) -> Response:
     is_searched = Outcome.CREATED in outcomes
     last = min(line + _AMONG, 2**31 - 1) if is_searched else None
     rows = await row_list.list_rows(database, import_id, outcomes, line, _PAGE, last=last)
-    next_line = last if last and last < row["row_count"] else 0
+    next_line = last if last and last < (row["done_through_line"] or 0) else 0
     if len(rows) > _PAGE:
         next_line = rows[_PAGE - 1]["line"]
     found = _with_progress(listing.as_import(row))
