@@ -5,10 +5,17 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-__all__ = ["UUID", "lowest_uuid7", "uuid7"]
+__all__ = ["UUID", "lowest_uuid7", "uuid7", "uuid7_at"]
+
+_BELOW_TIME = (1 << 80) - 1
 
 
 def lowest_uuid7(at: datetime) -> UUID:
     """No UUIDv7 of `at`, or of a later millisecond, is lower. Of a time before 1970, the lowest of all."""
     milliseconds = min(max(0, int(at.timestamp() * 1000)), (1 << 48) - 1)
     return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)
+
+
+def uuid7_at(at: datetime) -> UUID:
+    """A new UUIDv7 with the time `at`, for a row that should stand where it would have been made then."""
+    return UUID(int=lowest_uuid7(at).int & ~_BELOW_TIME | uuid7().int & _BELOW_TIME)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.runbook.page import failover_steps, functions
-from tests.support.running import open_clients
+from tests.support.running import open_clients, started
 from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
 from tests.support.standby import Standby
 
@@ -31,12 +31,8 @@ LONG_LEASES = {"SIGNUP_LEASE_SECONDS": "6", "MAIL_LEASE_SECONDS": "6"}
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     if missing := [name for name in ("curl", "jq") if shutil.which(name) is None]:
         pytest.skip(f"the page's commands need {' and '.join(missing)}, which is not installed")
-    stack = Stack(tmp_path_factory.mktemp("failover"), LONG_LEASES, standbys={"postgres": "standby"})
-    try:
-        stack.start_all()
+    with started(Stack(tmp_path_factory.mktemp("failover"), LONG_LEASES, standbys={"postgres": "standby"})) as stack:
         yield stack
-    finally:
-        stack.stop_all()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.backups import Backups
 from tests.support.disasters import KINDS, Drill, people
-from tests.support.running import open_ledgers
+from tests.support.running import open_ledgers, started
 from tests.support.stack import Stack, eventually
 
 MAILS = int(os.environ.get("DRILL_MAILS", "600"))
@@ -28,12 +28,8 @@ CLUSTERS = {"signup": "postgres", "mail": "postgres-mail"}
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("drill"), clusters=CLUSTERS)
-    try:
-        stack.start_all()
+    with started(Stack(tmp_path_factory.mktemp("drill"), clusters=CLUSTERS)) as stack:
         yield stack
-    finally:
-        stack.stop_all()
 
 
 @pytest.fixture

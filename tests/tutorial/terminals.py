@@ -15,6 +15,7 @@ from tests.support.databases import ROOT
 from tests.tutorial.page import Typed
 
 PATIENCE_SECONDS = 100.0
+_OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"}
 _MARK = "--- that was it:"
 # The environment of the tests is installed already; a rebuild would take it from under them.
 _MAKE = 'make() { command make --old-file=.venv/.installed "$@"; }\n'
@@ -34,7 +35,9 @@ class Terminals:
         python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
         python.chmod(0o755)
         ports = {name: str(pick_free()) for name in PORT_DEFAULTS}
-        self._environment = {**os.environ, **ports, "STATE_DIR": str(self.checkout / "var")}
+        # A terminal of its own: to make, which runs the tests, its make would be a part of it and say so.
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+        self._environment = {**environment, **ports, "STATE_DIR": str(self.checkout / "var")}
         self._errors = (folder / "errors").open("a+")
         self._shown = folder / "first-terminal"
         self._first: subprocess.Popen[bytes] | None = None

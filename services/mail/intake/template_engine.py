@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import JsonValue
@@ -38,7 +39,8 @@ class Templates:
     """All templates of a folder. It reads no file after `load`."""
 
     def __init__(self, loaded: Mapping[str, Loaded]) -> None:
-        self._loaded = loaded
+        # One process shares them, so they do not change.
+        self._loaded = MappingProxyType(dict(loaded))
 
     @classmethod
     def load(cls, path: Path = SHIPPED, *, own: Path | None = None) -> "Templates":

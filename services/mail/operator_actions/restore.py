@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from shared.contract.addresses import key_of
 from shared.contract.fields import Line, Recipient, RequestId, Spelled, Strict, TemplateName
-from shared.contract.ids import uuid7
+from shared.contract.ids import uuid7_at
 from shared.contract.principals import Principal
 from shared.contract.timestamps import Timestamp
 from shared.db.pool import Database
@@ -61,7 +61,8 @@ async def _write(database: Database, query: str, principal: Principal, mails: Se
 
 def _row(mail: SentMail) -> dict[str, Any]:
     return {
-        "id": uuid7(),
+        # Lists find a mail by the time in its ID.
+        "id": uuid7_at(mail.sent_at),
         "request_id": mail.request_id,
         "fingerprint": mail.fingerprint,
         "to_email": mail.to.email,

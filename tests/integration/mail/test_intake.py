@@ -216,7 +216,7 @@ async def test_concurrent_batches_with_the_same_ids_in_other_orders_do_not_deadl
 
 
 async def test_a_replay_needs_neither_its_template_nor_a_future_expiry(
-    mail_api: Api, client: httpx.AsyncClient
+    mail_api: Api, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await client.post(
         "/v1/mails", json={"request_id": "t", "to": {"email": "a@x.example"}, "template": "welcome",
@@ -224,7 +224,8 @@ async def test_a_replay_needs_neither_its_template_nor_a_future_expiry(
     )  # fmt: skip
     assert made.status_code == 202, made.text
     # As after a deployment without this template.
-    mail_api.app.state.mail.intake.templates._loaded.pop("welcome")
+    templates = mail_api.app.state.mail.intake.templates
+    monkeypatch.setattr(templates, "_loaded", {"verification": templates._loaded["verification"]})
     again = await client.post(
         "/v1/mails", json={"request_id": "t", "to": {"email": "a@x.example"}, "template": "welcome",
                            "variables": {"name": "A"}}

@@ -118,6 +118,8 @@ async def test_a_mail_that_its_client_knows_as_sent_is_written_back_and_never_se
     (restored,) = (await client.get("/v1/mails?request_id=lost")).json()["items"]
     assert (restored["state"], restored["restored"]) == ("sent", True)
     assert (restored["message_id"], restored["sent_at"]) == ("<lost@x.example>", "2026-01-01T00:00:00Z")
+    before = (await client.get("/v1/mails?sent_before=2026-01-02T00:00:00Z")).json()["items"]
+    assert before == [restored], "what was sent until then"
     assert (await client.get(f"/v1/mails/{known['id']}")).json() == known
     assert await mail_api.database.pool.fetchval("SELECT count(*) FROM queue") == 1
     # And the request ID is taken for ever: asking again with other content is refused, nothing is sent.

@@ -1,5 +1,6 @@
 """Faults of the two that the product calls outside: the SMTP gateway and a subscriber to webhooks."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Self
@@ -29,8 +30,8 @@ class _OfGateway(Fault):
     def end(self, site: Site) -> None:
         site.gateway.behavior = None
 
-    def _behavior(self) -> Behavior:
-        raise NotImplementedError
+    @abstractmethod
+    def _behavior(self) -> Behavior: ...
 
 
 def _share(random: Random) -> float:

@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract.ids import lowest_uuid7, uuid7
+from shared.contract.ids import lowest_uuid7, uuid7, uuid7_at
 
 
 def test_the_lowest_id_of_a_time_divides_the_ids_before_it_from_those_after() -> None:
@@ -20,3 +20,11 @@ def test_any_time_has_one(at: datetime) -> None:
     assert lowest <= lowest_uuid7(at + timedelta(milliseconds=1))
     assert lowest.version == 7
     assert isinstance(lowest, UUID)
+
+
+def test_ids_of_a_past_time_differ_and_lie_within_their_millisecond() -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    ids = {uuid7_at(at) for _ in range(100)}
+    assert len(ids) == 100
+    assert all(lowest_uuid7(at) <= each < lowest_uuid7(at + timedelta(milliseconds=1)) for each in ids)
+    assert {(each.version, each.variant) for each in ids} == {(7, "specified in RFC 4122")}
