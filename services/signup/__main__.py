@@ -7,6 +7,8 @@ if __name__ == "__main__":
         from shared.process import own_health
 
         sys.exit(own_health.main("signup", sys.argv[2:]))
-    from .command_line import main
+    from shared.process import lean_imports  # noqa: F401 - first: it decides what the others load
+
+    from .command_line import main  # isort: skip
 
     sys.exit(main())

@@ -12,6 +12,7 @@ from ..db.pool import UNAVAILABLE, DatabaseOptions, Pool, connect
 from ..observability.foreign_errors import describe as describe_error
 from ..observability.log_throttle import LogThrottle
 from ..observability.logs import get_logger
+from .growing_gap import GrowingGap
 from .schedule import WakeupFanout
 
 _log = get_logger(__name__)
@@ -19,21 +20,17 @@ _log = get_logger(__name__)
 _SECONDS_BETWEEN_LINES = 60.0
 
 
-# The shortest and the longest time between two wake-ups. It doubles while rows keep coming: a worker that is busy
-# gains from larger claims, one that is idle should begin at once.
-_SHORTEST_GAP_SECONDS, _LONGEST_GAP_SECONDS = 0.003, 0.024
-
 # A wake-up that a crash loses costs a poll interval, so its commit does not wait for the disk.
 PING = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
 
 
 class Pinger:
-    """Sends NOTIFYs on `channel`: at most one every 3 ms, and one every 24 ms while `ping` is called all the time."""
+    """Sends NOTIFYs on `channel`, with a growing gap between two."""
 
     def __init__(self, pool: Pool, channel: str, *, enabled: bool = True) -> None:
         self._pool = pool
         self._channel = channel
-        self._gap_seconds = _SHORTEST_GAP_SECONDS
+        self._gap = GrowingGap()
         self._enabled = enabled
         self._task: asyncio.Task[None] | None = None
         self._again = False
@@ -48,16 +45,13 @@ class Pinger:
         self._task = asyncio.get_running_loop().create_task(self._send())
 
     async def _send(self) -> None:
-        while True:
+        self._again = True
+        while self._again:
+            # Commits during this pause share the NOTIFY.
+            await self._gap.leave()
             self._again = False
             with contextlib.suppress(*UNAVAILABLE):
                 await self._pool.execute(PING, self._channel)
-            # Commits during this pause share the next NOTIFY.
-            await asyncio.sleep(self._gap_seconds)
-            if not self._again:
-                self._gap_seconds = _SHORTEST_GAP_SECONDS
-                return
-            self._gap_seconds = min(_LONGEST_GAP_SECONDS, 2 * self._gap_seconds)
 
     async def close(self) -> None:
         if self._task is not None:

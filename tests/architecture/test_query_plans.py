@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
@@ -16,11 +16,11 @@ from services.mail.audit.queries import HEALTH as MAIL_HEALTH
 from services.mail.audit.stage_metrics_queries import READ_STAGES as MAIL_STAGES
 from services.mail.delivery import queries as mail_queries
 from services.mail.intake.queries import ACCEPT_NEW
-from services.mail.ledger.queries import FEED_LAG
+from services.mail.ledger.queries import CHANGES_IN_COMMIT_SAFE_ORDER, FEED_LAG, WALK_IN_ORDER
 from services.signup.audit.queries import ALERT_SYMPTOMS as SIGNUP_SYMPTOMS
 from services.signup.audit.stage_metrics_queries import READ_STAGES as SIGNUP_STAGES
 from services.signup.outbox.queries import CLAIM_DUE as CLAIM_DUE_EFFECTS
-from services.signup.outbox.queries import OUTBOX_HEALTH
+from services.signup.outbox.queries import OUTBOX_HEALTH, SETTLE_COUNTED_IF_LEASED, SETTLE_DELIVERED_IF_LEASED
 from shared.db.pool import Pool
 from shared.worker.claim_floor import BEGINNING, ClaimFloor
 from shared.worker.heartbeats import BEAT
@@ -170,12 +170,14 @@ async def _report(pool: Pool, worker: str, detail: dict[str, Any]) -> None:
     await pool.execute(BEAT, worker, "test", orjson.dumps(detail).decode())
 
 
-async def _pages(clone: Clone, expected_rows: int, query: str, *arguments: object) -> int:
+async def _pages(clone: Clone, expected_rows: int, query: str, *arguments: object, prepare: str = "") -> int:
     """Pages that the query reads. Rolled back, so that the next one finds the same rows."""
     async with clone.database.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
+            if prepare:
+                await connection.execute(prepare)
             (explained,) = orjson.loads(
                 await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}", *arguments)
             )
@@ -222,6 +224,40 @@ async def test_a_plan_made_while_the_tables_were_small_does_not_scan_them_when_t
         assert f"Seq Scan on {table}" not in plan, plan
 
 
+# Their arguments: batches of one row, the shortest.
+PLANNED_ONCE: dict[str, list[tuple[str, tuple[object, ...]]]] = {
+    "signup": [
+        (CLAIM_DUE_EFFECTS, (["mail", "stats"], [200] * 2, [BEGINNING] * 2, [30.0] * 2, uuid4())),
+        (SETTLE_DELIVERED_IF_LEASED, (uuid4(), [uuid4()], ["{}"])),
+        (SETTLE_COUNTED_IF_LEASED, (uuid4(), [uuid4()], ["{}"])),
+    ],
+    "mail": [
+        (mail_queries.CLAIM_DUE, (100, 25, 30.0, BEGINNING, BEGINNING)),
+        (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"], [None], [None], [None])),
+    ],
+}
+# PostgreSQL makes five plans for given arguments before it compares them with one for all.
+CUSTOM_PLANS = 5
+
+
+@pytest.mark.parametrize("service", PLANNED_ONCE)
+async def test_a_hot_statement_is_not_planned_again_for_each_short_batch(
+    service: str, signup_database: Clone, mail_database: Clone
+) -> None:
+    pool = {"signup": signup_database, "mail": mail_database}[service].database.pool
+    await (signup_database.database.pool.execute(FILL_OUTBOX) if service == "signup" else insert_mails(pool, 1_000))
+    await pool.execute("ANALYZE")
+    async with pool.acquire() as connection:
+        for query, arguments in PLANNED_ONCE[service]:
+            for _ in range(2 * CUSTOM_PLANS):
+                await connection.fetch(query, *arguments)
+        plans = await connection.fetch("SELECT statement, custom_plans, generic_plans FROM pg_prepared_statements")
+    made = {row["statement"]: (row["custom_plans"], row["generic_plans"]) for row in plans}
+    assert [made[query] for query, _ in PLANNED_ONCE[service]] == [(CUSTOM_PLANS, CUSTOM_PLANS)] * len(
+        PLANNED_ONCE[service]
+    )
+
+
 async def test_accepting_reads_lost_mails_by_primary_key(mail_database: Clone) -> None:
     await plant(mail_database, FILL_LOST, "ANALYZE lost_mails")
     plan = await _plan(mail_database, ACCEPT_NEW, "c", "[]", 60, "key")
@@ -252,6 +288,10 @@ FILL_HISTORY = """
 INSERT INTO history (kind, subject, actor, detail)
 SELECT 'mail.sent', n::text, 'test', '{"state": "sent"}' FROM generate_series(1, 50000) AS n
 """
+CHANGES_OF_ALL = """
+INSERT INTO history (kind, subject, actor, detail)
+SELECT 'mail.accepted', id::text, 'test', '{"state": "queued"}' FROM mails
+"""
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
@@ -270,3 +310,18 @@ async def test_reading_the_lag_of_the_feed_reads_one_of_the_changes_that_it_does
     assert read, plan
     assert max(read) <= 1, plan
     assert "Seq Scan on history" not in plan, plan
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_page_of_the_feed_reads_no_more_than_it_shows_however_many_changes_lie_behind_the_cursor(
+    mail_database: Clone, *, analyzed: bool
+) -> None:
+    pool, page = mail_database.database.pool, 100
+    await pool.execute(FILL_QUEUE)
+    await pool.execute(CHANGES_OF_ALL)
+    if analyzed:
+        await pool.execute("ANALYZE history, mails")
+    read = await _pages(
+        mail_database, page, CHANGES_IN_COMMIT_SAFE_ORDER, 0, UUID(int=0), "c", page, prepare=WALK_IN_ORDER
+    )
+    assert read < 10 * page

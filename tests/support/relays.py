@@ -8,6 +8,7 @@ from services.signup.outbox.effect_registry import Effect
 from services.signup.outbox.relay import Relay
 from shared.db.pool import Pool
 from shared.worker.circuit_breaker import BreakerState
+from shared.worker.growing_gap import GrowingGap
 from shared.worker.loops import LoopFailures
 
 
@@ -29,7 +30,7 @@ class LoneRelay:
     def __init__(self, pool: Pool, effect: Effect, **options: Any) -> None:
         self.relay = Relay(pool, effect, **options)
         self._failures = _Raising()
-        self._dispatcher = Dispatcher(pool, [self.relay], failures=self._failures, gap_seconds=0)
+        self._dispatcher = Dispatcher(pool, [self.relay], failures=self._failures, gap=GrowingGap(0))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.relay, name)

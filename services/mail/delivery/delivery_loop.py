@@ -12,6 +12,7 @@ from uuid import UUID
 from shared.db.pool import Pool
 from shared.observability.logs import get_logger
 from shared.observability.spans import OFF, Tracing
+from shared.worker.growing_gap import GrowingGap
 from shared.worker.schedule import WakeupFanout
 
 from .attachments import AttachmentSender
@@ -53,7 +54,9 @@ class _Attempt:
 
 
 class Delivery:
-    """A loop (`shared.worker.loops`). It sets `wake` when half of its slots are free or a mail is due again."""
+    """A loop (`shared.worker.loops`). It sets `wake` when mails may wait for slots that are free again, or one is due
+    again at once.
+    """
 
     name = "delivery"
 
@@ -82,6 +85,9 @@ class Delivery:
         self._attachments = AttachmentSender(pool)
         self._tasks: dict[asyncio.Task[None], _Attempt] = {}
         self._faulted: dict[UUID, frozenset[str]] = {}
+        self._gap = GrowingGap()
+        # The last claim may have left mails behind, for want of slots or of a gateway.
+        self._hungry = False
         self.floors = LaneFloors()
         self.outcomes: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
@@ -100,6 +106,9 @@ class Delivery:
 
     async def run_once(self) -> bool:
         """Claim mails for the free slots and start sending them. True: there may be more to claim."""
+        # Mails that wait already gain nothing from a pause.
+        await self._gap.leave(grow=not self._hungry)
+        self._hungry = True
         free = self._slots - self._busy
         if free * 2 < self._slots:
             return False
@@ -108,6 +117,7 @@ class Delivery:
             return False  # every breaker is open, and no probe is due
         bulk = self._attachments.bulk_waiting * 2 < self._slots
         claim = await claim_due(self._pool, wanted, self._lease_seconds, self.floors, bulk=bulk)
+        self._hungry = claim.full or wanted < free or not bulk
         self.closed.update(claim.closed)
         for mail in claim.mails:
             self._start(mail)
@@ -124,7 +134,7 @@ class Delivery:
         del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("delivery_task_failed", exc_info=error)
-        if self._busy * 2 <= self._slots:
+        if self._hungry and self._busy * 2 <= self._slots:
             self._wake.set()
 
     async def _deliver(self, mail: ClaimedMail, attempt: _Attempt) -> None:
@@ -218,6 +228,8 @@ class Delivery:
             if self._leases.holds(mail.lease):
                 due_in_seconds = _WAIT_FOR_GATEWAY_SECONDS if mail.snapshot.question else 0.0
                 await self._recorder.give_back(GivenBack(mail.mail_id, mail.lease, due_in_seconds))
+                if due_in_seconds == 0:
+                    self._wake.set()
         finally:
             self._leases.release(mail.lease)
 

@@ -53,7 +53,9 @@ async def changes(database: Database, client: str | None, after: str | None, lim
         CursorLost: a restore of the ledger to an earlier time, or retention, removed the entry that it names.
     """
     position, entry_id = read_cursor(after)
-    found = await database.pool.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, entry_id, client, limit)
+    async with database.pool.acquire() as connection, connection.transaction(readonly=True):
+        await connection.execute(queries.WALK_IN_ORDER)
+        found = await connection.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, entry_id, client, limit)
     if (position, entry_id) != _BEGINNING and not found[0]["cursor_is_known"]:
         raise CursorLost
     rows = [row for row in found if row["id"] is not None]

@@ -52,6 +52,10 @@ SELECT id, at, kind, subject, related, actor, correlation_id, detail::text AS de
 FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
+# For the transaction that reads the feed. The planner expects few changes behind a cursor, however many there are, and
+# would read them all and sort them for each page.
+WALK_IN_ORDER = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+
 # Oldest first, after the cursor ($1, $2), and only below every transaction that is still writing: so no entry can
 # appear later behind an issued cursor. $3 is the client, or NULL for all. Says in any case whether the entry that the
 # cursor names is in this ledger: after a restore to an earlier time it may not be.
@@ -64,7 +68,7 @@ LEFT JOIN LATERAL (
            encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
            h.detail::text AS detail
     FROM history h JOIN mails m ON m.id = h.subject::uuid
-    WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon()
+    WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < (SELECT feed_horizon())
       AND h.kind LIKE 'mail.%' AND h.detail ? 'state' AND ($3::text IS NULL OR m.client = $3)
     ORDER BY h.position, h.id LIMIT $4
 ) AS changes ON true

@@ -17,15 +17,13 @@ from shared.contract.ids import UUID, uuid7
 from shared.db.pool import Pool, Record
 from shared.worker.backoff import full_jitter
 from shared.worker.claim_floor import ClaimFloor
+from shared.worker.growing_gap import GrowingGap
 from shared.worker.loops import LoopFailures
 from shared.worker.schedule import WakeupFanout
 
 from . import queries
 from .relay import Relay
 from .retry_policy import ClaimedRow
-
-# A claim costs the same for one row as for a hundred: rows that come within this time share one.
-_GAP_SECONDS = 0.004
 
 
 class Dispatcher:
@@ -40,7 +38,7 @@ class Dispatcher:
         *,
         wakeup: WakeupFanout | None = None,
         failures: LoopFailures | None = None,
-        gap_seconds: float = _GAP_SECONDS,
+        gap: GrowingGap | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
@@ -48,16 +46,17 @@ class Dispatcher:
         self._floors: dict[str, ClaimFloor] = defaultdict(ClaimFloor)
         self._wakeup = wakeup or WakeupFanout()
         self._failures = failures or LoopFailures()
-        self._gap_seconds = gap_seconds
+        self._gap = gap or GrowingGap()
         self._clock = clock
-        self._claimed_at = float("-inf")
+        self._found_all = True
         # Relays that had no room at the last claim: rows may wait for them.
         self._hungry: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> bool:
         """Claim what the relays have room for, and start them. Commits the claim. True: more may be due now."""
-        await self._leave_a_gap()
+        # Rows that wait already gain nothing from a pause.
+        await self._gap.leave(grow=self._found_all)
         rooms = {effect: relay.room() for effect, relay in self._relays.items()}
         asked = {effect: room for effect, room in rooms.items() if room}
         self._hungry = rooms.keys() - asked.keys()
@@ -77,18 +76,13 @@ class Dispatcher:
             for effect in unused:
                 self._relays[effect].breaker.unused()
         full = {effect for effect, rows in batches.items() if len(rows) == asked[effect]}
+        self._found_all = not full
         self._hungry |= full
         return any(self._relays[effect].has_place for effect in full)
 
     def claimed_until(self, effect: str) -> datetime:
         """Before this time, no row of the effect waits; for readers, which need not look there (ADR 0026)."""
         return self._floors[effect].claimed_until
-
-    async def _leave_a_gap(self) -> None:
-        left = self._gap_seconds - (self._clock() - self._claimed_at)
-        if left > 0:
-            await asyncio.sleep(left)
-        self._claimed_at = self._clock()
 
     async def _claim(self, asked: dict[str, int], lease: UUID) -> Sequence[Record]:
         now = self._clock()

@@ -3,9 +3,13 @@
 # For every effect that has room: $1 effects, $2 how many rows, $3 the earliest `due_at` to look at, $4 lease seconds;
 # $5 is the lease. Finds waiting rows and rows of lost workers in one scan: a claim moves `due_at` to its end.
 # Answers with the time of the claim in any case.
+# Arrays come through `(SELECT …)` here and below: the planner then expects as many rows of any array, so it finds that
+# one plan serves all, and does not plan the statement anew for each short batch.
 CLAIM_DUE = """
 WITH asked AS (
-    SELECT * FROM unnest($1::text[], $2::int[], $3::timestamptz[], $4::float8[])
+    SELECT * FROM unnest(
+        (SELECT $1::text[]), (SELECT $2::int[]), (SELECT $3::timestamptz[]), (SELECT $4::float8[])
+    )
         AS asked (effect, room, due_from, lease_seconds)
 ), due AS MATERIALIZED (
     SELECT waiting.id, waiting.due_at, asked.lease_seconds
@@ -26,7 +30,7 @@ SELECT claimed.*, now() AS claimed_at FROM (SELECT) AS always LEFT JOIN claimed 
 
 _DELIVER = """
 WITH verdict AS (
-    SELECT * FROM unnest($2::uuid[], $3::jsonb[]) AS verdict (id, result)
+    SELECT * FROM unnest((SELECT $2::uuid[]), (SELECT $3::jsonb[])) AS verdict (id, result)
 ), gone AS (
     DELETE FROM outbox USING verdict WHERE outbox.id = verdict.id AND outbox.lease = $1
     RETURNING outbox.*, verdict.result

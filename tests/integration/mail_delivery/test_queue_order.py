@@ -147,3 +147,22 @@ async def test_an_erased_mail_is_canceled_and_not_sent(mail_database: Clone) -> 
     await pool.execute("UPDATE mails SET to_email = NULL, to_key = NULL")
     await claim_due(pool, 10, 30)
     assert (await mail_row(pool, mail_id))["state"] == "canceled"
+
+
+async def test_a_mail_that_leaves_its_slot_wakes_the_loop_only_if_others_may_wait_for_it(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    async with scripted_smtp() as gateway:
+        rig = make_rig(pool, [smtp_gateway(gateway.port, connections=1)])
+        woken = rig.wake.subscribe()
+        await insert_mails(pool, 3)
+        assert not await rig.delivery.run_once()
+        await rig.finish()
+        assert not woken.is_set(), "an empty queue was claimed from for each mail sent"
+        await insert_mails(pool, 40)
+        assert await rig.delivery.run_once()  # all slots are taken
+        await rig.delivery.run_once()
+        await rig.finish()
+        assert woken.is_set()
+        await rig.deliver()
+        assert await states(mail_database.database) == {"sent": 43}
+        await rig.close()

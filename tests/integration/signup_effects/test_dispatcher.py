@@ -11,6 +11,7 @@ import pytest
 from services.signup.outbox.dispatcher import Dispatcher
 from shared.worker.circuit_breaker import BreakerState
 from shared.worker.claim_floor import FULL_EVERY_SECONDS
+from shared.worker.growing_gap import GrowingGap
 from tests.support.mail_stand_in import MailStandIn, mail_stand_in
 from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
@@ -35,7 +36,7 @@ async def mail_and_stats(
         relay_for("mail", mail_url=hanging.url, mail_api_key="cf_x", mail_timeout_seconds=60),
         relay_for("stats"),
     )
-    dispatcher = Dispatcher(ledger.pool, [mail.relay, stats.relay], gap_seconds=0)
+    dispatcher = Dispatcher(ledger.pool, [mail.relay, stats.relay], gap=GrowingGap(0))
     yield dispatcher, mail
     for task in dispatcher._tasks:
         task.cancel()
@@ -93,7 +94,7 @@ async def test_a_row_put_back_in_time_is_found_by_the_next_full_look(
     ledger: SignupLedger, relay_for: MakeRelay
 ) -> None:
     now = 1000.0
-    dispatcher = Dispatcher(ledger.pool, [relay_for("stats").relay], gap_seconds=0, clock=lambda: now)
+    dispatcher = Dispatcher(ledger.pool, [relay_for("stats").relay], gap=GrowingGap(0), clock=lambda: now)
     await ledger.sign_up("asa@example.org")
     await dispatcher.run_once()
     await dispatcher.drain()

@@ -14,7 +14,7 @@ MUTATIONS = (
         "feed-shows-what-may-be-overtaken",
         "P6",
         "services/mail/ledger/queries.py",
-        "    WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < feed_horizon()\n",
+        "    WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < (SELECT feed_horizon())\n",
         "    WHERE (h.position, h.id) > ($1::bigint, $2::uuid)\n",
         "A change that commits late appears behind a cursor that was already given out, so no follower reads it.",
         ("tests/integration/mail/test_changes.py::test_a_change_is_shown_only_when_no_earlier_one_can_still_commit",),
