@@ -50,6 +50,7 @@ _CHANGED = """
 # that it owes, for VERIFY_IF_PENDING, unless a key or an import wrote the user: then it holds nothing (ADR 0020).
 # `excluded.written_by_key` is whether this caller has a key. $16 and $17: how many mails strangers may cause to one
 # address in a day, and to all together in an hour; 0: any number.
+# Where none is owed, history says so: who asks why no mail came finds it, and the statement writes as many rows.
 # A signup whose challenge was used before is not `asked`: it writes nothing and has no row in the result (ADR 0029).
 SIGN_UP = f"""
 WITH given AS MATERIALIZED (
@@ -84,7 +85,7 @@ asked AS MATERIALIZED (
         new.id, new.email, new.email_key, new.name, new.locale, new.status, new.source, new.external_id, new.metadata,
         new.created_at, new.verified_at,
         old.id IS NULL AS created,
-        old.last_mail_at IS DISTINCT FROM new.last_mail_at AS mail_owed,
+        new.last_mail_at, old.last_mail_at IS DISTINCT FROM new.last_mail_at AS mail_owed,
         old.status = 'pending' AND NOT new.written_by_key AS details_held,{_CHANGED}
 ), {budget("SELECT count(*) FROM person JOIN asked USING (email_key) WHERE mail_owed AND NOT keyed", "$17::int")},
 owed AS (
@@ -137,6 +138,11 @@ owed AS (
         END
     FROM person JOIN asked USING (email_key) LEFT JOIN owed ON owed.user_id = person.id
     WHERE status = 'pending' OR NOT keyed
+    UNION ALL
+    SELECT
+        'user.mail_withheld', person.id::text, ARRAY[]::text[], actor, correlation_id, traceparent,
+        jsonb_build_object('status', status, 'last_mail_at', last_mail_at)
+    FROM person JOIN asked USING (email_key) WHERE NOT mail_owed AND (status = 'pending' OR NOT keyed)
 )
 SELECT {_USER}, email_key, created, mail_owed FROM person
 """

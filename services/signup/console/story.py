@@ -8,6 +8,7 @@ from typing import Any
 _TITLES = {
     "user.signed_up": "Signed up",
     "user.signed_up_again": "Signed up again",
+    "user.mail_withheld": "No mail: the last one was too short a time ago, or there were too many",
     "user.imported": "Imported",
     "user.verified": "Verified the address",
     "user.erased": "Erased",

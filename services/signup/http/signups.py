@@ -78,7 +78,7 @@ async def sign_up(request: Request, body: SignupRequest) -> Response:
     else:
         _check(idempotency_key)
         done, replayed = await sign_up_once(state.database.pool, idempotency_key, details, caller, state.policy, proof)
-    if done.mail_owed and not replayed:
+    if not replayed:
         state.pinger.ping()
     headers = {REPLAYED_HEADER: "true"} if replayed else {}
     if not caller.keyed:

@@ -1,6 +1,7 @@
 """POST /v1/signups; refusals are in `test_nasty_input`."""
 
 import asyncio
+from datetime import datetime
 
 import asyncpg
 import httpx
@@ -62,7 +63,7 @@ async def test_a_client_with_a_key_gets_the_user(client: httpx.AsyncClient, ledg
     again = await client.post("/v1/signups", json=BO | {"name": "Bosse"})
     assert (again.status_code, again.json()) == (200, user | {"name": "Bosse"})
     actors = [entry["actor"].partition("/")[0] for entry in await ledger.rows("history") if "user" in entry["kind"]]
-    assert actors == ["key:shop", "key:shop"]
+    assert actors == ["key:shop"] * 3  # signed up, signed up again, no mail so soon
 
 
 async def test_a_client_with_a_key_gets_409_for_a_verified_address_and_changes_nothing(
@@ -101,7 +102,10 @@ async def test_a_repetition_with_a_key_within_the_cooldown_changes_the_details_a
     assert (user["email"], user["name"], user["locale"]) == ("bo@example.org", "Bosse", "sv")
     assert (await ledger.row("outbox"))["payload"]["to"]["name"] == "Bo", "the pinned payload is unchanged"
     kinds = [entry["kind"] for entry in await ledger.rows("history")]
-    assert kinds == ["key.created", "user.signed_up", "user.signed_up_again"]
+    assert kinds == ["key.created", "user.signed_up", "user.signed_up_again", "user.mail_withheld"]
+    withheld = await ledger.row("history", kind="user.mail_withheld")
+    assert (withheld["subject"], withheld["detail"]["status"]) == (str(user["id"]), "pending")
+    assert datetime.fromisoformat(withheld["detail"]["last_mail_at"]) == user["last_mail_at"]
 
 
 async def test_a_later_signup_with_a_key_keeps_missing_fields_and_replaces_given_ones(
@@ -172,7 +176,7 @@ async def test_two_hundred_concurrent_signups_of_one_address_make_one_user_and_o
     answers = await asyncio.gather(*(signup_api.http.post("/v1/signups", json=BO) for _ in range(200)))
     assert {answer.status_code for answer in answers} == {202}
     counts = await ledger.counts()
-    assert (counts["users"], counts["outbox"], counts["history"]) == (1, 1, 200)
+    assert (counts["users"], counts["outbox"], counts["history"]) == (1, 1, 200 + 199), "each, and each without a mail"
 
 
 async def test_concurrent_signups_share_statements_and_each_gets_its_own_answer(

@@ -43,6 +43,17 @@ async def test_a_signup_is_one_commit_of_five_rows(ledger: SignupLedger) -> None
     assert cost.wal_bytes <= 3_200 * PEOPLE
 
 
+async def test_an_answer_is_as_much_work_whether_the_address_is_new_pending_or_verified(ledger: SignupLedger) -> None:
+    """Within the pause between two mails; after it, each of the three is owed one."""
+    await _sign_up(ledger, "warm")
+    new = await _sign_up(ledger, "counted")
+    pending = await _sign_up(ledger, "counted")
+    await ledger.run("UPDATE users SET status = 'verified', verified_at = now()")
+    verified = await _sign_up(ledger, "counted")
+    assert {cost.rows.total() for cost in (new, pending, verified)} == {5 * PEOPLE}
+    assert pending.rows == verified.rows
+
+
 @pytest.mark.parametrize(
     ("effect", "commits", "wal_bytes"),
     [
