@@ -59,6 +59,7 @@ def make_rig(
     policy: RetryPolicy | None = None,
     lease_seconds: float = 30,
     suppression_days: int = 30,
+    bounce_domain: str = "",
 ) -> Rig:
     recorder = Recorder(pool, suppression_days)
     leases = Leases(pool, recorder.queue_lock, lease_seconds)
@@ -71,7 +72,9 @@ def make_rig(
         recent_recipients,
         recorder,
         leases,
-        Delivery(pool, routed, recorder, leases, policy, lease_seconds=lease_seconds, wake=wake),
+        Delivery(
+            pool, routed, recorder, leases, policy, lease_seconds=lease_seconds, wake=wake, bounce_domain=bounce_domain
+        ),
         Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=0),
         wake,
     )

@@ -3,7 +3,6 @@
 import pytest
 
 from services.mail.app import create_app
-from services.mail.delivery.delivery_loop import Delivery
 from services.mail.settings import Settings
 from tests.support.apis import running
 from tests.support.databases import Clone
@@ -20,16 +19,8 @@ async def test_a_bounce_that_quotes_nothing_is_matched_by_the_envelope_sender(
     pool = mail_database.database.pool
     (mail_id,) = await insert_mails(pool)
     gateway = MemoryGateway()
-    rig = make_rig(pool, [gateway])
-    delivery = Delivery(
-        pool, rig.gateways, rig.recorder, rig.leases, rig.delivery._policy, lease_seconds=30, wake=rig.wake,
-        bounce_domain=domain,
-    )  # fmt: skip
-    woken = rig.wake.subscribe()
-    await delivery.run_once()
-    while delivery.in_flight:
-        await woken.wait()
-        woken.clear()
+    rig = make_rig(pool, [gateway], bounce_domain=domain)
+    await rig.deliver()
     await rig.close()
     ((envelope, _),) = gateway.kept
     assert envelope.sender == (f"bounce+{mail_id.hex}@{domain}" if domain else "no-reply@counterfoil.test")
