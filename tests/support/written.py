@@ -15,6 +15,8 @@ _MONTH = re.compile(r"_y\d{4}m\d{2}$")
 _COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 # It reads a table, because a backend that has read none reports nothing.
 _REPORT = "SELECT pg_stat_force_next_flush() FROM heartbeats RIGHT JOIN (SELECT) AS always ON true LIMIT 1"
+# Of the sessions that do the work: vacuum and other databases write to the same log.
+_WAL_BYTES = "SELECT coalesce(sum(wal_bytes), 0) FROM unnest($1::int[]) AS pid, pg_stat_get_backend_wal(pid)"
 _WRITTEN = """
 SELECT relname, n_tup_ins AS inserted, n_tup_upd AS updated, n_tup_hot_upd AS hot, n_tup_del AS deleted,
        (SELECT count(*) FROM pg_index WHERE indrelid = relid) AS indexes
@@ -54,7 +56,7 @@ async def _read(clone: Clone) -> tuple[Written, int]:
         await connection.execute(_REPORT)
     reader = await asyncpg.connect(clone.owner_url)
     try:
-        wal_bytes = await reader.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
+        wal_bytes = await reader.fetchval(_WAL_BYTES, [connection.get_server_pid() for connection in connections])
         rows, entries = Counter[str](), 0
         for row in await reader.fetch(_WRITTEN):
             table = _MONTH.sub("", row["relname"])
