@@ -23,9 +23,12 @@ class GrowingGap:
         self._last = float("-inf")
 
     async def leave(self, *, grow: bool = True) -> None:
-        """Wait until the last one is the gap ago. Without `grow`, the next gap is the shortest again."""
+        """Wait until the last one is the gap ago. Without `grow`, rows wait already: the gap is the shortest again."""
+        if not grow:
+            self.seconds = self._shortest_seconds
         left = self.seconds - (self._clock() - self._last)
         if left > 0:
             await asyncio.sleep(left)
-        self.seconds = min(LONGEST_SECONDS, 2 * self.seconds) if grow and left > 0 else self._shortest_seconds
+        if grow:
+            self.seconds = min(LONGEST_SECONDS, 2 * self.seconds) if left > 0 else self._shortest_seconds
         self._last = self._clock()

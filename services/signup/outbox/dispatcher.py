@@ -48,6 +48,7 @@ class Dispatcher:
         self._failures = failures or LoopFailures()
         self._gap = gap or GrowingGap()
         self._clock = clock
+        # Whether the last claim left nothing behind that could be claimed now.
         self._found_all = True
         # Relays that had no room at the last claim: rows may wait for them.
         self._hungry: set[str] = set()
@@ -117,6 +118,7 @@ class Dispatcher:
         finally:
             relay.end(pause_seconds=full_jitter(relay.failures + 1, base_seconds=0.1, cap_seconds=2.0) if failed else 0)
             if relay.effect in self._hungry:
+                self._found_all = False
                 self._wakeup.set()
 
     async def drain(self) -> None:

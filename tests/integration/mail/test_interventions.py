@@ -93,6 +93,21 @@ async def test_an_uncertain_mail_gets_the_state_that_an_operator_resolves_it_to(
     assert newest["detail"] == {"state": state, **body}
 
 
+async def test_a_restored_mail_of_a_clock_that_runs_ahead_is_not_before_all_others_for_good(
+    client: httpx.AsyncClient,
+) -> None:
+    ahead = {
+        "request_id": "ahead",
+        "fingerprint": "ab" * 32,
+        "to": {"email": "b@x.example"},
+        "message_id": "<a@x.example>",
+    }
+    answer = await client.post("/v1/mails/restore", json={"mails": [{**ahead, "sent_at": "2999-01-01T00:00:00Z"}]})
+    assert answer.json()["restored"] == ["ahead"]
+    later = (await client.post("/v1/mails", json=MAIL)).json()
+    assert (await client.get("/v1/mails")).json()["items"][0]["id"] == later["id"]
+
+
 async def test_a_mail_of_another_client_cannot_be_touched(mail_api: Api, client: httpx.AsyncClient) -> None:
     mail_id = await _mail_in(mail_api, client, "queued")
     async with await mail_api.as_client("other", ["mails:operate"]) as other:

@@ -29,6 +29,19 @@ async def test_a_lane_uses_the_share_that_the_other_leaves(mail_database: Clone)
     assert len((await claim_due(pool, 10, 30)).mails) == 10
 
 
+async def test_places_kept_for_bulk_mails_that_another_transaction_holds_leave_live_mails_to_be_claimed(
+    mail_database: Clone,
+) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool, 2, lane="bulk")
+    await insert_mails(pool, 30)
+    async with pool.acquire() as holder, holder.transaction():
+        await holder.execute("SELECT FROM queue WHERE lane = 'bulk' FOR UPDATE")
+        claim = await claim_due(pool, 20, 30)
+        assert len(claim.mails) == 18
+        assert claim.full, "live mails are left"
+
+
 async def test_bulk_mails_are_not_starved_by_single_claims(mail_database: Clone) -> None:
     pool = mail_database.database.pool
     bulk = set(await insert_mails(pool, 100, lane="bulk"))
