@@ -106,7 +106,7 @@ class ServicePool(asyncpg.Pool):
         return _Acquired(self, timeout)
 
     def note(self, error: BaseException) -> None:
-        """Remember what `error` says of the server, and what it hides: the end of a transaction has errors of its own."""
+        """Remember what `error` says of the server, and what it hides: a transaction that ends may raise its own."""
         seen: BaseException | None = error
         while seen is not None:
             if refuses_writes(seen):
