@@ -106,14 +106,10 @@ class ServicePool(asyncpg.Pool):
         return _Acquired(self, timeout)
 
     def note(self, error: BaseException) -> None:
-        """Remember what `error` says of the server, and what it hides: a transaction that ends may raise its own."""
-        seen: BaseException | None = error
-        while seen is not None:
-            if refuses_writes(seen):
-                self._refused_at = time.monotonic()
-            if isinstance(seen, TimeoutError):
-                self._unanswered_at = time.monotonic()
-            seen = seen.__context__
+        if refuses_writes(error):
+            self._refused_at = time.monotonic()
+        if isinstance(error, TimeoutError):
+            self._unanswered_at = time.monotonic()
 
     def trusts(self, connection: Any) -> bool:
         """Not when its server reports that it became read-only, nor when a statement has met silence since it was

@@ -194,6 +194,19 @@ async def test_one_statement_without_an_answer_is_enough_to_leave_a_machine(sile
     await database.close()
 
 
+async def test_one_statement_of_a_transaction_without_an_answer_is_enough_too(silent_first: SilentFirst) -> None:
+    """The rollback, which meets the same silence, must not hide what happened before it."""
+    database = await open_database(DatabaseOptions(silent_first.url, "test", statement_timeout_seconds=0.2))
+    async with database.pool.acquire(), database.pool.acquire():
+        pass
+    with pytest.raises(UNAVAILABLE):
+        async with database.pool.acquire() as connection, connection.transaction():
+            silent_first.machine.swallow()
+            await connection.fetchval("SELECT 1")
+    assert [await database.pool.fetchval("SELECT 1") for _ in range(3)] == [1, 1, 1]
+    await database.close()
+
+
 async def test_a_caller_with_little_patience_finds_the_next_server_at_its_second_try(silent_first: SilentFirst) -> None:
     """As `/health/ready`, which is given less time than each server's share."""
     silent_first.machine.swallow()
