@@ -199,10 +199,14 @@ async def test_one_statement_of_a_transaction_without_an_answer_is_enough_too(si
     database = await open_database(DatabaseOptions(silent_first.url, "test", statement_timeout_seconds=0.2))
     async with database.pool.acquire(), database.pool.acquire():
         pass
-    with pytest.raises(UNAVAILABLE):
+
+    async def meet_silence() -> None:
         async with database.pool.acquire() as connection, connection.transaction():
             silent_first.machine.swallow()
             await connection.fetchval("SELECT 1")
+
+    with pytest.raises(UNAVAILABLE):
+        await meet_silence()
     assert [await database.pool.fetchval("SELECT 1") for _ in range(3)] == [1, 1, 1]
     await database.close()
 
