@@ -7,6 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
+from services.signup.process_names import OUTBOX_CHANNEL
 from shared.contract.correlation import REQUEST_ID_HEADER
 from tests.support.apis import Api
 from tests.support.databases import Clone
@@ -168,6 +169,21 @@ async def test_new_pending_and_verified_addresses_get_the_same_answer(signup_api
     await ledger.run("UPDATE users SET status = 'verified', verified_at = now() WHERE email LIKE 'verified%'")
     answers = [await answer(f"{kind}@example.org") for kind in ("new", "pending", "verified", "verified")]
     assert answers == [answers[0]] * 4
+
+
+async def test_a_wake_up_follows_each_signup_whether_it_owes_a_mail_or_not(
+    signup_api: Api, signup_database: Clone
+) -> None:
+    """The other effects wait for it, too, and it tells nobody which address was new."""
+    woken = asyncio.Event()
+    listener = await asyncpg.connect(signup_database.owner_url)
+    await listener.add_listener(OUTBOX_CHANNEL, lambda *_: woken.set())
+    for _ in range(2):
+        assert (await signup_api.http.post("/v1/signups", json=BO)).status_code == 202
+        async with asyncio.timeout(20):
+            await woken.wait()
+        woken.clear()
+    await listener.close()
 
 
 async def test_two_hundred_concurrent_signups_of_one_address_make_one_user_and_one_mail(
