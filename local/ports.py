@@ -13,6 +13,7 @@ LOOPBACK = "127.0.0.1"
 # next start.
 KEPT_PORTS = range(20_000, 32_000)
 TRIES = 200
+_picked: set[int] = set()
 
 
 def is_free(port: int) -> bool:
@@ -28,9 +29,11 @@ def is_free(port: int) -> bool:
 
 
 def pick_free() -> int:
+    """A free port. It is bound later, so no other call in this process gets the same one."""
     for _ in range(TRIES):
         port = random.choice(KEPT_PORTS)  # noqa: S311 - nothing secret about a port
-        if is_free(port):
+        if port not in _picked and is_free(port):
+            _picked.add(port)
             return port
     raise LocalError(f"no free port found between {KEPT_PORTS.start} and {KEPT_PORTS.stop}")
 

@@ -36,6 +36,7 @@ UNSAFE_BUT_FAST = {
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "max_wal_size": "128MB",
+    "scram_iterations": "1",  # of passwords set from now on: each connection of a client repeats them
 }
 
 

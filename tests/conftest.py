@@ -13,7 +13,7 @@ from local import postgres, runenv, valkey
 from shared.db.pool import DatabaseOptions, open_database
 
 from .support import cluster_template
-from .support.databases import Clone, Server, prepare
+from .support.databases import Clone, Server
 from .support.memory import folder_in_memory
 from .support.promises import pytest_runtest_makereport
 
@@ -22,6 +22,10 @@ __all__ = ["pytest_runtest_makereport"]  # a hook of pytest
 # In a shell that has read run.env, the tests would start their stacks on the servers of the stack that it describes.
 for variable in runenv.VARIABLES:
     os.environ.pop(variable, None)
+
+# No test speaks TLS to a stranger, and each HTTP client would read all certificates of the system: 30 ms.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = os.devnull
 
 # A busy machine is slow, and no test asserts a time.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,10 +52,13 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with folder_in_memory(tmp_path_factory.mktemp("postgres")) as folder:
+    with folder_in_memory(tmp_path_factory.mktemp("postgres")) as memory:
+        folder = memory / "server"
+        assert cluster_template.templates is not None, "made when the session started"
+        cluster_template.templates.copy(("signup", "mail"), folder)
         server = postgres.start_server(folder, durable=False)
         try:
-            yield prepare(server.url, server.pid)
+            yield Server(server.url, server.pid)
         finally:
             server.stop()
 

@@ -238,7 +238,8 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         await run_schedule(
             table,
             stop,
-            beside=[arq, *listening],
+            beside=[arq],
+            endless=listening,
             drain=lambda: _drain(parts),
             drain_seconds=_DRAIN_SECONDS,
             failures=parts.failures,

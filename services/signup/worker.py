@@ -153,7 +153,8 @@ async def _run_loops(
         await run_schedule(
             table,
             stop,
-            beside=[arq, *listening],
+            beside=[arq],
+            endless=listening,
             drain=dispatcher.drain,
             drain_seconds=_DRAIN_SECONDS,
             failures=failures,

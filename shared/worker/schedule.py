@@ -57,14 +57,16 @@ async def run_schedule(
     stop: asyncio.Event,
     *,
     beside: Sequence[Coroutine[Any, Any, None]] = (),
+    endless: Sequence[Coroutine[Any, Any, None]] = (),
     drain: Callable[[], Awaitable[None]] | None = None,
     drain_seconds: float,
     failures: LoopFailures | None = None,
 ) -> None:
     """Run every loop of `table` until `stop`, then finish the current batches, await `drain`, and end the rest.
 
-    `beside` are coroutines that run as long as the loops. A task that ends before `stop` has failed, and its exception
-    is raised: the process must not go on without it.
+    `beside` are coroutines that run as long as the loops and end by themselves after `stop`; the `endless` ones are
+    canceled after the drain. A task that ends before `stop` has failed, and its exception is raised: the process must
+    not go on without it.
     """
     drained, failures = asyncio.Event(), failures or LoopFailures()
     wakes = [line.woken_by.subscribe() if line.woken_by else asyncio.Event() for line in table]
@@ -80,7 +82,8 @@ async def run_schedule(
         )
         for line, wake in zip(table, wakes, strict=True)
     ]
-    tasks = [*loops, *(asyncio.create_task(coroutine) for coroutine in beside)]
+    canceled = [asyncio.create_task(coroutine) for coroutine in endless]
+    tasks = [*loops, *(asyncio.create_task(coroutine) for coroutine in beside), *canceled]
     try:
         await _first_failure_or(stop, tasks)
         _wake_all(wakes)
@@ -92,6 +95,8 @@ async def run_schedule(
         stop.set()
         drained.set()
         _wake_all(wakes)
+        for task in canceled:
+            task.cancel()
         await asyncio.wait(tasks, timeout=_END_SECONDS)
         for task in tasks:
             task.cancel()

@@ -11,7 +11,7 @@ from tests.support.databases import ROOT
 from tests.support.stack import Ledgers
 
 # `SCHEMATHESIS_EXAMPLES=100` tries more of them.
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "3"))
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,negative_data_rejection,unsupported_method,ignored_auth"

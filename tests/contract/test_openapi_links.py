@@ -38,7 +38,7 @@ CONFIG = {
     "generation": {"mode": "positive"},
     "phases": {"stateful": {"inference": {"algorithms": []}}},  # only the links that the document has
 }
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 # What a call along a wrong link is answered.
 NOWHERE = {400, 404, 422}
 GONE = 404

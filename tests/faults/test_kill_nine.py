@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stack import Ledgers, eventually
 
-PEOPLE = 500
+PEOPLE = 300
 # `FAULT_SEEDS=20 make test` runs more of them.
 SEEDS = int(os.environ.get("FAULT_SEEDS", "2"))
 UNSETTLED = "SELECT count(*) FROM outbox WHERE effect = 'mail'"

@@ -19,7 +19,7 @@ from tests.support.disasters import KINDS, Drill, people
 from tests.support.running import open_ledgers, started
 from tests.support.stack import Stack, eventually
 
-MAILS = int(os.environ.get("DRILL_MAILS", "400"))
+MAILS = int(os.environ.get("DRILL_MAILS", "240"))
 DELETED, PLANTED, CHANGED = MAILS // 12, 20, 10
 # Mails of each kind whose state in the backup differs from now.
 FEW = 12

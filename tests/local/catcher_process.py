@@ -15,7 +15,7 @@ import httpx
 from local.settings import CHECKOUT
 from tests.local.stub_stack import free_ports
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 
 
 class Catcher:

@@ -24,10 +24,11 @@ if broken.exists():
     time.sleep(float(broken.read_text() or 0))
     sys.exit("broken")
 """
+# Ready, unless a file of its third argument's name exists.
 API = f"""{BREAKABLE}
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200)
+        self.send_response(503 if pathlib.Path(sys.argv[3]).exists() else 200)
         self.end_headers()
     def log_message(self, *_):
         pass
@@ -43,9 +44,10 @@ def services(settings: Settings, wiring: Wiring) -> list[Program]:
         environment = {"MAIL_API_KEY": wiring.mail_api_key, "ODD_VALUE": ODD_VALUE}
         return Program(name, command, SERVICES, settings.state, environment)
 
+    unready = str(settings.state / "unready")
     return [
-        program("signup-api", API, "/nonexistent", str(settings.ports["SIGNUP_PORT"])),
-        program("mail-api", API, str(settings.state / "broken-api"), str(settings.ports["MAIL_PORT"])),
+        program("signup-api", API, "/nonexistent", str(settings.ports["SIGNUP_PORT"]), unready),
+        program("mail-api", API, str(settings.state / "broken-api"), str(settings.ports["MAIL_PORT"]), unready),
         program("signup-worker", WORKER, str(settings.state / "broken")),
         program("mail-worker", WORKER, "/nonexistent"),
     ]

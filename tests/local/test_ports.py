@@ -1,5 +1,6 @@
 """The operations ports of `make run`: the usual ones, unless another program has them."""
 
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.credentials import Vault
-from local.ports import pick_free, with_operations_ports
+from local.ports import KEPT_PORTS, is_free, pick_free, with_operations_ports
 from local.settings import LocalError, read_settings
 
 SIGNUP, MAIL = "SIGNUP_OPERATIONS_PORT", "MAIL_OPERATIONS_PORT"
@@ -22,6 +23,13 @@ def vault(tmp_path: Path) -> Vault:
 def taken() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
+
+
+def test_no_port_is_picked_twice_although_it_is_not_bound_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = pick_free(), pick_free()
+    drawn = iter([first, second, third := next(port for port in KEPT_PORTS if is_free(port))])
+    monkeypatch.setattr(random, "choice", lambda _: next(drawn))
+    assert pick_free() == third
 
 
 def test_the_usual_ports_are_taken_when_they_are_free(vault: Vault) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -17,32 +18,43 @@ from local.process import has_setpriv, is_alive
 from local.settings import CHECKOUT
 from tests.local.stub_stack import ODD_VALUE, free_ports
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120  # on a machine that does much beside
 
 
 Facts = dict[str, str]
 
 
 class Launcher:
-    """`make run` with stand-ins, in a checkout with an awkward name."""
+    """`make run` with stand-ins, in a checkout with an awkward name. Leaving it kills what a failed test left."""
 
     def __init__(self, folder: Path, state: str = "") -> None:
         self.checkout = folder / "an odd % name; #1"
         self.state = self.checkout / (state or "var")
         self.run_env = self.state / "run.env"
         self.environment = {"STATE_DIR": state} if state else {}
+        self.started: list[subprocess.Popen[str]] = []
         if not self.checkout.exists():
             self.checkout.mkdir()
             (self.checkout / "local").symlink_to(CHECKOUT / "local")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                finish(process, signal.SIGKILL)
+
     def start(self, **environment: str) -> subprocess.Popen[str]:
         script = Path(__file__).with_name("stub_stack.py")
-        return subprocess.Popen(
+        process = subprocess.Popen(
             (sys.executable, str(script), str(self.checkout)),
             env={**os.environ, "PYTHONPATH": str(CHECKOUT), **free_ports(), **self.environment, **environment},
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def facts(self) -> Facts:
         """The facts of the stack, once it is ready."""
@@ -76,11 +88,17 @@ def finish(process: subprocess.Popen[str], number: signal.Signals) -> str:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("running"))
-    process = launcher.start()
-    launcher.facts()
-    yield launcher
-    finish(process, signal.SIGTERM)
+    with Launcher(tmp_path_factory.mktemp("running")) as launcher:
+        process = launcher.start()
+        launcher.facts()
+        yield launcher
+        finish(process, signal.SIGTERM)
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Launcher]:
+    with Launcher(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize("variable", ["PID_SIGNUP_API", "PID_CATCHER", "PID_POSTGRES", "PID_VALKEY"])
@@ -116,11 +134,11 @@ def test_a_second_stack_in_the_same_state_directory_is_refused(running: Launcher
 
 def test_two_stacks_of_one_checkout_have_a_run_env_each(running: Launcher) -> None:
     first = running.facts()
-    second = Launcher(running.checkout.parent, "another state")
-    process = second.start()
-    assert second.facts()["PID_MAIL_API"] != first["PID_MAIL_API"]
-    assert running.facts() == first
-    finish(process, signal.SIGTERM)
+    with Launcher(running.checkout.parent, "another state") as second:
+        process = second.start()
+        assert second.facts()["PID_MAIL_API"] != first["PID_MAIL_API"]
+        assert running.facts() == first
+        finish(process, signal.SIGTERM)
     assert not second.run_env.exists()
     assert running.facts() == first
 
@@ -146,8 +164,7 @@ def test_everything_comes_back_when_supervisord_is_killed(running: Launcher) -> 
         assert is_alive(running.new_pid(variable, int(before[variable])))
 
 
-def test_state_survives_ctrl_c_and_a_shell_that_has_read_run_env(tmp_path: Path) -> None:
-    launcher = Launcher(tmp_path)
+def test_state_survives_ctrl_c_and_a_shell_that_has_read_run_env(launcher: Launcher) -> None:
     process = launcher.start()
     facts = launcher.facts()
     finish(process, signal.SIGINT)
@@ -168,13 +185,13 @@ def test_state_survives_ctrl_c_and_a_shell_that_has_read_run_env(tmp_path: Path)
     ("file", "lives_for_seconds", "name"), [("broken", "", "signup-worker"), ("broken-api", "1.1", "mail-api")]
 )
 def test_a_start_fails_with_the_log_of_the_program_that_keeps_ending(
-    tmp_path: Path, file: str, lives_for_seconds: str, name: str
+    launcher: Launcher, file: str, lives_for_seconds: str, name: str
 ) -> None:
-    launcher = Launcher(tmp_path)
     log = launcher.state / "log" / f"{name}.log"
     log.parent.mkdir(parents=True)
     log.write_text("output of an earlier run\n")
     (launcher.state / file).write_text(lives_for_seconds)
+    (launcher.state / "unready").touch()  # else a worker that is slow to die is up for a moment, and that is enough
     process = launcher.start()
     output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
@@ -183,10 +200,9 @@ def test_a_start_fails_with_the_log_of_the_program_that_keeps_ending(
     assert not lock.is_held(launcher.state)
 
 
-def test_all_processes_end_with_a_killed_launcher_and_the_next_one_starts(tmp_path: Path) -> None:
+def test_all_processes_end_with_a_killed_launcher_and_the_next_one_starts(launcher: Launcher) -> None:
     if not has_setpriv():
         pytest.skip("without setpriv, children outlive their parent")
-    launcher = Launcher(tmp_path)
     process = launcher.start()
     facts = launcher.facts()
     finish(process, signal.SIGKILL)
@@ -196,8 +212,7 @@ def test_all_processes_end_with_a_killed_launcher_and_the_next_one_starts(tmp_pa
     finish(again, signal.SIGTERM)
 
 
-def test_a_taken_port_is_named_with_its_variable_and_nothing_is_left_running(tmp_path: Path) -> None:
-    launcher = Launcher(tmp_path)
+def test_a_taken_port_is_named_with_its_variable_and_nothing_is_left_running(launcher: Launcher) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         process = launcher.start(MAIL_PORT=port)

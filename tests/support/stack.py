@@ -93,11 +93,7 @@ class Stack:
     def start_all(self) -> None:
         servers = dict.fromkeys([*self.clusters.values(), "valkey"])
         listeners = ("signup", "mail", "signup-operations", "mail-operations", "smtp", "catcher")
-        for name in (*listeners, *servers, *self.standbys.values()):
-            # The port is random and not bound yet: never use one twice.
-            while (port := pick_free()) in self.ports.values():
-                pass
-            self.ports[name] = port
+        self.ports |= {name: pick_free() for name in (*listeners, *servers, *self.standbys.values())}
         for name in servers:
             services = [service for service, cluster in self.clusters.items() if cluster == name]
             is_migrated = bool(services) and self._copy_cluster(name, services)

@@ -102,7 +102,7 @@ async def test_a_wake_up_starts_delivery_long_before_the_next_poll(mail_database
             await eventually(lambda: pool.fetchval(LISTENS, WORKER), bool)
             await insert_mails(pool)
             await pool.execute("SELECT pg_notify($1, '')", QUEUE_CHANNEL)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await server.dot_seen.wait()
 
 
@@ -112,7 +112,7 @@ async def test_a_poll_only_worker_never_listens(mail_database: Clone) -> None:
         async with working(settings) as parts:
             assert parts.listener is None
             await insert_mails(mail_database.database.pool)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await server.dot_seen.wait()
 
 
@@ -125,7 +125,7 @@ async def test_arq_wakes_loops_at_the_times_of_its_cron(redis_url: str) -> None:
     running = asyncio.create_task(
         run_arq(redis_url=redis_url, queue_name="test", wakeups=[every_second], stop=stop, poll_seconds=0.1)
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await woken.wait()
     stop.set()
     await running
@@ -146,7 +146,7 @@ async def test_a_worker_waits_for_a_database_that_is_down_when_it_starts(mail_da
     async with scripted_smtp() as server, working(settings_for(forwarder.url, server)):
         assert not server.connections
         await forwarder.open()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await server.dot_seen.wait()
     await forwarder.shut()
     assert await states(mail_database.database) == {"sent": 1}
@@ -163,7 +163,7 @@ async def test_a_mail_accepted_during_an_outage_of_the_database_is_sent_and_not_
         server.before_dot_reply = answer.wait  # not before the database has gone
         # Leases so short that they have expired when the database is back.
         async with working(settings_for(forwarder.url, server, mail_lease_seconds=0.6)) as parts:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await server.dot_seen.wait()
             await forwarder.shut()
             answer.set()
@@ -235,7 +235,7 @@ async def test_the_worker_says_its_full_host_name_and_warns_when_it_has_none(
         async with scripted_smtp() as server:
             with capture_logs() as logs:
                 async with working(settings_for(mail_database.runtime_url, server, mail_ehlo_name="")):
-                    async with asyncio.timeout(20):
+                    async with asyncio.timeout(60):
                         await server.dot_seen.wait()
         warned = [line["ehlo_name"] for line in logs if line["event"] == "ehlo_name_is_not_a_full_host_name"]
         said[server.commands[0]] = warned

@@ -19,6 +19,6 @@ async def test_a_wake_up_arrives_and_only_its_own_commit_does_not_wait_for_the_d
             await connection.execute(PING, "a_channel")
             assert await connection.fetchval(setting) == "off"
         assert await connection.fetchval(setting) == "on"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await arrived.wait()
     await listener.close()

@@ -180,7 +180,7 @@ async def test_a_wake_up_follows_each_signup_whether_it_owes_a_mail_or_not(
     await listener.add_listener(OUTBOX_CHANNEL, lambda *_: woken.set())
     for _ in range(2):
         assert (await signup_api.http.post("/v1/signups", json=BO)).status_code == 202
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await woken.wait()
         woken.clear()
     await listener.close()

@@ -17,7 +17,7 @@ from counterfoil_signup.api.users import get_user
 from counterfoil_signup.models import SignupRequest, User, UserStatus
 
 KEY = os.environ["OPERATOR_KEY"]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 signup = counterfoil_signup.AuthenticatedClient(base_url=os.environ["SIGNUP_URL"], token=KEY)
 mail = counterfoil_mail.AuthenticatedClient(base_url=os.environ["MAIL_URL"], token=KEY)
