@@ -183,7 +183,7 @@ def _prepare_signup(follower: Follower) -> None:
     """A signup without a key, and an import whose mails wait."""
     anonymous = {"email": "links@example.org", "name": "Bo"}
     follower.call("sign_up", {}, "application/json", anonymous, key=False)
-    rows = [{"external_id": name, "email": f"{name}@links.example", "name": "Bo"} for name in ("a", "b", "c", "d")]
+    rows = [{"external_id": name, "email": f"{name}@links.example", "name": "Bo"} for name in "abcdefgh"]
     body = "\n".join(map(json.dumps, rows))
     started = follower.call("start_import", {"mails_per_minute": 1}, "application/x-ndjson", body)
     follower.call_until("list_import_rows", {"import_id": started.answer["id"]}, lambda page: page["items"])
