@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, FastAPI, Path
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from ...contract.problems import NotFound
 from ..routing import StrictRoute, for_browsers
@@ -41,7 +42,15 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 # Their URLs change with their content.
-_FILE_HEADERS = _HEADERS | {"Cache-Control": "public, max-age=31536000, immutable"}
+_FILE_HEADERS = _HEADERS | {"Cache-Control": "public, max-age=31536000, immutable", "Accept-Ranges": "none"}
+
+
+class _WholeFile(FileResponse):
+    """Ignores `Range`, as a server may (RFC 9110 section 14.2): Starlette answers a wrong one in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 def docs_router() -> APIRouter:
@@ -63,7 +72,7 @@ def docs_router() -> APIRouter:
         if file not in FILES or mark != _mark(file):
             raise NotFound("The page of the API has no such file, or had it in another version.")
         path, media = FILES[file]
-        return FileResponse(path, headers=_FILE_HEADERS, media_type=media)
+        return _WholeFile(path, headers=_FILE_HEADERS, media_type=media)
 
     return router
 

@@ -3,6 +3,8 @@
 import re
 from html.parser import HTMLParser
 
+import pytest
+
 from shared.http.docs_page import FILES
 from tests.integration.operations.conftest import OfService
 
@@ -64,3 +66,13 @@ async def test_a_file_of_another_version_and_one_that_is_not_there_are_not_found
     for path in (f"/docs/{'0' * 12}/docs.js", f"/docs/{mark[1]}/docs.css", "/docs/x/..%2Fpage.html", "/redoc"):
         answer = await either.api.http.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), path
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=9-0", "lines=1", "bytes=99999999-"])
+async def test_a_part_of_a_file_is_answered_with_all_of_it(either: OfService, asked: str) -> None:
+    page = (await either.api.http.get("/docs")).text
+    found = re.search(r"docs/\w+/docs\.js", page)
+    assert found is not None
+    whole = await either.api.http.get(f"/{found[0]}")
+    part = await either.api.http.get(f"/{found[0]}", headers={"Range": asked})
+    assert (part.status_code, part.content, part.headers["accept-ranges"]) == (200, whole.content, "none")
