@@ -29,7 +29,7 @@ def is_free(port: int) -> bool:
 
 
 def pick_free() -> int:
-    """A free port. It is bound later, so no other call in this process gets the same one."""
+    """A free port. It is bound later, so nothing else in this process is given the same one."""
     for _ in range(TRIES):
         port = random.choice(KEPT_PORTS)  # noqa: S311 - nothing secret about a port
         if port not in _picked and is_free(port):
@@ -58,9 +58,13 @@ def kept_port(vault: Vault, variable: str, requested: int | None) -> int:
     """
     if requested is not None:
         require_free({variable: requested})
+        _picked.add(requested)
         return requested
     kept = int(vault.get(variable) or 0)
-    return kept if kept and is_free(kept) else int(vault.keep(variable, str(pick_free())))
+    if kept and is_free(kept):
+        _picked.add(kept)
+        return kept
+    return int(vault.keep(variable, str(pick_free())))
 
 
 def with_operations_ports(settings: Settings, vault: Vault, usual: Mapping[str, int] = OPERATIONS_PORTS) -> Settings:

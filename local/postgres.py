@@ -29,14 +29,14 @@ LONGEST_SOCKET_FOLDER = 85
 STATUS_LINE = 7  # of postmaster.pid: "starting", "stopping", "ready"
 # Fast shutdown. SIGTERM means smart shutdown, which waits until the last client disconnects.
 STOP_SIGNAL = signal.SIGINT
-# Turns durability off, for tests that do not need it.
+# For tests: neither durability nor strong passwords.
 UNSAFE_BUT_FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "max_wal_size": "128MB",
-    "scram_iterations": "1",  # of passwords set from now on: each connection of a client repeats them
+    "scram_iterations": "1",  # hashes that a login costs both sides, for the passwords that this server sets
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from local import postgres, runenv, valkey
 from shared.db.pool import DatabaseOptions, open_database
 
-from .support import cluster_template
+from .support import certificates, cluster_template
 from .support.databases import Clone, Server
 from .support.memory import folder_in_memory
 from .support.promises import pytest_runtest_makereport
@@ -23,9 +23,7 @@ __all__ = ["pytest_runtest_makereport"]  # a hook of pytest
 for variable in runenv.VARIABLES:
     os.environ.pop(variable, None)
 
-# No test speaks TLS to a stranger, and each HTTP client would read all certificates of the system: 30 ms.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = os.devnull
+certificates.leave_out()
 
 # A busy machine is slow, and no test asserts a time.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,7 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -108,7 +108,7 @@ class ServicePool(asyncpg.Pool):
     def note(self, error: BaseException) -> None:
         if refuses_writes(error):
             self._refused_at = time.monotonic()
-        if isinstance(error, TimeoutError):
+        if any(isinstance(each, TimeoutError) for each in _with_what_came_before(error)):
             self._unanswered_at = time.monotonic()
 
     def trusts(self, connection: Any) -> bool:
@@ -121,6 +121,13 @@ class ServicePool(asyncpg.Pool):
     def refuses_writes(self) -> bool:
         """Whether the server refused a write in the last seconds: it is read-only, or its disk is full."""
         return time.monotonic() - self._refused_at < _REFUSAL_HOLDS_SECONDS
+
+
+def _with_what_came_before(error: BaseException | None) -> Iterator[BaseException]:
+    """The rollback after a statement that met silence fails, too, and hides it."""
+    while error is not None:
+        yield error
+        error = error.__context__
 
 
 class Database:

@@ -10,7 +10,7 @@ from .loops import Loop, LoopFailures, keep_running
 
 _log = get_logger(__name__)
 
-# After the drain, loops that wait for an unavailable database are canceled; the others end by themselves.
+# After the drain, loops that wait for an unavailable database are canceled; those that can, end by themselves.
 _END_SECONDS = 3.0
 
 
@@ -65,8 +65,8 @@ async def run_schedule(
     """Run every loop of `table` until `stop`, then finish the current batches, await `drain`, and end the rest.
 
     `beside` are coroutines that run as long as the loops and end by themselves after `stop`; the `endless` ones are
-    canceled after the drain. A task that ends before `stop` has failed, and its exception is raised: the process must
-    not go on without it.
+    canceled at the end, after the drain if there is one. When a task ends before `stop`, all the others end too, and
+    its exception is raised: the process must not go on without it.
     """
     drained, failures = asyncio.Event(), failures or LoopFailures()
     wakes = [line.woken_by.subscribe() if line.woken_by else asyncio.Event() for line in table]

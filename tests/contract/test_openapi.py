@@ -18,7 +18,6 @@ CHECKS = (
 )
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("service", ["signup", "mail"])
 def test_schemathesis_finds_nothing(ledgers: Ledgers, service: str, tmp_path: Path) -> None:
     url = ledgers.stack.signup_url if service == "signup" else ledgers.stack.mail_url

@@ -120,7 +120,6 @@ def _line(service: str, places: set[str]) -> str:
     return f"- {service}: {', '.join(shown)}{', …' if len(places) > SHOWN else ''}"
 
 
-@pytest.mark.timeout(300)
 async def test_every_validation_sentence_is_in_our_own_words_and_was_read(ledgers: Ledgers) -> None:
     said = set(_said_of_rows())
     for service, http in (("signup", ledgers.signup), ("mail", ledgers.mail)):

@@ -1,5 +1,6 @@
 """The operations ports of `make run`: the usual ones, unless another program has them."""
 
+import itertools
 import random
 import socket
 from collections.abc import Iterator
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from local import ports
 from local.credentials import Vault
-from local.ports import KEPT_PORTS, is_free, pick_free, with_operations_ports
+from local.ports import KEPT_PORTS, kept_port, pick_free, with_operations_ports
 from local.settings import LocalError, read_settings
 
 SIGNUP, MAIL = "SIGNUP_OPERATIONS_PORT", "MAIL_OPERATIONS_PORT"
@@ -27,9 +29,18 @@ def taken() -> Iterator[int]:
 
 def test_no_port_is_picked_twice_although_it_is_not_bound_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = pick_free(), pick_free()
-    drawn = iter([first, second, third := next(port for port in KEPT_PORTS if is_free(port))])
+    drawn = itertools.chain([first, second], KEPT_PORTS)
     monkeypatch.setattr(random, "choice", lambda _: next(drawn))
-    assert pick_free() == third
+    assert pick_free() not in {first, second}
+
+
+def test_a_port_that_is_kept_is_not_picked_for_another_listener(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = kept_port(vault, "POSTGRES_PORT", None)
+    monkeypatch.setattr(ports, "_picked", set())  # as in the next process
+    assert kept_port(vault, "POSTGRES_PORT", None) == kept
+    drawn = itertools.chain([kept], KEPT_PORTS)
+    monkeypatch.setattr(random, "choice", lambda _: next(drawn))
+    assert pick_free() != kept
 
 
 def test_the_usual_ports_are_taken_when_they_are_free(vault: Vault) -> None:

@@ -18,7 +18,7 @@ from local.process import has_setpriv, is_alive
 from local.settings import CHECKOUT
 from tests.local.stub_stack import ODD_VALUE, free_ports
 
-PATIENCE_SECONDS = 120  # on a machine that does much beside
+PATIENCE_SECONDS = 120  # for a busy machine
 
 
 Facts = dict[str, str]

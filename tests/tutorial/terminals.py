@@ -14,7 +14,7 @@ from local.settings import PORT_DEFAULTS
 from tests.support.databases import ROOT
 from tests.tutorial.page import Typed
 
-PATIENCE_SECONDS = 100.0
+PATIENCE_SECONDS = 300.0
 _OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"}
 _MARK = "--- that was it:"
 # The environment of the tests is installed already; a rebuild would take it from under them.

@@ -20,7 +20,7 @@ def terminals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminals]:
         terminals.close()
 
 
-@pytest.mark.timeout(400)  # `make run` starts everything: 18 s of processor time
+@pytest.mark.timeout(900)  # `make run` starts everything: 18 s of processor time
 def test_every_block_of_the_tutorial_does_what_the_page_says(terminals: Terminals) -> None:
     for step in steps():
         if isinstance(step, Saved):

@@ -8,7 +8,7 @@ from pathlib import Path
 from local.ports import pick_free
 from local.process import dies_with_parent
 from tests.support.databases import ROOT
-from tests.support.stack import Stack
+from tests.support.stack import STOP_SECONDS, Stack
 
 _PORTS = ("SIGNUP_PORT", "MAIL_PORT", "SIGNUP_OPERATIONS_PORT", "MAIL_OPERATIONS_PORT")
 
@@ -46,7 +46,7 @@ class Fleet:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            process.wait(30)
+            process.wait(STOP_SECONDS)
 
     def log_of(self, name: str) -> str:
         return self._log(name).read_text()

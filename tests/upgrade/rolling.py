@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.databases import ROOT, Server, alembic
 from tests.support.running import open_clients, started
-from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
+from tests.support.stack import PROCESSES, STOP_SECONDS, Ledgers, Stack, eventually
 from tests.upgrade.broken import refused_rows, refused_statements, statements_of
 from tests.upgrade.fleet import Fleet
 from tests.upgrade.past import check_out, version_commit
@@ -136,7 +136,7 @@ async def test_the_versions_work_side_by_side_and_no_request_is_refused(stack: S
 
         # The old version leaves, as in docs/upgrading.md.
         present.processes["signup-worker"].terminate()
-        assert present.processes["signup-worker"].wait(30) == 0
+        assert present.processes["signup-worker"].wait(STOP_SECONDS) == 0
         present.start("signup-worker", MAIL_URL=present.mail_url)
         load.signup_urls.remove(stack.signup_url)
         load.mail_urls.remove(stack.mail_url)

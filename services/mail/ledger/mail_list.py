@@ -19,8 +19,9 @@ from .mail_resource import COLUMNS, as_resource
 
 _FEW = 1_000
 _OWN_MESSAGE_ID = re.compile("<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@[^<>@]+>")
-# By how much a mail's ID, which the API mints, and its `accepted_at`, which is the database's time, may differ.
-_CLOCKS_DIFFER = timedelta(days=1)
+# By how much a mail's ID, which the API mints, may be ahead of its `accepted_at`, which is the database's time. All mails
+# of that time are walked over.
+_CLOCKS_DIFFER = timedelta(hours=1)
 _LAST = datetime.max.replace(tzinfo=UTC) - _CLOCKS_DIFFER
 
 

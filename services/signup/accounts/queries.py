@@ -50,9 +50,7 @@ _CHANGED = """
 # that it owes, for VERIFY_IF_PENDING, unless a key or an import wrote the user: then it holds nothing (ADR 0020).
 # `excluded.written_by_key` is whether this caller has a key. $16 and $17: how many mails strangers may cause to one
 # address in a day, and to all together in an hour; 0: any number.
-# Where none is owed, history says so and names the mail that went before: who asks why no mail came finds it, and the
-# statement writes as many rows, and looks for as much, as for a new address. (By user: no index serves IS NOT DISTINCT
-# FROM, and a batch gives many rows the same `created_at`.)
+# Where none is owed, history says so: who asks why no mail came finds it, and the statement writes as many rows.
 # A signup whose challenge was used before is not `asked`: it writes nothing and has no row in the result (ADR 0029).
 SIGN_UP = f"""
 WITH given AS MATERIALIZED (
@@ -142,16 +140,7 @@ owed AS (
     WHERE status = 'pending' OR NOT keyed
     UNION ALL
     SELECT
-        'user.mail_withheld', person.id::text,
-        ARRAY(
-            SELECT id::text FROM outbox
-            WHERE user_id = person.id AND effect = 'mail' AND created_at IS NOT DISTINCT FROM last_mail_at
-            UNION ALL
-            SELECT id::text FROM outbox_settled
-            WHERE user_id = person.id AND effect = 'mail' AND created_at IS NOT DISTINCT FROM last_mail_at
-              AND settled_at >= last_mail_at
-        ),
-        actor, correlation_id, traceparent,
+        'user.mail_withheld', person.id::text, ARRAY[]::text[], actor, correlation_id, traceparent,
         jsonb_build_object('status', status, 'last_mail_at', last_mail_at)
     FROM person JOIN asked USING (email_key) WHERE NOT mail_owed AND (status = 'pending' OR NOT keyed)
 )

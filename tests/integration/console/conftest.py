@@ -24,7 +24,7 @@ from shared.db.pool import DatabaseOptions, open_database
 from shared.worker.circuit_breaker import Breaker
 from tests.support.console import Operated, browsing, served
 from tests.support.databases import Clone, Server
-from tests.support.delivery import IMPATIENT, make_rig, smtp_gateway
+from tests.support.delivery import PATIENT, make_rig, smtp_gateway
 from tests.support.relays import LoneRelay
 from tests.support.scripted_smtp import Script, scripted_smtp
 from tests.support.stack import MAIL_SCOPES, SIGNUP_SCOPES
@@ -67,7 +67,7 @@ class Desk:
     async def deliver(self, script: Script) -> None:
         """Send what is queued to a gateway that follows the script."""
         async with scripted_smtp(script) as server:
-            rig = make_rig(self.mail.database.pool, [smtp_gateway(server.port, timeouts=IMPATIENT)])
+            rig = make_rig(self.mail.database.pool, [smtp_gateway(server.port, timeouts=PATIENT)])
             try:
                 await rig.deliver()
             finally:
@@ -75,7 +75,7 @@ class Desk:
 
     async def sign_up(self, email: str, name: str) -> str:
         """As the example form does. Returns the user's ID."""
-        async with httpx.AsyncClient(base_url=self.url) as http:
+        async with httpx.AsyncClient(base_url=self.url, timeout=30) as http:
             answer = await http.post("/v1/signups", json={"email": email, "name": name})
             assert answer.status_code == 202, answer.text
         pool = self.signup.database.pool

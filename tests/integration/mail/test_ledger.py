@@ -1,11 +1,13 @@
 """Reading the ledger: one mail, in bulk, and as a list with every filter."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.apis import Api
+from tests.support.databases import Clone
 
 
 def _mail(request_id: str, **changes: Any) -> dict[str, Any]:
@@ -192,4 +194,14 @@ async def test_among_counts_and_names_the_callers_own_mails_only(client: httpx.A
 async def test_a_time_at_the_end_of_the_calendar_is_a_filter_like_any_other(client: httpx.AsyncClient) -> None:
     await _send(client, _mail("one"))
     page = await client.get("/v1/mails?accepted_before=9999-12-31T12:00:00Z")
+    assert [mail["request_id"] for mail in page.json()["items"]] == ["one"]
+
+
+async def test_a_mail_whose_id_was_made_by_a_clock_that_is_ahead_is_found_by_the_time_of_the_database(
+    client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    await _send(client, _mail("one"))
+    await mail_database.as_owner("UPDATE mails SET accepted_at = accepted_at - interval '59 minutes'")
+    soon_after = datetime.now(UTC) - timedelta(minutes=58)
+    page = await client.get("/v1/mails", params={"accepted_before": soon_after.isoformat()})
     assert [mail["request_id"] for mail in page.json()["items"]] == ["one"]

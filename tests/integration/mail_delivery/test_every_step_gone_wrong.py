@@ -6,10 +6,11 @@ import pytest
 
 from services.mail.delivery.gateways.failover import Gateways
 from services.mail.delivery.gateways.settings import Tls
+from services.mail.delivery.gateways.smtp_connection import Timeouts
 from services.mail.delivery.smtp_outcomes import Outcome
 from shared.worker.circuit_breaker import BreakerState
 from tests.support.databases import Clone
-from tests.support.delivery import IMPATIENT, make_rig, smtp_gateway
+from tests.support.delivery import IMPATIENT, PATIENT, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, queue_row
 from tests.support.scripted_smtp import Act, Misbehavior, Slowly, scripted_smtp
 
@@ -61,6 +62,10 @@ TABLE: dict[str, Sequence[tuple[Act, Outcome]]] = {
 OFFERED = {"STARTTLS": ("STARTTLS",), "AUTH": ("AUTH PLAIN",)}
 
 
+def _timeouts(act: Act) -> Timeouts:
+    return IMPATIENT if act is Misbehavior.HANG else PATIENT
+
+
 def _breaker_counted_a_fault(gateways: Gateways) -> bool:
     breaker = gateways.routes[0].breaker
     assert breaker.state is BreakerState.CLOSED  # one fault opens nothing
@@ -77,7 +82,7 @@ async def test_each_step_gone_wrong_leaves_the_right_record(
     for act, outcome in TABLE[step]:
         async with scripted_smtp({step: [act]}, extensions=(*OFFERED.get(step, ("SMTPUTF8",)), *pipelining)) as server:
             tls = Tls.STARTTLS if step == "STARTTLS" else Tls.NONE
-            gateway = smtp_gateway(server.port, timeouts=IMPATIENT, tls=tls, login=step == "AUTH")
+            gateway = smtp_gateway(server.port, timeouts=_timeouts(act), tls=tls, login=step == "AUTH")
             rig = make_rig(pool, [gateway])
             (mail_id,) = await insert_mails(pool)
             await rig.delivery.run_once()
@@ -104,7 +109,7 @@ async def test_each_unknown_outcome_is_asked_again_where_the_gateway_deduplicate
     pool = mail_database.database.pool
     for act, outcome in TABLE[step]:
         async with scripted_smtp({step: [act]}) as server:
-            rig = make_rig(pool, [smtp_gateway(server.port, timeouts=IMPATIENT, idempotency_seconds=60)])
+            rig = make_rig(pool, [smtp_gateway(server.port, timeouts=_timeouts(act), idempotency_seconds=60)])
             (mail_id,) = await insert_mails(pool)
             await rig.delivery.run_once()
             await rig.finish()

@@ -15,6 +15,7 @@ import uvloop
 from services.mail.delivery.gateways import connection_pool as pool_module
 from services.mail.delivery.gateways.protocol import Envelope
 from services.mail.delivery.gateways.settings import GatewaySettings, Tls, parse_gateways
+from services.mail.delivery.gateways.smtp_connection import Timeouts
 from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
 from services.mail.delivery.smtp_outcomes import Outcome, Verdict
 from tests.support.delivery import IMPATIENT, PATIENT, smtp_gateway
@@ -129,7 +130,8 @@ async def test_bytes_that_have_not_left_at_the_verdict_never_leave() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
     port = server.sockets[0].getsockname()[1]
     body = b"x" * 64_000_000  # more than any socket buffers
-    verdict = await smtp_gateway(port, timeouts=IMPATIENT).send(ENVELOPE, lambda: body, agree)
+    timeouts = Timeouts(command_seconds=20, reply_seconds=1)
+    verdict = await smtp_gateway(port, timeouts=timeouts).send(ENVELOPE, lambda: body, agree)
     may_read.set()
     await ended.wait()
     server.close()

@@ -115,7 +115,7 @@ async def test_pooled_sessions_of_a_server_that_becomes_read_only_are_dropped_at
 async def test_a_half_open_connection_is_given_up_with_its_statement(signup_database: Clone) -> None:
     door = Forwarder(signup_database.runtime_url)
     await door.open()
-    options = DatabaseOptions(door.url, "test", pool_size=1, statement_timeout_seconds=0.2)
+    options = DatabaseOptions(door.url, "test", pool_size=1, statement_timeout_seconds=2)
     database = await open_database(options)
     await database.pool.fetchval("SELECT 1")
     door.swallow()
@@ -175,7 +175,7 @@ async def test_a_machine_that_no_longer_answers_leaves_time_for_the_next_one_and
     silent_first: SilentFirst,
 ) -> None:
     silent_first.machine.swallow()
-    database = await open_database(DatabaseOptions(silent_first.url, "test", connect_timeout_seconds=1))
+    database = await open_database(DatabaseOptions(silent_first.url, "test", connect_timeout_seconds=6))
     async with database.pool.acquire() as first, database.pool.acquire() as second:
         assert [await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")] == [1, 1]
     assert silent_first.machine.accepted == 1
@@ -185,18 +185,18 @@ async def test_a_machine_that_no_longer_answers_leaves_time_for_the_next_one_and
 
 
 async def test_one_statement_without_an_answer_is_enough_to_leave_a_machine(silent_first: SilentFirst) -> None:
-    database = await open_database(DatabaseOptions(silent_first.url, "test", statement_timeout_seconds=0.2))
+    database = await open_database(DatabaseOptions(silent_first.url, "test"))
     async with database.pool.acquire(), database.pool.acquire(), database.pool.acquire():
         silent_first.machine.swallow()
     with pytest.raises(TimeoutError):
-        await database.pool.fetchval("SELECT 1")
+        await database.pool.fetchval("SELECT 1", timeout=0.2)
     assert [await database.pool.fetchval("SELECT 1") for _ in range(3)] == [1, 1, 1]
     await database.close()
 
 
 async def test_one_statement_of_a_transaction_without_an_answer_is_enough_too(silent_first: SilentFirst) -> None:
     """The rollback, which meets the same silence, must not hide what happened before it."""
-    database = await open_database(DatabaseOptions(silent_first.url, "test", statement_timeout_seconds=0.2))
+    database = await open_database(DatabaseOptions(silent_first.url, "test", statement_timeout_seconds=2))
     async with database.pool.acquire(), database.pool.acquire():
         pass
 

@@ -37,16 +37,6 @@ async def test_a_delivered_row_moves_to_outbox_settled_with_its_receipt(
     assert relay.counts == {"delivered": 1}
 
 
-async def test_a_withheld_mail_names_the_one_before_it_also_when_that_was_delivered(
-    ledger: SignupLedger, relay: LoneRelay
-) -> None:
-    await ledger.sign_up("asa@example.org")
-    before = await ledger.row("outbox")
-    await relay.run_once()
-    await ledger.sign_up("asa@example.org")
-    assert (await ledger.row("history", kind="user.mail_withheld"))["related"] == [str(before["id"])]
-
-
 @pytest.mark.promise("P3")
 async def test_a_batch_is_one_request_and_one_bad_mail_spoils_only_itself(
     ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn

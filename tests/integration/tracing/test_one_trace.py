@@ -12,7 +12,7 @@ import pytest
 from local.ports import pick_free
 from tests.support.collector import Collector, SeenSpan, collecting
 from tests.support.running import open_ledgers
-from tests.support.stack import PROCESSES, Ledgers, Stack, eventually
+from tests.support.stack import PROCESSES, STOP_SECONDS, Ledgers, Stack, eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -37,6 +37,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def traced_stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    settings |= {"MAIL_TIMEOUT_SECONDS": "30", "SIGNUP_LEASE_SECONDS": "60"}  # one relay is one span
     stack = Stack(tmp_path_factory.mktemp("traced"), settings)
     try:
         stack.start_all()
@@ -188,7 +189,7 @@ def _end_all(stack: Stack) -> dict[str, int]:
     """Sends SIGTERM to all four at once; returns their exit statuses."""
     for name in PROCESSES:
         stack.processes[name].terminate()
-    return {name: stack.processes[name].wait(30) for name in PROCESSES}
+    return {name: stack.processes[name].wait(STOP_SECONDS) for name in PROCESSES}
 
 
 async def test_the_trace_of_another_clients_mail_begins_at_the_mail_service(

@@ -51,7 +51,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code, to make typos in."""
     folder = tmp_path_factory.mktemp("checkout")
     for package in ("services", "shared"):
-        shutil.copytree(ROOT / package, folder / package)
+        # Other processes write bytecode meanwhile: under such a name first.
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("*.pyc.*"))
     return folder
 
 
