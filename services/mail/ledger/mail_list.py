@@ -20,7 +20,7 @@ from .mail_resource import COLUMNS, as_resource
 _FEW = 1_000
 _OWN_MESSAGE_ID = re.compile("<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@[^<>@]+>")
 # By how much a mail's ID, which the API mints, may be ahead of its `accepted_at`, which is the database's time. A
-# filter by time walks over all mails of so long.
+# filter by time reads past all mails of so long.
 _CLOCKS_DIFFER = timedelta(hours=1)
 _LAST = datetime.max.replace(tzinfo=UTC) - _CLOCKS_DIFFER
 
