@@ -2,6 +2,7 @@
 
 import random
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ LOOPBACK = "127.0.0.1"
 # next start.
 KEPT_PORTS = range(20_000, 32_000)
 TRIES = 200
-_picked: set[int] = set()
+_held: dict[int, int] = {}  # by port, the descriptor that says so to other processes
 
 
 def is_free(port: int) -> bool:
@@ -29,13 +30,27 @@ def is_free(port: int) -> bool:
 
 
 def pick_free() -> int:
-    """A free port. It is bound later, so nothing else in this process is given the same one."""
+    """A free port. It is bound later, so nothing else, in this process or another of this module's, is given it too."""
     for _ in range(TRIES):
         port = random.choice(KEPT_PORTS)  # noqa: S311 - nothing secret about a port
-        if port not in _picked and is_free(port):
-            _picked.add(port)
+        if port not in _held and is_free(port) and _hold(port):
             return port
     raise LocalError(f"no free port found between {KEPT_PORTS.start} and {KEPT_PORTS.stop}")
+
+
+def _hold(port: int) -> bool:
+    """Whether this process may have the port, from now until it ends. Only Linux has the names that processes share."""
+    if sys.platform != "linux":
+        _held[port] = -1
+        return True
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mark.bind(f"\0counterfoil-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _held[port] = mark.detach()
+    return True
 
 
 def require_free(ports: Mapping[str, int]) -> None:
@@ -58,11 +73,10 @@ def kept_port(vault: Vault, variable: str, requested: int | None) -> int:
     """
     if requested is not None:
         require_free({variable: requested})
-        _picked.add(requested)
+        _hold(requested)
         return requested
     kept = int(vault.get(variable) or 0)
-    if kept and is_free(kept):
-        _picked.add(kept)
+    if kept and is_free(kept) and (kept in _held or _hold(kept)):
         return kept
     return int(vault.keep(variable, str(pick_free())))
 

@@ -3,15 +3,16 @@
 import itertools
 import random
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from local import ports
 from local.credentials import Vault
-from local.ports import KEPT_PORTS, kept_port, pick_free, with_operations_ports
-from local.settings import LocalError, read_settings
+from local.ports import KEPT_PORTS, is_free, kept_port, pick_free, with_operations_ports
+from local.settings import CHECKOUT, LocalError, read_settings
 
 SIGNUP, MAIL = "SIGNUP_OPERATIONS_PORT", "MAIL_OPERATIONS_PORT"
 
@@ -35,12 +36,25 @@ def test_no_port_is_picked_twice_although_it_is_not_bound_yet(monkeypatch: pytes
 
 
 def test_a_port_that_is_kept_is_not_picked_for_another_listener(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = kept_port(vault, "POSTGRES_PORT", None)
-    monkeypatch.setattr(ports, "_picked", set())  # as in the next process
+    vault.keep("POSTGRES_PORT", str(kept := next(filter(is_free, reversed(KEPT_PORTS)))))
     assert kept_port(vault, "POSTGRES_PORT", None) == kept
     drawn = itertools.chain([kept], KEPT_PORTS)
     monkeypatch.setattr(random, "choice", lambda _: next(drawn))
     assert pick_free() != kept
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes share no such names")
+def test_a_port_that_another_process_has_picked_is_not_picked() -> None:
+    code = "from local.ports import pick_free; print(pick_free(), flush=True); input()"
+    command = (sys.executable, "-c", code)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        drawn = itertools.chain([port], KEPT_PORTS)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(random, "choice", lambda _: next(drawn))
+            assert pick_free() != port
+        other.communicate("\n")
 
 
 def test_the_usual_ports_are_taken_when_they_are_free(vault: Vault) -> None:
