@@ -30,7 +30,7 @@ def is_free(port: int) -> bool:
 
 
 def pick_free() -> int:
-    """A free port. It is bound later, so nothing else, in this process or another of this module's, is given it too."""
+    """A free port. It is bound later; until this process ends, no other call is given it, in whatever process."""
     for _ in range(TRIES):
         port = random.choice(KEPT_PORTS)  # noqa: S311 - nothing secret about a port
         if port not in _held and is_free(port) and _hold(port):

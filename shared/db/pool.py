@@ -108,7 +108,8 @@ class ServicePool(asyncpg.Pool):
     def note(self, error: BaseException) -> None:
         if refuses_writes(error):
             self._refused_at = time.monotonic()
-        if any(isinstance(each, TimeoutError) for each in _with_what_came_before(error)):
+        # Only of an outage: an ordinary error may come after a time that ran out elsewhere.
+        if drops_connection(error) and any(isinstance(each, TimeoutError) for each in _with_what_came_before(error)):
             self._unanswered_at = time.monotonic()
 
     def trusts(self, connection: Any) -> bool:

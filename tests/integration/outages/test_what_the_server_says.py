@@ -211,6 +211,25 @@ async def test_one_statement_of_a_transaction_without_an_answer_is_enough_too(si
     await database.close()
 
 
+async def test_an_ordinary_error_after_a_time_that_ran_out_elsewhere_drops_no_connection(
+    signup_database: Clone,
+) -> None:
+    database = await open_database(DatabaseOptions(signup_database.runtime_url, "test", pool_size=1))
+    session = await database.pool.fetchval("SELECT pg_backend_pid()")
+
+    async def write_down_what_timed_out() -> None:
+        try:
+            raise TimeoutError  # noqa: TRY301 - as somebody else's call
+        except TimeoutError:
+            async with database.pool.acquire():
+                raise ValueError("not of the server") from None
+
+    with pytest.raises(ValueError, match="not of the server"):
+        await write_down_what_timed_out()
+    assert await database.pool.fetchval("SELECT pg_backend_pid()") == session
+    await database.close()
+
+
 async def test_a_caller_with_little_patience_finds_the_next_server_at_its_second_try(silent_first: SilentFirst) -> None:
     """As `/health/ready`, which is given less time than each server's share."""
     silent_first.machine.swallow()
