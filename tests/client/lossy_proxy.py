@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from tests.support.listener import listening
+
 
 class LossyProxy:
     """Counts answers, loses every third one, and tells `on_answer` their number."""
@@ -12,43 +14,29 @@ class LossyProxy:
     def __init__(self, port: int, on_answer: Callable[[int], None]) -> None:
         self._port = port
         self._on_answer = on_answer
-        self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
         self.answers = 0
         self.lost = 0
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["LossyProxy"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
-        try:
+        async with listening(self._serve) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        broken = (OSError, asyncio.IncompleteReadError, asyncio.CancelledError)
-        with contextlib.suppress(*broken), contextlib.closing(writer):
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
-            with contextlib.closing(server_writer):
-                while True:
-                    server_writer.write(await _message(reader))
-                    answer = await _message(server_reader)
-                    self.answers += 1
-                    self._on_answer(self.answers)
-                    if self.answers % 3 == 0:
-                        self.lost += 1
-                        return
-                    writer.write(answer)
-                    await writer.drain()
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        with contextlib.closing(server_writer):
+            while True:
+                server_writer.write(await _message(reader))
+                answer = await _message(server_reader)
+                self.answers += 1
+                self._on_answer(self.answers)
+                if self.answers % 3 == 0:
+                    self.lost += 1
+                    return
+                writer.write(answer)
+                await writer.drain()
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from counterfoil_client import AsyncMail, AsyncSignup, Mail, MailRecord, Retry, Signup, errors
 from counterfoil_client.testing import FakeMailService
 from local.ports import pick_free
+from tests.support.listener import listening
 
 PATIENT = Retry(deadline_seconds=120, attempt_seconds=60, base_seconds=0.001, cap_seconds=0.01)
 # Where the time must run out. A busy machine needs most of it for a connection.
@@ -24,29 +25,16 @@ pytestmark = pytest.mark.parametrize("blocking", [True, False], ids=["blocking",
 async def server(behave: Behave) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Reads a request, then does as it is told and hangs up."""
     heads: list[bytes] = []
-    tasks: list[asyncio.Task[None] | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.append(asyncio.current_task())
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            heads.append(head.lower())
-            length = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or b"0"
-            await reader.readexactly(int(length))
-            await behave(writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
+        head = await reader.readuntil(b"\r\n\r\n")
+        heads.append(head.lower())
+        length = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or b"0"
+        await reader.readexactly(int(length))
+        await behave(writer)
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield "http://127.0.0.1:{1}".format(*listening.sockets[0].getsockname()), heads
-    finally:
-        listening.close()
-        for task in filter(None, tasks):
-            task.cancel()
-        await asyncio.wait(filter(None, tasks)) if tasks else None
+    async with listening(serve) as port:
+        yield f"http://127.0.0.1:{port}", heads
 
 
 async def cancel(url: str, *, blocking: bool, retry: Retry = IMPATIENT) -> MailRecord:

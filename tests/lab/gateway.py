@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-from .listener import Listener
+from tests.support.listener import Listener
 
 # `taken`: the dot was read and the mail is kept, `dot`: it was read and the mail is not.
 DROP_PHASES = ("connect", "EHLO", "MAIL", "RCPT", "DATA", "body", "dot", "taken")

@@ -5,7 +5,7 @@ import contextlib
 import enum
 from collections.abc import Callable
 
-from .listener import Listener
+from tests.support.listener import Listener
 
 _CHUNK = 65_536
 _DELAY_SECONDS = 0.2

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from .listener import Listener
+from tests.support.listener import Listener
 
 
 @dataclass

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from local.ports import pick_free
+from tests.support.listener import Listener
 
 from .gateway import DROP_PHASES, Gateway, act
-from .listener import Listener
 from .proxy import Proxy, Trouble
 from .receiver import Receiver
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from .listener import listening
+
 # Characters that a command must quote.
 DONE = 'Bounces, "done"'
 USER, PASSWORD = "bounces@example.com", 'pass "word\\'
@@ -180,9 +182,5 @@ def _matches(message: Message, criteria: list[str]) -> bool:
 async def imap_server(server: ImapServer | None = None, *, implicit_tls: bool = False) -> AsyncIterator[ImapServer]:
     """The server on loopback for the length of the block."""
     imap = server or ImapServer()
-    listening = await asyncio.start_server(imap.serve, "127.0.0.1", 0, ssl=imap.tls if implicit_tls else None)
-    imap.port = listening.sockets[0].getsockname()[1]
-    try:
+    async with listening(imap.serve, tls=imap.tls if implicit_tls else None) as imap.port:
         yield imap
-    finally:
-        listening.close()

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from .listener import listening
+
 # Returns the batch entry for one mail, or None to leave the mail out of the answer.
 AnswerForMail = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -42,13 +44,8 @@ class MailStandIn:
         return [mail["request_id"] for request in self.requests for mail in request["mails"]]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._answer_one(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError):
+        while await self._answer_one(reader, writer):
             pass
-        finally:
-            writer.close()
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -75,9 +72,6 @@ class MailStandIn:
 @asynccontextmanager
 async def mail_stand_in() -> AsyncIterator[MailStandIn]:
     stand_in = MailStandIn()
-    server = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
-    stand_in.url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
-    try:
+    async with listening(stand_in.serve) as port:
+        stand_in.url = f"http://127.0.0.1:{port}"
         yield stand_in
-    finally:
-        server.close()

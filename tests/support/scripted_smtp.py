@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from .listener import listening
+
 
 class Misbehavior(enum.Enum):
     DROP = "closes the connection"
@@ -220,11 +222,5 @@ async def scripted_smtp(
 ) -> AsyncIterator[ScriptedSmtp]:
     """A server on loopback for the length of the block; then it dies at once. Port 0 picks a free one."""
     scripted = ScriptedSmtp(script or {}, extensions, tls)
-    server = await asyncio.start_server(scripted.serve, "127.0.0.1", port, ssl=tls if implicit_tls else None)
-    scripted.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(scripted.serve, port=port, tls=tls if implicit_tls else None) as scripted.port:
         yield scripted
-    finally:
-        server.close()
-        for writer in list(scripted.writers):
-            writer.transport.abort()

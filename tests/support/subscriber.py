@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from .listener import listening
+
 
 @dataclass(frozen=True)
 class Received:
@@ -28,13 +30,8 @@ class SubscriberStandIn:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
-        try:
-            while await self._answer_one(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError):
+        while await self._answer_one(reader, writer):
             pass
-        finally:
-            writer.close()
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -80,10 +77,6 @@ class SubscriberStandIn:
 @asynccontextmanager
 async def subscriber_stand_in(port: int = 0) -> AsyncIterator[SubscriberStandIn]:
     stand_in = SubscriberStandIn()
-    server = await asyncio.start_server(stand_in.serve, "127.0.0.1", port)
-    stand_in.url = "http://127.0.0.1:{1}/hook".format(*server.sockets[0].getsockname())
-    try:
+    async with listening(stand_in.serve, port=port) as open_port:
+        stand_in.url = f"http://127.0.0.1:{open_port}/hook"
         yield stand_in
-    finally:
-        stand_in.hang_up()
-        server.close()

@@ -6,15 +6,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 from local.ports import pick_free
 
+from .listener import Listener
+
 
 class Forwarder:
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self.port = pick_free()
         self.accepted = 0
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._pipes: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._serve)
         self._passing = asyncio.Event()
         self._passing.set()
 
@@ -25,7 +25,7 @@ class Forwarder:
         return urlunsplit(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"))
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        await self._listener.open(self.port)
 
     def swallow(self) -> None:
         """Keep every connection open and let nothing through: half-open, as behind a broken router."""
@@ -36,24 +36,17 @@ class Forwarder:
 
     async def shut(self) -> None:
         """Cut every connection and refuse new ones."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-        pipes = list(self._pipes)
-        for pipe in pipes:
-            pipe.cancel()
-        await asyncio.gather(*pipes, return_exceptions=True)
+        await self._listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         server_reader, server_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        self._writers |= {writer, server_writer}
-        for source, target in ((reader, server_writer), (server_reader, writer)):
-            pipe = asyncio.create_task(_pipe(source, target, self._passing))
-            self._pipes.add(pipe)
-            pipe.add_done_callback(self._pipes.discard)
+        try:
+            await asyncio.gather(
+                _pipe(reader, server_writer, self._passing), _pipe(server_reader, writer, self._passing)
+            )
+        finally:
+            server_writer.transport.abort()
 
 
 async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: asyncio.Event) -> None:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from local import valkey
 from shared.observability.foreign_errors import describe
 from tests.support.databases import Clone
+from tests.support.listener import listening
 from tests.support.scripted_smtp import Script, scripted_smtp
 
 # A name that looks like the end of redis-py's quotation, and an address.
@@ -137,11 +138,11 @@ async def test_an_http_server_is_repeated_without_the_url_and_the_headers() -> N
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 404 asa.oeberg is not here\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://asa.oeberg:secret@127.0.0.1:{port}") as client:
+    async with (
+        listening(answer) as port,
+        httpx.AsyncClient(base_url=f"http://asa.oeberg:secret@127.0.0.1:{port}") as client,
+    ):
 
         async def ask() -> None:
             (await client.get("/v1/users", params={"email": ADDRESS})).raise_for_status()
@@ -149,8 +150,6 @@ async def test_an_http_server_is_repeated_without_the_url_and_the_headers() -> N
         assert await described(ask) == "HTTPStatusError: 404 Not Found"
         headers = {"X-Name": "asa.oeberg\n"}
         assert await described(lambda: client.get("/", headers=headers)) == "LocalProtocolError"
-    server.close()
-    await server.wait_closed()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         with pytest.raises(httpx.ConnectError) as raised:
             await client.get("/")

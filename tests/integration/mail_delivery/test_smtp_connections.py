@@ -19,6 +19,7 @@ from services.mail.delivery.gateways.smtp_connection import Timeouts
 from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
 from services.mail.delivery.smtp_outcomes import Outcome, Verdict
 from tests.support.delivery import IMPATIENT, PATIENT, smtp_gateway
+from tests.support.listener import listening
 from tests.support.scripted_smtp import Misbehavior, scripted_smtp
 
 
@@ -124,17 +125,14 @@ async def test_bytes_that_have_not_left_at_the_verdict_never_leave() -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(1 << 20):
                 bytes_read += len(data)
-        writer.close()
         ended.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
-    port = server.sockets[0].getsockname()[1]
     body = b"x" * 64_000_000  # more than any socket buffers
     timeouts = Timeouts(command_seconds=20, reply_seconds=1)
-    verdict = await smtp_gateway(port, timeouts=timeouts).send(ENVELOPE, lambda: body, agree)
-    may_read.set()
-    await ended.wait()
-    server.close()
+    async with listening(serve) as port:
+        verdict = await smtp_gateway(port, timeouts=timeouts).send(ENVELOPE, lambda: body, agree)
+        may_read.set()
+        await ended.wait()
     assert (verdict.outcome, bytes_read < len(body)) == (Outcome.UNKNOWN, True)
 
 
@@ -151,14 +149,11 @@ async def test_a_250_before_the_whole_mail_has_left_is_unknown() -> None:
             await writer.drain()
             await reader.read(0)
             await gone.wait()
-        writer.close()
 
     gone = asyncio.Event()
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
-    gateway = smtp_gateway(server.sockets[0].getsockname()[1])
-    verdict = await gateway.send(ENVELOPE, lambda: b"x" * 64_000_000, agree)
-    gone.set()
-    server.close()
+    async with listening(serve) as port:
+        verdict = await smtp_gateway(port).send(ENVELOPE, lambda: b"x" * 64_000_000, agree)
+        gone.set()
     assert verdict.outcome is Outcome.UNKNOWN
 
 

@@ -13,6 +13,7 @@ from shared.contract.configuration import ConfigurationError
 from shared.worker.circuit_breaker import BreakerState
 from tests.support.apis import Api, running
 from tests.support.databases import Clone
+from tests.support.listener import listening
 
 Limited = Callable[..., AbstractAsyncContextManager[Api]]
 ASA = {"email": "asa@example.org", "name": "Asa"}
@@ -85,17 +86,13 @@ async def test_without_valkey_all_requests_pass_and_valkey_is_not_called_again(l
 
 @pytest.mark.promise("P2")
 async def test_a_valkey_that_does_not_answer_delays_no_request_for_long(limited: Limited) -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with limited(redis_url=f"redis://127.0.0.1:{port}/0") as api:
+    async with listening(silent) as port, limited(redis_url=f"redis://127.0.0.1:{port}/0") as api:
         answers = [await api.http.post("/v1/signups", json=ASA) for _ in range(6)]
         breaker = api.app.state.signup.limit.breaker
         assert breaker.state is BreakerState.OPEN
-    server.close()
     assert {answer.status_code for answer in answers} == {202}
 
 

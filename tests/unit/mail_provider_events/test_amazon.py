@@ -19,6 +19,7 @@ from services.mail.provider_events.event import Subscription, Unreadable
 from services.mail.provider_events.sns import is_certificate_url, is_subscribe_url
 from services.mail.provider_events.sns_certificates import CertificateStore, FetchError
 from services.mail.provider_events.source import Source
+from tests.support.listener import listening
 from tests.support.provider_events import Call
 from tests.support.provider_events.amazon import CERTIFICATE_URL, SUBSCRIBE_URL, TOPIC, Amazon, certificate
 
@@ -244,13 +245,9 @@ async def _https(tmp_path: Path, answer: bytes) -> AsyncIterator[tuple[str, str]
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}/", str(pem)
-    finally:
-        server.close()
+    async with listening(serve, tls=context) as port:
+        yield f"https://localhost:{port}/", str(pem)
 
 
 async def test_a_file_is_fetched_over_verified_tls(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.webhooks.public_network import PrivateAddressError, PublicNetwork
+from tests.support.listener import listening
 
 Resolved = Callable[[list[str]], None]
 
@@ -36,9 +37,10 @@ async def test_a_name_with_one_private_address_is_refused_as_a_whole(resolved: R
 
 @pytest.mark.parametrize("spelling", ["127.0.0.1", "::ffff:127.0.0.1"])
 async def test_the_connection_goes_to_the_address_that_was_checked(resolved: Resolved, spelling: str) -> None:
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    async def hang_up(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        pass
+
     resolved([spelling])
-    stream = await PublicNetwork(allow_private=True).connect_tcp("hooks.example", port)
-    await stream.aclose()
-    server.close()
+    async with listening(hang_up) as port:
+        stream = await PublicNetwork(allow_private=True).connect_tcp("hooks.example", port)
+        await stream.aclose()
