@@ -1,9 +1,10 @@
 """Runs a state machine whose steps are coroutines on one event loop."""
 
 import asyncio
+import functools
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -12,12 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from shared.db.pool import Database, DatabaseOptions, open_database
 
 Result = TypeVar("Result")
+Step = TypeVar("Step", bound=Callable[..., None])
 Run = Callable[[Coroutine[Any, Any, Result]], Result]
 
 _ASKED = int(os.environ.get("STATE_MACHINE_EXAMPLES", "0"))
 _SETTINGS = settings(
     max_examples=_ASKED or 40,
-    stateful_step_count=30,
+    stateful_step_count=40,
     deadline=None,
     # The same orders each time; others when a number of them is asked for.
     derandomize=not _ASKED,
@@ -38,6 +40,23 @@ class Machine(RuleBasedStateMachine):
 
     def run(self, step: Coroutine[Any, Any, Result]) -> Result:
         return self._runner.run(step)
+
+
+def only_if(holds: Callable[[Any], object]) -> Callable[[Step], Step]:
+    """A step that does nothing unless this holds, for what depends on which worker won a race.
+
+    Hypothesis' `precondition` decides what is drawn next, and must be the same whenever the same steps are repeated.
+    """
+
+    def decorate(step: Step) -> Step:
+        @functools.wraps(step)
+        def guarded(machine: Machine, **drawn: Any) -> None:
+            if holds(machine):
+                step(machine, **drawn)
+
+        return cast("Step", guarded)
+
+    return decorate
 
 
 def try_orders(machine: type[Machine], url: str) -> None:

@@ -20,7 +20,7 @@ from services.mail.delivery.states import MAIL_TRANSITIONS, MailState
 from services.mail.operator_actions import queries as operator
 from tests.support.mails import insert_mails
 
-from .machine import Machine, picks, try_orders
+from .machine import Machine, only_if, picks, try_orders
 
 LEASE_SECONDS = 3600.0
 # Few mails, so that things happen to the same one again.
@@ -84,8 +84,8 @@ class MailQueue(Machine):
         assert len({mail.mail_id for mail in claimed}) == len(claimed), "no mail is claimed twice"
         self.held += [Held(mail) for mail in claimed]
 
-    @precondition(lambda self: any(not held.is_transmitting for held in self.held))
     @rule(pick=picks)
+    @only_if(lambda self: any(not held.is_transmitting for held in self.held))
     def transmit(self, pick: int) -> None:
         held = self._one(pick, is_transmitting=False)
         mail = held.mail
@@ -94,48 +94,48 @@ class MailQueue(Machine):
         if not held.is_transmitting:
             self.held.remove(held)
 
-    @precondition(lambda self: any(held.is_transmitting and not held.is_taken for held in self.held))
     @rule(pick=picks)
+    @only_if(lambda self: any(held.is_transmitting and not held.is_taken for held in self.held))
     def the_gateway_takes_the_body(self, pick: int) -> None:
         held = self._one(pick, is_transmitting=True, is_taken=False)
         held.is_taken = True
         self.copies[held.mail.mail_id] += 1
 
-    @precondition(lambda self: any(held.is_taken for held in self.held))
     @rule(pick=picks, line_breaks=st.booleans(), rescued_at_once=st.booleans())
+    @only_if(lambda self: any(held.is_taken for held in self.held))
     def the_gateway_answers(self, pick: int, line_breaks: bool, rescued_at_once: bool) -> None:
         held = self._one(pick, is_taken=True)
         if not line_breaks:
             self.said_250.add(held.mail.mail_id)
         self._end(held, Outcome.UNKNOWN if line_breaks else Outcome.ACCEPTED, pick, rescued_at_once)
 
-    @precondition(lambda self: any(held.is_transmitting and not held.is_taken for held in self.held))
     @rule(
         pick=picks,
         outcome=st.sampled_from([Outcome.UNKNOWN, Outcome.REFUSED, Outcome.TRY_LATER]),
         rescued_at_once=st.booleans(),
     )
+    @only_if(lambda self: any(held.is_transmitting and not held.is_taken for held in self.held))
     def the_gateway_takes_nothing(self, pick: int, outcome: Outcome, rescued_at_once: bool) -> None:
         self._end(self._one(pick, is_transmitting=True, is_taken=False), outcome, pick, rescued_at_once)
 
-    @precondition(lambda self: any(not held.is_transmitting for held in self.held))
     @rule(
         pick=picks,
         outcome=st.sampled_from([Outcome.GATEWAY_FAULT, Outcome.REFUSED, Outcome.TRY_LATER]),
         rescued_at_once=st.booleans(),
     )
+    @only_if(lambda self: any(not held.is_transmitting for held in self.held))
     def the_attempt_ends_before_the_body(self, pick: int, outcome: Outcome, rescued_at_once: bool) -> None:
         self._end(self._one(pick, is_transmitting=False), outcome, pick, rescued_at_once)
 
-    @precondition(lambda self: any(not held.is_transmitting for held in self.held))
     @rule(pick=picks)
+    @only_if(lambda self: any(not held.is_transmitting for held in self.held))
     def give_back(self, pick: int) -> None:
         held = self._one(pick, is_transmitting=False)
         self.held.remove(held)
         self.run(self.recorders[pick % 2].give_back(GivenBack(held.mail.mail_id, held.mail.lease)))
 
-    @precondition(lambda self: self.held)
     @rule(pick=picks, is_dead=st.booleans(), is_rescued=st.booleans())
+    @only_if(lambda self: self.held)
     def a_lease_ends(self, pick: int, is_dead: bool, is_rescued: bool) -> None:
         """Its worker is dead, or slow: then it goes on as a zombie."""
         held = self._one(pick)

@@ -14,7 +14,7 @@ from hypothesis.stateful import invariant, precondition, rule
 from services.signup.outbox import queries
 from shared.contract.ids import uuid7
 
-from .machine import Machine, picks, try_orders
+from .machine import Machine, only_if, picks, try_orders
 
 EFFECTS = ["stats", "mail"]
 LEASE_SECONDS = 3600.0
@@ -74,15 +74,15 @@ class Outbox(Machine):
 
         self.run(both())
 
-    @precondition(lambda self: self.held)
     @rule(pick=picks, verdict=st.sampled_from(["delivered", "retry", "dead", "canceled", "released", "nothing"]))
+    @only_if(lambda self: self.held)
     def settle(self, pick: int, verdict: str) -> None:
         """`nothing`: the worker dies."""
         batch = self.held.pop(pick % len(self.held))
         self.run(self._settle(batch, verdict))
 
-    @precondition(lambda self: len(self.held) > 1)
     @rule(verdicts=st.lists(st.sampled_from(["delivered", "retry", "dead"]), min_size=2, max_size=2))
+    @only_if(lambda self: len(self.held) > 1)
     def two_workers_settle_at_once(self, verdicts: list[str]) -> None:
         """Perhaps the same row: one of them is a zombie then."""
 
@@ -91,8 +91,8 @@ class Outbox(Machine):
 
         self.run(both())
 
-    @precondition(lambda self: self.held)
     @rule(pick=picks)
+    @only_if(lambda self: self.held)
     def a_lease_ends(self, pick: int) -> None:
         batch = self.held[pick % len(self.held)]
         self.run(self.pool.execute("UPDATE outbox SET due_at = now() WHERE lease = $1", batch.lease))

@@ -58,7 +58,6 @@ MUTATIONS = (
         "            await wake.wait()\n",
         "A lost wake-up leaves rows behind until the next one comes.",
         ("tests/unit/shared/test_schedule.py::test_a_loop_that_nothing_wakes_runs_again",),
-        fixed=True,
     ),
     Mutation(
         "outcome-by-id",
