@@ -133,7 +133,8 @@ def _part(subtype: str, text: str) -> str:
 
 
 def _encode(lines: str) -> tuple[str, str]:
-    if _SEVEN_BIT.fullmatch(lines) and f"--{BOUNDARY_START}" not in lines:
+    # The first look is a hundredth of the second, which reads up to the first character outside ASCII.
+    if lines.isascii() and _SEVEN_BIT.fullmatch(lines) and f"--{BOUNDARY_START}" not in lines:
         return "7bit", lines
     data = lines.encode()
     # Quoted-printable triples each byte outside ASCII; base64 adds 37 % to everything.

@@ -1,8 +1,9 @@
 """The signup batcher: signups that arrive while a statement is running share the next one.
 
 A commit costs one round trip and one flush to disk for one user or for twenty, so sharing it makes the hot path cheap
-(ADR 0007). An idle batcher runs a signup at once, without waiting for others. Each request is answered after the commit
-that holds it (P1).
+(ADR 0007). An idle batcher runs a signup at once, without waiting for others. While they come one after another all the
+time, statements begin some milliseconds apart, unless enough signups wait (ADR 0044). Each request is answered after
+the commit that holds it (P1).
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import asyncpg
 
 from shared.contract.correlation import current
 from shared.db.pool import UNAVAILABLE, Pool
+from shared.worker.growing_gap import GrowingGap
 
 from ..errors import ChallengeRequired
 from .effect_policy import EffectPolicy
@@ -22,15 +24,28 @@ from .used_challenges import NOT_NEEDED, Proof
 _STATEMENTS_AT_ONCE = 2
 # Larger batches add latency, not throughput.
 _MAX_BATCH = 50
+# A statement for one costs the server as much as for six; so many share it well enough, and wait for no more.
+ENOUGH = 8
+_LONGEST_GAP_SECONDS = 0.012
 
 
 class SignupBatcher:
     """One per event loop."""
 
-    def __init__(self, pool: Pool, policy: EffectPolicy, *, statements_at_once: int = _STATEMENTS_AT_ONCE) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        policy: EffectPolicy,
+        *,
+        statements_at_once: int = _STATEMENTS_AT_ONCE,
+        gap: GrowingGap | None = None,
+    ) -> None:
         self._pool = pool
         self._policy = policy
         self._idle = statements_at_once
+        self._gap = gap or GrowingGap(longest_seconds=_LONGEST_GAP_SECONDS)
+        self._gathering = asyncio.Lock()
+        self._enough = asyncio.Event()
         self._waiting: deque[tuple[SignupCommand, asyncio.Future[SignedUp]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
 
@@ -44,6 +59,8 @@ class SignupBatcher:
         command = SignupCommand(details, caller, current(), proof.to_use())
         answer: asyncio.Future[SignedUp] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
+        if len(self._waiting) >= ENOUGH:
+            self._enough.set()
         if self._idle:
             self._idle -= 1
             # The task starts after this turn of the event loop, so requests read in the same turn join its batch.
@@ -59,9 +76,20 @@ class SignupBatcher:
     async def _serve(self) -> None:
         try:
             while self._waiting:
-                await self._commit(self._next_batch())
+                await self._commit(await self._gather())
         finally:
             self._idle += 1
+
+    async def _gather(self) -> dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]:
+        """The next batch; empty when the statement before took all."""
+        async with self._gathering:
+            if not self._waiting:
+                return {}
+            await self._gap.leave(enough=self._enough)
+            batch = self._next_batch()
+            if len(self._waiting) < ENOUGH:
+                self._enough.clear()
+            return batch
 
     def _next_batch(self) -> dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]:
         """The next batch, each address and challenge once: a repeated one must see the result of the first."""
@@ -80,6 +108,8 @@ class SignupBatcher:
         return batch
 
     async def _commit(self, batch: dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]) -> None:
+        if not batch:
+            return
         try:
             done = await write(self._pool, [command for command, _ in batch.values()], self._policy)
         except asyncpg.PostgresError as error:
