@@ -5,7 +5,6 @@ the time, the gap doubles, because a claim or a wake-up costs as much for one ro
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
@@ -16,37 +15,20 @@ class GrowingGap:
     """For one loop. `clock` is monotonic, in seconds; `shortest_seconds` of 0 never waits."""
 
     def __init__(
-        self,
-        shortest_seconds: float = SHORTEST_SECONDS,
-        *,
-        longest_seconds: float = LONGEST_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
+        self, shortest_seconds: float = SHORTEST_SECONDS, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._shortest_seconds = shortest_seconds
-        self._longest_seconds = longest_seconds
         self.seconds = shortest_seconds
         self._clock = clock
         self._last = float("-inf")
 
-    async def leave(self, *, grow: bool = True, enough: asyncio.Event | None = None) -> None:
-        """Wait until the last one is the gap ago, or `enough` is set.
-
-        Without `grow`, rows wait already: the gap is the shortest again.
-        """
+    async def leave(self, *, grow: bool = True) -> None:
+        """Wait until the last one is the gap ago. Without `grow`, rows wait already: the gap is the shortest again."""
         if not grow:
             self.seconds = self._shortest_seconds
         left = self.seconds - (self._clock() - self._last)
         if left > 0:
-            await _pause(left, enough)
+            await asyncio.sleep(left)
         if grow:
-            self.seconds = min(self._longest_seconds, 2 * self.seconds) if left > 0 else self._shortest_seconds
+            self.seconds = min(LONGEST_SECONDS, 2 * self.seconds) if left > 0 else self._shortest_seconds
         self._last = self._clock()
-
-
-async def _pause(seconds: float, enough: asyncio.Event | None) -> None:
-    if enough is None:
-        await asyncio.sleep(seconds)
-        return
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await enough.wait()

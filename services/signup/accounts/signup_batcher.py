@@ -1,9 +1,8 @@
 """The signup batcher: signups that arrive while a statement is running share the next one.
 
 A commit costs one round trip and one flush to disk for one user or for twenty, so sharing it makes the hot path cheap
-(ADR 0007). An idle batcher runs a signup at once, without waiting for others. While they come one after another all the
-time, statements begin some milliseconds apart, unless enough signups wait (ADR 0044). Each request is answered after
-the commit that holds it (P1).
+(ADR 0007). An idle batcher runs a signup at once, without waiting for others. A statement that takes long does not hold
+up the others (ADR 0044). Each request is answered after the commit that holds it (P1).
 """
 
 import asyncio
@@ -13,41 +12,32 @@ import asyncpg
 
 from shared.contract.correlation import current
 from shared.db.pool import UNAVAILABLE, Pool
-from shared.worker.growing_gap import GrowingGap
 
 from ..errors import ChallengeRequired
 from .effect_policy import EffectPolicy
 from .sign_up import Caller, Details, SignedUp, SignupCommand, result_of, write
 from .used_challenges import NOT_NEEDED, Proof
 
-# While one statement runs in PostgreSQL, this process fills or answers the other.
+# The second one beside a statement that takes long: it may wait for a row that an import holds.
 _STATEMENTS_AT_ONCE = 2
+_LATE_SECONDS = 0.02
 # Larger batches add latency, not throughput.
 _MAX_BATCH = 50
-# A statement for one costs the server as much as for six; so many share it well enough, and wait for no more.
-ENOUGH = 8
-_LONGEST_GAP_SECONDS = 0.012
 
 
 class SignupBatcher:
     """One per event loop."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        policy: EffectPolicy,
-        *,
-        statements_at_once: int = _STATEMENTS_AT_ONCE,
-        gap: GrowingGap | None = None,
-    ) -> None:
+    def __init__(self, pool: Pool, policy: EffectPolicy, *, late_seconds: float = _LATE_SECONDS) -> None:
         self._pool = pool
         self._policy = policy
-        self._idle = statements_at_once
-        self._gap = gap or GrowingGap(longest_seconds=_LONGEST_GAP_SECONDS)
-        self._gathering = asyncio.Lock()
-        self._enough = asyncio.Event()
+        self._late_seconds = late_seconds
         self._waiting: deque[tuple[SignupCommand, asyncio.Future[SignedUp]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
+        self._busy = 0
+        # When a statement last began, on the clock of the loop.
+        self._last_began = 0.0
+        self._relief: asyncio.TimerHandle | None = None
 
     async def sign_up(self, details: Details, caller: Caller, proof: Proof = NOT_NEEDED) -> SignedUp:
         """Sign up one user. On return the user, the mail owed and the history entry are committed.
@@ -59,37 +49,45 @@ class SignupBatcher:
         command = SignupCommand(details, caller, current(), proof.to_use())
         answer: asyncio.Future[SignedUp] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
-        if len(self._waiting) >= ENOUGH:
-            self._enough.set()
-        if self._idle:
-            self._idle -= 1
-            # The task starts after this turn of the event loop, so requests read in the same turn join its batch.
-            writer = asyncio.create_task(self._serve())
-            self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
+        if not self._busy:
+            self._start_writer()
+        elif self._relief is None:
+            self._relief = asyncio.get_running_loop().call_later(self._late_seconds, self._relieve)
         return (await answer).for_caller(caller)
 
     async def close(self) -> None:
         """Wait for running statements."""
-        await asyncio.gather(*self._writers)
+        while self._writers:
+            await asyncio.wait(self._writers)
+        if self._relief is not None:
+            self._relief.cancel()
+
+    def _start_writer(self) -> None:
+        self._busy += 1
+        # The task starts after this turn of the event loop, so requests read in the same turn join its batch.
+        writer = asyncio.create_task(self._serve())
+        self._writers.add(writer)
+        writer.add_done_callback(self._writers.discard)
+
+    def _relieve(self) -> None:
+        """Start another writer for the signups that wait, if the last statement began long ago."""
+        self._relief = None
+        if not self._waiting or self._busy == _STATEMENTS_AT_ONCE:
+            return
+        loop = asyncio.get_running_loop()
+        late_at = self._last_began + self._late_seconds
+        if loop.time() >= late_at:
+            self._start_writer()
+        else:
+            self._relief = loop.call_at(late_at, self._relieve)
 
     async def _serve(self) -> None:
         try:
             while self._waiting:
-                await self._commit(await self._gather())
+                self._last_began = asyncio.get_running_loop().time()
+                await self._commit(self._next_batch())
         finally:
-            self._idle += 1
-
-    async def _gather(self) -> dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]:
-        """The next batch; empty when the statement before took all."""
-        async with self._gathering:
-            if not self._waiting:
-                return {}
-            await self._gap.leave(enough=self._enough)
-            batch = self._next_batch()
-            if len(self._waiting) < ENOUGH:
-                self._enough.clear()
-            return batch
+            self._busy -= 1
 
     def _next_batch(self) -> dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]:
         """The next batch, each address and challenge once: a repeated one must see the result of the first."""
@@ -108,8 +106,6 @@ class SignupBatcher:
         return batch
 
     async def _commit(self, batch: dict[str, tuple[SignupCommand, asyncio.Future[SignedUp]]]) -> None:
-        if not batch:
-            return
         try:
             done = await write(self._pool, [command for command, _ in batch.values()], self._policy)
         except asyncpg.PostgresError as error:

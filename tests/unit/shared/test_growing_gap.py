@@ -1,7 +1,5 @@
 """A gap costs nothing while there is little to do, and grows while one follows another all the time."""
 
-import asyncio
-
 import pytest
 
 from shared.worker.growing_gap import LONGEST_SECONDS, SHORTEST_SECONDS, GrowingGap
@@ -53,15 +51,3 @@ async def test_a_gap_of_none_stays_none() -> None:
     for _ in range(3):
         await gap.leave()
     assert gap.seconds == 0
-
-
-async def test_enough_end_the_pause(now: list[float]) -> None:
-    gap = GrowingGap(3600, longest_seconds=5000, clock=lambda: now[0])
-    await gap.leave()
-    enough = asyncio.Event()
-    pause = asyncio.create_task(gap.leave(enough=enough))
-    await asyncio.sleep(0)
-    assert not pause.done()
-    enough.set()
-    await pause
-    assert gap.seconds == 5000  # it waited, so others follow closely
