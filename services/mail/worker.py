@@ -107,15 +107,19 @@ async def run(settings: Settings) -> None:
     await run_until_signaled(lambda stop: serve(parts, settings, stop))
 
 
-async def assemble(settings: Settings) -> Parts:
-    """Build all parts without connecting."""
-    templates = load_templates(settings)
-    options = DatabaseOptions(
+def database_options(settings: Settings) -> DatabaseOptions:
+    return DatabaseOptions(
         settings.process_database_url,
         WORKER,
         pool_size=settings.database_pool_size,
         statement_cache_size=settings.database_statement_cache_size,
+        one_plan=True,
     )
+
+
+async def assemble(settings: Settings) -> Parts:
+    """Build all parts without connecting."""
+    templates, options = load_templates(settings), database_options(settings)
     policy = RetryPolicy(settings.mail_retry_base_seconds, settings.mail_retry_cap_seconds)
     lease_seconds = settings.mail_lease_seconds
     gateway_settings = parse_gateways(settings.mail_gateways)

@@ -61,12 +61,7 @@ async def run(settings: Settings) -> None:
         raise ConfigurationError("MAIL_API_KEY is empty: set it to signup's API key at the mail service")
     if settings.signup_lease_seconds <= settings.mail_timeout_seconds:
         raise ConfigurationError("SIGNUP_LEASE_SECONDS must be longer than MAIL_TIMEOUT_SECONDS, or leases expire")
-    options = DatabaseOptions(
-        settings.process_database_url,
-        WORKER,
-        pool_size=settings.database_pool_size,
-        statement_cache_size=settings.database_statement_cache_size,
-    )
+    options = database_options(settings)
     async with AsyncExitStack() as closing:
         tracing = tracing_of(settings.traces_endpoint, WORKER)
         closing.push_async_callback(tracing.close)
@@ -75,6 +70,16 @@ async def run(settings: Settings) -> None:
         relays = _relays(settings, EffectContext(settings, ring, database.pool, tracing), closing)
         await _run_loops(settings, options, database, relays, EffectPolicy.of(settings, ring), closing)
         _log.info("worker_stopped")
+
+
+def database_options(settings: Settings) -> DatabaseOptions:
+    return DatabaseOptions(
+        settings.process_database_url,
+        WORKER,
+        pool_size=settings.database_pool_size,
+        statement_cache_size=settings.database_statement_cache_size,
+        one_plan=True,
+    )
 
 
 def _relays(settings: Settings, context: EffectContext, closing: AsyncExitStack) -> list[Relay]:

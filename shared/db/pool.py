@@ -38,6 +38,9 @@ Record: TypeAlias = asyncpg.Record
 
 # A server that is well acknowledges a cancel request in milliseconds.
 _CANCEL_SECONDS = 1.0
+# PostgreSQL plans a statement anew each time while one plan for all arguments looks dearer than those before it. Tables
+# grow, and behind a held snapshot they seem to grow much faster: it then never stops.
+_ONE_PLAN = "; SET plan_cache_mode = force_generic_plan"
 # `/health/ready` says so for this long after a refused write: longer than probes are apart.
 _REFUSAL_HOLDS_SECONDS = 5.0
 
@@ -51,6 +54,8 @@ class DatabaseOptions:
     statement_cache_size: int = 500
     # A slower statement is broken; a hung server must not hang its callers.
     statement_timeout_seconds: float = 30.0
+    # A worker's statements look at the same few rows whatever their arguments: one plan serves all (ADR 0045).
+    one_plan: bool = False
     connect_timeout_seconds: float = 5.0
 
 
@@ -184,14 +189,14 @@ async def open_database(options: DatabaseOptions, pool_class: Callable[..., Serv
     """Pools for one process. Commits nothing and does not connect yet."""
 
     async def skip_reset(_connection: Connection) -> None:
-        # Our statements leave no session state but the setting of `prepare`, which all share, so returning a
+        # Our statements leave no session state but the settings of `prepare`, which all share, so returning a
         # connection costs no round trip.
         await asyncio.sleep(0)
 
     async def prepare(connection: Connection) -> None:
         # Every statement of the pool reads by key. A plan made while a table was small, or before it was analyzed,
         # scans it, and prepared statements keep their plans while it grows: up to a minute, at a tenth of the speed.
-        await connection.execute("SET enable_seqscan = off")
+        await connection.execute("SET enable_seqscan = off" + (_ONE_PLAN if options.one_plan else ""))
 
     servers = Servers(options.url)
     pool = pool_class(

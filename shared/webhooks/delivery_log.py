@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ..contract.ids import UUID, lowest_uuid7
@@ -11,8 +11,6 @@ from ..db.pool import Pool, Record
 _ALL_IDS = UUID(int=0), UUID(int=(1 << 128) - 1)
 # IDs have the time at which a row was written, which may be later than that of its event: its transaction took so long.
 _WRITTEN_WITHIN = timedelta(minutes=1)
-# Times that still have a minute before and after them, and a UUIDv7.
-_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 COLUMNS = (
     "id", "event", "subject_id", "state", "attempts", "last_status", "last_error", "created_at", "delivered_at",
@@ -30,13 +28,9 @@ class Span:
     def ids(self) -> tuple[UUID, UUID]:
         """The lowest ID, and one above the highest, that a row of this span may have."""
         return (
-            _id_at(self.since, -_WRITTEN_WITHIN) if self.since else _ALL_IDS[0],
-            _id_at(self.until, _WRITTEN_WITHIN) if self.until else _ALL_IDS[1],
+            lowest_uuid7(self.since, -_WRITTEN_WITHIN) if self.since else _ALL_IDS[0],
+            lowest_uuid7(self.until, _WRITTEN_WITHIN) if self.until else _ALL_IDS[1],
         )
-
-
-def _id_at(time: datetime, shift: timedelta) -> UUID:
-    return lowest_uuid7(min(max(time, _EARLIEST), _LATEST) + shift)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,17 +11,25 @@ import asyncpg
 import orjson
 import pytest
 
+from services.mail import worker as mail_worker
 from services.mail.audit.queries import ALERT_SYMPTOMS as MAIL_SYMPTOMS
 from services.mail.audit.queries import HEALTH as MAIL_HEALTH
 from services.mail.audit.stage_metrics_queries import READ_STAGES as MAIL_STAGES
 from services.mail.delivery import queries as mail_queries
 from services.mail.intake.queries import ACCEPT_NEW
+from services.mail.ledger.mail_list import Filters, _matching
 from services.mail.ledger.queries import CHANGES_IN_COMMIT_SAFE_ORDER, FEED_LAG, WALK_IN_ORDER
+from services.mail.settings import Settings as MailSettings
+from services.signup import worker as signup_worker
 from services.signup.audit.queries import ALERT_SYMPTOMS as SIGNUP_SYMPTOMS
 from services.signup.audit.stage_metrics_queries import READ_STAGES as SIGNUP_STAGES
 from services.signup.outbox.queries import CLAIM_DUE as CLAIM_DUE_EFFECTS
 from services.signup.outbox.queries import OUTBOX_HEALTH, SETTLE_COUNTED_IF_LEASED, SETTLE_DELIVERED_IF_LEASED
-from shared.db.pool import Pool
+from services.signup.reconciliation.queries import NEXT_PENDING_USERS, NEXT_SETTLED
+from services.signup.reconciliation.scan import CLOCK_STEP, FIRST_ID
+from services.signup.settings import Settings as SignupSettings
+from shared.contract.ids import lowest_uuid7
+from shared.db.pool import Pool, open_database
 from shared.worker.claim_floor import BEGINNING, ClaimFloor
 from shared.worker.heartbeats import BEAT
 from tests.support.bad_data import plant
@@ -224,7 +232,7 @@ async def test_a_plan_made_while_the_tables_were_small_does_not_scan_them_when_t
         assert f"Seq Scan on {table}" not in plan, plan
 
 
-# Their arguments: batches of one row, the shortest.
+# Their arguments: batches of one row, the shortest. What a worker does to each row, and what each row is settled with.
 PLANNED_ONCE: dict[str, list[tuple[str, tuple[object, ...]]]] = {
     "signup": [
         (CLAIM_DUE_EFFECTS, (["mail", "stats"], [200] * 2, [BEGINNING] * 2, [30.0] * 2, uuid4())),
@@ -234,28 +242,48 @@ PLANNED_ONCE: dict[str, list[tuple[str, tuple[object, ...]]]] = {
     "mail": [
         (mail_queries.CLAIM_DUE, (100, 25, 30.0, BEGINNING, BEGINNING)),
         (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"], [None], [None], [None])),
+        (
+            mail_queries.SETTLE_IF_LEASED,
+            (
+                *([uuid4()], [1], [uuid4()], ["sink"], ["accepted"], [True], [250], [None], ["Ok"], ["sent"]),
+                *(["mail.sent"], [None], [None], [False], 30, [None], [None]),
+            ),
+        ),
     ],
 }
-# PostgreSQL makes five plans for given arguments before it compares them with one for all.
-CUSTOM_PLANS = 5
 
 
 @pytest.mark.parametrize("service", PLANNED_ONCE)
-async def test_a_hot_statement_is_not_planned_again_for_each_short_batch(
+async def test_a_worker_plans_a_statement_once_however_much_dearer_it_seems_to_become(
     service: str, signup_database: Clone, mail_database: Clone
 ) -> None:
-    pool = {"signup": signup_database, "mail": mail_database}[service].database.pool
-    await (pool.execute(FILL_OUTBOX) if service == "signup" else insert_mails(pool, 1_000))
-    await pool.execute("ANALYZE")
-    async with pool.acquire() as connection:
-        for query, arguments in PLANNED_ONCE[service]:
-            for _ in range(2 * CUSTOM_PLANS):
-                await connection.fetch(query, *arguments)
-        plans = await connection.fetch("SELECT statement, custom_plans, generic_plans FROM pg_prepared_statements")
+    """Left to itself, PostgreSQL plans for given arguments as long as one plan for all looks dearer than plans before.
+
+    A table that has grown looks dearer, and one whose dead rows a snapshot holds all the more.
+    """
+    if service == "signup":
+        clone = signup_database
+        options = signup_worker.database_options(SignupSettings(signup_runtime_database_url=clone.runtime_url))
+    else:
+        clone = mail_database
+        options = mail_worker.database_options(MailSettings(mail_runtime_database_url=clone.runtime_url))
+    database = await open_database(options)
+    try:
+        async with database.pool.acquire() as connection:
+            for grows in (False, True):
+                if grows:
+                    await (
+                        clone.as_owner(FILL_OUTBOX) if service == "signup" else insert_mails(clone.database.pool, 5_000)
+                    )
+                    await clone.as_owner("ANALYZE")
+                for query, arguments in PLANNED_ONCE[service]:
+                    for _ in range(6):
+                        await connection.fetch(query, *arguments)
+            plans = await connection.fetch("SELECT statement, custom_plans, generic_plans FROM pg_prepared_statements")
+    finally:
+        await database.close()
     made = {row["statement"]: (row["custom_plans"], row["generic_plans"]) for row in plans}
-    assert [made[query] for query, _ in PLANNED_ONCE[service]] == [(CUSTOM_PLANS, CUSTOM_PLANS)] * len(
-        PLANNED_ONCE[service]
-    )
+    assert [made[query] for query, _ in PLANNED_ONCE[service]] == [(0, 12)] * len(PLANNED_ONCE[service])
 
 
 async def test_accepting_reads_lost_mails_by_primary_key(mail_database: Clone) -> None:
@@ -325,3 +353,71 @@ async def test_a_page_of_the_feed_reads_no_more_than_it_shows_however_many_chang
         mail_database, page, CHANGES_IN_COMMIT_SAFE_ORDER, 0, UUID(int=0), None, page, prepare=WALK_IN_ORDER
     )
     assert read < 10 * page
+
+
+SETTLE_A_DAY = """
+INSERT INTO outbox_settled (id, effect, payload, outcome, result, attempts, created_at)
+SELECT uuidv7(), 'mail', '{}', 'delivered', '{}', 1, now() - make_interval(secs => 86400 - n)
+FROM generate_series(1, 20000) AS n
+"""
+PENDING_FOR_A_MONTH = """
+INSERT INTO users (id, email, email_key, name, source, created_at)
+SELECT uuidv7(make_interval(secs => n * -130)), n || '@example.org', n || '@example.org', 'P', 'web',
+       now() - make_interval(secs => n * 130)
+FROM generate_series(1, 20000) AS n
+"""
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_page_of_a_reconciliation_reads_no_more_of_a_window_the_further_it_has_come(
+    signup_database: Clone, *, analyzed: bool
+) -> None:
+    pool, page = signup_database.database.pool, 100
+    await signup_database.as_owner(SETTLE_A_DAY)
+    if analyzed:
+        await signup_database.as_owner("ANALYZE")
+    now: datetime = await pool.fetchval("SELECT now()")
+    read = [
+        await _pages(signup_database, page, NEXT_SETTLED, now - timedelta(seconds=since), FIRST_ID, now, page)
+        for since in (86_400, 86_400 - 19_000)
+    ]
+    assert max(read) < 12 * page
+    assert read[1] < 1.2 * read[0]
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_reconciliation_reads_no_pending_users_from_before_or_after_its_window(
+    signup_database: Clone, *, analyzed: bool
+) -> None:
+    await signup_database.as_owner(PENDING_FOR_A_MONTH)
+    if analyzed:
+        await signup_database.as_owner("ANALYZE")
+    now: datetime = await signup_database.database.pool.fetchval("SELECT now()")
+    for begins in (now + timedelta(hours=2), now - timedelta(days=40)):
+        window = (begins, begins + timedelta(days=1))
+        ids = (lowest_uuid7(window[0], -CLOCK_STEP), lowest_uuid7(window[1], CLOCK_STEP))
+        assert await _pages(signup_database, 0, NEXT_PENDING_USERS, *window, *ids, 1_000) < 20
+
+
+MAILS_OF_A_MONTH = """
+INSERT INTO mails (
+    id, client, request_id, fingerprint, state, on_uncertain, lane, message_id, accepted_at, sent_at, expires_at
+)
+SELECT uuidv7(make_interval(secs => n * -130)), 'c', n::text, sha256(''), 'sent', 'hold', 'live', '<m>',
+       now() - make_interval(secs => n * 130), now() - make_interval(secs => n * 130), now()
+FROM generate_series(0, 19999) AS n
+"""
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_the_last_page_of_mails_accepted_after_a_time_reads_none_of_the_older_ones(
+    mail_database: Clone, *, analyzed: bool
+) -> None:
+    await mail_database.as_owner(MAILS_OF_A_MONTH)
+    if analyzed:
+        await mail_database.as_owner("ANALYZE")
+    an_hour_ago = await mail_database.database.pool.fetchval("SELECT now() - interval '1 hour'")
+    filters = Filters(accepted_after=an_hour_ago)
+    query = _matching([*filters.conditions(), *filters.start(None)], None, 51)
+    text = str(query.compile(dialect=mail_database.database.engine.dialect, compile_kwargs={"literal_binds": True}))
+    assert await _pages(mail_database, 28, text) < 200

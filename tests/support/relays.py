@@ -25,10 +25,11 @@ class _Raising(LoopFailures):
 
 
 class LoneRelay:
-    """`run_once` is a claim and its batch; every other attribute is the relay's."""
+    """`run_once` is a claim and its batch, and it does not rest; every other attribute is the relay's."""
 
     def __init__(self, pool: Pool, effect: Effect, **options: Any) -> None:
         self.relay = Relay(pool, effect, **options)
+        self.relay._rest_seconds = 0.0
         self._failures = _Raising()
         self._dispatcher = Dispatcher(pool, [self.relay], failures=self._failures, gap=GrowingGap(0))
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -19,10 +19,12 @@ from .mail_resource import COLUMNS, as_resource
 
 _FEW = 1_000
 _OWN_MESSAGE_ID = re.compile("<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@[^<>@]+>")
-# By how much a mail's ID, which the API mints, may be ahead of its `accepted_at`, which is the database's time. A
+# By how much the time in a mail's ID, which the API mints, may differ from `accepted_at`, which is the database's. A
 # filter by time reads past all mails of so long.
 _CLOCKS_DIFFER = timedelta(hours=1)
-_LAST = datetime.max.replace(tzinfo=UTC) - _CLOCKS_DIFFER
+# A mail may be sent long after it was accepted, so a list by `sent_after` cannot know where it ends: a page looks at so
+# many mails, and may be short.
+_LOOKED_AT = 100_000
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,16 @@ class Filters:
         return conditions + [compare(timestamp) for timestamp, compare in bounds if timestamp is not None]
 
     def start(self, cursor: UUID | None) -> list[sa.ColumnElement[bool]]:
-        """The list goes from the newest ID down: it begins where a match can be.
+        """The list goes from the newest ID down: it begins where a match can be, and ends where none can follow.
 
         Nothing is sent before it is accepted.
         """
         latest = [timestamp for timestamp in (self.accepted_before, self.sent_before) if timestamp is not None]
-        below = [lowest_uuid7(min(*latest, _LAST) + _CLOCKS_DIFFER)] if latest else []
-        return [mails.c.id < end for end in [*below, *([cursor] if cursor else [])]]
+        below = [lowest_uuid7(min(latest), _CLOCKS_DIFFER)] if latest else []
+        bounds = [mails.c.id < end for end in [*below, *([cursor] if cursor else [])]]
+        if self.accepted_after is not None:
+            bounds.append(mails.c.id >= lowest_uuid7(self.accepted_after, -_CLOCKS_DIFFER))
+        return bounds
 
     def candidates(self) -> "sa.Select[tuple[Any]] | None":
         """The IDs that an index or a small table knows for a filter that may match few; None: no such filter."""
@@ -120,6 +125,8 @@ async def list_mails(
     """
     client = client_scope(principal)
     start = [*filters.start(cursor), *([mails.c.client == client] if client is not None else [])]
+    if among is None and filters.sent_after is not None:
+        among = _LOOKED_AT
     last = await _last_of(database, start, among) if among else None
     conditions = [*filters.conditions(), *start]
     if last is not None:

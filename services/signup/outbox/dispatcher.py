@@ -60,7 +60,8 @@ class Dispatcher:
         await self._gap.leave(grow=self._found_all)
         rooms = {effect: relay.room() for effect, relay in self._relays.items()}
         asked = {effect: room for effect, room in rooms.items() if room}
-        self._hungry = rooms.keys() - asked.keys()
+        # What waits for a relay that rests is found by the look of each second.
+        self._hungry = {effect for effect in rooms.keys() - asked.keys() if not self._relays[effect].rests}
         if not asked:
             return False
         lease, began = uuid7(), time.perf_counter()
@@ -71,6 +72,7 @@ class Dispatcher:
                 if row["effect"] is not None:
                     batches[row["effect"]].append(_claimed_row(row))
             for effect, rows in batches.items():
+                self._relays[effect].begin(full=len(rows) == asked[effect])
                 self._start(self._relays[effect], rows, lease, began)
                 unused.discard(effect)
         finally:
@@ -101,7 +103,6 @@ class Dispatcher:
         return rows
 
     def _start(self, relay: Relay, rows: Sequence[ClaimedRow], lease: UUID, began: float) -> None:
-        relay.begin()
         task = asyncio.get_running_loop().create_task(self._work_off(relay, rows, lease, began))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -32,9 +32,13 @@ class Effect(Protocol):
 
 @runtime_checkable
 class SettlingEffect(Effect, Protocol):
-    """An effect on signup's own database: the statement that settles its rows performs it, in the same commit."""
+    """An effect on signup's own database: the statement that settles its rows performs it, in the same commit.
+
+    `rest_seconds`: the least time between two claims, while fewer rows wait than a batch holds.
+    """
 
     settle_delivered: str
+    rest_seconds: float
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,16 @@ class Relay:
         self.failures = 0
         self._pool = pool
         self._effect = effect
-        self._settle_delivered = (
-            effect.settle_delivered if isinstance(effect, SettlingEffect) else queries.SETTLE_DELIVERED_IF_LEASED
+        self._settle_delivered, self._rest_seconds = (
+            (effect.settle_delivered, effect.rest_seconds)
+            if isinstance(effect, SettlingEffect)
+            else (queries.SETTLE_DELIVERED_IF_LEASED, 0.0)
         )
         self._max_batch = batch
         # Halved by each fault, doubled by each answer: a row that breaks the peer is soon alone in its batch.
         self._batch = batch
         self._places = at_once
-        self._paused_until = -math.inf
+        self._rests_until = self._paused_until = -math.inf
         self._tracing = tracing
         self._clock = clock
 
@@ -65,12 +67,19 @@ class Relay:
         """Whether another batch may start beside those under way."""
         return self._places > 0 and self._clock() >= self._paused_until
 
+    @property
+    def rests(self) -> bool:
+        """Whether it leaves its rows for a later claim, so that more of them share a batch."""
+        return self._clock() < self._rests_until
+
     def room(self) -> int:
         """How many rows it can take now. A caller that gets more than none calls `begin` or `breaker.unused`."""
-        return self.breaker.allowance(self._batch) if self.has_place else 0
+        return self.breaker.allowance(self._batch) if self.has_place and not self.rests else 0
 
-    def begin(self) -> None:
+    def begin(self, *, full: bool) -> None:
+        """A batch begins. `full`: it has as many rows as there was room for, so more may wait already."""
         self._places -= 1
+        self._rests_until = -math.inf if full else self._clock() + self._rest_seconds
 
     def end(self, *, pause_seconds: float) -> None:
         """A batch has ended. `pause_seconds` above 0: in a fault of our own, so that the next one waits."""

@@ -119,7 +119,9 @@ WHERE effect = 'mail' AND id > $3 AND created_at >= $1 AND created_at < $2
 ORDER BY id LIMIT $4
 """
 
-# Mails handed over in the window, with everything that this ledger knows about them.
+# Mails handed over in the window, with everything that this ledger knows about them. ($1, $2) is the last one that was
+# read, or the window's beginning, $3 its end, $4 how many. There is no second lower bound: the index would be read from
+# the lower of the two on, for each page.
 NEXT_SETTLED = """
 SELECT s.id, s.user_id, s.created_at, s.outcome, s.payload #>> '{to,email}' AS to_email,
        s.result ->> 'fingerprint' AS fingerprint, s.result ->> 'state' AS answered_state,
@@ -129,8 +131,8 @@ SELECT s.id, s.user_id, s.created_at, s.outcome, s.payload #>> '{to,email}' AS t
 FROM outbox_settled s
 LEFT JOIN mail_outcomes f ON f.request_id = s.id::text
 LEFT JOIN users u ON u.id = s.user_id
-WHERE s.effect = 'mail' AND s.created_at >= $1 AND s.created_at < $2 AND (s.created_at, s.id) > ($3, $4)
-ORDER BY s.created_at, s.id LIMIT $5
+WHERE s.effect = 'mail' AND (s.created_at, s.id) > ($1, $2) AND s.created_at < $3
+ORDER BY s.created_at, s.id LIMIT $4
 """
 
 # Which of these signup ever requested: for users ($1) or as operator alerts ($2). An ID older than the kept rows
@@ -157,11 +159,12 @@ AND NOT EXISTS (
 )
 """
 
+# $1 and $2 the window, $3 and $4 the IDs between which its users are, $5 how many.
 NEXT_PENDING_USERS = f"""
 SELECT u.id, u.created_at, {UNSERVED} AS unserved
 FROM users u
-WHERE u.status = 'pending' AND u.id > $3 AND u.created_at >= $1 AND u.created_at < $2
-ORDER BY u.id LIMIT $4
+WHERE u.status = 'pending' AND u.id > $3 AND u.id < $4 AND u.created_at >= $1 AND u.created_at < $2
+ORDER BY u.id LIMIT $5
 """
 
 FINISH_IF_LEASED = """

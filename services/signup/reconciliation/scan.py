@@ -5,10 +5,10 @@ Writes nothing. Every page begins where the previous one ended, so any worker ca
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from shared.contract.ids import UUID
+from shared.contract.ids import UUID, lowest_uuid7
 from shared.contract.mails import MAX_LOOKUP
 from shared.db.pool import Pool
 
@@ -20,6 +20,9 @@ from .compare import Finding, OwnRecord, judge, unexpected
 _PAGE = 500
 _ALERT = "alert/"
 FIRST_ID = UUID(int=0)
+# By how much the time in a user's ID may differ from `created_at`: the ID is made later in the transaction, and the
+# server's clock may be set in between.
+CLOCK_STEP = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class LedgerScan:
         since, after = run.window_from, FIRST_ID
         if run.position:
             since, after = datetime.fromisoformat(run.position[0]), UUID(run.position[1])
-        rows = await self._pool.fetch(queries.NEXT_SETTLED, run.window_from, run.window_to, since, after, MAX_LOOKUP)
+        rows = await self._pool.fetch(queries.NEXT_SETTLED, since, after, run.window_to, MAX_LOOKUP)
         if not rows:
             return Step("ledger")
         # After this ledger was read: a mail that it knows as sent is in the mail service's ledger, or was lost there.
@@ -107,7 +110,11 @@ class LedgerScan:
         return Step("ledger", page.next_cursor, len(findings), findings)
 
     async def users(self, run: Run) -> Step:
-        rows = await self._pool.fetch(queries.NEXT_PENDING_USERS, run.window_from, run.window_to, run.after, MAX_LOOKUP)
+        first = lowest_uuid7(run.window_from, -CLOCK_STEP)
+        last = lowest_uuid7(run.window_to, CLOCK_STEP)
+        rows = await self._pool.fetch(
+            queries.NEXT_PENDING_USERS, run.window_from, run.window_to, max(run.after, first), last, MAX_LOOKUP
+        )
         unserved = [
             Finding(
                 "unserved_users",

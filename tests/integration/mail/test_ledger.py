@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.mail.ledger import mail_list
 from tests.support.apis import Api
 from tests.support.databases import Clone
 
@@ -205,3 +206,34 @@ async def test_a_mail_whose_id_was_made_by_a_clock_that_is_ahead_is_found_by_the
     soon_after = datetime.now(UTC) - timedelta(minutes=58)
     page = await client.get("/v1/mails", params={"accepted_before": soon_after.isoformat()})
     assert [mail["request_id"] for mail in page.json()["items"]] == ["one"]
+
+
+async def test_a_mail_whose_id_was_made_by_a_clock_that_is_behind_is_found_by_the_time_of_the_database(
+    client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    await _send(client, _mail("one"))
+    await mail_database.as_owner("UPDATE mails SET accepted_at = accepted_at + interval '59 minutes'")
+    not_long_before = datetime.now(UTC) + timedelta(minutes=58)
+    page = await client.get("/v1/mails", params={"accepted_after": not_long_before.isoformat()})
+    assert [mail["request_id"] for mail in page.json()["items"]] == ["one"]
+
+
+async def test_a_list_by_the_time_of_sending_looks_at_so_many_mails_for_each_page_and_misses_none(
+    client: httpx.AsyncClient, mail_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_list, "_LOOKED_AT", 2)
+    await _send(client, *(_mail(f"m{number}") for number in range(5)))
+    # The first and the last were sent now: one of them long after it was accepted.
+    sent = "UPDATE mails SET state = 'sent', message_id = '<m@example.org>', next_attempt_at = NULL, sent_at = {}"
+    await mail_database.as_owner(
+        sent.format("CASE WHEN request_id IN ('m0', 'm4') THEN now() ELSE now() - interval '1 h' END")
+    )
+    params: dict[str, str] = {"sent_after": (datetime.now(UTC) - timedelta(minutes=30)).isoformat()}
+    pages = []
+    while True:
+        page = (await client.get("/v1/mails", params=params)).json()
+        pages.append([mail["request_id"] for mail in page["items"]])
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert pages == [["m4"], [], ["m0"]]

@@ -9,9 +9,12 @@ import asyncpg
 import pytest
 
 from services.signup.outbox.dispatcher import Dispatcher
-from shared.worker.circuit_breaker import BreakerState
+from services.signup.outbox.effects.statistics import StatsEffect
+from services.signup.outbox.relay import Relay
+from shared.worker.circuit_breaker import Breaker, BreakerState
 from shared.worker.claim_floor import FULL_EVERY_SECONDS
 from shared.worker.growing_gap import GrowingGap
+from shared.worker.schedule import WakeupFanout
 from tests.support.mail_stand_in import MailStandIn, mail_stand_in
 from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
@@ -106,3 +109,23 @@ async def test_a_row_put_back_in_time_is_found_by_the_next_full_look(
         await dispatcher.run_once()
         await dispatcher.drain()
         assert await settled_stats(ledger) == found, later
+
+
+async def test_an_effect_that_rests_gathers_its_rows_for_a_second_unless_they_fill_a_batch(
+    ledger: SignupLedger,
+) -> None:
+    now, wakeup = 1000.0, WakeupFanout()
+    woken = wakeup.subscribe()
+    relay = Relay(ledger.pool, StatsEffect(), breaker=Breaker("stats"), batch=2, lease_seconds=30, clock=lambda: now)
+    dispatcher = Dispatcher(ledger.pool, [relay], wakeup=wakeup, gap=GrowingGap(0), clock=lambda: now)
+    for later, person, found in ((0.0, "a", 1), (0.5, "b", 1), (1.0, "c", 3), (1.0, "d", 4), (1.9, "e", 4)):
+        now = 1000.0 + later
+        woken.clear()
+        await ledger.sign_up(f"{person}@example.org")
+        await dispatcher.run_once()
+        await dispatcher.run_once()  # while the batch is under way
+        await dispatcher.drain()
+        assert await settled_stats(ledger) == found, person
+        assert woken.is_set() == (person == "c"), (
+            "more may wait behind a full batch; else the look of each second is enough"
+        )

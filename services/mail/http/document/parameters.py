@@ -15,7 +15,11 @@ PARAMETERS = {
     "tag": About("Mails with this tag; repeated: with any of them", ["invoice"]),
     "accepted_after": About("Mails accepted at this time or later (RFC 3339)", "2026-06-26T00:00:00Z"),
     "accepted_before": About("Mails accepted before this time (RFC 3339)", "2026-06-27T00:00:00Z"),
-    "sent_after": About("Mails sent at this time or later (RFC 3339)", "2026-06-26T00:00:00Z"),
+    "sent_after": About(
+        "Mails sent at this time or later (RFC 3339). A page looks at 100,000 mails: it may be short, or empty, and "
+        "still have a next one",
+        "2026-06-26T00:00:00Z",
+    ),
     "sent_before": About("Mails sent before this time (RFC 3339)", "2026-06-27T00:00:00Z"),
     "metadata": About("`metadata.KEY=value`", {"metadata.user_id": "019f033a-9a67-792b-bb42-1992ef490f3b"}),
     "include": About("`content`: also the subject, text, HTML and headers, as pinned when the mail was accepted"),
