@@ -22,8 +22,8 @@ _OWN_MESSAGE_ID = re.compile("<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@[^<
 # By how much the time in a mail's ID, which the API mints, may differ from `accepted_at`, which is the database's. A
 # filter by time reads past all mails of so long.
 _CLOCKS_DIFFER = timedelta(hours=1)
-# A mail may be sent long after it was accepted, so a list by `sent_after` cannot know where it ends: a page looks at so
-# many mails, and may be short.
+# A mail may be sent long after it was accepted, so a list by `sent_after` cannot know where it ends. Among mails that
+# were accepted before that time, where few match, a page looks at so many, and may be short.
 _LOOKED_AT = 100_000
 
 
@@ -125,14 +125,28 @@ async def list_mails(
     """
     client = client_scope(principal)
     start = [*filters.start(cursor), *([mails.c.client == client] if client is not None else [])]
-    if among is None and filters.sent_after is not None:
-        among = _LOOKED_AT
-    last = await _last_of(database, start, among) if among else None
+    last = await _last_looked_at(database, filters.sent_after, start, cursor, among)
     conditions = [*filters.conditions(), *start]
     if last is not None:
         conditions.append(mails.c.id >= last)
     found = await _read(database, _matching(conditions, filters.candidates(), limit + 1))
     return (found[:limit], found[limit - 1]["id"]) if len(found) > limit else (found, last)
+
+
+async def _last_looked_at(
+    database: Database,
+    sent_after: datetime | None,
+    start: Sequence[sa.ColumnElement[bool]],
+    cursor: UUID | None,
+    among: int | None,
+) -> UUID | None:
+    """The last mail that a page looks at; None: it looks at all that are left."""
+    if among is None and sent_after is not None:
+        accepted_later = lowest_uuid7(sent_after, -_CLOCKS_DIFFER)
+        if cursor is None or cursor > accepted_later:
+            return await _last_of(database, [*start, mails.c.id < accepted_later], 1)
+        among = _LOOKED_AT
+    return await _last_of(database, start, among) if among else None
 
 
 async def _last_of(database: Database, start: Sequence[sa.ColumnElement[bool]], among: int) -> UUID | None:
