@@ -76,13 +76,14 @@ class Laboratory:
     def follower(self) -> FeedFollower:
         return FeedFollower(self.pool, self.mail_service, Breaker("feed"), lag_seconds=self.lag_seconds)
 
-    def reconciler(self, *, stuck_seconds: float = 3600, lease_seconds: float = 30) -> Reconciler:
+    def reconciler(self, *, stuck_seconds: float = 3600, lease_seconds: float = 30, **options: Any) -> Reconciler:
         return Reconciler(
             self.pool,
             self.follower(),
             LedgerScan(self.pool, self.mail_service, stuck_seconds=stuck_seconds),
             Repairer(self.pool, self.mail_service, self.policy),
             lease_seconds=lease_seconds,
+            **options,
         )
 
     async def hand_over(self) -> None:

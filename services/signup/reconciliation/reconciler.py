@@ -4,6 +4,8 @@ A step claims the oldest run, reads, and stores findings, counts and position in
 killed, the next one continues from that position. Calls happen between the commits, with no transaction open.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -27,6 +29,7 @@ _log = get_logger(__name__)
 
 # About half a minute without an answer: then the run fails instead of being `running` for ever.
 _MAX_FAULTS = 8
+_LONGEST_PAUSE_SECONDS = 1.0
 _FINDING_COLUMNS = ("kind", "request_id", "mail_id", "user_id", "reason", "mark", "repairable")
 _LOST_COLUMNS = ("request_id", "mail_id", "state", "message_id", "fingerprint", "sent_at", "lost_at")
 
@@ -37,12 +40,22 @@ class Reconciler:
     name = "reconciler"
 
     def __init__(
-        self, pool: Pool, follower: FeedFollower, scan: LedgerScan, repairer: Repairer, *, lease_seconds: float
+        self,
+        pool: Pool,
+        follower: FeedFollower,
+        scan: LedgerScan,
+        repairer: Repairer,
+        *,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._pool = pool
         self._follower = follower
         self._repairer = repairer
         self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._pause = pause
         # In this order. Waiting rows come before settled ones: a row that settles meanwhile is seen twice, not missed.
         self._phases: dict[str, Callable[[Run], Awaitable[Step]]] = {
             "waiting": self._catch_up,
@@ -58,9 +71,10 @@ class Reconciler:
     async def run_once(self) -> bool:
         """Takes one step of the oldest run; returns whether there is more to do. Commits the claim, then the step.
 
+        Then it pauses for as long as the step took: half of the time belongs to work that people wait for.
         A run whose steps keep failing ends as `failed`, and its verdict stays `incomplete`.
         """
-        lease = uuid7()
+        lease, began = uuid7(), self._clock()
         row = await self._pool.fetchrow(queries.CLAIM_OLDEST_RUN, lease, self._lease_seconds)
         if row is None:
             return False
@@ -70,6 +84,7 @@ class Reconciler:
             raise
         except Exception as error:  # noqa: BLE001 - the run must end after any error
             await self._postpone(row["id"], lease, row["faults"], error)
+        await self._pause(min(self._clock() - began, _LONGEST_PAUSE_SECONDS))
         return True
 
     async def _take_step(self, run: Run, phase: str) -> None:

@@ -1,6 +1,7 @@
 """Differences between the ledgers are reported exactly and repaired where that is safe; the ledgers then balance."""
 
 import asyncio
+import itertools
 import random
 from typing import Any
 
@@ -315,3 +316,20 @@ async def test_an_erased_user_is_neither_mailed_nor_written_back(lab: Laboratory
     assert (counts(run), run["repaired"]) == ({"lost_records": 2}, {})
     assert await lab.mails() == {}
     assert counts(await lab.run()) == {"known": 2}
+
+
+async def test_a_step_is_followed_by_a_pause_as_long_as_the_step_took_and_by_none_when_there_is_no_run(
+    lab: Laboratory,
+) -> None:
+    times, pauses = itertools.cycle((0.0, 0.25, 0.0, 5.0)), list[float]()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    reconciler = lab.reconciler(clock=times.__next__, pause=pause)
+    await lab.request_run()
+    while await reconciler.run_once():
+        pass
+    assert len(pauses) > 4
+    assert set(pauses) == {0.25, 1.0}
+    assert pauses[:2] == [0.25, 1.0]
