@@ -89,8 +89,12 @@ FROM made CROSS JOIN (VALUES ('mail.accepted'), ('mail.sent')) AS kinds (kind)
 
 # The run of this hour, as it was before each hour's people: else the first worker compares a day of mails at once.
 _RECONCILED = """
-INSERT INTO reconciliation_runs (state, verdict, window_from, window_to, repair, actor, phase, due_at, finished_at)
-VALUES ('done', 'balanced', date_trunc('month', $1::timestamptz), $1, true, 'signup-worker', 'finished', NULL, $1)
+INSERT INTO reconciliation_runs (
+    state, verdict, window_from, window_to, repair, actor, phase, compared, due_at, started_at, finished_at
+)
+VALUES (
+    'done', 'balanced', date_trunc('month', $1::timestamptz), $1, true, 'signup-worker', 'finished', $2, NULL, $1, $1
+)
 """
 # The feed follower's cursor goes behind these rows, as if it had read them.
 _NEWEST = "SELECT ARRAY[position::text, id::text] FROM history ORDER BY position DESC, id DESC LIMIT 1"
@@ -110,5 +114,5 @@ def write_past(product: Product, count: int) -> None:
     load_both(product, {"signup": _SIGNUP, "mail": _MAIL}, chunks)
     position, line = product.fetchval("mail", _NEWEST)
     product.fetchval("signup", "UPDATE mail_feed SET cursor = $1", cursor_of(int(position), UUID(line)))
-    product.fetchval("signup", _RECONCILED, now)
+    product.fetchval("signup", _RECONCILED, now, count)
     product.fetchval("postgres", "CHECKPOINT")
