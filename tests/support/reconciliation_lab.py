@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -125,15 +126,17 @@ class Laboratory:
         """The mail ledger, by request ID."""
         return {row["request_id"]: dict(row) for row in await self.mail.database.pool.fetch("SELECT * FROM mails")}
 
-    async def request_run(self, *, repair: bool = True) -> UUID:
-        row = await self.pool.fetchrow(REQUEST_RUN, None, None, self.lag_seconds, repair, "test", None)
+    async def request_run(
+        self, *, begins: datetime | None = None, ends: datetime | None = None, repair: bool = True
+    ) -> UUID:
+        row = await self.pool.fetchrow(REQUEST_RUN, begins, ends, self.lag_seconds, repair, "test", None)
         assert row is not None
         run: UUID = row["id"]
         return run
 
-    async def run(self, *, repair: bool = True, stuck_seconds: float = 3600) -> dict[str, Any]:
-        """Run a whole reconciliation and return its row."""
-        run = await self.request_run(repair=repair)
+    async def run(self, *, stuck_seconds: float = 3600, **request: Any) -> dict[str, Any]:
+        """Run a whole reconciliation and return its row. `request`: of `request_run`."""
+        run = await self.request_run(**request)
         reconciler = self.reconciler(stuck_seconds=stuck_seconds)
         while await reconciler.run_once():
             pass

@@ -69,17 +69,27 @@ class Filters:
         ]
         return conditions + [compare(timestamp) for timestamp, compare in bounds if timestamp is not None]
 
-    def start(self, cursor: UUID | None) -> list[sa.ColumnElement[bool]]:
-        """The list goes from the newest ID down: it begins where a match can be, and ends where none can follow.
+    def begins_below(self, cursor: UUID | None) -> UUID | None:
+        """The list goes from the newest ID down and begins where a match can be; None: at the newest.
 
         Nothing is sent before it is accepted.
         """
         latest = [timestamp for timestamp in (self.accepted_before, self.sent_before) if timestamp is not None]
-        below = [lowest_uuid7(min(latest), _CLOCKS_DIFFER)] if latest else []
-        bounds = [mails.c.id < end for end in [*below, *([cursor] if cursor else [])]]
+        ends = [lowest_uuid7(timestamp, _CLOCKS_DIFFER) for timestamp in latest]
+        return min((*ends, *([cursor] if cursor else [])), default=None)
+
+    def bounds(self, below: UUID | None) -> list[sa.ColumnElement[bool]]:
+        """Between which IDs the list lies: `below` and where no match can follow."""
+        found = [mails.c.id < below] if below else []
         if self.accepted_after is not None:
-            bounds.append(mails.c.id >= lowest_uuid7(self.accepted_after, -_CLOCKS_DIFFER))
-        return bounds
+            found.append(mails.c.id >= lowest_uuid7(self.accepted_after, -_CLOCKS_DIFFER))
+        return found
+
+    @property
+    def names_few(self) -> bool:
+        """Whether some index knows what matches, however old it is."""
+        few_states = bool(self.states) and set(self.states) <= {*RARE_STATES, *WAITING_STATES}
+        return few_states or any((self.request_ids, self.message_ids, self.to_keys, self.tags, self.metadata))
 
     def candidates(self) -> "sa.Select[tuple[Any]] | None":
         """The IDs that an index or a small table knows for a filter that may match few; None: no such filter."""
@@ -124,8 +134,11 @@ async def list_mails(
     `among`: look at so many mails only; the page may then hold fewer than match.
     """
     client = client_scope(principal)
-    start = [*filters.start(cursor), *([mails.c.client == client] if client is not None else [])]
-    last = await _last_looked_at(database, filters.sent_after, start, cursor, among)
+    if filters.sent_after and filters.sent_before and filters.sent_after >= filters.sent_before:
+        return [], None
+    below = filters.begins_below(cursor)
+    start = [*filters.bounds(below), *([mails.c.client == client] if client is not None else [])]
+    last = await _last_looked_at(database, filters, start, below, among)
     conditions = [*filters.conditions(), *start]
     if last is not None:
         conditions.append(mails.c.id >= last)
@@ -134,16 +147,12 @@ async def list_mails(
 
 
 async def _last_looked_at(
-    database: Database,
-    sent_after: datetime | None,
-    start: Sequence[sa.ColumnElement[bool]],
-    cursor: UUID | None,
-    among: int | None,
+    database: Database, filters: Filters, start: Sequence[sa.ColumnElement[bool]], below: UUID | None, among: int | None
 ) -> UUID | None:
     """The last mail that a page looks at; None: it looks at all that are left."""
-    if among is None and sent_after is not None:
-        accepted_later = lowest_uuid7(sent_after, -_CLOCKS_DIFFER)
-        if cursor is None or cursor > accepted_later:
+    if among is None and filters.sent_after is not None and not filters.names_few:
+        accepted_later = lowest_uuid7(filters.sent_after, -_CLOCKS_DIFFER)
+        if below is None or below > accepted_later:
             return await _last_of(database, [*start, mails.c.id < accepted_later], 1)
         among = _LOOKED_AT
     return await _last_of(database, start, among) if among else None

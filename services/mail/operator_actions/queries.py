@@ -145,8 +145,8 @@ WITH {_GIVEN}, m AS (
         message_id, restored_message_id, accepted_at, sent_at, expires_at, restored
     )
     SELECT coalesce(l.mail_id, g.id), $1, g.request_id, decode(g.fingerprint, 'hex'), 'sent', g.to_email, g.to_key,
-           g.to_name, g.template, 'hold', 'live', g.message_id, g.message_id, coalesce(l.accepted_at, g.sent_at),
-           g.sent_at, g.sent_at, true
+           g.to_name, g.template, 'hold', 'live', g.message_id, g.message_id,
+           coalesce(l.accepted_at, least(g.sent_at, now())), g.sent_at, g.sent_at, true
     FROM given g LEFT JOIN lost_mails l ON l.request_id = g.request_id AND l.client = $1
     ORDER BY g.request_id
     ON CONFLICT (client, request_id) DO NOTHING

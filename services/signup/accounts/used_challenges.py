@@ -16,9 +16,9 @@ _BATCH = 10_000
 
 DELETE_OLD_USED_CHALLENGES = """
 WITH gone AS (
-    DELETE FROM used_challenges WHERE id IN (
+    DELETE FROM used_challenges WHERE id = ANY(ARRAY(
         SELECT id FROM used_challenges WHERE used_at < now() - make_interval(secs => $1) LIMIT $2
-    ) RETURNING id
+    )) RETURNING id
 )
 SELECT count(*) FROM gone
 """

@@ -32,12 +32,15 @@ class Effect(Protocol):
 
 @runtime_checkable
 class SettlingEffect(Effect, Protocol):
-    """An effect on signup's own database: the statement that settles its rows performs it, in the same commit.
-
-    `rest_seconds`: the least time between two claims, while fewer rows wait than a batch holds.
-    """
+    """An effect on signup's own database: the statement that settles its rows performs it, in the same commit."""
 
     settle_delivered: str
+
+
+@runtime_checkable
+class RestingEffect(Effect, Protocol):
+    """`rest_seconds`: the least time between two claims, while fewer rows wait than a batch holds."""
+
     rest_seconds: float
 
 

@@ -3,8 +3,8 @@
 # For every effect that has room: $1 effects, $2 how many rows, $3 the earliest `due_at` to look at, $4 lease seconds;
 # $5 is the lease. Finds waiting rows and rows of lost workers in one scan: a claim moves `due_at` to its end.
 # Answers with the time of the claim in any case.
-# Arrays come through `(SELECT …)` here and below: the planner then expects as many rows of any array, so it finds that
-# one plan serves all, and does not plan the statement anew for each short batch.
+# Arrays come through `(SELECT …)` here and below: the planner then expects as many rows of any array. In sessions that
+# do not have one plan (ADR 0045), that spares most plans for each short batch.
 CLAIM_DUE = """
 WITH asked AS (
     SELECT * FROM unnest(

@@ -18,7 +18,7 @@ from shared.observability.spans import OFF, Tracing
 from shared.worker.circuit_breaker import Breaker
 
 from . import queries
-from .effect_registry import Effect, SettlingEffect
+from .effect_registry import Effect, RestingEffect, SettlingEffect
 from .retry_policy import Cancel, ClaimedRow, DeadLetter, Deliver, Outcome, PeerFaultError, Retry, decide_next
 from .spans import RowSpans
 
@@ -49,11 +49,10 @@ class Relay:
         self.failures = 0
         self._pool = pool
         self._effect = effect
-        self._settle_delivered, self._rest_seconds = (
-            (effect.settle_delivered, effect.rest_seconds)
-            if isinstance(effect, SettlingEffect)
-            else (queries.SETTLE_DELIVERED_IF_LEASED, 0.0)
+        self._settle_delivered = (
+            effect.settle_delivered if isinstance(effect, SettlingEffect) else queries.SETTLE_DELIVERED_IF_LEASED
         )
+        self._rest_seconds = effect.rest_seconds if isinstance(effect, RestingEffect) else 0.0
         self._max_batch = batch
         # Halved by each fault, doubled by each answer: a row that breaks the peer is soon alone in its batch.
         self._batch = batch

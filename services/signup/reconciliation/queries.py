@@ -3,6 +3,8 @@
 A statement `…_IF_LEASED` does nothing once the worker's lease has ended ($1 the run, $2 the lease).
 """
 
+from shared.contract.mails import MAX_LOOKUP
+
 # Older settled rows have been dropped (ADR 0013): nothing can be said about mails that were requested before.
 _KEPT_FROM = "(SELECT kept_from FROM partition_upkeep WHERE parent = 'outbox_settled')"
 _KEPT = f"coalesce({_KEPT_FROM}, '-infinity')"
@@ -109,21 +111,22 @@ FROM counts c, run WHERE r.id = run.id
 RETURNING true
 """
 
-# Waiting rows, and whether they wait too long. $3 after this ID, $4 how many, $5 seconds that are too long.
-NEXT_WAITING = """
+# Waiting rows, and whether they wait too long. $3 after this ID, $4 seconds that are too long. The limit stands in the
+# statement, here and below, so that what is joined is looked up by key (ADR 0045).
+NEXT_WAITING = f"""
 SELECT id, user_id,
-       due_at <= now() - make_interval(secs => $5)
-       OR (last_error IS NOT NULL AND created_at <= now() - make_interval(secs => $5)) AS stuck
+       due_at <= now() - make_interval(secs => $4)
+       OR (last_error IS NOT NULL AND created_at <= now() - make_interval(secs => $4)) AS stuck
 FROM outbox
 WHERE effect = 'mail' AND id > $3 AND created_at >= $1 AND created_at < $2
-ORDER BY id LIMIT $4
+ORDER BY id LIMIT {MAX_LOOKUP}
 """
 
 # Mails handed over in the window, with everything that this ledger knows about them. ($1, $2) is the last one that was
-# read, or the window's beginning, $3 its end, $4 how many. There is no second lower bound: the index would be read from
-# the lower of the two on, for each page.
-NEXT_SETTLED = """
-SELECT s.id, s.user_id, s.created_at, s.outcome, s.payload #>> '{to,email}' AS to_email,
+# read, or the window's beginning, $3 its end. There is no second lower bound: the index would be read from the lower of
+# the two on, for each page.
+NEXT_SETTLED = f"""
+SELECT s.id, s.user_id, s.created_at, s.outcome, s.payload #>> '{{to,email}}' AS to_email,
        s.result ->> 'fingerprint' AS fingerprint, s.result ->> 'state' AS answered_state,
        EXISTS (SELECT FROM outbox o WHERE o.id = s.id) AS waiting,
        s.payload ? 'link' AND u.status IS DISTINCT FROM 'pending' AS served,
@@ -132,7 +135,7 @@ FROM outbox_settled s
 LEFT JOIN mail_outcomes f ON f.request_id = s.id::text
 LEFT JOIN users u ON u.id = s.user_id
 WHERE s.effect = 'mail' AND (s.created_at, s.id) > ($1, $2) AND s.created_at < $3
-ORDER BY s.created_at, s.id LIMIT $4
+ORDER BY s.created_at, s.id LIMIT {MAX_LOOKUP}
 """
 
 # Which of these signup ever requested: for users ($1) or as operator alerts ($2). An ID older than the kept rows
@@ -159,12 +162,12 @@ AND NOT EXISTS (
 )
 """
 
-# $1 and $2 the window, $3 and $4 the IDs between which its users are, $5 how many.
+# $1 and $2 the window, $3 and $4 the IDs between which its users are.
 NEXT_PENDING_USERS = f"""
 SELECT u.id, u.created_at, {UNSERVED} AS unserved
 FROM users u
 WHERE u.status = 'pending' AND u.id > $3 AND u.id < $4 AND u.created_at >= $1 AND u.created_at < $2
-ORDER BY u.id LIMIT $5
+ORDER BY u.id LIMIT {MAX_LOOKUP}
 """
 
 FINISH_IF_LEASED = """

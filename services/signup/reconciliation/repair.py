@@ -8,7 +8,6 @@ lines and count, and returns the last finding that it handled, or None when ther
 from typing import Any
 
 from shared.contract.ids import UUID
-from shared.contract.mails import MAX_BATCH
 from shared.db.pool import Pool, Record
 from shared.observability.logs import get_logger
 
@@ -33,7 +32,7 @@ class Repairer:
         Raises:
             PeerFaultError: the mail service gave no answer.
         """
-        rows = await self._pool.fetch(queries.NEXT_LOST, run, after, MAX_BATCH)
+        rows = await self._pool.fetch(queries.NEXT_LOST, run, after)
         if not rows:
             return None
         # A user who was erased since the scan has no address any more.
@@ -59,7 +58,7 @@ class Repairer:
         """Puts mails that still waited when last reported back into the outbox: same request ID, same pinned payload.
         A mail that was being sent may have left: it is reported, and not requested again.
         """
-        rows = await self._pool.fetch(queries.NEXT_MISSING, run, after, MAX_BATCH)
+        rows = await self._pool.fetch(queries.NEXT_MISSING, run, after)
         if not rows:
             return None
         ids = [UUID(row["request_id"]) for row in rows]
@@ -70,7 +69,7 @@ class Repairer:
 
     async def serve(self, run: UUID, lease: UUID, after: UUID) -> UUID | None:
         """Owes a verification mail to users who have none, or only expired ones."""
-        rows = await self._pool.fetch(queries.NEXT_UNSERVED, run, after, MAX_BATCH)
+        rows = await self._pool.fetch(queries.NEXT_UNSERVED, run, after)
         if not rows:
             return None
         await self._pool.execute(

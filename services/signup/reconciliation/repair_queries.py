@@ -1,5 +1,7 @@
 """The SQL that repairs what a reconciliation found. Every write needs the run's lease ($1 the run, $2 the lease)."""
 
+from shared.contract.mails import MAX_BATCH
+
 from .queries import UNSERVED
 
 _RUN = "run AS MATERIALIZED (SELECT id, repaired FROM reconciliation_runs WHERE id = $1 AND lease = $2 FOR UPDATE)"
@@ -21,11 +23,12 @@ counted AS (
 SELECT count(*) FROM repaired
 """
 
-# $1 the run, $2 after this finding, $3 how many.
-_OPEN = """
+# $1 the run, $2 after this finding. The limit is known to the plan, so that what is joined is looked up by key
+# (ADR 0045).
+_OPEN = f"""
 SELECT id, request_id, kind FROM reconciliation_findings
-WHERE run_id = $1 AND kind IN ({kinds}) AND repairable AND repaired_at IS NULL AND id > $2
-ORDER BY id LIMIT $3
+WHERE run_id = $1 AND kind IN ({{kinds}}) AND repairable AND repaired_at IS NULL AND id > $2
+ORDER BY id LIMIT {MAX_BATCH}
 """
 NEXT_LOST = f"""
 WITH open AS MATERIALIZED ({_OPEN.format(kinds="'lost_records', 'different'")})

@@ -20,9 +20,9 @@ from .compare import Finding, OwnRecord, judge, unexpected
 _PAGE = 500
 _ALERT = "alert/"
 FIRST_ID = UUID(int=0)
-# By how much the time in a user's ID may differ from `created_at`: the ID is made later in the transaction, and the
-# server's clock may be set in between.
-CLOCK_STEP = timedelta(hours=1)
+# By how much the time in a user's ID may be before and after `created_at`. The ID is made later in the transaction; and
+# when the server's clock is set back, its sessions go on with IDs of the time before, until the clock has come there.
+EARLIER, LATER = timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LedgerScan:
 
     async def pending(self, run: Run) -> Step:
         rows = await self._pool.fetch(
-            queries.NEXT_WAITING, run.window_from, run.window_to, run.after, MAX_LOOKUP, self._stuck_seconds
+            queries.NEXT_WAITING, run.window_from, run.window_to, run.after, self._stuck_seconds
         )
         stuck = [
             Finding("stuck", str(row["id"]), "waits too long in the outbox", str(run.id), user_id=row["user_id"])
@@ -81,7 +81,7 @@ class LedgerScan:
         since, after = run.window_from, FIRST_ID
         if run.position:
             since, after = datetime.fromisoformat(run.position[0]), UUID(run.position[1])
-        rows = await self._pool.fetch(queries.NEXT_SETTLED, since, after, run.window_to, MAX_LOOKUP)
+        rows = await self._pool.fetch(queries.NEXT_SETTLED, since, after, run.window_to)
         if not rows:
             return Step("ledger")
         # After this ledger was read: a mail that it knows as sent is in the mail service's ledger, or was lost there.
@@ -110,10 +110,10 @@ class LedgerScan:
         return Step("ledger", page.next_cursor, len(findings), findings)
 
     async def users(self, run: Run) -> Step:
-        first = lowest_uuid7(run.window_from, -CLOCK_STEP)
-        last = lowest_uuid7(run.window_to, CLOCK_STEP)
+        first = lowest_uuid7(run.window_from, -EARLIER)
+        last = lowest_uuid7(run.window_to, LATER)
         rows = await self._pool.fetch(
-            queries.NEXT_PENDING_USERS, run.window_from, run.window_to, max(run.after, first), last, MAX_LOOKUP
+            queries.NEXT_PENDING_USERS, run.window_from, run.window_to, max(run.after, first), last
         )
         unserved = [
             Finding(

@@ -222,16 +222,31 @@ async def test_a_list_by_the_time_of_sending_looks_at_so_many_of_the_older_mails
     client: httpx.AsyncClient, mail_database: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mail_list, "_LOOKED_AT", 2)
-    await _send(client, *(_mail(f"m{number}") for number in range(5)))
+    await _send(
+        client,
+        *(
+            _mail(f"m{n}", to={"email": f"m{n}@x.example"}, tags=[f"t{n}"], metadata={"user_id": str(n)})
+            for n in range(5)
+        ),
+    )
     # Two of them are sent long after they were accepted.
     sent = "UPDATE mails SET state = 'sent', message_id = '<m@x.example>', next_attempt_at = NULL, sent_at = now() + {}"
     await mail_database.as_owner(sent.format("(request_id IN ('m0', 'm4'))::int * interval '3 hours'"))
-    params: dict[str, str] = {"sent_after": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}
-    pages = []
-    while True:
-        page = (await client.get("/v1/mails", params=params)).json()
-        pages.append([mail["request_id"] for mail in page["items"]])
-        if page["next_cursor"] is None:
-            break
-        params["cursor"] = page["next_cursor"]
-    assert pages == [["m4"], [], ["m0"], []]
+    now = datetime.now(UTC)
+
+    async def pages(**params: str) -> list[list[str]]:
+        found, params = [], {"sent_after": (now + timedelta(minutes=170)).isoformat()} | params
+        while True:
+            page = (await client.get("/v1/mails", params=params)).json()
+            found.append([mail["request_id"] for mail in page["items"]])
+            if page["next_cursor"] is None:
+                return found
+            params["cursor"] = page["next_cursor"]
+
+    # The first page ends behind the mails that were accepted later than that, the others after two.
+    assert await pages() == [["m4"], [], ["m0"], []]
+    assert await pages(accepted_before=now.isoformat()) == [["m4"], [], ["m0"]]
+    assert await pages(sent_before=(now + timedelta(minutes=160)).isoformat()) == [[]]
+    # What an index finds is on the first page, however old it is.
+    for few in ({"request_id": "m0"}, {"to": "m0@x.example"}, {"tag": "t0"}, {"metadata.user_id": "0"}):
+        assert await pages(**few) == [["m0"]], few

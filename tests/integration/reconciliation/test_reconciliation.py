@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,7 @@ import pytest
 
 from services.signup.reconciliation.queries import CLAIM_OLDEST_RUN, FINISH_IF_LEASED, KEEP_STEP_IF_LEASED
 from services.signup.reconciliation.repair_queries import REQUEUE_IF_LEASED
-from shared.contract.ids import uuid7
+from shared.contract.ids import lowest_uuid7, uuid7
 from shared.db.pool import DatabaseOptions, open_database
 from tests.support.databases import Clone, Server
 from tests.support.reconciliation_lab import INSERT_UNREQUESTED_MAILS, SENT, Laboratory, counts
@@ -210,6 +211,19 @@ async def test_only_pending_users_without_a_verification_mail_are_owed_one(lab: 
     assert counts(await lab.run()) == {}
     await lab.hand_over()
     assert (await lab.run())["verdict"] == "balanced"
+
+
+@pytest.mark.parametrize("hours", [-23, 0, 0.95], ids=["ahead", "equal", "behind"])
+async def test_a_user_is_found_by_its_time_where_that_of_its_id_is_another(lab: Laboratory, hours: float) -> None:
+    await lab.ledger.sign_up("lost@x.example")
+    await lab.pool.execute("DELETE FROM outbox WHERE effect = 'mail'")
+    await lab.signup.as_owner("UPDATE users SET created_at = now() - interval '25 hours'")
+    made = await lab.pool.fetchval("SELECT created_at FROM users")
+    at = made - timedelta(hours=hours)
+    await lab.signup.as_owner("DELETE FROM outbox")
+    await lab.signup.as_owner("UPDATE users SET id = $1", lowest_uuid7(at))
+    window = {"begins": made - timedelta(minutes=1), "ends": made + timedelta(minutes=1)}
+    assert counts(await lab.run(**window)) == {"unserved_users": 1}
 
 
 async def test_a_mail_that_waits_too_long_in_either_ledger_is_stuck_in_every_run(lab: Laboratory) -> None:

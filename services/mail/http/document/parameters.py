@@ -16,8 +16,8 @@ PARAMETERS = {
     "accepted_after": About("Mails accepted at this time or later (RFC 3339)", "2026-06-26T00:00:00Z"),
     "accepted_before": About("Mails accepted before this time (RFC 3339)", "2026-06-27T00:00:00Z"),
     "sent_after": About(
-        "Mails sent at this time or later (RFC 3339). Of mails accepted before it, a page looks at 100,000: it may be "
-        "short, or empty, and still have a next one",
+        "Mails sent at this time or later (RFC 3339). Of mails accepted before it, a page looks at 100,000 unless "
+        "another filter names few: it may be short, or empty, and still have a next one",
         "2026-06-26T00:00:00Z",
     ),
     "sent_before": About("Mails sent before this time (RFC 3339)", "2026-06-27T00:00:00Z"),
