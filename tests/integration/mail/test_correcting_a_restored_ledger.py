@@ -1,6 +1,7 @@
 """After the mail ledger is restored to an earlier time, a waiting mail that its client knows as sent becomes sent."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -141,3 +142,14 @@ async def test_a_mail_that_its_slow_worker_releases_at_the_same_time_is_correcte
         await eventually(lambda: pool.fetchval(WAITING), lambda waiting: waiting == 1)
     assert [corrected["request_id"] for corrected in await correcting] == ["one"]
     assert await _state(mail_api) == ("sent", 0)
+
+
+async def test_a_mail_restored_by_a_clock_that_is_ahead_was_accepted_now_and_is_found_by_that_time(
+    client: httpx.AsyncClient,
+) -> None:
+    now = datetime.now(UTC)
+    known = _known({"fingerprint": "f" * 64}, sent_at=(now + timedelta(hours=3)).isoformat())
+    assert (await client.post("/v1/mails/restore", json=known)).json()["restored"] == ["one"]
+    for minutes, found in ((-1, ["one"]), (1, [])):
+        page = await client.get("/v1/mails", params={"accepted_after": (now + timedelta(minutes=minutes)).isoformat()})
+        assert [mail["request_id"] for mail in page.json()["items"]] == found, minutes
