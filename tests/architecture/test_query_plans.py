@@ -24,7 +24,15 @@ from services.signup import worker as signup_worker
 from services.signup.audit.queries import ALERT_SYMPTOMS as SIGNUP_SYMPTOMS
 from services.signup.audit.stage_metrics_queries import READ_STAGES as SIGNUP_STAGES
 from services.signup.outbox.queries import CLAIM_DUE as CLAIM_DUE_EFFECTS
-from services.signup.outbox.queries import OUTBOX_HEALTH, SETTLE_COUNTED_IF_LEASED, SETTLE_DELIVERED_IF_LEASED
+from services.signup.outbox.queries import (
+    OUTBOX_HEALTH,
+    RELEASE_IF_LEASED,
+    SETTLE_CANCELED_IF_LEASED,
+    SETTLE_COUNTED_IF_LEASED,
+    SETTLE_DEAD_IF_LEASED,
+    SETTLE_DELIVERED_IF_LEASED,
+    SETTLE_RETRY_IF_LEASED,
+)
 from services.signup.reconciliation.queries import NEXT_PENDING_USERS, NEXT_SETTLED
 from services.signup.reconciliation.scan import EARLIER, FIRST_ID, LATER
 from services.signup.settings import Settings as SignupSettings
@@ -179,21 +187,35 @@ async def _report(pool: Pool, worker: str, detail: dict[str, Any]) -> None:
     await pool.execute(BEAT, worker, "test", orjson.dumps(detail).decode())
 
 
-async def _pages_with_one_plan(clone: Clone, expected_rows: int, query: str, *arguments: object) -> int:
-    """Pages that the query reads as a worker runs it: with the plan for all arguments. It may write nothing."""
-    given = ", ".join(f"'{value}'" for value in arguments)
-    async with clone.database.pool.acquire() as connection, connection.transaction():
-        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        await connection.execute(f"PREPARE planned AS {query}")
+async def _planned_for_all(clone: Clone, query: str, arguments: str) -> dict[str, Any]:
+    """How the query runs in a worker: with the plan for all arguments. Rolled back."""
+    async with clone.database.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
         try:
+            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            await connection.execute(f"PREPARE planned AS {query}")
             (explained,) = orjson.loads(
-                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE planned ({given})")
+                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE planned ({arguments})")
             )
-        finally:
             await connection.execute("DEALLOCATE planned")
-    plan = explained["Plan"]
+        finally:
+            await transaction.rollback()
+    plan: dict[str, Any] = explained["Plan"]
+    return plan
+
+
+async def _pages_with_one_plan(clone: Clone, expected_rows: int, query: str, *arguments: object) -> int:
+    plan = await _planned_for_all(clone, query, ", ".join(f"'{value}'" for value in arguments))
     assert plan["Actual Rows"] == expected_rows
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def _rows_looked_at(plan: dict[str, Any]) -> float:
+    """By all steps of a plan together."""
+    removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Join Filter", 0)
+    own = (plan["Actual Rows"] + removed) * plan["Actual Loops"]
+    return float(own + sum(_rows_looked_at(each) for each in plan.get("Plans", [])))
 
 
 async def _pages(clone: Clone, expected_rows: int, query: str, *arguments: object, prepare: str = "") -> int:
@@ -441,3 +463,75 @@ async def test_the_last_page_of_mails_accepted_after_a_time_reads_none_of_the_ol
     query = _matching([*filters.conditions(), *filters.bounds(None)], None, 51)
     text = str(query.compile(dialect=mail_database.database.engine.dialect, compile_kwargs={"literal_binds": True}))
     assert await _pages(mail_database, 28, text) < 200
+
+
+WAITING = 20_000
+FILL_WAITING = {
+    "signup": f"""
+        INSERT INTO outbox (effect, payload, expires_at, due_at)
+        SELECT 'mail', '{{}}', now(), now() - interval '1 s' FROM generate_series(1, {WAITING})
+    """,
+    "mail": f"""
+        WITH m AS (
+            INSERT INTO mails (
+                id, client, request_id, fingerprint, state, on_uncertain, lane, message_id, next_attempt_at, expires_at
+            )
+            SELECT uuidv7(), 'c', gen_random_uuid()::text, sha256(''), 'queued', 'hold', 'live', '<m>', now(),
+                   now() + interval '1 day'
+            FROM generate_series(1, {WAITING}) RETURNING id
+        )
+        INSERT INTO queue (mail_id, lane, due_at) SELECT id, 'live', now() - interval '1 s' FROM m
+    """,
+}
+# All but the row that was written last, so that the table keeps its pages.
+EMPTY = {
+    "signup": "DELETE FROM outbox WHERE id <> (SELECT id FROM outbox ORDER BY id DESC LIMIT 1)",
+    "mail": "DELETE FROM queue WHERE mail_id <> (SELECT mail_id FROM queue ORDER BY mail_id DESC LIMIT 1)",
+}
+BATCH = 100
+IDS = "ARRAY[" + ", ".join(f"'{uuid4()}'" for _ in range(BATCH)) + "]::uuid[]"
+
+
+def _columns(*kinds: str) -> str:
+    """A batch of arguments: IDs of no row, and nulls."""
+    return ", ".join(IDS if kind == "id" else f"array_fill(NULL::{kind}, ARRAY[{BATCH}])" for kind in kinds)
+
+
+LEASE = f"'{uuid4()}', "
+ON_WAITING_ROWS = {
+    "signup": {
+        CLAIM_DUE_EFFECTS: f"'{{mail}}', '{{{BATCH}}}', ARRAY['{BEGINNING}'::timestamptz], '{{30}}', '{uuid4()}'",
+        SETTLE_DELIVERED_IF_LEASED: LEASE + _columns("id", "jsonb"),
+        SETTLE_COUNTED_IF_LEASED: LEASE + _columns("id", "jsonb"),
+        SETTLE_CANCELED_IF_LEASED: LEASE + _columns("id", "text"),
+        SETTLE_DEAD_IF_LEASED: LEASE + _columns("id", "text"),
+        SETTLE_RETRY_IF_LEASED: LEASE + _columns("id", "float8", "text", "int"),
+        RELEASE_IF_LEASED: LEASE + _columns("id") + ", 'x'",
+    },
+    "mail": {
+        mail_queries.CLAIM_DUE: f"72, 10, 30.0, '{BEGINNING}', '{BEGINNING}'",
+        mail_queries.TRANSMIT_IF_LEASED: _columns("id", "int", "id", "text", "timestamptz", "text", "timestamptz"),
+        mail_queries.RENEW_IF_LEASED: _columns("id", "id") + ", 30.0",
+        mail_queries.GIVE_BACK_IF_LEASED: _columns("id", "id", "float8"),
+        mail_queries.SETTLE_IF_LEASED: ", ".join(
+            (
+                _columns("id", "int", "id", "text", "text", "bool", "int", *["text"] * 5, "float8", "bool"),
+                "30",
+                _columns("timestamptz", "text"),
+            )
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("service", ON_WAITING_ROWS)
+async def test_a_batch_costs_no_more_where_the_last_vacuum_saw_the_table_empty(
+    service: str, signup_database: Clone, mail_database: Clone
+) -> None:
+    clone = {"signup": signup_database, "mail": mail_database}[service]
+    table = {"signup": "outbox", "mail": "queue"}[service]
+    for statement in (FILL_WAITING[service], EMPTY[service], f"VACUUM {table}", FILL_WAITING[service]):
+        await clone.as_owner(statement)
+    for query, arguments in ON_WAITING_ROWS[service].items():
+        plan = await _planned_for_all(clone, query, arguments)
+        assert _rows_looked_at(plan) < WAITING * 0.75, (query, plan)

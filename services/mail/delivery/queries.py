@@ -1,7 +1,7 @@
 """The SQL of delivery. Each statement is one transaction and one round trip; names carry their guards.
 
-`= ANY(ARRAY(SELECT …))` replaces a join on purpose: it keeps the planner on the primary key whatever batch size it
-estimates, so that no statement scans the ledger.
+`= ANY(ARRAY(SELECT …))` replaces a join on purpose, or stands beside it: it keeps the planner on the primary key
+whatever batch size it estimates and however empty the last vacuum saw the queue, so that no statement scans either.
 """
 
 from ..webhooks.queries import HAS_SUBSCRIBERS
@@ -179,7 +179,7 @@ RETURNING lease
 RENEW_IF_LEASED = """
 UPDATE queue q SET due_at = now() + make_interval(secs => $3::float8)
 FROM unnest($1::uuid[], $2::uuid[]) AS r(mail_id, lease)
-WHERE q.mail_id = r.mail_id AND q.lease = r.lease
+WHERE q.mail_id = r.mail_id AND q.mail_id = ANY($1::uuid[]) AND q.lease = r.lease
 RETURNING q.lease
 """
 
@@ -189,7 +189,7 @@ GIVE_BACK_IF_LEASED = """
 WITH given_back AS (
     UPDATE queue q SET lease = NULL, due_at = now() + make_interval(secs => r.due_in), attempt = q.attempt - 1
     FROM unnest($1::uuid[], $2::uuid[], $3::float8[]) AS r(mail_id, lease, due_in)
-    WHERE q.mail_id = r.mail_id AND q.lease = r.lease
+    WHERE q.mail_id = r.mail_id AND q.mail_id = ANY($1::uuid[]) AND q.lease = r.lease
     RETURNING q.mail_id, r.lease, q.due_at
 ),
 waiting AS (
@@ -213,12 +213,12 @@ WITH r AS MATERIALIZED (
 ),
 left_queue AS (
     DELETE FROM queue q USING r
-    WHERE q.mail_id = r.mail_id AND q.lease = r.lease AND r.due_in IS NULL
+    WHERE q.mail_id = r.mail_id AND q.mail_id = ANY($1::uuid[]) AND q.lease = r.lease AND r.due_in IS NULL
     RETURNING r.lease
 ),
 stayed AS (
     UPDATE queue q SET lease = NULL, due_at = now() + make_interval(secs => r.due_in) FROM r
-    WHERE q.mail_id = r.mail_id AND q.lease = r.lease AND r.due_in IS NOT NULL
+    WHERE q.mail_id = r.mail_id AND q.mail_id = ANY($1::uuid[]) AND q.lease = r.lease AND r.due_in IS NOT NULL
     RETURNING r.lease
 ),
 held AS MATERIALIZED (
