@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from shared.audit.alert_loop import running_alert_loop
 from shared.audit.alert_reports import AlertMetrics
-from shared.db.pool import DatabaseOptions, open_database
+from shared.db.pool import open_database
 from shared.http import error_handlers, openapi
 from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
@@ -97,14 +97,7 @@ def create_app(settings: Settings, *, fetch: Fetch = fetch_from_amazon) -> FastA
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = await open_database(
-            DatabaseOptions(
-                settings.process_database_url,
-                "counterfoil-mail-api",
-                pool_size=settings.database_pool_size,
-                statement_cache_size=settings.database_statement_cache_size,
-            )
-        )
+        database = await open_database(settings.database_options("counterfoil-mail-api"))
         pinger = Pinger(database.pool, QUEUE_CHANNEL, enabled=settings.wakeup == "listen")
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)

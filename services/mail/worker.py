@@ -108,13 +108,7 @@ async def run(settings: Settings) -> None:
 
 
 def database_options(settings: Settings) -> DatabaseOptions:
-    return DatabaseOptions(
-        settings.process_database_url,
-        WORKER,
-        pool_size=settings.database_pool_size,
-        statement_cache_size=settings.database_statement_cache_size,
-        one_plan=True,
-    )
+    return settings.database_options(WORKER, one_plan=True)
 
 
 async def assemble(settings: Settings) -> Parts:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from shared.audit.alert_loop import running_alert_loop
 from shared.audit.alert_reports import AlertMetrics
-from shared.db.pool import DatabaseOptions, open_database
+from shared.db.pool import open_database
 from shared.http import error_handlers, openapi
 from shared.http.audit_routes import checks_router
 from shared.http.authentication import Authenticator
@@ -90,14 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = await open_database(
-            DatabaseOptions(
-                settings.process_database_url,
-                "signup-api",
-                pool_size=settings.database_pool_size,
-                statement_cache_size=settings.database_statement_cache_size,
-            )
-        )
+        database = await open_database(settings.database_options("signup-api"))
         pinger = Pinger(database.pool, OUTBOX_CHANNEL, enabled=settings.wakeup == "listen")
         app.state.database = database
         app.state.authenticator = Authenticator(database.pool)

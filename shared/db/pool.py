@@ -38,8 +38,8 @@ Record: TypeAlias = asyncpg.Record
 
 # A server that is well acknowledges a cancel request in milliseconds.
 _CANCEL_SECONDS = 1.0
-# PostgreSQL plans a statement anew each time while one plan for all arguments looks dearer than those before it. Tables
-# grow, and behind a held snapshot they seem to grow much faster: it then never stops.
+# Left to itself, PostgreSQL plans a statement anew at each execution while one plan for all arguments looks dearer than
+# the plans before it: as long as tables grow, or seem to grow because a snapshot is held.
 _ONE_PLAN = "; SET plan_cache_mode = force_generic_plan"
 # `/health/ready` says so for this long after a refused write: longer than probes are apart.
 _REFUSAL_HOLDS_SECONDS = 5.0

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ..audit.operator_mail import DirectGateway
 from ..contract.addresses import parse_address
+from ..db.pool import DatabaseOptions
 
 # The databases refuse to keep less (migrations/statements.py). No sanity check looks further back.
 _LEAST_MONTHS = 2
@@ -63,6 +64,21 @@ class ServiceSettings(BaseSettings):
     )
     otel_sdk_disabled: bool = Field(False, description="Turns tracing off, whatever else is set")
     otel_traces_exporter: str = Field("otlp", description="`none` turns tracing off; `otlp` is the only exporter")
+
+    @property
+    def process_database_url(self) -> str:
+        """The database, with the role of the processes."""
+        raise NotImplementedError
+
+    def database_options(self, application_name: str, *, one_plan: bool = False) -> DatabaseOptions:
+        """Of a process's pool."""
+        return DatabaseOptions(
+            self.process_database_url,
+            application_name,
+            pool_size=self.database_pool_size,
+            statement_cache_size=self.database_statement_cache_size,
+            one_plan=one_plan,
+        )
 
     @property
     def traces_endpoint(self) -> str:

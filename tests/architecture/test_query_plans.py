@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,6 @@ from services.mail.audit.queries import HEALTH as MAIL_HEALTH
 from services.mail.audit.stage_metrics_queries import READ_STAGES as MAIL_STAGES
 from services.mail.delivery import queries as mail_queries
 from services.mail.intake.queries import ACCEPT_NEW
-from services.mail.ledger.mail_list import Filters, _matching
 from services.mail.ledger.queries import CHANGES_IN_COMMIT_SAFE_ORDER, FEED_LAG, WALK_IN_ORDER
 from services.mail.settings import Settings as MailSettings
 from services.signup import worker as signup_worker
@@ -33,17 +32,14 @@ from services.signup.outbox.queries import (
     SETTLE_DELIVERED_IF_LEASED,
     SETTLE_RETRY_IF_LEASED,
 )
-from services.signup.reconciliation.queries import NEXT_PENDING_USERS, NEXT_SETTLED
-from services.signup.reconciliation.scan import EARLIER, FIRST_ID, LATER
 from services.signup.settings import Settings as SignupSettings
-from shared.contract.ids import lowest_uuid7
-from shared.contract.mails import MAX_LOOKUP
 from shared.db.pool import Pool, open_database
 from shared.worker.claim_floor import BEGINNING, ClaimFloor
 from shared.worker.heartbeats import BEAT
 from tests.support.bad_data import plant
 from tests.support.databases import Clone
 from tests.support.mails import insert_mails
+from tests.support.plans import pages, planned_for_all, rows_looked_at
 
 FILL_OUTBOX = """
 INSERT INTO outbox (effect, payload, expires_at, due_at)
@@ -133,7 +129,7 @@ async def rows_that_a_snapshot_holds(clone: Clone, table: str, die: list[str]) -
 
 async def test_a_claim_does_not_walk_over_dead_rows_that_a_snapshot_holds(signup_database: Clone) -> None:
     async def claim(due_from: datetime) -> int:
-        return await _pages(
+        return await pages(
             signup_database, 5, CLAIM_DUE_EFFECTS, ["mail", "webhook"], [200] * 2, [due_from] * 2, [30.0] * 2, uuid4()
         )
 
@@ -157,14 +153,14 @@ async def test_the_queue_is_read_from_its_floor_and_not_over_rows_that_a_snapsho
             (5, mail_queries.CLOSE_EXPIRED, (500,)),
         ):
             floors = 1 if statement is mail_queries.FIND_OVERDUE else 2
-            assert await _pages(mail_database, expected, statement, *arguments, *[BEGINNING] * floors) > DEAD_ROWS / 200
-            assert await _pages(mail_database, expected, statement, *arguments, *[near] * floors) < 3 * MOST_PAGES
+            assert await pages(mail_database, expected, statement, *arguments, *[BEGINNING] * floors) > DEAD_ROWS / 200
+            assert await pages(mail_database, expected, statement, *arguments, *[near] * floors) < 3 * MOST_PAGES
         await _report(pool, "mail-worker", {"claimed_until": {"live": floor.claimed_until.isoformat()}})
         readers: list[tuple[str, tuple[object, ...]]] = [
             (MAIL_HEALTH, (30,)), (MAIL_SYMPTOMS, ()), (MAIL_STAGES, ("mail-worker", []))
         ]  # fmt: skip
         for statement, given in readers:
-            assert await _pages(mail_database, 1, statement, *given) < MOST_PAGES
+            assert await pages(mail_database, 1, statement, *given) < MOST_PAGES
 
 
 async def test_the_outbox_is_read_from_its_floor_and_not_over_rows_that_a_snapshot_holds(
@@ -172,7 +168,7 @@ async def test_the_outbox_is_read_from_its_floor_and_not_over_rows_that_a_snapsh
 ) -> None:
     effects = ["mail", "webhook"]
     async with rows_that_a_snapshot_holds(signup_database, "outbox", DIE) as floor:
-        assert await _pages(signup_database, 1, OUTBOX_HEALTH, effects) > DEAD_ROWS / 200
+        assert await pages(signup_database, 1, OUTBOX_HEALTH, effects) > DEAD_ROWS / 200
         claimed_until = {"claimed_until": floor.claimed_until.isoformat()}
         await _report(signup_database.database.pool, "signup-worker", {"effects": {"mail": claimed_until}})
         for statement, arguments in (
@@ -180,60 +176,11 @@ async def test_the_outbox_is_read_from_its_floor_and_not_over_rows_that_a_snapsh
             (SIGNUP_SYMPTOMS, ("signup-worker", effects)),
             (SIGNUP_STAGES, ("signup-worker", [], effects)),
         ):
-            assert await _pages(signup_database, 1, statement, *arguments) < MOST_PAGES
+            assert await pages(signup_database, 1, statement, *arguments) < MOST_PAGES
 
 
 async def _report(pool: Pool, worker: str, detail: dict[str, Any]) -> None:
     await pool.execute(BEAT, worker, "test", orjson.dumps(detail).decode())
-
-
-async def _planned_for_all(clone: Clone, query: str, arguments: str) -> dict[str, Any]:
-    """How the query runs in a worker: with the plan for all arguments. Rolled back."""
-    async with clone.database.pool.acquire() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            await connection.execute(f"PREPARE planned AS {query}")
-            (explained,) = orjson.loads(
-                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE planned ({arguments})")
-            )
-            await connection.execute("DEALLOCATE planned")
-        finally:
-            await transaction.rollback()
-    plan: dict[str, Any] = explained["Plan"]
-    return plan
-
-
-async def _pages_with_one_plan(clone: Clone, expected_rows: int, query: str, *arguments: object) -> int:
-    plan = await _planned_for_all(clone, query, ", ".join(f"'{value}'" for value in arguments))
-    assert plan["Actual Rows"] == expected_rows
-    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
-
-
-def _rows_looked_at(plan: dict[str, Any]) -> float:
-    """By all steps of a plan together."""
-    removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Join Filter", 0)
-    own = (plan["Actual Rows"] + removed) * plan["Actual Loops"]
-    return float(own + sum(_rows_looked_at(each) for each in plan.get("Plans", [])))
-
-
-async def _pages(clone: Clone, expected_rows: int, query: str, *arguments: object, prepare: str = "") -> int:
-    """Pages that the query reads. Rolled back, so that the next one finds the same rows."""
-    async with clone.database.pool.acquire() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            if prepare:
-                await connection.execute(prepare)
-            (explained,) = orjson.loads(
-                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}", *arguments)
-            )
-        finally:
-            await transaction.rollback()
-    plan = explained["Plan"]
-    assert plan["Actual Rows"] == expected_rows
-    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
@@ -249,30 +196,7 @@ async def test_claiming_mails_reads_no_more_of_the_queue_than_it_takes(mail_data
         assert f"Seq Scan on {table}" not in plan, plan
 
 
-@pytest.mark.parametrize(
-    ("query", "arguments"),
-    [
-        (mail_queries.CLAIM_DUE, (100, 25, 30.0, BEGINNING, BEGINNING)),
-        (mail_queries.TRANSMIT_IF_LEASED, ([uuid4()], [1], [uuid4()], ["sink"], [None], [None], [None])),
-        (mail_queries.RENEW_IF_LEASED, ([uuid4()], [uuid4()], 30.0)),
-    ],
-    ids=["claim", "transmit", "renew"],
-)
-async def test_a_plan_made_while_the_tables_were_small_does_not_scan_them_when_they_have_grown(
-    mail_database: Clone, query: str, arguments: tuple[object, ...]
-) -> None:
-    pool = mail_database.database.pool
-    await insert_mails(pool)
-    await pool.execute("ANALYZE")
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *arguments))
-    assert "Index" in plan
-    for table in ("queue", "mails", "contents", "attempts"):
-        assert f"Seq Scan on {table}" not in plan, plan
-
-
-# Their arguments: batches of one row, the shortest. What a worker does to each row, and what each row is settled with.
+# Their arguments: batches of one row, the shortest.
 PLANNED_ONCE: dict[str, list[tuple[str, tuple[object, ...]]]] = {
     "signup": [
         (CLAIM_DUE_EFFECTS, (["mail", "stats"], [200] * 2, [BEGINNING] * 2, [30.0] * 2, uuid4())),
@@ -389,80 +313,10 @@ async def test_a_page_of_the_feed_reads_no_more_than_it_shows_however_many_chang
     await pool.execute(CHANGES_OF_ALL)
     if analyzed:
         await pool.execute("ANALYZE history, mails")
-    read = await _pages(
+    read = await pages(
         mail_database, page, CHANGES_IN_COMMIT_SAFE_ORDER, 0, UUID(int=0), None, page, prepare=WALK_IN_ORDER
     )
     assert read < 10 * page
-
-
-SETTLE_A_DAY = """
-INSERT INTO outbox_settled (id, effect, payload, outcome, result, attempts, created_at)
-SELECT uuidv7(), 'mail', '{}', 'delivered', '{}', 1, now() - make_interval(secs => 86400 - n)
-FROM generate_series(1, 20000) AS n
-"""
-PENDING_FOR_A_MONTH = """
-INSERT INTO users (id, email, email_key, name, source, created_at)
-SELECT uuidv7(make_interval(secs => n * -130)), n || '@example.org', n || '@example.org', 'P', 'web',
-       now() - make_interval(secs => n * 130)
-FROM generate_series(1, 20000) AS n
-"""
-
-
-@pytest.mark.parametrize("analyzed", [False, True])
-async def test_a_page_of_a_reconciliation_reads_no_more_of_a_window_the_further_it_has_come(
-    signup_database: Clone, *, analyzed: bool
-) -> None:
-    pool = signup_database.database.pool
-    await signup_database.as_owner(SETTLE_A_DAY)
-    if analyzed:
-        await signup_database.as_owner("ANALYZE")
-    now: datetime = await pool.fetchval("SELECT now()")
-    read = [
-        await _pages_with_one_plan(
-            signup_database, MAX_LOOKUP, NEXT_SETTLED, now - timedelta(seconds=since), FIRST_ID, now
-        )
-        for since in (86_400, 86_400 - 18_000)
-    ]
-    assert max(read) < 15 * MAX_LOOKUP
-    assert read[1] < 1.2 * read[0]
-
-
-@pytest.mark.parametrize("analyzed", [False, True])
-async def test_a_reconciliation_reads_no_pending_users_from_before_or_after_its_window(
-    signup_database: Clone, *, analyzed: bool
-) -> None:
-    await signup_database.as_owner(PENDING_FOR_A_MONTH)
-    if analyzed:
-        await signup_database.as_owner("ANALYZE")
-    now: datetime = await signup_database.database.pool.fetchval("SELECT now()")
-    for begins in (now + timedelta(hours=2), now - timedelta(days=45)):
-        window = (begins, begins + timedelta(days=1))
-        ids = (lowest_uuid7(window[0], -EARLIER), lowest_uuid7(window[1], LATER))
-        assert await _pages_with_one_plan(signup_database, 0, NEXT_PENDING_USERS, *window, *ids) < 20
-
-
-MAILS_OF_A_MONTH = """
-INSERT INTO mails (
-    id, client, request_id, fingerprint, state, on_uncertain, lane, message_id, accepted_at, sent_at, expires_at
-)
-SELECT uuidv7(make_interval(secs => n * -130)), 'c', n::text, sha256(''), 'sent', 'hold', 'live', '<m>',
-       now() - make_interval(secs => n * 130), now() - make_interval(secs => n * 130), now()
-FROM generate_series(0, 19999) AS n
-"""
-
-
-@pytest.mark.parametrize("analyzed", [False, True])
-async def test_the_last_page_of_mails_accepted_after_a_time_reads_none_of_the_older_ones(
-    mail_database: Clone, *, analyzed: bool
-) -> None:
-    await mail_database.as_owner(MAILS_OF_A_MONTH)
-    if analyzed:
-        await mail_database.as_owner("ANALYZE")
-    an_hour_ago = await mail_database.database.pool.fetchval("SELECT now() - interval '1 hour'")
-    filters = Filters(accepted_after=an_hour_ago)
-    query = _matching([*filters.conditions(), *filters.bounds(None)], None, 51)
-    text = str(query.compile(dialect=mail_database.database.engine.dialect, compile_kwargs={"literal_binds": True}))
-    assert await _pages(mail_database, 28, text) < 200
 
 
 WAITING = 20_000
@@ -533,5 +387,5 @@ async def test_a_batch_costs_no_more_where_the_last_vacuum_saw_the_table_empty(
     for statement in (FILL_WAITING[service], EMPTY[service], f"VACUUM {table}", FILL_WAITING[service]):
         await clone.as_owner(statement)
     for query, arguments in ON_WAITING_ROWS[service].items():
-        plan = await _planned_for_all(clone, query, arguments)
-        assert _rows_looked_at(plan) < WAITING * 0.75, (query, plan)
+        plan = await planned_for_all(clone, query, arguments)
+        assert rows_looked_at(plan) < WAITING * 0.75, (query, plan)

@@ -167,10 +167,8 @@ INSERT INTO attempts (
 )
 SELECT r.mail_id, r.n, r.lease, r.gateway, 'transmitting', coalesce(r.claimed_at, now()), now(), r.idempotency_header,
        r.ask_until
-FROM unnest(
-    (SELECT $1::uuid[]), (SELECT $2::int[]), (SELECT $3::uuid[]), (SELECT $4::text[]), (SELECT $5::timestamptz[]),
-    (SELECT $6::text[]), (SELECT $7::timestamptz[])
-) AS r(mail_id, n, lease, gateway, claimed_at, idempotency_header, ask_until)
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::timestamptz[])
+    AS r(mail_id, n, lease, gateway, claimed_at, idempotency_header, ask_until)
 WHERE (SELECT q.lease FROM queue q WHERE q.mail_id = r.mail_id LIMIT 1) = r.lease
 ON CONFLICT (mail_id, n) DO NOTHING
 RETURNING lease
