@@ -172,16 +172,19 @@ def _prepare(
         return _Prepared(request.request_id, content, None, files, None)
     if files:
         content["attachments"] = [file.described() for file in files]
+    digest = fingerprint(content)
     row, problem = None, None
     try:
-        row = _new_row(intake, principal, request, content)
+        row = _new_row(intake, principal, request, content, digest)
         attachments.refuse_without_html(files, row["html"])
     except Problem as error:
         row, problem = None, error
-    return _Prepared(request.request_id, content, fingerprint(content), problem, row, files)
+    return _Prepared(request.request_id, content, digest, problem, row, files)
 
 
-def _new_row(intake: Intake, principal: Principal, request: MailRequest, content: dict[str, Any]) -> dict[str, Any]:
+def _new_row(
+    intake: Intake, principal: Principal, request: MailRequest, content: dict[str, Any], digest: bytes
+) -> dict[str, Any]:
     if request.expires_at is not None and request.expires_at <= datetime.now(UTC):
         raise InvalidRequest("expires_at is in the past.", errors=[at("/expires_at", "Must be in the future")])
     intake.sender_domains.refuse_foreign(principal.client, request.from_)
@@ -193,7 +196,7 @@ def _new_row(intake: Intake, principal: Principal, request: MailRequest, content
     return {
         "id": mail_id,
         "request_id": request.request_id,
-        "fingerprint": fingerprint(content).hex(),
+        "fingerprint": digest.hex(),
         "to_email": request.to.email,
         "to_key": key_of(request.to.email),
         "to_name": request.to.name,

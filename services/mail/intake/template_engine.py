@@ -137,6 +137,8 @@ class Templates:
 
 def _nearest(template: Loaded, locale: str | None) -> str:
     """Lookup of RFC 4647 section 3.4: shorten the tag from its end until it matches."""
+    if locale is not None and locale in template.locales:
+        return locale
     known = {tag.lower(): tag for tag in template.locales}
     tag = (locale or "").replace("_", "-").lower()
     while tag:

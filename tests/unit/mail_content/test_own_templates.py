@@ -51,6 +51,23 @@ def test_a_new_name_stands_beside_the_shipped_ones(own: Write) -> None:
     assert both.render("note", None, {}).text == "Read this.\n"
 
 
+def test_a_variable_may_have_the_name_of_what_the_layout_keeps(own: Write) -> None:
+    words = ("title", "dir")
+    declared = "".join(
+        f'[variables.{word}]\nrequired = true\nkind = "text"\ndescription = "A word"\n' for word in words
+    )
+    files = {
+        **NOTE_FILES,
+        "note/template.toml": NOTE + declared,
+        "note/en/html.html": "{% extends 'layout.html' %}{% block title %}Of {{ title }}{% endblock %}"
+        "{% block content %}<i>{{ title }}, {{ dir }}</i>{% endblock %}\n",
+    }
+    html = Templates.load(own=own(files)).render("note", "en", {"title": "a & b", "dir": "north"}).html
+    assert "<i>a &amp; b, north</i>" in html
+    assert "<title>Of a &amp; b</title>" in html
+    assert '<html lang="en" dir="ltr">' in html
+
+
 def test_an_own_template_can_use_shipped_files_and_own_ones(own: Write) -> None:
     files = {
         **NOTE_FILES,
