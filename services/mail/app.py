@@ -141,9 +141,9 @@ def create_app(settings: Settings, *, fetch: Fetch = fetch_from_amazon) -> FastA
         telemetry=NO_TELEMETRY,
     )
     for router in (
+        mails.router,  # first, because routes are tried in order
         root_router(),
         docs_router(),
-        mails.router,
         operations.router,
         ledger.router,
         attachments.router,

@@ -144,9 +144,9 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry=NO_TELEMETRY,
     )
     for router in (
+        signups.router,  # first, because routes are tried in order
         root_router(),
         docs_router(),
-        signups.router,
         challenges.router,
         example_form.router,
         verifications.router,
