@@ -159,7 +159,8 @@ DEAD_DELIVERIES = """
 
 # $1 subscribers, $2 how many for each, $3 lease seconds, $4 the lease. An event waits while an earlier one of its mail
 # is not settled, so that a subscriber gets the events of a mail in their order. `IS NULL` looks each up by the index of
-# its mail: `NOT EXISTS` may become a join of all that wait with each other.
+# its mail: `NOT EXISTS` may become a join of all that wait with each other. `= ANY` here and below, beside a join:
+# where the last vacuum saw the table empty, a join alone reads all of it for each row of a batch.
 CLAIM_DUE = """
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::int[]) AS asked (subscriber_id, room)
@@ -176,7 +177,7 @@ WITH asked AS (
     ) AS waiting
 ), claimed AS (
     UPDATE webhook_deliveries d SET lease = $4, due_at = now() + make_interval(secs => $3)
-    FROM due WHERE d.subscriber_id = due.subscriber_id AND d.id = due.id
+    FROM due WHERE d.id = ANY (ARRAY(SELECT id FROM due)) AND d.subscriber_id = due.subscriber_id AND d.id = due.id
     RETURNING d.subscriber_id, d.id, d.position, d.event, d.data::text AS data, d.traceparent, d.occurred_at,
               d.attempts, d.expires_at
 )
@@ -199,7 +200,7 @@ WITH verdict AS (
         AS verdict (id, outcome, status, error, called)
 ), gone AS (
     DELETE FROM webhook_deliveries d USING verdict v
-    WHERE d.subscriber_id = $2 AND d.id = v.id AND d.lease = $1
+    WHERE d.id = ANY ($3::uuid[]) AND (d.subscriber_id = $2) IS NOT FALSE AND d.id = v.id AND d.lease = $1
     RETURNING d.*, v.outcome, v.status, v.error, v.called
 ), {_KEPT}
 """
@@ -213,7 +214,8 @@ WITH verdict AS (
     UPDATE webhook_deliveries d SET
         lease = NULL, due_at = now() + make_interval(secs => v.delay_seconds), attempts = d.attempts + v.called,
         last_status = CASE v.called WHEN 1 THEN v.status ELSE d.last_status END, last_error = v.error
-    FROM verdict v WHERE d.subscriber_id = $2 AND d.id = v.id AND d.lease = $1
+    FROM verdict v
+    WHERE d.id = ANY ($3::uuid[]) AND (d.subscriber_id = $2) IS NOT FALSE AND d.id = v.id AND d.lease = $1
     RETURNING d.id
 )
 SELECT count(*) FROM again
@@ -225,7 +227,8 @@ WITH expired AS MATERIALIZED (
     SELECT subscriber_id, id FROM webhook_deliveries
     WHERE expires_at <= now() AND due_at <= now() ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 ), gone AS (
-    DELETE FROM webhook_deliveries d USING expired e WHERE d.subscriber_id = e.subscriber_id AND d.id = e.id
+    DELETE FROM webhook_deliveries d USING expired e
+    WHERE d.id = ANY (ARRAY(SELECT id FROM expired)) AND d.subscriber_id = e.subscriber_id AND d.id = e.id
     RETURNING d.*, 'dead'::text AS outcome, d.last_status AS status, 0 AS called,
               'Given up: the delivery has expired. ' || coalesce('Last error: ' || d.last_error, 'It was never tried')
                   AS error
