@@ -114,8 +114,9 @@ async def write(
     results include keyed callers who named a verified address: `SignedUp.for_caller` refuses those. They lack the
     commands whose challenge was used before: `result_of` refuses those.
     """
+    challenges = [command.challenge_id for command in commands]
     rows = await connection.fetch(
-        queries.SIGN_UP,
+        queries.SIGN_UP_IF_CHALLENGES_ARE_UNUSED if any(challenges) else queries.SIGN_UP,
         policy.cooldown_seconds,
         policy.pinned,
         policy.give_up_seconds,
@@ -124,7 +125,7 @@ async def write(
         policy.mails_per_address_per_day,
         policy.mails_per_hour,
         [command.details.return_to for command in commands],
-        [command.challenge_id for command in commands],
+        challenges,
     )
     return {row["email_key"]: SignedUp(row, row["created"], row["mail_owed"]) for row in rows}
 

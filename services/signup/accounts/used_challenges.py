@@ -1,6 +1,6 @@
 """That each challenge is good once (ADR 0029): what a request shows for itself, and how used ones are forgotten.
 
-`queries.SIGN_UP` uses a challenge up, in the commit of the signup.
+`queries.SIGN_UP_IF_CHALLENGES_ARE_UNUSED` uses a challenge up, in the commit of the signup.
 """
 
 from dataclasses import dataclass
