@@ -1,4 +1,4 @@
-"""Loads many rows into both databases: secondary indexes are made anew afterwards, constraints stay.
+"""Loads many rows into both databases with COPY: secondary indexes are made anew afterwards, constraints stay.
 
 Foreign keys and triggers do not run for the loaded rows, which refer to each other and to nothing else. At the end
 every index is there again as it was, and the planner knows the tables.
@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -38,22 +38,30 @@ SELECT array_agg(d ORDER BY d) FROM (
 ) AS definitions
 """
 
+# Between the two sessions of a COPY.
+_PIECES = 16
+
 Chunk = Sequence[object]
+# The query that makes the rows of each table; its columns have the names of the table's.
+Tables = Mapping[str, str]
 
 
-def load_both(product: Product, statements: Mapping[str, str], chunks: Sequence[Chunk]) -> None:
-    """Run the statement of each database once for each chunk of arguments, both databases at the same time."""
-    asyncio.run(_load_both(product, statements, chunks))
+def load_both(product: Product, tables: Mapping[str, Tables], chunks: Sequence[Chunk]) -> None:
+    """Run the queries of each database once for each chunk of arguments, both databases at the same time.
+
+    A chunk is one transaction.
+    """
+    asyncio.run(_load_both(product, tables, chunks))
 
 
-async def _load_both(product: Product, statements: Mapping[str, str], chunks: Sequence[Chunk]) -> None:
+async def _load_both(product: Product, tables: Mapping[str, Tables], chunks: Sequence[Chunk]) -> None:
     server = await asyncpg.connect(product.superuser_url)
     try:
         for name, value in _SERVER_SETTINGS.items():
             await server.execute(f"ALTER SYSTEM SET {name} = '{value}'")
         await server.execute("SELECT pg_reload_conf()")
-        urls = {name: _as_superuser(product, name) for name in statements}
-        await asyncio.gather(*(_load(urls[name], name, text, chunks) for name, text in statements.items()))
+        urls = {name: _as_superuser(product, name) for name in tables}
+        await asyncio.gather(*(_load(urls[name], name, queries, chunks) for name, queries in tables.items()))
         for name in _SERVER_SETTINGS:
             await server.execute(f"ALTER SYSTEM RESET {name}")
         await server.execute("SELECT pg_reload_conf()")
@@ -61,7 +69,7 @@ async def _load_both(product: Product, statements: Mapping[str, str], chunks: Se
         await server.close()
 
 
-async def _load(url: str, name: str, statement: str, chunks: Sequence[Chunk]) -> None:
+async def _load(url: str, name: str, tables: Tables, chunks: Sequence[Chunk]) -> None:
     began = time.monotonic()
     connection = await asyncpg.connect(url, server_settings=_SETTINGS)
     try:
@@ -70,7 +78,7 @@ async def _load(url: str, name: str, statement: str, chunks: Sequence[Chunk]) ->
         for index in secondary:
             await connection.execute(f"DROP INDEX {index['name']}")
         left = iter(chunks)
-        await asyncio.gather(*(_write(url, statement, left) for _ in range(max(1, (os.cpu_count() or 1) // 2))))
+        await asyncio.gather(*(_write(url, tables, left) for _ in range(max(1, (os.cpu_count() or 1) // 2))))
         loaded = time.monotonic()
         for index in secondary:
             # A parent's definition says ONLY, which would leave its partitions without.
@@ -86,14 +94,35 @@ async def _load(url: str, name: str, statement: str, chunks: Sequence[Chunk]) ->
     )
 
 
-async def _write(url: str, statement: str, left: Iterator[Chunk]) -> None:
+async def _write(url: str, tables: Tables, left: Iterator[Chunk]) -> None:
     """Take chunks until none is left. Several of these share one iterator."""
-    connection = await asyncpg.connect(url, server_settings=_SETTINGS)
+    reader = await asyncpg.connect(url, server_settings=_SETTINGS)
+    writer = await asyncpg.connect(url, server_settings=_SETTINGS)
     try:
+        columns = {table: [a.name for a in (await reader.prepare(q)).get_attributes()] for table, q in tables.items()}
         for chunk in left:
-            await connection.execute(statement, *chunk)
+            async with writer.transaction():
+                for table, query in tables.items():
+                    await _copy(reader, query, chunk, writer, table, columns[table])
     finally:
-        await connection.close()
+        await reader.close()
+        await writer.close()
+
+
+async def _copy(
+    reader: asyncpg.Connection, query: str, chunk: Chunk, writer: asyncpg.Connection, table: str, columns: list[str]
+) -> None:
+    """COPY the rows of `query` out of one session and into `table` in another."""
+    lines: asyncio.Queue[bytes] = asyncio.Queue(_PIECES)
+
+    async def arriving() -> AsyncIterator[bytes]:
+        while piece := await lines.get():
+            yield piece
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(writer.copy_to_table(table, source=arriving(), columns=columns))
+        await reader.copy_from_query(query, *chunk, output=lines.put)
+        await lines.put(b"")
 
 
 def _as_superuser(product: Product, database: str) -> str:

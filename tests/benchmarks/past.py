@@ -41,51 +41,53 @@ WITH n AS (
 )
 """
 
-_SIGNUP = f"""
-{_MADE}, people AS (
-    INSERT INTO users (id, email, email_key, name, source, created_at, updated_at, last_mail_at, status, verified_at)
-    SELECT other_id, address, address, 'Åsa Öberg', 'web', at, at, at, 'verified', at FROM made
-), settled AS (
-    INSERT INTO outbox_settled (id, effect, user_id, payload, outcome, result, attempts, created_at, settled_at)
-    SELECT id, 'mail', other_id,
-           jsonb_build_object('to', jsonb_build_object('email', address, 'name', 'Åsa Öberg'), 'locale', 'en',
-                              'template', 'verification',
-                              'link', jsonb_build_object('base', 'https://bench.example', 'key_id', '0a1b2c3d',
-                                                         'ttl_seconds', 259200)),
-           'delivered', jsonb_build_object('mail_id', id, 'state', 'queued', 'fingerprint', repeat('f', 64)), 1, at, at
-    FROM made
-), outcomes AS (
-    INSERT INTO mail_outcomes (request_id, mail_id, state, message_id, fingerprint, sent_at, changed_at)
-    SELECT id::text, id, 'sent', '<' || id || '@bench.example>', repeat('f', 64), at, at FROM made
-)
-INSERT INTO history (at, kind, subject, related, actor)
-SELECT at, 'user.signed_up', other_id::text, ARRAY[id::text], 'anonymous' FROM made
-UNION ALL
-SELECT at, 'outbox.delivered', id::text, ARRAY[other_id::text], 'signup-worker' FROM made
-"""
+_SIGNUP = {
+    "users": """
+        SELECT other_id AS id, address AS email, address AS email_key, 'Åsa Öberg' AS name, 'web' AS source,
+               at AS created_at, at AS updated_at, at AS last_mail_at, 'verified' AS status, at AS verified_at
+        FROM made""",
+    "outbox_settled": """
+        SELECT id, 'mail' AS effect, other_id AS user_id,
+               jsonb_build_object('to', jsonb_build_object('email', address, 'name', 'Åsa Öberg'), 'locale', 'en',
+                                  'template', 'verification',
+                                  'link', jsonb_build_object('base', 'https://bench.example', 'key_id', '0a1b2c3d',
+                                                             'ttl_seconds', 259200)) AS payload,
+               'delivered' AS outcome,
+               jsonb_build_object('mail_id', id, 'state', 'queued', 'fingerprint', repeat('f', 64)) AS result,
+               1 AS attempts, at AS created_at, at AS settled_at
+        FROM made""",
+    "mail_outcomes": """
+        SELECT id AS request_id, id AS mail_id, 'sent' AS state, '<' || id || '@bench.example>' AS message_id,
+               repeat('f', 64) AS fingerprint, at AS sent_at, at AS changed_at
+        FROM made""",
+    "history": """
+        SELECT at, 'user.signed_up' AS kind, other_id AS subject, ARRAY[id] AS related, 'anonymous' AS actor FROM made
+        UNION ALL
+        SELECT at, 'outbox.delivered', id, ARRAY[other_id], 'signup-worker' FROM made""",
+}
 
-_MAIL = f"""
-{_MADE}, m AS (
-    INSERT INTO mails (id, client, request_id, fingerprint, state, to_email, to_key, template, metadata, on_uncertain,
-                       lane, attempts, gateway, message_id, accepted_at, sent_at, expires_at, locale, tags)
-    SELECT id, 'signup', id::text, decode(repeat('f', 64), 'hex'), 'sent', address, address, 'verification',
-           jsonb_build_object('user_id', other_id), 'resend', 'live', 1, 'sink', '<' || id || '@bench.example>', at, at,
-           at + interval '2 days', 'en',
-           CASE WHEN n = {RARE} THEN ARRAY['verification', '{RARE_TAG}'] ELSE ARRAY['verification'] END
-    FROM made
-), c AS (
-    INSERT INTO contents (mail_id, request, sender_email, subject, text, html)
-    SELECT id, '{{}}', 'no-reply@bench.example', 'Please confirm', repeat('Hello. ', 5), repeat('<p>Hello.</p>', 5)
-    FROM made
-), a AS (
-    INSERT INTO attempts (mail_id, n, lease, gateway, phase, outcome, counted, claimed_at, transmitting_at, ended_at,
-                          code, reply)
-    SELECT id, 1, gen_random_uuid(), 'sink', 'ended', 'accepted', true, at, at, at, 250, 'Ok' FROM made
-)
-INSERT INTO history (at, kind, subject, related, actor)
-SELECT at, kind, id::text, ARRAY[id::text, 'signup'], 'mail-worker'
-FROM made CROSS JOIN (VALUES ('mail.accepted'), ('mail.sent')) AS kinds (kind)
-"""
+_MAIL = {
+    "mails": f"""
+        SELECT id, 'signup' AS client, id AS request_id, decode(repeat('f', 64), 'hex') AS fingerprint,
+               'sent' AS state, address AS to_email, address AS to_key, 'verification' AS template,
+               jsonb_build_object('user_id', other_id) AS metadata, 'resend' AS on_uncertain, 'live' AS lane,
+               1 AS attempts, 'sink' AS gateway, '<' || id || '@bench.example>' AS message_id, at AS accepted_at,
+               at AS sent_at, at + interval '2 days' AS expires_at, 'en' AS locale,
+               CASE WHEN n = {RARE} THEN ARRAY['verification', '{RARE_TAG}'] ELSE ARRAY['verification'] END AS tags
+        FROM made""",
+    "contents": """
+        SELECT id AS mail_id, '{}' AS request, 'no-reply@bench.example' AS sender_email, 'Please confirm' AS subject,
+               repeat('Hello. ', 5) AS text, repeat('<p>Hello.</p>', 5) AS html
+        FROM made""",
+    "attempts": """
+        SELECT id AS mail_id, 1 AS n, gen_random_uuid() AS lease, 'sink' AS gateway, 'ended' AS phase,
+               'accepted' AS outcome, true AS counted, at AS claimed_at, at AS transmitting_at, at AS ended_at,
+               250 AS code, 'Ok' AS reply
+        FROM made""",
+    "history": """
+        SELECT at, kind, id AS subject, ARRAY[id::text, 'signup'] AS related, 'mail-worker' AS actor
+        FROM made CROSS JOIN (VALUES ('mail.accepted'), ('mail.sent')) AS kinds (kind)""",
+}
 
 # The run of this hour, as it was before each hour's people: else the first worker compares a day of mails at once.
 _RECONCILED = """
@@ -111,8 +113,12 @@ def write_past(product: Product, count: int) -> None:
         raise RuntimeError(f"{count:,} people need {needed / 1e9:.0f} GB in {STATE}; {free / 1e9:.0f} GB are free")
     now: datetime = product.fetchval("postgres", "SELECT now()")
     chunks = [(before, min(before + CHUNK, count), count, now) for before in range(0, count, CHUNK)]
-    load_both(product, {"signup": _SIGNUP, "mail": _MAIL}, chunks)
+    load_both(product, {"signup": _from_made(_SIGNUP), "mail": _from_made(_MAIL)}, chunks)
     position, line = product.fetchval("mail", _NEWEST)
     product.fetchval("signup", "UPDATE mail_feed SET cursor = $1", cursor_of(int(position), UUID(line)))
     product.fetchval("signup", _RECONCILED, now, count)
     product.fetchval("postgres", "CHECKPOINT")
+
+
+def _from_made(rows: dict[str, str]) -> dict[str, str]:
+    return {table: _MADE + query for table, query in rows.items()}
