@@ -122,7 +122,7 @@ async def _run_loops(
     dispatcher = Dispatcher(pool, relays, wakeup=outbox_ping, failures=failures)
 
     table = [
-        Scheduled(dispatcher, poll_seconds, outbox_ping),
+        Scheduled(dispatcher, lambda: min(poll_seconds, dispatcher.rest_left()), outbox_ping),
         Scheduled(RareWork(pool, imports=imports_due, reconciliation=reconciliation_due), rare_seconds),
         Scheduled(ImportLoop(pool, policy, on_mails_owed=pinger.ping), _UPKEEP_SECONDS, imports_due),
         Scheduled(ImportCleanup(pool, policy), _UPKEEP_SECONDS, imports_due),

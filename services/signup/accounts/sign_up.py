@@ -116,7 +116,7 @@ async def write(
     """
     challenges = [command.challenge_id for command in commands]
     rows = await connection.fetch(
-        queries.SIGN_UP_IF_CHALLENGES_ARE_UNUSED if any(challenges) else queries.SIGN_UP,
+        queries.SIGN_UP if all(each is None for each in challenges) else queries.SIGN_UP_IF_CHALLENGES_ARE_UNUSED,
         policy.cooldown_seconds,
         policy.pinned,
         policy.give_up_seconds,

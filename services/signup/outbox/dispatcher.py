@@ -5,6 +5,7 @@ has none, and takes no place from another (P3). Wake-ups that come during a clai
 """
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -50,8 +51,9 @@ class Dispatcher:
         self._clock = clock
         # Whether the last claim left nothing behind that could be claimed now.
         self._found_all = True
-        # Relays that had no room at the last claim: rows may wait for them.
+        # Relays that had no room at the last claim, or rested: rows may wait for them.
         self._hungry: set[str] = set()
+        self._rested: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> bool:
@@ -60,8 +62,8 @@ class Dispatcher:
         await self._gap.leave(grow=self._found_all)
         rooms = {effect: relay.room() for effect, relay in self._relays.items()}
         asked = {effect: room for effect, room in rooms.items() if room}
-        # What waits for a relay that rests is found by the look of each second.
-        self._hungry = {effect for effect in rooms.keys() - asked.keys() if not self._relays[effect].rests}
+        self._rested = {effect for effect, relay in self._relays.items() if relay.rest_left}
+        self._hungry = rooms.keys() - asked.keys() - self._rested
         if not asked:
             return False
         lease, began = uuid7(), time.perf_counter()
@@ -82,6 +84,10 @@ class Dispatcher:
         self._found_all = not full
         self._hungry |= full
         return any(self._relays[effect].has_place for effect in full)
+
+    def rest_left(self) -> float:
+        """Seconds until a relay has rested for which the last claim may have left rows; infinite when there is none."""
+        return min((self._relays[effect].rest_left for effect in self._rested), default=math.inf)
 
     def claimed_until(self, effect: str) -> datetime:
         """Before this time, no row of the effect waits; for readers, which need not look there (ADR 0026)."""

@@ -67,13 +67,13 @@ class Relay:
         return self._places > 0 and self._clock() >= self._paused_until
 
     @property
-    def rests(self) -> bool:
-        """Whether it leaves its rows for a later claim, so that more of them share a batch."""
-        return self._clock() < self._rests_until
+    def rest_left(self) -> float:
+        """For how many seconds it leaves its rows for a later claim, so that more of them share a batch."""
+        return max(0.0, self._rests_until - self._clock())
 
     def room(self) -> int:
         """How many rows it can take now. A caller that gets more than none calls `begin` or `breaker.unused`."""
-        return self.breaker.allowance(self._batch) if self.has_place and not self.rests else 0
+        return self.breaker.allowance(self._batch) if self.has_place and not self.rest_left else 0
 
     def begin(self, *, full: bool) -> None:
         """A batch begins. `full`: it has as many rows as there was room for, so more may wait already."""

@@ -1,6 +1,7 @@
 """One claim for all effects of a worker: no effect takes a place from another (P3), and no row is left behind."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from operator import eq
@@ -111,14 +112,15 @@ async def test_a_row_put_back_in_time_is_found_by_the_next_full_look(
         assert await settled_stats(ledger) == found, later
 
 
-async def test_an_effect_that_rests_gathers_its_rows_for_a_second_unless_they_fill_a_batch(
+async def test_an_effect_that_rests_gathers_its_rows_until_it_has_rested_or_they_fill_a_batch(
     ledger: SignupLedger,
 ) -> None:
     now, wakeup = 1000.0, WakeupFanout()
     woken = wakeup.subscribe()
     relay = Relay(ledger.pool, StatsEffect(), breaker=Breaker("stats"), batch=2, lease_seconds=30, clock=lambda: now)
     dispatcher = Dispatcher(ledger.pool, [relay], wakeup=wakeup, gap=GrowingGap(0), clock=lambda: now)
-    for later, person, found in ((0.0, "a", 1), (0.5, "b", 1), (1.0, "c", 3), (1.0, "d", 4), (1.9, "e", 4)):
+    steps = ((0.0, "a", 1, 1.0), (0.5, "b", 1, 0.5), (1.0, "c", 3, math.inf), (1.0, "d", 4, 1.0), (1.75, "e", 4, 0.25))
+    for later, person, found, rest_left in steps:
         now = 1000.0 + later
         woken.clear()
         await ledger.sign_up(f"{person}@example.org")
@@ -126,6 +128,5 @@ async def test_an_effect_that_rests_gathers_its_rows_for_a_second_unless_they_fi
         await dispatcher.run_once()  # while the batch is under way
         await dispatcher.drain()
         assert await settled_stats(ledger) == found, person
-        assert woken.is_set() == (person == "c"), (
-            "more may wait behind a full batch; else the look of each second is enough"
-        )
+        assert woken.is_set() == (person == "c"), "more may wait behind a full batch; else it looks when it has rested"
+        assert dispatcher.rest_left() == rest_left, person
