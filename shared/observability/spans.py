@@ -64,13 +64,18 @@ class Tracing:
 
 OFF = Tracing()
 
+MESSAGE_ID = "messaging.message.id"
 
-def message_attributes(operation: str, kind: str, queue: str, message_id: object) -> dict[str, str | int]:
-    """Attributes of a span about one message of a queue, by OpenTelemetry's conventions for messaging."""
+
+def message_attributes(operation: str, kind: str, queue: str, message_id: object = None) -> dict[str, str | int]:
+    """Attributes of a span about one message of a queue, by OpenTelemetry's conventions for messaging.
+
+    A span of a message that has no ID yet gets it when it ends.
+    """
     return {
         "messaging.system": "counterfoil",
         "messaging.operation.name": operation,
         "messaging.operation.type": kind,
         "messaging.destination.name": queue,
-        "messaging.message.id": str(message_id),
+        **({MESSAGE_ID: str(message_id)} if message_id is not None else {}),
     }

@@ -253,7 +253,7 @@ async def test_a_worker_has_one_plan_for_all_arguments_however_much_dearer_it_se
 
 async def test_accepting_reads_lost_mails_by_primary_key(mail_database: Clone) -> None:
     await plant(mail_database, FILL_LOST, "ANALYZE lost_mails")
-    plan = await _plan(mail_database, ACCEPT_NEW, "c", "[]", 60, "key")
+    plan = await _plan(mail_database, ACCEPT_NEW, "c", "[]", 60, "key", "x.example")
     assert "lost_mails_pkey" in plan
     assert "Seq Scan on lost_mails" not in plan
 

@@ -15,12 +15,11 @@ import orjson
 from shared.contract import correlation
 from shared.contract.addresses import key_of
 from shared.contract.fields import OnUncertain, Recipient
-from shared.contract.ids import uuid7
 from shared.contract.mails import MailRequest
 from shared.contract.principals import Principal
 from shared.contract.problems import InvalidRequest, Problem, at
 from shared.db.pool import Database, Record
-from shared.observability.spans import OFF, Kind, Span, Tracing, message_attributes
+from shared.observability.spans import MESSAGE_ID, OFF, Kind, Span, Tracing, message_attributes
 
 from ..errors import RequestIdReused
 from ..ledger.mail_resource import as_resource
@@ -29,6 +28,8 @@ from .attachments import AttachedMail, Attachment
 from .fingerprint import differing_fields, fingerprint
 from .sender_domains import SenderDomains
 from .template_engine import Templates
+
+_REPLAYED = {"counterfoil.outcome": "replayed"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ async def _write(intake: Intake, principal: Principal, new: list[_Prepared]) -> 
         return {}
     spans = [_begin_span(intake.tracing, item.row) for item in new if item.row] if intake.tracing.on else []
     rows = orjson.dumps([item.row for item in new]).decode()
-    arguments = (rows, intake.lifetime_seconds, principal.actor)
+    arguments = (rows, intake.lifetime_seconds, principal.actor, intake.message_id_domain)
     try:
         written = await _run(intake, principal, new, queries.ACCEPT_NEW, *arguments)
     except asyncpg.SerializationError:
@@ -121,7 +122,9 @@ async def _write(intake: Intake, principal: Principal, new: list[_Prepared]) -> 
         written = await _run(intake, principal, new, queries.ACCEPT_NEW, *arguments)
     mails = {row["request_id"]: as_resource(row) for row in written}
     for request_id, span in spans:
-        span.end({"counterfoil.outcome": mails[request_id]["state"] if request_id in mails else "replayed"})
+        mail = mails.get(request_id)
+        found = {"counterfoil.outcome": mail["state"], MESSAGE_ID: str(mail["id"])} if mail else _REPLAYED
+        span.end(found)
     return mails
 
 
@@ -145,7 +148,7 @@ def _begin_span(tracing: Tracing, row: dict[str, Any]) -> tuple[str, Span]:
         Kind.PRODUCER,
         parent=row["traceparent"],
         links=[call] if call != row["traceparent"] else [],
-        attributes=message_attributes("accept", "send", "mail.queue", row["id"]),
+        attributes=message_attributes("accept", "send", "mail.queue"),
     )
     row["traceparent"] = span.traceparent
     return row["request_id"], span
@@ -191,10 +194,8 @@ def _new_row(
     pinned = _pin(intake.templates, request)
     sender = request.from_ or intake.sender
     context = correlation.current()
-    mail_id = uuid7()
     metadata = request.metadata or {}
     return {
-        "id": mail_id,
         "request_id": request.request_id,
         "fingerprint": digest.hex(),
         "to_email": request.to.email,
@@ -207,7 +208,6 @@ def _new_row(
         "metadata": metadata,
         "on_uncertain": pinned.on_uncertain,
         "lane": request.lane or "live",
-        "message_id": f"<{mail_id}@{intake.message_id_domain}>",
         "send_at": request.send_at,
         "expires_at": request.expires_at,
         "correlation_id": request.correlation_id or (context and context.request_id),

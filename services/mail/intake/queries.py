@@ -2,18 +2,19 @@
 
 from ..ledger.mail_resource import COLUMNS
 
+# The time in an ID is the database's, as `accepted_at` is: lists by time begin and end at IDs.
 _GIVEN = """
-given AS (
-    SELECT * FROM json_to_recordset($2::json) AS g (
-        id uuid, request_id text, fingerprint text, to_email text, to_key text, to_name text, template text,
+given AS MATERIALIZED (
+    SELECT uuidv7() AS id, g.* FROM json_to_recordset($2::json) AS g (
+        request_id text, fingerprint text, to_email text, to_key text, to_name text, template text,
         template_version text, locale text, tags text[], metadata jsonb, on_uncertain text, lane text,
-        message_id text, send_at timestamptz, expires_at timestamptz, correlation_id text, traceparent text,
+        send_at timestamptz, expires_at timestamptz, correlation_id text, traceparent text,
         related text[], request jsonb, sender_email text, sender_name text, reply_to_email text, reply_to_name text,
         subject text, "text" text, html text, headers jsonb
     )
 )"""
 
-# $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 actor.
+# $1 client, $2 the mails as a JSON array, $3 default lifetime in seconds, $4 actor, $5 the domain of Message-IDs.
 # New request IDs get a mail, its content, a queue row and a history entry, all in this statement. Known ones are left
 # alone and not returned. The statement waits for a concurrent request with the same ID.
 # The request ID of a mail whose row was deleted stays known unless the mail was waiting. A mail that was being sent may
@@ -28,7 +29,7 @@ WITH {_GIVEN}, m AS (
     SELECT g.id, $1, g.request_id, decode(g.fingerprint, 'hex'),
            CASE WHEN s.email_key IS NULL THEN 'queued' ELSE 'suppressed' END,
            g.to_email, g.to_key, g.to_name, g.template, g.template_version, g.locale, g.tags, g.metadata,
-           g.on_uncertain, g.lane, g.message_id, g.send_at,
+           g.on_uncertain, g.lane, format('<%s@%s>', g.id, $5::text), g.send_at,
            CASE WHEN s.email_key IS NULL THEN greatest(now(), g.send_at) END,
            coalesce(g.expires_at, greatest(now(), g.send_at) + make_interval(secs => $3)),
            s.reason, g.correlation_id, g.traceparent

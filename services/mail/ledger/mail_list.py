@@ -19,8 +19,8 @@ from .mail_resource import COLUMNS, as_resource
 
 _FEW = 1_000
 _OWN_MESSAGE_ID = re.compile("<([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})@[^<>@]+>")
-# By how much the time in a mail's ID, which the API mints, may differ from `accepted_at`, which is the database's. A
-# filter by time reads past all mails of so long.
+# By how much the time in a mail's ID may differ from `accepted_at`: both are the database's time, but in 0.1.0 the API
+# minted the ID. A filter by time reads past all mails of so long.
 _CLOCKS_DIFFER = timedelta(hours=1)
 # A mail may be sent long after it was accepted, so a list by `sent_after` cannot know where it ends. Among mails that
 # were accepted before that time, where few match, a page looks at so many, and may be short.

@@ -1,12 +1,15 @@
 """P4: one mail per (client, request ID), for ever. A refused request leaves nothing behind."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from tests.support.apis import Api
+from tests.support.databases import Clone
 
 MAIL: dict[str, Any] = {
     "request_id": "order-1",
@@ -43,6 +46,23 @@ async def test_a_mail_is_accepted_with_its_content_queue_row_and_history(
     history = (await client.get(f"/v1/mails/{mail['id']}/history")).json()["items"]
     assert [(entry["kind"], entry["subject"]) for entry in history] == [("mail.accepted", mail["id"])]
     assert history[0]["related"] == ["order-1", "shop", "c-9"]
+
+
+async def test_the_time_in_the_id_of_a_mail_is_the_databases_whatever_the_clock_of_the_api(
+    mail_api: Api, client: httpx.AsyncClient, mail_database: Clone
+) -> None:
+    a_day_behind = "LANGUAGE sql AS 'SELECT pg_catalog.uuidv7(-interval $$1 day$$)'"
+    await mail_database.as_owner(
+        f"CREATE SCHEMA behind; CREATE FUNCTION behind.uuidv7() RETURNS uuid {a_day_behind};"
+        "GRANT USAGE ON SCHEMA behind TO mail_app;"
+        "DO $$BEGIN EXECUTE format("
+        "'ALTER DATABASE %I SET search_path = behind, pg_catalog, public', current_database()); END$$"
+    )
+    await mail_api.database.pool.expire_connections()
+    mail = (await client.post("/v1/mails", json=MAIL)).json()
+    minted_at = datetime.fromtimestamp((UUID(mail["id"]).int >> 80) / 1000, UTC)
+    assert datetime.fromisoformat(mail["accepted_at"]) - minted_at > timedelta(hours=23)
+    assert mail["message_id"].startswith(f"<{mail['id']}@")
 
 
 async def test_the_same_request_again_is_replayed_and_sends_nothing(mail_api: Api, client: httpx.AsyncClient) -> None:
