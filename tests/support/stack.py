@@ -108,6 +108,8 @@ class Stack:
                     else prepare(server.url, server.pid, services, checkout=self.checkout)
                 )
                 self._ledgers |= dict.fromkeys(services, ledger)
+        if self.pooler is not None:
+            self.pooler.start(self._servers["postgres"].url)
         mail_key, operator_key = api_keys.mint(), api_keys.mint()
         asyncio.run(self._register(mail_key, operator_key))
         self.operator_key = operator_key.text
