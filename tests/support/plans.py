@@ -1,27 +1,23 @@
 """What a statement reads, as the server's own plan tells: pages and rows, not time."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+
+from shared.db.pool import Connection
 
 from .databases import Clone
 
 
 async def planned_for_all(clone: Clone, query: str, arguments: str) -> dict[str, Any]:
     """How the query runs in a worker: with the plan for all arguments. Rolled back."""
-    async with clone.database.pool.acquire() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        try:
-            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            await connection.execute(f"PREPARE planned AS {query}")
-            (explained,) = orjson.loads(
-                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE planned ({arguments})")
-            )
-            await connection.execute("DEALLOCATE planned")
-        finally:
-            await transaction.rollback()
-    plan: dict[str, Any] = explained["Plan"]
+    async with _rolled_back(clone) as connection:
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE planned AS {query}")
+        plan = await _explain(connection, f"EXECUTE planned ({arguments})")
+        await connection.execute("DEALLOCATE planned")
     return plan
 
 
@@ -38,18 +34,27 @@ def rows_looked_at(plan: dict[str, Any]) -> float:
 
 async def pages(clone: Clone, expected_rows: int, query: str, *arguments: object, prepare: str = "") -> int:
     """Pages that the query reads. Rolled back, so that the next one finds the same rows."""
+    async with _rolled_back(clone) as connection:
+        if prepare:
+            await connection.execute(prepare)
+        return _pages_of(await _explain(connection, query, *arguments), expected_rows)
+
+
+@asynccontextmanager
+async def _rolled_back(clone: Clone) -> AsyncIterator[Connection]:
     async with clone.database.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
-            if prepare:
-                await connection.execute(prepare)
-            (explained,) = orjson.loads(
-                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}", *arguments)
-            )
+            yield connection
         finally:
             await transaction.rollback()
-    return _pages_of(explained["Plan"], expected_rows)
+
+
+async def _explain(connection: Connection, query: str, *arguments: object) -> dict[str, Any]:
+    text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}", *arguments)
+    plan: dict[str, Any] = orjson.loads(text)[0]["Plan"]
+    return plan
 
 
 def _pages_of(plan: dict[str, Any], expected_rows: int) -> int:
