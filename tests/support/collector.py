@@ -41,9 +41,6 @@ class Collector:
         """All spans received so far, in the order they ended."""
         return [span for body in list(self.bodies) for span in _read(body)]
 
-    def named(self, name: str) -> list[SeenSpan]:
-        return [span for span in self.spans if span.name == name]
-
 
 @contextmanager
 def collecting() -> Iterator[Collector]:

@@ -4,7 +4,7 @@ import re
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -46,14 +46,33 @@ def traced_stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector)
         stack.stop_all()
 
 
+async def _exported(collector: Collector, until: Callable[[list[SeenSpan]], bool], what: str) -> list[SeenSpan]:
+    """Returns all spans once `until` holds of them: each process exports its own, at its own time."""
+
+    async def spans() -> list[SeenSpan]:
+        return collector.spans
+
+    return await eventually(spans, until, what=what)
+
+
+async def _only(collector: Collector, matches: Callable[[SeenSpan], bool], what: str) -> SeenSpan:
+    """Returns the one span that `matches`, once it is exported."""
+    (span,) = filter(matches, await _exported(collector, lambda spans: any(map(matches, spans)), what))
+    return span
+
+
 async def _trace(collector: Collector, trace_id: str, *names: str) -> list[SeenSpan]:
     """Returns the spans of a trace in the order they ended, once each name is among them as often as it is given."""
 
-    async def spans() -> list[SeenSpan]:
-        return [span for span in collector.spans if span.trace_id == trace_id]
+    def of_trace(spans: list[SeenSpan]) -> list[SeenSpan]:
+        return [span for span in spans if span.trace_id == trace_id]
 
     wanted = Counter(names)
-    return await eventually(spans, lambda seen: Counter(span.name for span in seen) >= wanted, what=str(wanted))
+    return of_trace(
+        await _exported(
+            collector, lambda spans: Counter(span.name for span in of_trace(spans)) >= wanted, f"{trace_id}: {wanted}"
+        )
+    )
 
 
 def _named(spans: list[SeenSpan], name: str) -> SeenSpan:
@@ -97,8 +116,9 @@ async def test_one_signup_is_one_trace_from_the_request_to_the_smtp_attempt(
         "counterfoil.smtp.code": 250,
     } | ({"counterfoil.smtp.enhanced_code": "2.0.0"} if "counterfoil.smtp.enhanced_code" in attributes else {})
     (link,) = accept.links
-    (call,) = [span for span in collector.named("POST /v1/mails/batch") if (span.trace_id, span.span_id) == link]
-    (sender,) = [span for span in collector.named("POST /v1/mails/batch") if span.span_id == call.parent_id]
+    call = await _only(collector, lambda span: (span.trace_id, span.span_id) == link, "the span that links to its call")
+    sender = await _only(collector, lambda span: span.span_id == call.parent_id, "the span of the call's sender")
+    assert call.name == sender.name == "POST /v1/mails/batch"
     assert (call.service, call.kind, sender.service, sender.kind) == ("mail-api", "SERVER", "signup-worker", "CLIENT")
     assert (row.trace_id, row.span_id) in sender.links
 
@@ -119,20 +139,15 @@ async def test_no_personal_data_is_exported_to_the_collector(traced_stack: Stack
         await ledgers.mail.get(f"/v1/mails/{mail['id']}", params={"include": "content"})
         user = await ledgers.user(EMAIL)
         await ledgers.signup.delete(f"/v1/users/{user['id']}")
-        erased = await eventually(
-            lambda: _spans_named(collector, "relay outbox.erase_mail"), bool, what="the erasure in a trace"
-        )
-    names = {span.name for span in collector.spans}
-    assert {"GET /verify/{token}", "PUT /v1/suppressions/{email}", "DELETE /v1/users/{user_id}"} <= names
-    below = [span for span in collector.spans if span.parent_id == erased[0].span_id]
-    assert [(span.name, span.service) for span in below] == [("POST /v1/erasures", "mail-api")]
+    requests = {"GET /verify/{token}", "POST /v1/verifications", "GET /v1/users", "DELETE /v1/users/{user_id}"}
+    requests |= {"PUT /v1/suppressions/{email}", "GET /v1/mails/{mail_id:uuid}"}
+    await _exported(collector, lambda spans: {span.name for span in spans} >= requests, str(requests))
+    erased = await _only(collector, lambda span: span.name == "relay outbox.erase_mail", "the erasure in a trace")
+    below = await _only(collector, lambda span: span.parent_id == erased.span_id, "the call of the erasure")
+    assert (below.name, below.service) == ("POST /v1/erasures", "mail-api")
     sent = b"".join(collector.bodies)
     for personal in (EMAIL, "zsofia", "spanova", NAME, "Zsófia", "Spanová", token, traced_stack.operator_key):
         assert personal.encode() not in sent, personal
-
-
-async def _spans_named(collector: Collector, name: str) -> list[SeenSpan]:
-    return collector.named(name)
 
 
 async def test_the_span_of_a_killed_workers_attempt_is_exported_by_the_worker_that_rescues_it(
