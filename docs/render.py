@@ -254,9 +254,8 @@ def _setting(name: str, field: FieldInfo) -> str:
     default = f"`{field.default}`" if str(field.default) else "none"
     example = f"`{field.examples[0]}`" if field.examples else ""
     limits = ", ".join([*_unit(name), *_limits(field)])
-    return f"| `{name.upper()}` | {default} | {limits} | {field.description} | {example} |\n".replace(
-        "red|warn", "red\\|warn"
-    )
+    cells = (f"`{name.upper()}`", default, limits, str(field.description), example)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def _unit(name: str) -> list[str]:
@@ -265,11 +264,18 @@ def _unit(name: str) -> list[str]:
 
 def _limits(field: FieldInfo) -> list[str]:
     """As the settings class checks them."""
-    words = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}", "pattern": "{}"}
+    words = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
     limits = [
         words[name].format(getattr(limit, name)) for limit in field.metadata for name in words if hasattr(limit, name)
     ]
-    return [limit.strip("^$()").replace("|", " or ") for limit in limits if limit != "None"]
+    patterns = [limit.pattern for limit in field.metadata if getattr(limit, "pattern", None)]
+    return limits + [_in_words(pattern) for pattern in patterns]
+
+
+def _in_words(pattern: str) -> str:
+    """A choice of words as that, any other pattern as it is."""
+    choice = re.fullmatch(r"\^\(?([\w|]+)\)?\$", pattern)
+    return choice[1].replace("|", " or ") if choice else f"`{pattern}`"
 
 
 def api() -> str:

@@ -16,7 +16,8 @@ CounterfoilError
    ├─ Forbidden            403: ChallengeRequired
    ├─ NotFound             404: TokenUnknown
    ├─ MethodNotAllowed     405
-   ├─ Conflict             409: AlreadyVerified, ContentGone, ImportTakenOver, StillSending, WrongState
+   ├─ Conflict             409: AlreadyVerified, ContentGone, ImportTakenOver, StillSending, SubscriberDisabled,
+   │                            TooManyReplays, WebhooksOff, WrongState
    ├─ Gone                 410: AttachmentGone, CursorLost, TokenExpired, UserErased
    ├─ PayloadTooLarge      413
    ├─ UnsupportedMediaType 415
@@ -225,6 +226,18 @@ class ImportTakenOver(Conflict):
 
 class StillSending(Conflict):
     slug = "still-sending"
+
+
+class SubscriberDisabled(Conflict):
+    slug = "subscriber-disabled"
+
+
+class TooManyReplays(Conflict):
+    slug = "too-many-replays"
+
+
+class WebhooksOff(Conflict):
+    slug = "webhooks-off"
 
 
 class WrongState(Conflict):

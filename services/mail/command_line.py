@@ -31,10 +31,9 @@ SCOPES = (
 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m services.mail", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m services.mail", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="serve the HTTP API")
     commands.add_parser("worker", help="deliver queued mails")
     commands.add_parser("check", help="exit 0 when the process in this container works", add_help=False)
@@ -42,7 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     operators.add_parsers(commands)
     bounces.add_parsers(commands)
     templates.add_parsers(commands)
-    parsed = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns the exit status."""
+    parsed = parser().parse_args(arguments)
     if parsed.command == templates.COMMAND:
         return templates.run(parsed)
     try:

@@ -31,16 +31,21 @@ SCOPES = (
 )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.signup", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m services.signup", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="run the HTTP API")
     commands.add_parser("worker", help="run the background loops: outbox relay, imports, reconciliation, alerts")
     commands.add_parser("check", help="exit 0 when the process in this container works", add_help=False)
     import_file.add_parser(commands)
     keys_cli.add_parser(commands, SCOPES)
     operators.add_parsers(commands)
-    arguments = parser.parse_args()
+    return made
+
+
+def main() -> int:
+    """Run a command. Returns the exit status."""
+    arguments = parser().parse_args()
     try:
         return _run(arguments, Settings())
     except ValidationError as error:

@@ -149,7 +149,7 @@ class Database:
         from .engine import open_engine  # noqa: PLC0415 - as above
 
         engine = open_engine(self._connect)
-        gc.freeze()  # collections must not scan what was just imported: see `process.gc_freeze`
+        gc.freeze()  # collections must not scan what was just imported: see `process.garbage`
         return engine
 
     async def fetch_all(self, query: "sa.Select[tuple[object, ...]]") -> "Sequence[sa.RowMapping]":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contract.configuration import ConfigurationError
 from ..observability import logs
-from .gc_freeze import freeze_startup_objects
+from .garbage import spare_collections
 from .settings import ServiceSettings
 
 if TYPE_CHECKING:  # a worker does not load it
@@ -51,7 +51,7 @@ def run_api(
     _listen(public, service).close()  # uvicorn opens it again, and says less when it cannot
     if operations.port:
         _serve_operations_beside(app, _listen(operations, f"{service}_OPERATIONS"))
-    freeze_startup_objects()
+    spare_collections()
     config = config_of(
         app,
         host=public.host,
@@ -103,5 +103,5 @@ def run_worker(name: str, settings: ServiceSettings, run: Callable[[], Coroutine
     import uvloop  # noqa: PLC0415 - commands do not need it
 
     logs.configure(name, settings.log_level, personal_data=settings.log_personal_data)
-    freeze_startup_objects()
+    spare_collections()
     uvloop.run(run())

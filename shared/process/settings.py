@@ -1,4 +1,4 @@
-"""Settings that both services have. Each is an environment variable, listed in the README."""
+"""Settings that both services have. Each is an environment variable, listed in docs/settings.md."""
 
 from typing import Self
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ class ServiceSettings(BaseSettings):
 
     redis_url: RedisDsn = Field(
         RedisDsn("redis://127.0.0.1:6379/0"),
-        description="Valkey or Redis for arq's cron and jobs; it holds no state that matters",
+        description="Valkey or Redis for arq's cron; it holds no state that matters",
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level that is logged")
     log_personal_data: bool = Field(

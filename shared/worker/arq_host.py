@@ -1,6 +1,6 @@
 """Keeps an arq worker running beside the loops, for as long as the process lives.
 
-arq carries cron and run-now jobs. It holds no state that matters, and the loops go on while Valkey is down.
+arq carries the cron. It holds no state that matters, and the loops go on while Valkey is down.
 """
 
 import asyncio

@@ -1,9 +1,20 @@
 """The documents agree with the code."""
 
 import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
 from types import ModuleType
 
+import pytest
+
+import services.mail.command_line
+import services.signup.command_line
 from tests.support.databases import ROOT
+
+PARSERS = {"signup": services.signup.command_line.parser, "mail": services.mail.command_line.parser}
+PLACEHOLDERS = dict.fromkeys(("ROW_ID", "IMPORT_ID"), "0198f0a2-0000-7000-8000-000000000000")
+PLACEHOLDERS |= {"SINCE": "2026-11-01T00:00:00Z"}
 
 
 def _render() -> ModuleType:
@@ -57,3 +68,26 @@ def test_every_file_that_the_documents_name_exists() -> None:
             path = word.strip("().:;")
             if path.startswith(("services/", "shared/", "tests/", "local/", "migrations/")):
                 assert (ROOT / path).exists(), f"{document.name} names {path}"
+
+
+def _commands() -> Iterator[tuple[str, str, str]]:
+    """Every `python -m services.X …` in a block of a page, as page, service and arguments."""
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        for block in re.findall(r"^ *```\w*\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            lines = block.replace("\\\n", " ")
+            for service, arguments in re.findall(r"python -m services\.(signup|mail) ([a-z][^\n|<>)]+)", lines):
+                yield str(page.relative_to(ROOT)), service, arguments
+
+
+@pytest.mark.parametrize(
+    ("service", "arguments"),
+    [pytest.param(*command, id=f"{page}: {' '.join(command)}") for page, *command in _commands()],
+)
+def test_every_command_of_a_page_is_one_that_the_service_takes(service: str, arguments: str) -> None:
+    for placeholder, value in PLACEHOLDERS.items():
+        arguments = arguments.replace(placeholder, value)
+    PARSERS[service]().parse_args(shlex.split(arguments, comments=True))
+
+
+def test_commands_are_found_on_more_than_one_page() -> None:
+    assert {"docs/console.md", "docs/operating.md", "docs/how-to.md"} <= {page for page, *_ in _commands()}

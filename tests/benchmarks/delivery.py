@@ -23,7 +23,7 @@ def run(options: Options) -> list[Row]:
             bare_rates.append(bare_aiosmtplib(product.sink_port, count))
             product_rates.append(delivered_per_second(product, count))
     measured = f"{count:,} mails, {SMTP_CONNECTIONS} connections, {generator()}"
-    return [compare("delivery", measured, product_rates, "bare aiosmtplib", bare_rates, "mails/s", at_least=0.4)]
+    return [compare("delivery", measured, product_rates, "bare aiosmtplib", bare_rates, "mails/s", at_least=0.5)]
 
 
 def delivered_per_second(product: Product, count: int) -> float:

@@ -17,16 +17,21 @@ STATE_AGAINST_HISTORY = SanityCheck(
     """
     SELECT m.id::text AS id, 'is ' || m.state || ', history says ' || last.state AS what
     FROM (
-        SELECT DISTINCT subject FROM (
-            SELECT subject FROM history
+        SELECT subject, (array_agg(state ORDER BY id DESC) FILTER (WHERE state IS NOT NULL))[1] AS state
+        FROM (
+            SELECT id, subject, detail ->> 'state' AS state FROM history
             WHERE id > (SELECT uuidv7('-1 day')) AND at > now() - interval '1 day' AND kind LIKE 'mail.%'
             ORDER BY id DESC LIMIT 20000
         ) AS recent
+        GROUP BY subject
     ) AS touched
     JOIN mails m ON m.id = touched.subject::uuid
     CROSS JOIN LATERAL (
-        SELECT detail ->> 'state' AS state FROM history h
-        WHERE h.subject = touched.subject AND h.kind LIKE 'mail.%' AND h.detail ? 'state' ORDER BY h.id DESC LIMIT 1
+        -- The newest entries hold the last state of nearly every mail that they name.
+        SELECT coalesce(touched.state, (
+            SELECT detail ->> 'state' FROM history h
+            WHERE h.subject = touched.subject AND h.kind LIKE 'mail.%' AND h.detail ? 'state' ORDER BY h.id DESC LIMIT 1
+        )) AS state
     ) AS last
     WHERE m.state <> last.state AND NOT (m.state = 'sending' AND last.state IN ('queued', 'deferred'))
     """,

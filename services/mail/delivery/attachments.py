@@ -50,7 +50,7 @@ class Room:
         finally:
             if turn.done() and not turn.cancelled():
                 self._used_bytes -= size
-            else:
+            elif (size, turn) in self._line:  # `_admit` has passed over it when many are canceled at once
                 self._line.remove((size, turn))
             self._admit()
 
@@ -79,7 +79,7 @@ class AttachmentSender:
         """`offer` the mail with its attachments to the gateways, when there is room.
 
         Raises:
-            ValueError: the message cannot be built.
+            UnbuildableError: the message cannot be built.
         """
         async with self._rooms[mail.lane].of(mail.attached_bytes):
             try:

@@ -22,7 +22,7 @@ from .envelope import envelope_of
 from .gateways.failover import Gateways
 from .gateways.protocol import BodySupplier, Envelope
 from .leases import Leases
-from .message import build
+from .message import UnbuildableError, build
 from .recorder import AttemptEnd, GivenBack, Recorder, Transmission
 from .retry_policy import RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Step, Verdict, interrupted, own_fault, unsendable
@@ -163,8 +163,10 @@ class Delivery:
             transmission = Transmission(
                 mail.mail_id, mail.snapshot.attempt, mail.lease, gateway, mail.claimed_at, key_use
             )
-            is_too_late = mail.snapshot.question is not None and mail.now() >= mail.snapshot.question.ask_until
-            if is_too_late or not self._leases.holds(mail.lease):
+            question = mail.snapshot.question
+            # It may have waited for a connection, the gateway's rate or room since its claim. The next claim closes it.
+            last = mail.snapshot.expires_at if question is None else min(question.ask_until, mail.snapshot.expires_at)
+            if mail.now() >= last or not self._leases.holds(mail.lease):
                 return False
             try:
                 recorded = await self._recorder.transmitting(transmission)
@@ -190,7 +192,7 @@ class Delivery:
             if mail.attached_bytes:
                 return await self._attachments.send(mail, offer)
             return await offer(lambda: build(mail.content))
-        except ValueError as error:
+        except UnbuildableError as error:
             _log.warning("mail_cannot_be_built", mail_id=str(mail.mail_id))
             return None, unsendable("the message cannot be built", str(error))
 

@@ -47,16 +47,23 @@ class Content:
     headers: dict[str, str]
 
 
+class UnbuildableError(ValueError):
+    """No message can be made of this content, whenever it is tried."""
+
+
 def build(content: Content, files: Sequence[AttachedFile] = ()) -> bytes:
     """The whole message with CRLF line ends, 7-bit except for UTF-8 local parts (see `needs_smtputf8`).
 
     Line breaks of any kind in `text` and `html` become CRLF, and both end with one.
 
     Raises:
-        ValueError: a header cannot be written as the content says: control characters, a reserved or malformed custom
-            header name, a malformed address or Message-ID, or a time without a zone.
+        UnbuildableError: a header cannot be written as the content says: control characters, a reserved or malformed
+            custom header name, a malformed address or Message-ID, or a time without a zone.
     """
-    fields = _header_fields(content)
+    try:
+        fields = _header_fields(content)
+    except ValueError as error:
+        raise UnbuildableError(str(error)) from error
     body = _body(content)
     if not files:
         return "\r\n".join([*fields, body]).encode()

@@ -14,11 +14,11 @@ _RECENT = "(SELECT uuidv7('-3 days'))"
 
 PENDING_WITHOUT_MAIL = SanityCheck(
     "pending_without_mail",
-    "Pending users to whom no verification mail was ever owed: they can never verify (users of the last 3 days).",
+    "Pending users to whom no verification mail was ever owed: they can never verify (the newest 100,000 of 3 days).",
     f"""
     SELECT u.id::text AS id, 'pending since ' || date_trunc('second', u.created_at) AS what
-    FROM users u
-    WHERE u.status = 'pending' AND u.id > {_RECENT} AND u.created_at < now() - interval '5 minutes'
+    FROM (SELECT id, status, created_at FROM users WHERE id > {_RECENT} ORDER BY id DESC LIMIT 100000) AS u
+    WHERE u.status = 'pending' AND u.created_at < now() - interval '5 minutes'
       AND NOT EXISTS (
           SELECT FROM outbox o WHERE o.user_id = u.id AND o.effect = 'mail'
             AND o.payload ->> 'template' = 'verification'
@@ -99,21 +99,28 @@ STATISTICS_DIFFER = SanityCheck(
     "statistics_differ",
     "Statistics of today and yesterday that differ from the settled rows (days of up to 300,000).",
     """
-    SELECT day.day::text AS id, format('%s: counted %s, settled %s', kind, coalesce(s.count, 0), settled.n) AS what
+    SELECT day.day::text AS id, format('%s: counted %s, settled %s', kind, counted, settled) AS what
     FROM (
-        SELECT (now() AT TIME ZONE 'UTC')::date - n AS day, kind
-        FROM generate_series(0, 1) AS n, unnest(ARRAY['signups', 'verifications']) AS kind
+        SELECT (now() AT TIME ZONE 'UTC')::date - n AS day FROM generate_series(0, 1) AS n
     ) AS day
-    LEFT JOIN signup_statistics s USING (day, kind)
     CROSS JOIN LATERAL (
-        SELECT count(DISTINCT o.id) AS n FROM outbox_settled o
-        WHERE coalesce(s.count, 0) < 300000
+        SELECT coalesce(sum(count) FILTER (WHERE kind = 'signups'), 0) AS signups,
+               coalesce(sum(count) FILTER (WHERE kind = 'verifications'), 0) AS verifications
+        FROM signup_statistics s WHERE s.day = day.day
+    ) AS counts
+    CROSS JOIN LATERAL (
+        SELECT count(DISTINCT o.id) FILTER (WHERE o.payload ->> 'event' IN ('user.signed_up', 'user.imported'))
+                   AS signups,
+               count(DISTINCT o.id) FILTER (WHERE o.payload ->> 'event' = 'user.verified') AS verifications
+        FROM outbox_settled o
+        WHERE greatest(counts.signups, counts.verifications) < 300000
           AND o.id > (SELECT uuidv7('-2 days')) AND o.effect = 'stats' AND o.outcome = 'delivered'
           AND (o.created_at AT TIME ZONE 'UTC')::date = day.day
-          AND CASE day.kind WHEN 'signups' THEN o.payload ->> 'event' IN ('user.signed_up', 'user.imported')
-              ELSE o.payload ->> 'event' = 'user.verified' END
-    ) AS settled
-    WHERE coalesce(s.count, 0) < 300000 AND settled.n <> coalesce(s.count, 0)
+    ) AS found
+    CROSS JOIN LATERAL (VALUES
+        ('signups', counts.signups, found.signups), ('verifications', counts.verifications, found.verifications)
+    ) AS each (kind, counted, settled)
+    WHERE greatest(counts.signups, counts.verifications) < 300000 AND counted <> settled
     """,
     Severity.WARNING,
 )
