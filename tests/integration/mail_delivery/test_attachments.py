@@ -146,3 +146,19 @@ async def test_a_mail_that_was_erased_after_its_claim_is_not_sent_without_its_at
     assert len(gateway.sizes) == 1
     assert await states(database) == {"sent": 1, "canceled": 1}
     assert await attempt_rows(database.pool, waiting) == []
+
+
+async def test_a_drain_gives_back_the_mails_that_wait_for_room(
+    mail_database: Clone, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_LIVE_BYTES", 25_000)
+    database = mail_database.database
+    gateway = Held(connections=2)
+    rig = make_rig(database.pool, [gateway])
+    await _accept(intake, *[{"attachments": [sent(pdf(20_000))]}] * 3)
+    await rig.delivery.run_once()
+    await eventually(lambda: asyncio.sleep(0, gateway.sizes), lambda sizes: len(sizes) == 1)
+    await rig.delivery.drain(0)
+    await rig.close()
+    assert await states(database) == {"queued": 3}
+    assert await database.pool.fetchval("SELECT count(*) FROM queue WHERE lease IS NULL AND due_at <= now()") == 3

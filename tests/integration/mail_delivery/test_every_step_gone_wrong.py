@@ -1,17 +1,21 @@
 """Each failure at each step of an SMTP conversation, and the record that it leaves (DESIGN section 6)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from services.mail.delivery.claim import claim_due
 from services.mail.delivery.gateways.failover import Gateways
+from services.mail.delivery.gateways.protocol import AboutToTransmit, BodySupplier, Envelope
 from services.mail.delivery.gateways.settings import Tls
 from services.mail.delivery.gateways.smtp_connection import Timeouts
-from services.mail.delivery.smtp_outcomes import Outcome
+from services.mail.delivery.smtp_outcomes import Outcome, Verdict
 from shared.worker.circuit_breaker import BreakerState
 from tests.support.databases import Clone
 from tests.support.delivery import IMPATIENT, PATIENT, make_rig, smtp_gateway
 from tests.support.mails import attempt_rows, history_kinds, insert_mails, mail_row, queue_row
+from tests.support.memory_gateway import MemoryGateway
 from tests.support.scripted_smtp import Act, Misbehavior, Slowly, scripted_smtp
 
 FAULT, LATER, REFUSED = Outcome.GATEWAY_FAULT, Outcome.TRY_LATER, Outcome.REFUSED
@@ -254,3 +258,45 @@ async def test_a_mail_that_cannot_be_built_fails_and_only_its_client_sees_the_re
     assert (mail["state"], mail["failure_reason"]) == ("failed", "the message cannot be built")
     assert mail["failure_reply"]
     assert not any(command.startswith("MAIL") for command in server.commands)
+
+
+async def test_no_byte_leaves_when_the_mail_expires_before_the_gateway_is_ready(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    gateway = MemoryGateway()
+    rig = make_rig(pool, [gateway])
+    (mail,) = (await claim_due(pool, 10, 30)).mails
+    # It was claimed long ago, and has waited for a connection since.
+    rig.delivery._start(replace(mail, claimed_monotonic=mail.claimed_monotonic - 30 * 86_400))
+    await rig.finish()
+    await mail_database.as_owner("UPDATE mails SET expires_at = now()")
+    await mail_database.as_owner("UPDATE queue SET due_at = now()")
+    await rig.deliver()
+    await rig.close()
+    assert not gateway.kept
+    assert (await mail_row(pool, mail_id))["state"] == "expired"
+
+
+class Faulty(MemoryGateway):
+    """Has a fault of its own, before or after the body has left."""
+
+    def __init__(self, *, after: bool) -> None:
+        super().__init__()
+        self.after = after
+
+    async def send(self, envelope: Envelope, body: BodySupplier, about_to_transmit: AboutToTransmit) -> Verdict:
+        del envelope, body
+        if self.after:
+            assert await about_to_transmit()
+        raise ValueError("a fault of the code")
+
+
+@pytest.mark.parametrize(("after", "state"), [(False, "queued"), (True, "uncertain")])
+async def test_a_fault_of_the_code_does_not_fail_a_mail(mail_database: Clone, after: bool, state: str) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool)
+    rig = make_rig(pool, [Faulty(after=after)])
+    await rig.delivery.run_once()
+    await rig.finish()
+    await rig.close()
+    assert (await mail_row(pool, mail_id))["state"] == state

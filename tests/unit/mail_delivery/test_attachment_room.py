@@ -83,3 +83,15 @@ async def test_a_mail_that_is_canceled_as_its_turn_comes_gives_it_to_the_next() 
     await chosen.cancel()
     assert behind.is_in
     await behind.leave()
+
+
+async def test_mails_that_are_canceled_together_all_end_as_canceled() -> None:
+    room = Room(10)
+    mails = await _mails(room, 10, 10, 10)
+    for mail in mails:
+        mail.task.cancel()
+    await asyncio.wait([mail.task for mail in mails])
+    assert [mail.task.cancelled() for mail in mails] == [True] * 3
+    (last,) = await _mails(room, 10)
+    assert last.is_in
+    await last.leave()
