@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.contract.addresses import parse_address
+from shared.contract.addresses import domain_as_a_labels, parse_address
 from shared.contract.key_ring import KeyRing
 from shared.process.settings import ServiceSettings, database_url, months_kept, refuse_if_short, refuse_one_port_twice
 from shared.worker.partitions import PartitionRetention
@@ -208,6 +208,11 @@ class Settings(ServiceSettings):
     def _mails_have_a_sender(cls, text: str) -> str:
         parse_address(parseaddr(text)[1])
         return text
+
+    @field_validator("mail_message_id_domain")
+    @classmethod
+    def _message_ids_can_be_written(cls, text: str) -> str:
+        return domain_as_a_labels(text)
 
     @field_validator("mail_bounce_listen")
     @classmethod

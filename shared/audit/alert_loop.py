@@ -15,7 +15,7 @@ from ..observability.logs import get_logger
 from ..worker.loops import keep_running
 from .alert_reports import AlertMetrics
 from .incidents import AlertRule, Incidents, Notice, Symptom
-from .operator_mail import AlertNotSentError, DirectGateway, OperatorMail, Post, alert_request_id
+from .operator_mail import AlertNotSentError, DirectGateway, OperatorMail, Post, alert_request_id, fit
 from .sanity_checks import AnyCheck, Checks
 from .severity import Severity, read_severities
 
@@ -83,11 +83,12 @@ class OperatorNotifier:
             channels.append(("smtp", self._direct.send))
             if bypass_mail_service:
                 channels.reverse()
+        subject, text = fit(notice.subject, notice.body)
         for via, send in channels:
             try:
                 for to in self.addresses:
                     request_id = alert_request_id(notice.alert_id, notice.phase, to)
-                    await send(OperatorMail(request_id, to, notice.subject, notice.body))
+                    await send(OperatorMail(request_id, to, subject, text))
             except AlertNotSentError as error:
                 _log.warning("alert_not_mailed", alert_id=str(notice.alert_id), via=via, error=str(error))
             else:

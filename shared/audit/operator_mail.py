@@ -6,8 +6,9 @@ import smtplib
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.utils import parseaddr
+from email.utils import format_datetime, parseaddr
 from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -15,6 +16,7 @@ from ..contract.network import is_loopback, smtp_port
 from ..observability.foreign_errors import describe
 
 _TIMEOUT_SECONDS = 10
+_LONGEST_SUBJECT = 200
 _MALFORMED = (
     "ALERT_SMTP_URL must look like smtp://user:pass@host:port or smtps://…; in a user name or password, percent-encode "
     "the characters / ? # , @ : and % (%2F %3F %23 %2C %40 %3A %25)"
@@ -37,6 +39,13 @@ class OperatorMail:
 
 # Hands a mail to the mail service. Raises `AlertNotSentError` when it was not accepted.
 Post: TypeAlias = Callable[[OperatorMail], Awaitable[None]]
+
+
+def fit(subject: str, text: str) -> tuple[str, str]:
+    """Subject and text of a mail: a long subject, which may name many domains, is whole in the text."""
+    if len(subject) <= _LONGEST_SUBJECT:
+        return subject, text
+    return f"{subject[: _LONGEST_SUBJECT - 1]}…", f"{subject}\n\n{text}"
 
 
 def alert_request_id(alert_id: object, phase: str, to: str) -> str:
@@ -72,7 +81,7 @@ class DirectGateway:
             raise ValueError(_MALFORMED) from None  # the library's words may quote a password
         if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path.strip("/") or parts.fragment:
             raise ValueError(_MALFORMED)
-        query = parse_qs(parts.query)
+        query = parse_qs(parts.query.replace("+", "%2B"))  # as in MAIL_GATEWAYS: a plus sign is one
         if "@" in parts.query and "@" not in parts.netloc and "from" not in query:  # the rest of a password
             raise ValueError(_MALFORMED)
         implicit = parts.scheme == "smtps"
@@ -97,6 +106,7 @@ class DirectGateway:
     def _send(self, mail: OperatorMail) -> None:
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = self.sender, mail.to, mail.subject
+        message["Date"] = format_datetime(datetime.now(UTC))
         # The same on every send, so that a mailbox can recognize a duplicate.
         digest = hashlib.sha256(mail.request_id.encode()).hexdigest()[:32]
         domain = parseaddr(self.sender)[1].rpartition("@")[2] or "counterfoil.invalid"

@@ -23,6 +23,9 @@ _LABEL = r"(?!..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PLAIN = re.compile(rf"(?=[^@]{{1,64}}@)({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+([A-Za-z]{{2,63}}))")
 _SPECIAL_ENDINGS = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
 
+_ANY_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,253}}$){_ANY_LABEL}(?:\.{_ANY_LABEL})*")
+
 # Unicode categories Cc, Zl, Zp and Cs, and the characters that override the reading direction.
 _NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a\u202b\u202d\u202e\u2066-\u2068]")
 
@@ -84,6 +87,22 @@ def key_of(normalized: str) -> str:
         return normalized.lower()
     local, _, domain = normalized.rpartition("@")
     return unicodedata.normalize("NFC", f"{local}@{idna.encode(domain).decode()}".lower())
+
+
+def domain_as_a_labels(text: str) -> str:
+    """A domain name (RFC 1035 section 2.3.4) as A-labels (RFC 5890). One label is enough: `localhost` is one.
+
+    Raises:
+        ValueError: it is no domain name.
+    """
+    name = text.strip()
+    try:
+        found = name if name.isascii() else idna.encode(name, uts46=True).decode()
+    except idna.IDNAError:
+        found = ""
+    if not _DOMAIN.fullmatch(found):
+        raise ValueError("must be a domain name like `example.com`")
+    return found
 
 
 def is_plain_text(text: str) -> bool:

@@ -31,7 +31,9 @@ WITH {_GIVEN}, m AS (
            g.to_email, g.to_key, g.to_name, g.template, g.template_version, g.locale, g.tags, g.metadata,
            g.on_uncertain, g.lane, format('<%s@%s>', g.id, $5::text), g.send_at,
            CASE WHEN s.email_key IS NULL THEN greatest(now(), g.send_at) END,
-           coalesce(g.expires_at, greatest(now(), g.send_at) + make_interval(secs => $3)),
+           -- The last time that RFC 3339 can write.
+           coalesce(g.expires_at, least(greatest(now(), g.send_at) + make_interval(secs => $3),
+                                        '9999-12-31 23:59:59.999999+00')),
            s.reason, g.correlation_id, g.traceparent
     FROM given g
     LEFT JOIN suppressions s ON s.email_key = g.to_key AND (s.ends_at IS NULL OR s.ends_at > now())

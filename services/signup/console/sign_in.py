@@ -28,6 +28,7 @@ VALUES ('console.signed_in', $1, ARRAY[$2], $3, jsonb_build_object('by', $4::tex
 """
 
 _SPENT = "This link was used, or is older than ten minutes. Sign in with a key, or have a new link printed."
+_NO_KEY = "The key of the mail service is a key as `keys create` prints it: letters, digits and underscores."
 _FOREIGN = "This form was sent from another site. Nothing was done."
 # Browsers leave a folder for dots, and for %2e.
 _OWN_PATH = re.compile(rf"{PATH}(?:/[a-z0-9_-]+)*(?:\?[!-~]*)?")
@@ -92,7 +93,10 @@ class SignIn:
         key = await self.links.spend(self.pool, once) if once else fields.text("key", longest=200)
         if key is None:
             return self.form(request, fault=_SPENT, status=410)
-        session = Session.new(key=key, mail_key=fields.text("mail_key", longest=200))
+        mail_key = fields.text("mail_key", longest=200)
+        if not (mail_key.isascii() and mail_key.isprintable()):  # no header could hold it
+            return self.form(request, wanted=wanted, fault=_NO_KEY, status=422)
+        session = Session.new(key=key, mail_key=mail_key)
         try:
             operator = await operator_of(session, self.authenticator, self.proxied)
         except (Unauthorized, Forbidden) as refusal:

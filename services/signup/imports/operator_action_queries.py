@@ -40,7 +40,8 @@ WITH pace AS (
     FROM imports WHERE id = $1 AND state = 'running' FOR NO KEY UPDATE
 ), held AS MATERIALIZED (
     SELECT outbox.id FROM pace JOIN outbox ON outbox.import_id = pace.id
-    WHERE outbox.state = 'pending' AND outbox.due_at = 'infinity' LIMIT $2
+    -- The API and every worker release at once: what another has released meanwhile is not placed again.
+    WHERE outbox.state = 'pending' AND outbox.due_at = 'infinity' LIMIT $2 FOR UPDATE OF outbox SKIP LOCKED
 ), placed AS (
     SELECT held.id, first_at + make_interval(secs => gap_seconds * (row_number() OVER (ORDER BY held.id) - 1)) AS due
     FROM held, pace

@@ -163,9 +163,12 @@ FROM outbox_settled WHERE id = $1
 LIMIT 1
 """
 
+# A mail of a paused import is held, as its others are, until the import is resumed.
 _RETRIED = """
     UPDATE outbox SET
-        state = 'pending', due_at = now(), dead_at = NULL,
+        state = 'pending', dead_at = NULL,
+        due_at = CASE WHEN EXISTS (SELECT FROM imports i WHERE i.id = outbox.import_id AND i.state = 'paused')
+                      THEN 'infinity' ELSE now() END,
         expires_at = CASE WHEN outbox.state = 'dead' THEN greatest(expires_at, now() + make_interval(secs => {give_up}))
                      ELSE expires_at END
     FROM wanted WHERE outbox.id = wanted.id
@@ -202,14 +205,14 @@ WITH gone AS (
 SELECT id FROM gone
 """
 
-# Skips pending rows that are due already, so that a loop over batches ends, and pending rows that were never refused:
-# those wait on purpose, because an import paces its mails.
+# Skips pending rows that are due already, so that a loop over batches ends, and pending rows that were never refused or
+# are held: those wait on purpose, because an import paces its mails, or is paused.
 REDRIVE_MATCHING = f"""
 WITH wanted AS (
     SELECT id, state FROM outbox
     WHERE state = $1 AND (cardinality($2::text[]) = 0 OR effect = ANY ($2::text[]))
       AND ($3::text IS NULL OR last_error ILIKE '%' || $3 || '%')
-      AND (state = 'dead' OR (due_at > now() AND last_error IS NOT NULL))
+      AND (state = 'dead' OR (due_at > now() AND due_at < 'infinity' AND last_error IS NOT NULL))
     ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED
 ), again AS ({_RETRIED.format(give_up="$5", actor="$6")}
 SELECT count(*) FROM again

@@ -1,6 +1,7 @@
 """The alert loop: one mail when an incident opens, one a day, one when it closes, however many processes run it."""
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +86,16 @@ async def test_many_loops_that_see_the_same_symptom_send_one_mail(either_databas
     assert "It is hot." in mail.text
     assert "docs/operating.md#stove_on" in mail.text
     assert await house.alerts() == ["stove_on open"]
+
+
+async def test_a_subject_that_names_too_much_is_cut_and_whole_in_the_text(either_database: Clone) -> None:
+    todo = "look at " + ", ".join(f"domain-{number}.example" for number in range(60))
+    house = House(either_database, Observation([Symptom("stove_on", todo, "It is hot.")]))
+    await house.alert_loop().run_once()
+    (mail,) = house.mails
+    assert (len(mail.subject), mail.subject[-1]) == (200, "…")
+    assert todo in mail.text
+    assert "It is hot." in mail.text
 
 
 async def test_an_incident_closes_with_a_mail_when_it_was_not_seen_for_a_while(either_database: Clone) -> None:
@@ -176,6 +187,7 @@ async def test_alerts_bypass_a_mail_service_that_is_down(either_database: Clone)
     assert house.mails == []
     assert mail.recipient == "ops@x.example"
     assert b"Subject: Counterfoil: turn off the stove" in mail.data
+    assert re.search(rb"^Date: \w{3}, \d\d? \w{3} \d{4} [\d:]{8} \+0000\r?$", mail.data, re.MULTILINE)
 
 
 async def test_a_mail_service_that_refuses_an_alert_is_tried_three_times_before_smtp(either_database: Clone) -> None:

@@ -86,6 +86,12 @@ async def test_a_wrong_key_signs_nobody_in(desk: Desk, stranger: Operated) -> No
     assert await _signed_in(desk, "mistyped") == []
 
 
+async def test_a_mail_key_that_no_header_can_hold_is_refused(desk: Desk, stranger: Operated) -> None:
+    page = await stranger.sign_in((await desk.key("pasted")).text, mail_key="cf_\u200babc")
+    assert (page.status, bool(stranger.http.cookies)) == (422, False)
+    assert "key of the mail service" in page.text
+
+
 async def test_the_key_of_a_client_that_is_no_operator_is_refused(desk: Desk, stranger: Operated) -> None:
     shop = await desk.key("shop", ("signups:write", "users:read"), ())
     page = await stranger.sign_in(shop.text)

@@ -153,6 +153,15 @@ NASTY: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+async def test_a_mail_of_the_last_second_of_the_calendar_can_be_read(client: httpx.AsyncClient) -> None:
+    late = MAIL | {"send_at": "9999-12-31T23:59:59Z"}
+    for _ in range(2):
+        answer = await client.post("/v1/mails", json=late)
+        assert (answer.status_code, answer.json()["send_at"]) == (202, "9999-12-31T23:59:59Z")
+    (listed,) = (await client.get("/v1/mails")).json()["items"]
+    assert listed["expires_at"].startswith("9999-12-31T23:59:59")
+
+
 @pytest.mark.parametrize(("change", "pointer"), NASTY.values(), ids=NASTY.keys())
 async def test_bad_input_names_its_field_leaves_nothing_behind_and_frees_the_id(
     mail_api: Api, client: httpx.AsyncClient, change: dict[str, Any], pointer: str

@@ -1,16 +1,21 @@
 """Pausing, resuming and canceling imports, and the cleanup after it."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from services.signup.imports import operator_actions
+from services.signup.imports.operator_action_queries import RELEASE_MAILS_IF_RUNNING
+from services.signup.outbox import operator_actions as outbox_actions
 from services.signup.outbox.queries import CLAIM_DUE, RELEASE_IF_LEASED
 from shared.contract.ids import uuid7
 from shared.worker.claim_floor import BEGINNING
 from tests.support.imports import Imports, people
 from tests.support.signups import SignupLedger
+from tests.support.stack import eventually
 
 
 async def _claim(ledger: SignupLedger, limit: int = 500) -> list[Any]:
@@ -161,3 +166,36 @@ async def test_an_abandoned_upload_fails_and_its_rows_are_deleted(imports: Impor
     assert (failed["state"], failed["failure"] is not None) == ("failed", True)
     assert await imports.rows(import_id) == []
     assert await ledger.pool.fetchval("SELECT count(*) FROM import_rows") == 0
+
+
+async def test_mails_that_two_processes_release_at_once_are_placed_once(imports: Imports, ledger: SignupLedger) -> None:
+    import_id = (await imports.run(people(40), mails_per_minute=6))["id"]
+    await imports.act(import_id, "pause")
+    await ledger.run("UPDATE imports SET state = 'running', next_mail_at = now()")
+    async with ledger.pool.acquire() as first, ledger.pool.acquire() as second:
+        transaction = first.transaction()
+        await transaction.start()
+        assert await first.fetchval(RELEASE_MAILS_IF_RUNNING, UUID(import_id), 20, 1000.0) == 20
+        pid = second.get_server_pid()
+        released = asyncio.create_task(second.fetchval(RELEASE_MAILS_IF_RUNNING, UUID(import_id), 20, 1000.0))
+        await eventually(
+            lambda: ledger.pool.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid), bool, what="it waits"
+        )
+        await transaction.commit()
+        assert await released == 20
+    due = [mail["due_at"] for mail in await ledger.rows("outbox", effect="mail")]
+    assert sorted(due) == [due[0] + timedelta(seconds=10 * n) for n in range(40)]
+
+
+async def test_no_retry_or_redrive_sends_a_mail_of_a_paused_import(imports: Imports, ledger: SignupLedger) -> None:
+    import_id = (await imports.run(people(3)))["id"]
+    (lease, dead), (_, refused), _ = await _claim(ledger)
+    await ledger.pool.fetchval(RELEASE_IF_LEASED, lease, [dead, refused], "no answer")
+    await imports.act(import_id, "pause")
+    await ledger.run("UPDATE outbox SET state = 'dead', dead_at = now(), due_at = NULL WHERE id = $1", dead)
+    options: dict[str, Any] = {"effects": ["mail"], "error_like": None, "actor": "x", "give_up_seconds": 1000}
+    assert await outbox_actions.redrive(ledger.pool, "pending", **options) == 0
+    assert await outbox_actions.redrive(ledger.pool, "dead", **options) == 1
+    assert await _claim(ledger) == []
+    await imports.act(import_id, "resume")
+    assert {row for _, row in await _claim(ledger)} == {dead, refused}

@@ -45,3 +45,9 @@ def test_unusable_alert_settings_stop_a_process_from_starting() -> None:
     for wrong in ({"alert_email": "a@x.example,not-an-address"}, {"alert_smtp_url": "relay.example"}):
         with pytest.raises(ValidationError):
             ServiceSettings(**wrong)  # type: ignore[arg-type] # one at a time
+
+
+def test_the_sender_of_a_gateway_keeps_its_plus_sign() -> None:
+    assert DirectGateway.of("smtp://relay.example?from=alerts+ops@x.example", "a@x.example").sender == (
+        "alerts+ops@x.example"
+    )

@@ -4,8 +4,10 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 import pytest
+from pydantic import ValidationError
 
 from services.mail.delivery.message import Content, build, envelope_address, needs_smtputf8
+from services.mail.settings import Settings
 
 from .mails import PLAIN, field_names, header_lines, mail, read, read_mailbox
 
@@ -205,3 +207,23 @@ def test_an_invalid_message_id_is_refused(message_id: str) -> None:
 
 def test_the_content_cannot_be_changed_after_it_was_pinned() -> None:
     assert Content.__dataclass_params__.frozen  # type: ignore[attr-defined] # typeshed does not know it
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("mail.example", "mail.example"),
+        (" mail.example ", "mail.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_message_ids_are_at_a_domain_that_can_be_written(text: str, domain: str) -> None:
+    assert Settings(mail_message_id_domain=text).mail_message_id_domain == domain
+    assert read(mail(message_id=f"<1@{domain}>"))["Message-ID"] == f"<1@{domain}>"
+
+
+@pytest.mark.parametrize("text", ["@mail.example", "mail example", "", "-.example", "a..example", "mail.example."])
+def test_any_other_domain_of_message_ids_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="domain name"):
+        Settings(mail_message_id_domain=text)

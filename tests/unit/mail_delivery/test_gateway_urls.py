@@ -49,6 +49,18 @@ def test_every_parameter_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "sender"),
+    [
+        ("bounces+main@x.example", "bounces+main@x.example"),
+        ("bounces%2Bmain@x.example", "bounces+main@x.example"),
+        ("bounces@bücher.example", "bounces@xn--bcher-kva.example"),
+    ],
+)
+def test_the_envelope_sender_of_a_gateway_is_an_address_that_every_server_takes(text: str, sender: str) -> None:
+    assert only(f"smtp://mail.example?from={text}").sender == sender
+
+
 def test_a_gateway_may_say_that_it_deduplicates() -> None:
     gateway = only("smtps://mail.example?idempotency_header=Resend-Idempotency-Key&idempotency_seconds=82800")
     assert (gateway.idempotency_header, gateway.idempotency_seconds) == ("Resend-Idempotency-Key", 82_800)
@@ -112,6 +124,9 @@ def test_the_order_is_the_preference() -> None:
         "smtp://a:25?name=x,smtp://b:25?name=x",
         "smtp://127.0.0.1?ca=/etc/ssl/own.pem",
         "smtp://mail.example?plain=yes&ca=/etc/ssl/own.pem",
+        "smtp://mail.example?from=nonsense",
+        "smtp://mail.example?from=Bounces%20%3Cb@x.example%3E",
+        "smtp://mail.example?from=b%C3%B6unce@x.example",
     ],
 )
 def test_invalid_settings_are_refused(text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from shared.contract.addresses import parse_address
 from shared.contract.configuration import ConfigurationError
 from shared.contract.mail_headers import header_names
 from shared.contract.network import is_loopback, smtp_port
@@ -99,7 +100,9 @@ def _parse(url: str, where: str) -> GatewaySettings:
     try:
         parts = urlsplit(url)
         port = parts.port
-        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        # A plus sign is one: no form is sent here, and addresses have them.
+        text = parts.query.replace("+", "%2B")
+        query = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text))
     except ValueError as error:
         raise ValueError(f"{where}: not a URL; {_ENCODE}") from error
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path not in {"", "/"} or parts.fragment:
@@ -127,7 +130,7 @@ def _parse(url: str, where: str) -> GatewaySettings:
         password=unquote(parts.password or "") if parts.username else None,
         connections=int(_number(options, "connections", 8, where, most=500)),
         per_second=_number(options, "per_second", 0, where, most=1e6) or None,
-        sender=options.get("from") or None,
+        sender=_sender(options, where),
         ca_file=options.get("ca") or None,
         provider=_provider(options, where),
         idempotency_header=idempotency_header,
@@ -154,6 +157,18 @@ def _provider(options: Mapping[str, str], where: str) -> str | None:
     if provider is not None and provider not in PROVIDERS:
         raise ValueError(f"{where}: provider must be one of {', '.join(PROVIDERS)}")
     return provider
+
+
+def _sender(options: Mapping[str, str], where: str) -> str | None:
+    if not (text := options.get("from")):
+        return None
+    try:
+        sender = parse_address(text).ascii_email
+    except ValueError:
+        sender = None
+    if sender is None:
+        raise ValueError(f"{where}: from must be a bare address like bounces@example.com, in ASCII before the @-sign")
+    return sender
 
 
 def _idempotency(options: Mapping[str, str], where: str) -> tuple[str | None, float | None]:
