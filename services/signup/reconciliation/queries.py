@@ -35,8 +35,9 @@ WITH asked AS (
 SELECT *, {_KEPT_FROM} AS kept_from FROM run
 """
 
-# Due an hour after the last run or the first user, and five minutes after a run that got no answer. The window starts
-# where the last balanced one ended, with an hour of overlap, and covers the windows of runs that failed since.
+# Due an hour after the last run or the first user, and five minutes after a run that got no answer; never while a run
+# goes on, because runs take turns: those that take over an hour would pile up. The window starts where the last
+# balanced one ended, with an hour of overlap, and covers the windows of runs that failed since.
 SCHEDULE_IF_DUE = f"""
 INSERT INTO reconciliation_runs (window_from, window_to, repair, actor)
 SELECT greatest({_KEPT}, least(
@@ -55,6 +56,7 @@ WHERE coalesce(
     ),
     (SELECT created_at FROM users ORDER BY id LIMIT 1)
 ) <= now() - interval '1 hour'
+  AND NOT EXISTS (SELECT FROM reconciliation_runs WHERE state = 'running')
 """
 
 # Only the oldest run, so that no two runs repair the same rows at once. Moves `due_at` to the lease's end ($2 seconds).

@@ -133,7 +133,7 @@ class Reconciler:
 
 
 class Schedule:
-    """A loop: requests a run an hour after the last one. Commits the request."""
+    """A loop: requests a run an hour after the last one began, or when that has ended. Commits the request."""
 
     name = "reconciliation-schedule"
 

@@ -169,6 +169,23 @@ async def test_a_run_is_due_an_hour_after_the_last_one_and_starts_where_the_bala
     assert await lab.pool.fetchval(overlap)
 
 
+async def test_while_a_run_goes_on_none_is_scheduled_and_an_operator_may_request_one(lab: Laboratory) -> None:
+    schedule = Schedule(lab.pool, lag_seconds=0)
+    await lab.mailed(1)
+    await lab.signup.as_owner("UPDATE users SET created_at = now() - interval '1 hour'")
+    running = "SELECT count(*) FROM reconciliation_runs WHERE state = 'running'"
+    for _ in range(3):
+        await schedule.run_once()
+        await lab.signup.as_owner("UPDATE reconciliation_runs SET started_at = started_at - interval '61 minutes'")
+    assert await lab.pool.fetchval(running) == 1
+    await lab.request_run()
+    assert await lab.pool.fetchval(running) == 2
+    await _reconcile(lab)
+    await lab.signup.as_owner("UPDATE reconciliation_runs SET started_at = now() - interval '61 minutes'")
+    await schedule.run_once()
+    assert await lab.pool.fetchval(running) == 1
+
+
 async def test_the_window_of_a_run_that_got_no_answer_is_compared_again_soon(lab: Laboratory) -> None:
     schedule = Schedule(lab.pool, lag_seconds=0)
     await lab.mailed(1)
