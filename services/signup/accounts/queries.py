@@ -1,6 +1,6 @@
 """The SQL of signing up and verifying. Each statement is one transaction."""
 
-from .stranger_mails import DUE_AT, budget, counting, may_cause_mail
+from .stranger_mails import DUE_AT, WAITS_UNTIL, budget, counting, may_cause_mail
 from .used_challenges import spending
 
 # The columns of users that the API shows.
@@ -110,7 +110,8 @@ owed AS (
             )
             ELSE jsonb_build_object('template', 'verification') || $2::jsonb
         END
-        || CASE WHEN asked.return_to IS NULL THEN '{{}}' ELSE jsonb_build_object('return_to', asked.return_to) END,
+        || CASE WHEN asked.return_to IS NULL THEN '{{}}' ELSE jsonb_build_object('return_to', asked.return_to) END
+        || CASE WHEN keyed THEN '{{}}' ELSE {WAITS_UNTIL} END,
         correlation_id, traceparent
     FROM person JOIN asked USING (email_key) WHERE mail_owed
     UNION ALL
@@ -239,7 +240,7 @@ owed AS (
         'mail', id,
         jsonb_build_object(
             'template', 'verification', 'to', jsonb_build_object('email', email, 'name', name), 'locale', locale
-        ) || $3::jsonb,
+        ) || $3::jsonb || {WAITS_UNTIL},
         {DUE_AT}, {DUE_AT} + make_interval(secs => $4), $6, $7
     FROM person
     RETURNING id

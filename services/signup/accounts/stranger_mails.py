@@ -59,3 +59,5 @@ def budget(mails: str, per_hour: str) -> str:
 
 
 DUE_AT = "coalesce((SELECT due_at FROM budget), now())"
+# What the payload of a mail that has to wait says besides. An outage moves `due_at`, and the mail is late from here on.
+WAITS_UNTIL = "coalesce((SELECT jsonb_build_object('waits_until', due_at) FROM budget WHERE due_at > now()), '{}')"

@@ -93,7 +93,7 @@ def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
         yield Symptom(
             "outbox_late",
             f"find out why {row['late']} outbox {_rows(row['late'])} {_wait(row['late'])}",
-            f"Due, and not settled for 15 minutes; the oldest is {row['oldest_late_seconds'] / 60:.0f} min old.\n"
+            f"Due, and not settled for 15 minutes; the oldest for {row['oldest_late_seconds'] / 60:.0f} min.\n"
             f"Look: {_CLI} outbox list --state pending",
         )
     for name, dead, what in (

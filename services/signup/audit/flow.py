@@ -8,12 +8,11 @@ from shared.audit.flow import FlowReader, Now, StageNow
 from shared.db.pool import Pool
 
 from ..outbox.effect_registry import EFFECTS
-from ..outbox.queries import CLAIMED_UNTIL
+from ..outbox.queries import CLAIMED_UNTIL, OVERDUE_SINCE
 from ..process_names import WORKER
 from . import queries
 
-# $1 the effects. Counts stop at 10,000. A row that an outage hands back is due anew, so one that never had a verdict is
-# late by its age.
+# $1 the effects. Counts stop at 10,000.
 READ_OUTBOX_STAGES = f"""
 WITH dead AS (
     SELECT effect, count(*) AS dead
@@ -25,10 +24,9 @@ CROSS JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE state = 'pending') AS waiting,
         count(*) FILTER (WHERE state = 'leased') AS in_flight,
-        extract(epoch FROM now() - min(CASE WHEN attempts = 0 THEN created_at ELSE due_at END)
-            FILTER (WHERE due_at <= now()))::float8 AS oldest_seconds
+        extract(epoch FROM now() - min(since) FILTER (WHERE due_at <= now()))::float8 AS oldest_seconds
     FROM (
-        SELECT state, attempts, created_at, due_at FROM outbox
+        SELECT state, due_at, {OVERDUE_SINCE} AS since FROM outbox
         WHERE outbox.effect = effect.effect AND due_at >= {CLAIMED_UNTIL} ORDER BY due_at LIMIT 10000
     ) AS rows
 ) AS owed

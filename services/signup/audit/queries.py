@@ -1,22 +1,22 @@
 """The SQL of health, alerts and the timeline."""
 
-from ..outbox.queries import CLAIMED_UNTIL
+from ..outbox.queries import CLAIMED_UNTIL, OVERDUE_SINCE
 
 LAST_BEAT = """
 SELECT extract(epoch FROM now() - at)::float8 AS age_seconds, detail FROM heartbeats WHERE process = $1
 """
 
-# Everything that can raise an alert, in one round trip. A row that an outage hands back is due anew, so rows that never
-# had a verdict are late by their age. Counts stop at 10,000: more would say no more. $1 the worker, $2 the effects.
+# Everything that can raise an alert, in one round trip. Counts stop at 10,000: more would say no more. $1 the worker,
+# $2 the effects.
 ALERT_SYMPTOMS = f"""
 WITH late AS (
-    SELECT created_at FROM unnest($2::text[]) AS effect
+    SELECT since FROM unnest($2::text[]) AS effect
     CROSS JOIN LATERAL (
-        SELECT due_at, attempts, created_at FROM outbox
+        SELECT {OVERDUE_SINCE} AS since FROM outbox
         WHERE outbox.effect = effect.effect AND due_at >= {CLAIMED_UNTIL} AND due_at <= now()
         ORDER BY due_at LIMIT 10000
     ) AS due
-    WHERE due_at < now() - interval '15 minutes' OR (attempts = 0 AND created_at < now() - interval '15 minutes')
+    WHERE since < now() - interval '15 minutes'
 ), dead AS (
     SELECT effect FROM outbox WHERE state = 'dead' LIMIT 10000
 ), latest AS (
@@ -26,7 +26,7 @@ WITH late AS (
 )
 SELECT
     (SELECT count(*) FROM late) AS late,
-    (SELECT extract(epoch FROM now() - min(created_at))::float8 FROM late) AS oldest_late_seconds,
+    (SELECT extract(epoch FROM now() - min(since))::float8 FROM late) AS oldest_late_seconds,
     (SELECT count(*) FROM dead WHERE effect <> 'webhook') AS dead,
     (SELECT count(*) FROM dead WHERE effect = 'webhook') AS dead_webhooks,
     (SELECT extract(epoch FROM now() - at)::float8 FROM heartbeats WHERE process = $1) AS beat_seconds,

@@ -17,7 +17,7 @@ _OPEN_IMPORTS = ("receiving", "running", "paused")
 OUTBOX_ROWS = Stage("outbox_rows", "Rows in the outbox; counted up to 10,000 each", ("effect", "state"))
 OLDEST_DUE = Stage(
     "outbox_oldest_due_age_seconds",
-    "How long the most overdue row has waited: since it was due, or since it was written if it never had a verdict",
+    "How long the most overdue row has waited: since it was due, or first due if it never had a verdict",
     ("effect",),
 )
 RELAYED = Stage(

@@ -2,7 +2,7 @@
 
 from shared.observability.stage_metrics import SHARED_COLUMNS
 
-from ..outbox.queries import CLAIMED_UNTIL
+from ..outbox.queries import CLAIMED_UNTIL, OVERDUE_SINCE
 from .queries import unreachable
 
 _NEWEST_UNREACHABLE = unreachable(
@@ -11,7 +11,7 @@ _NEWEST_UNREACHABLE = unreachable(
 )
 
 # $3 the kinds of effect. Counts stop at 10,000, where more would say no more; each part scans an index from where rows
-# are still alive. A row that an outage hands back is due anew, so a row that never had a verdict is late by its age.
+# are still alive.
 READ_STAGES = f"""
 SELECT jsonb_build_object({SHARED_COLUMNS},
     'outbox', (
@@ -21,12 +21,9 @@ SELECT jsonb_build_object({SHARED_COLUMNS},
             SELECT
                 count(*) FILTER (WHERE state = 'pending') AS pending,
                 count(*) FILTER (WHERE state = 'leased') AS leased,
-                extract(epoch FROM now() - least(
-                    now(),
-                    min(CASE WHEN attempts = 0 THEN created_at ELSE due_at END) FILTER (WHERE due_at <= now())
-                )) AS oldest
+                extract(epoch FROM now() - least(now(), min(since) FILTER (WHERE due_at <= now()))) AS oldest
             FROM (
-                SELECT state, attempts, created_at, due_at FROM outbox
+                SELECT state, due_at, {OVERDUE_SINCE} AS since FROM outbox
                 WHERE outbox.effect = effect.effect AND due_at >= {CLAIMED_UNTIL} ORDER BY due_at LIMIT 10000
             ) AS waiting
         ) AS owed

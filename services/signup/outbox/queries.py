@@ -137,14 +137,23 @@ coalesce((
 ), '-infinity')
 """
 
-# The oldest by creation, because `due_at` starts anew whenever an outage hands a row back; of each of the effects $1,
-# among the thousand that are due first. Counts stop at 10,000.
+# Since when a due row of the outbox waits. An outage hands a row back as due anew, so what counts is when it was first
+# due: when it was written, or when the hour's budget let its mail go (ADR 0028). A webhook waits since it is due: a
+# replayed one is as old as its event, and the outage of one subscriber is a warning, `webhooks_dead`.
+WAITS_SINCE = """
+CASE effect WHEN 'webhook' THEN due_at
+ELSE least(due_at, greatest(created_at, (payload ->> 'waits_until')::timestamptz)) END
+"""
+# A verdict that says "later" is no outage: its row waits since the time that it set.
+OVERDUE_SINCE = f"CASE WHEN attempts = 0 THEN {WAITS_SINCE} ELSE due_at END"
+
+# The row that waits longest, of each of the effects $1, among the thousand that are due first. Counts stop at 10,000.
 OUTBOX_HEALTH = f"""
 SELECT
-    (SELECT extract(epoch FROM now() - min(first.created_at))::float8
+    (SELECT extract(epoch FROM now() - min(first.since))::float8
      FROM unnest($1::text[]) AS effect
      CROSS JOIN LATERAL (
-         SELECT created_at FROM outbox
+         SELECT {WAITS_SINCE} AS since FROM outbox
          WHERE outbox.effect = effect.effect AND due_at >= {CLAIMED_UNTIL} AND due_at <= now()
          ORDER BY due_at LIMIT 1000
      ) AS first) AS oldest_due_seconds,

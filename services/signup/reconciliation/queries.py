@@ -5,6 +5,8 @@ A statement `…_IF_LEASED` does nothing once the worker's lease has ended ($1 t
 
 from shared.contract.mails import MAX_LOOKUP
 
+from ..outbox.queries import WAITS_SINCE
+
 # Older settled rows have been dropped (ADR 0013): nothing can be said about mails that were requested before.
 _KEPT_FROM = "(SELECT kept_from FROM partition_upkeep WHERE parent = 'outbox_settled')"
 _KEPT = f"coalesce({_KEPT_FROM}, '-infinity')"
@@ -118,7 +120,7 @@ RETURNING true
 NEXT_WAITING = f"""
 SELECT id, user_id,
        due_at <= now() - make_interval(secs => $4)
-       OR (last_error IS NOT NULL AND created_at <= now() - make_interval(secs => $4)) AS stuck
+       OR (last_error IS NOT NULL AND {WAITS_SINCE} <= now() - make_interval(secs => $4)) AS stuck
 FROM outbox
 WHERE effect = 'mail' AND id > $3 AND created_at >= $1 AND created_at < $2
 ORDER BY id LIMIT {MAX_LOOKUP}

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import asyncpg
@@ -15,10 +16,15 @@ from services.signup.accounts.verify import resend, verify
 from services.signup.app import create_app
 from services.signup.audit.alerts import ALERT_RULES, symptoms_in
 from services.signup.audit.queries import ALERT_SYMPTOMS
+from services.signup.reconciliation.queries import NEXT_WAITING
 from services.signup.settings import Settings
 from shared.audit.incidents import Incidents
 from shared.contract.addresses import parse_address
+from shared.contract.ids import UUID
 from tests.support.apis import running
+from tests.support.mail_stand_in import MailStandIn
+from tests.support.overdue import overdue_seconds
+from tests.support.relays import LoneRelay
 from tests.support.signups import ANONYMOUS, SignupLedger
 
 VICTIM = "victim@example.org"
@@ -134,6 +140,36 @@ async def test_what_is_over_the_hour_waits_and_is_not_lost(ledger: SignupLedger)
     assert 29 * MINUTE < waits[-1] <= 30 * MINUTE
     expiries = [row["expires_at"] - row["due_at"] for row in await ledger.rows("outbox", effect="mail")]
     assert {round(expiry.total_seconds()) for expiry in expiries} == {round(ledger.policy.give_up_seconds)}
+
+
+async def test_a_mail_that_waited_for_its_hour_is_late_from_its_time_on_also_in_an_outage(
+    ledger: SignupLedger, relay: LoneRelay, mail_api: MailStandIn
+) -> None:
+    limited = replace(ledger, policy=replace(ledger.policy, mails_per_hour=60))
+    await limited.sign_up(VICTIM, *(f"p{number}@example.org" for number in range(59)))
+    await ledger.let_the_cooldown_pass()
+    assert await resend(ledger.pool, VICTIM, limited.policy)
+    assert await _sign_up(limited, "last@example.org")
+    await ledger.run("DELETE FROM outbox WHERE due_at <= now()")
+    assert await _mails(ledger) == 2
+    # Their two hours are over now.
+    await ledger.run(
+        "UPDATE outbox SET created_at = created_at - interval '2 hours', due_at = now(),"
+        " payload = jsonb_set(payload, '{waits_until}', to_jsonb(now()), false)"
+    )
+    assert max((await overdue_seconds(ledger.pool, "mail")).values()) < MINUTE
+    mail_api.answer_with = 503
+    await relay.run_once()
+    assert all("503" in row["last_error"] for row in await ledger.rows("outbox"))
+    assert max((await overdue_seconds(ledger.pool, "mail")).values()) < MINUTE
+    window = (datetime.now(UTC) - timedelta(days=1), datetime.now(UTC))
+    mails = await ledger.pool.fetch(NEXT_WAITING, *window, UUID(int=0), float(HOUR))
+    assert [mail["stuck"] for mail in mails] == [False, False]
+    await ledger.run(
+        "UPDATE outbox SET due_at = now(),"
+        " payload = jsonb_set(payload, '{waits_until}', to_jsonb(now() - interval '16 minutes'), false)"
+    )
+    assert min((await overdue_seconds(ledger.pool, "mail")).values()) >= 16 * MINUTE
 
 
 async def test_the_mails_of_callers_with_a_key_do_not_wait_behind_strangers(ledger: SignupLedger) -> None:

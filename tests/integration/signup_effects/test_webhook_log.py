@@ -10,6 +10,7 @@ import pytest
 from services.signup.erasure.erase import erase
 from services.signup.outbox import webhook_deliveries
 from tests.support.apis import Api
+from tests.support.overdue import overdue_seconds
 from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn
@@ -117,6 +118,19 @@ async def test_a_replay_has_the_same_ids_and_bytes_in_the_order_of_each_user(
         (created["id"], 6),
         (created["id"], 0),
     ] * 2
+
+
+async def test_a_replay_of_old_events_is_not_late_before_it_is_due_for_long(
+    ledger: SignupLedger, client: httpx.AsyncClient, relay_for: MakeRelay, subscriber: SubscriberStandIn
+) -> None:
+    created = await subscribe(client, subscriber.url, *ALL)
+    await ledger.sign_up("asa@example.org", "bo@example.org")
+    await ledger.run("UPDATE outbox SET created_at = created_at - interval '3 days' WHERE effect = 'webhook'")
+    await relay_for("webhook").run_once()
+    assert (await replay(client, created["id"], **{"from": BEGINNING}))["replayed"] == 2
+    assert max((await overdue_seconds(ledger.pool, "webhook")).values()) < 60
+    await ledger.run("UPDATE outbox SET due_at = due_at - interval '16 minutes' WHERE effect = 'webhook'")
+    assert min((await overdue_seconds(ledger.pool, "webhook")).values()) >= 16 * 60
 
 
 async def test_a_replay_brings_back_what_was_given_up_and_what_was_canceled(

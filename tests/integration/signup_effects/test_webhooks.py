@@ -9,6 +9,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from services.signup.erasure.erase import erase
 from services.signup.http.document.events import UserEvent
 from tests.support.apis import Api
+from tests.support.overdue import overdue_seconds
 from tests.support.relays import LoneRelay
 from tests.support.signups import SignupLedger
 from tests.support.subscriber import SubscriberStandIn, subscriber_stand_in
@@ -91,6 +92,28 @@ async def test_one_subscribers_outage_leaves_the_others_alone_and_costs_few_atte
         # Eight concurrent calls, then its breaker opens, and lets one pass now and then.
         assert len(failing.received) < 15
         assert sum(row["attempts"] for row in await ledger.rows("outbox", effect="webhook")) == len(failing.received)
+
+
+async def test_the_outage_of_one_subscriber_makes_no_row_late_and_does_not_fail_health(
+    ledger: SignupLedger,
+    signup_api: Api,
+    client: httpx.AsyncClient,
+    relay_for: MakeRelay,
+    subscriber: SubscriberStandIn,
+) -> None:
+    subscriber.answer_with = 503
+    await subscribe(client, subscriber.url)
+    await ledger.sign_up(*(f"p{n}@example.org" for n in range(30)))
+    await ledger.run("UPDATE outbox SET created_at = created_at - interval '2 hours' WHERE effect = 'webhook'")
+    relay = relay_for("webhook")
+    for _ in range(2):
+        await relay.run_once()
+        await make_due(ledger)
+    attempts = {row["attempts"] for row in await ledger.rows("outbox", effect="webhook")}
+    assert min(attempts) == 0 < max(attempts), "some were only postponed"
+    assert max((await overdue_seconds(ledger.pool, "webhook")).values()) < 60
+    checks = (await signup_api.operations.get("/health")).json()["checks"]
+    assert checks["outbox_oldest_due"]["status"] == "pass"
 
 
 async def test_a_subscriber_that_answers_gone_is_disabled_and_gets_no_more_events(
