@@ -291,6 +291,9 @@ TRIALS: dict[str, Trial] = {
     'psql "$SIGNUP_DATABASE_URL" -c "SELECT pid, state, wait_event, left(query, 60) FROM pg_stat_activity"': trial(
         _rows("wait_event")
     ),
+    'psql "$SIGNUP_DATABASE_URL" -c "UPDATE stranger_mail_budget SET spent_until = now()"': trial(
+        lambda tried: tried.lines == ["UPDATE 1"]
+    ),
     'psql "$SIGNUP_DATABASE_URL" -c "SELECT ensure_partitions(3)"': trial(_rows("ensure_partitions")),
     'psql "$MAIL_DATABASE_URL" -c "SELECT ensure_partitions(3)"': trial(_rows("ensure_partitions")),
     'psql "$SIGNUP_DATABASE_URL" -c "SELECT * FROM drop_oldest_partition(\'outbox_settled\', 13)"': trial(

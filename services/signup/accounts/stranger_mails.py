@@ -2,7 +2,7 @@
 
 A stranger is a caller without a key. `users` counts the mails that strangers caused to each address since it was last
 verified (`stranger_mails`), and those within a day (`window_began_at`, `mails_in_window`). `stranger_mail_budget` says
-until when the mails of all of them together have used up what an hour may hold.
+until when the mails of all of them together have used up what an hour may hold, at the limit of each one's time.
 """
 
 # The longest pause between two such mails to one address.

@@ -52,6 +52,7 @@ def make_alert_loop(
     async def observe() -> Observation:
         row = await pool.fetchrow(queries.ALERT_SYMPTOMS, WORKER, list(EFFECTS))
         assert row is not None
+        symptoms = list(symptoms_in(row, mails_per_hour=settings.signup_mails_per_hour))
         try:
             gateways = await mail.gateways()
         except MailServiceViewError as error:
@@ -60,8 +61,8 @@ def make_alert_loop(
                 "start the mail API: it does not answer",
                 f"{settings.mail_url}: {error}.\nNothing is lost: signups are accepted, mails go out later.",
             )
-            return Observation([*symptoms_in(row), silent], mail_service_is_down=True)
-        return Observation(list(symptoms_in(row)), mail_service_is_down=cannot_send(gateways))
+            return Observation([*symptoms, silent], mail_service_is_down=True)
+        return Observation(symptoms, mail_service_is_down=cannot_send(gateways))
 
     return AlertLoop(
         pool,
@@ -87,8 +88,8 @@ def cannot_send(gateways: Mapping[str, Any] | None) -> bool:
     return bool(breakers) and BreakerState.CLOSED not in breakers
 
 
-def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
-    """Yields what a row of ALERT_SYMPTOMS shows to be wrong."""
+def symptoms_in(row: Mapping[str, Any] | Record, *, mails_per_hour: int) -> Iterator[Symptom]:
+    """Yields what a row of ALERT_SYMPTOMS shows to be wrong; `mails_per_hour`: SIGNUP_MAILS_PER_HOUR, 0: no limit."""
     if row["late"]:
         yield Symptom(
             "outbox_late",
@@ -110,7 +111,9 @@ def symptoms_in(row: Mapping[str, Any] | Record) -> Iterator[Symptom]:
     yield from worker_symptoms(row, worker="signup worker", consequence="Signups are accepted; mails wait.")
     if not is_silent(row):
         yield from _breaker_symptoms(row)
-    yield from _stranger_symptoms(row["stranger_mails_spent"])
+    # Without a limit no mail waits, whatever a limit of before has left in the row.
+    if mails_per_hour:
+        yield from _stranger_symptoms(row["stranger_mails_spent"])
     if row["unbalanced"]:
         yield Symptom(
             "out_of_balance",

@@ -14,7 +14,8 @@ import pytest
 from services.signup.accounts.sign_up import Caller, Details, SignupCommand, write
 from services.signup.accounts.verify import resend, verify
 from services.signup.app import create_app
-from services.signup.audit.alerts import ALERT_RULES, symptoms_in
+from services.signup.audit.alerts import ALERT_RULES, make_alert_loop, symptoms_in
+from services.signup.audit.mail_service_view import MailServiceView
 from services.signup.audit.queries import ALERT_SYMPTOMS
 from services.signup.reconciliation.queries import NEXT_WAITING
 from services.signup.settings import Settings
@@ -199,7 +200,35 @@ async def test_operators_are_warned_at_half_of_the_hour_and_alerted_when_it_is_u
         await _sign_up(limited, f"p{number}@example.org")
     row = await ledger.pool.fetchrow(ALERT_SYMPTOMS, "signup-worker", ["mail"])
     assert row is not None
-    assert {symptom.name for symptom in symptoms_in(row) if "stranger" in symptom.name} == names
+    assert {symptom.name for symptom in symptoms_in(row, mails_per_hour=60) if "stranger" in symptom.name} == names
+
+
+@pytest.mark.parametrize(("mails_per_hour", "opened"), [(60, {"stranger_mails_spent"}), (0, set())])
+async def test_without_a_limit_nothing_that_was_spent_before_is_an_alert(
+    ledger: SignupLedger, signup_settings: Settings, mails_per_hour: int, opened: set[str]
+) -> None:
+    limited = replace(ledger, policy=replace(ledger.policy, mails_per_hour=60))
+    await limited.sign_up(*(f"p{number}@example.org" for number in range(61)))
+    # No server listens on this port.
+    changed = {"signup_mails_per_hour": mails_per_hour, "mail_url": "http://127.0.0.1:9"}
+    settings = signup_settings.model_copy(update=changed)
+    view = MailServiceView.connect(settings)
+    await make_alert_loop(settings, ledger.pool, view, runs_checks=False).run_once()
+    await view.close()
+    assert {row["name"] for row in await ledger.rows("alerts") if "stranger" in row["name"]} == opened
+
+
+async def test_a_raised_limit_counts_at_once_when_the_operator_forgets_what_was_spent(ledger: SignupLedger) -> None:
+    slow, fast = (replace(ledger, policy=replace(ledger.policy, mails_per_hour=limit)) for limit in (60, 6000))
+    await slow.sign_up(*(f"p{number}@example.org" for number in range(120)))
+    await _sign_up(fast, "waits@example.org")
+    await ledger.pool.execute("UPDATE stranger_mail_budget SET spent_until = now()")
+    await _sign_up(fast, "goes@example.org")
+    waits = {
+        row["payload"]["to"]["email"]: row["due_at"] > row["created_at"]
+        for row in await ledger.rows("outbox", effect="mail")
+    }
+    assert (waits["waits@example.org"], waits["goes@example.org"]) == (True, False)
 
 
 async def test_ten_thousand_signups_at_ten_victims_in_a_day_send_each_five_mails_and_stop_no_real_person(
@@ -218,7 +247,7 @@ async def test_ten_thousand_signups_at_ten_victims_in_a_day_send_each_five_mails
         if number % 20 == 0:
             row = await ledger.pool.fetchrow(ALERT_SYMPTOMS, "signup-worker", ["mail"])
             assert row is not None
-            seen = [symptom for symptom in symptoms_in(row) if "stranger" in symptom.name]
+            seen = [symptom for symptom in symptoms_in(row, mails_per_hour=60) if "stranger" in symptom.name]
             await incidents.record(seen, rules, [], quiet_seconds=3600)
     sent = Counter(row["payload"]["to"]["email"] for row in await ledger.rows("outbox", effect="mail"))
     assert sent == dict.fromkeys(victims, 5) | {"real@example.org": 1}
@@ -258,7 +287,7 @@ async def test_through_the_api_many_addresses_of_clients_get_no_further_than_one
             if number % 4 == 0:
                 row = await ledger.pool.fetchrow(ALERT_SYMPTOMS, "signup-worker", ["mail"])
                 assert row is not None
-                seen = [symptom for symptom in symptoms_in(row) if "stranger" in symptom.name]
+                seen = [symptom for symptom in symptoms_in(row, mails_per_hour=60) if "stranger" in symptom.name]
                 await incidents.record(seen, rules, [], quiet_seconds=3600)
     assert statuses == {202: 10 * rounds + 1}, "no limit by address or network comes into it"
     sent = Counter(row["payload"]["to"]["email"] for row in await ledger.rows("outbox", effect="mail"))

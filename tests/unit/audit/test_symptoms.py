@@ -63,9 +63,13 @@ def gateways(**breakers: str) -> bytes:
     ],
 )
 def test_signup_reports_exactly_the_symptoms(observed: dict[str, Any], expected: list[str]) -> None:
-    symptoms = list(signup.symptoms_in(HEALTHY_SIGNUP | observed))
+    symptoms = list(signup.symptoms_in(HEALTHY_SIGNUP | observed, mails_per_hour=60))
     assert [symptom.name for symptom in symptoms] == expected
     assert {symptom.name for symptom in symptoms} <= {source.name for source in signup.ALERT_RULES}
+
+
+def test_without_a_limit_of_mails_none_is_spent() -> None:
+    assert list(signup.symptoms_in(HEALTHY_SIGNUP | {"stranger_mails_spent": 20.0}, mails_per_hour=0)) == []
 
 
 @pytest.mark.parametrize(
