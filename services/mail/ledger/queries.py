@@ -96,13 +96,14 @@ LEFT JOIN feed_holder() AS h ON true LEFT JOIN pg_stat_activity a ON a.pid = h.p
 # A suppression that has ended is not in force, also before retention removes it.
 _IN_FORCE = "(s.ends_at IS NULL OR s.ends_at > now())"
 
-# $2 is the key of the last address of the previous page.
+# $2 and $3 are the time and digest of the last address of the previous page, which may be gone by now; NULL: the first
+# page. The digest orders those of the same time. A cursor stands in access logs, so it may not hold an address.
 SUPPRESSIONS = f"""
-SELECT s.email, s.reason, s.source, s.mail_id, s.created_at, s.ends_at, s.email_key
-FROM suppressions s LEFT JOIN suppressions last ON last.email_key = $2
+SELECT s.email, s.reason, s.source, s.mail_id, s.created_at, s.ends_at, key.digest
+FROM suppressions s CROSS JOIN LATERAL (SELECT hashtextextended(s.email_key, 0) AS digest) AS key
 WHERE (cardinality($1::text[]) = 0 OR s.email_key = ANY($1::text[])) AND {_IN_FORCE}
-  AND ($2::text IS NULL OR (s.created_at, s.email_key) < (last.created_at, last.email_key))
-ORDER BY s.created_at DESC, s.email_key DESC LIMIT $3
+  AND ($2::timestamptz IS NULL OR (s.created_at, key.digest) < ($2, $3::bigint))
+ORDER BY s.created_at DESC, key.digest DESC LIMIT $4
 """
 
 # A person's first reason stays, and a repeated call returns it. It replaces one that a bounce or refusal gave, because

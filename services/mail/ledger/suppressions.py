@@ -3,8 +3,9 @@
 import base64
 import binascii
 import hashlib
+import struct
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -15,26 +16,36 @@ from shared.db.pool import Database
 
 from . import queries
 
+# Microseconds since 1970, and the digest of the address. A byte longer than the cursors of other lists, which are IDs.
+_CURSOR = struct.Struct(">qqx")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
-def _cursor(text: str | None) -> str | None:
+
+def _cursor_of(created_at: datetime, digest: int) -> str:
+    return base64.urlsafe_b64encode(_CURSOR.pack((created_at - _EPOCH) // _MICROSECOND, digest)).decode()
+
+
+def _read_cursor(text: str | None) -> tuple[datetime | None, int | None]:
+    if not text:
+        return None, None
     try:
-        return base64.urlsafe_b64decode(text).decode() if text else None
-    except (ValueError, binascii.Error):
+        microseconds, digest = _CURSOR.unpack(base64.urlsafe_b64decode(text))
+        return _EPOCH + microseconds * _MICROSECOND, digest
+    except (ValueError, binascii.Error, struct.error, OverflowError):
         detail = "Not a cursor of this list"
         raise InvalidRequest(detail, errors=[{"parameter": "cursor", "detail": detail}]) from None
 
 
 async def list_suppressions(database: Database, keys: Sequence[str], cursor: str | None, limit: int) -> dict[str, Any]:
     """A page, newest first. Raises InvalidRequest for a cursor of another list."""
-    after = _cursor(cursor)
-    if after is not None and "\0" in after:
-        after = ""
-    rows = await database.pool.fetch(queries.SUPPRESSIONS, list(keys), after, limit + 1)
+    created_at, digest = _read_cursor(cursor)
+    rows = await database.pool.fetch(queries.SUPPRESSIONS, list(keys), created_at, digest, limit + 1)
     shown = rows[:limit]
     more = len(rows) > limit
     return {
-        "items": [{name: value for name, value in row.items() if name != "email_key"} for row in shown],
-        "next_cursor": base64.urlsafe_b64encode(shown[-1]["email_key"].encode()).decode() if more else None,
+        "items": [{name: value for name, value in row.items() if name != "digest"} for row in shown],
+        "next_cursor": _cursor_of(shown[-1]["created_at"], shown[-1]["digest"]) if more else None,
     }
 
 
