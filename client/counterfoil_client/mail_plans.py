@@ -163,8 +163,9 @@ class MailPlans:
         self, cursor: str | None, *, wait: bool, poll_seconds: float, start_again: bool, page_size: int
     ) -> Stream[Change]:
         """While it waits for changes it also waits out an outage of the service, however long."""
+        limit = min(page_size, MAX_PAGE)
         while True:
-            parameters = (("limit", str(min(page_size, MAX_PAGE))), *((("after", cursor),) if cursor else ()))
+            parameters = (("limit", str(limit)), *((("after", cursor),) if cursor else ()))
             deadline = NEVER if wait else None
             try:
                 answer = yield from self._exchange.ask(Call("GET", "/v1/changes", parameters), deadline)
@@ -173,11 +174,10 @@ class MailPlans:
                     raise
                 cursor = None
                 continue
-            page = read(answer, _changes, cursor)
+            page, cursor, more = read(answer, _changes, cursor, limit)
             for change in page:
                 yield Emit(change)
-                cursor = change.cursor
-            if len(page) < min(page_size, MAX_PAGE):
+            if not more:
                 if not wait:
                     return
                 yield Pause(poll_seconds)
@@ -204,10 +204,15 @@ def _results(members: Json, chunk: Sequence[tuple[str, bytes]]) -> list[BatchRes
     return [read_result(result, request_id) for (request_id, _), result in zip(chunk, members["results"], strict=True)]
 
 
-def _changes(members: Json, cursor: str | None) -> list[Change]:
-    """The service gives a cursor for a page: only after its last change is there a new one to go on from."""
+def _changes(members: Json, cursor: str | None, limit: int) -> tuple[list[Change], str, bool]:
+    """The changes of a page, the cursor behind it, and whether there is more to read now.
+
+    The service gives a cursor for a page: only after its last change is there a new one to go on from. An earlier
+    service does not say whether there is more: a full page means that.
+    """
     items, following = members["items"], members["next_cursor"]
-    return [read_change(item, following if n == len(items) else cursor) for n, item in enumerate(items, 1)]
+    page = [read_change(item, following if n == len(items) else cursor) for n, item in enumerate(items, 1)]
+    return page, following, members.get("more", len(page) == limit)
 
 
 def _chunks(mails: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:

@@ -53,6 +53,8 @@ class Change(_Read):
 class Changes(_Read):
     items: list[Change]
     next_cursor: str
+    # None: the mail service is of before this member.
+    more: bool | None = None
 
 
 class _Person(_Read):

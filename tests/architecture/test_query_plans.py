@@ -17,6 +17,7 @@ from services.mail.audit.queries import HEALTH as MAIL_HEALTH
 from services.mail.audit.stage_metrics_queries import READ_STAGES as MAIL_STAGES
 from services.mail.delivery import queries as mail_queries
 from services.mail.intake.queries import ACCEPT_NEW
+from services.mail.ledger.change_feed import changes, read_cursor
 from services.mail.ledger.queries import CHANGES_IN_COMMIT_SAFE_ORDER, FEED_LAG, WALK_IN_ORDER
 from services.mail.settings import Settings as MailSettings
 from services.mail.webhooks import queries as mail_webhooks
@@ -315,9 +316,41 @@ async def test_a_page_of_the_feed_reads_no_more_than_it_shows_however_many_chang
     if analyzed:
         await pool.execute("ANALYZE history, mails")
     read = await pages(
-        mail_database, page, CHANGES_IN_COMMIT_SAFE_ORDER, 0, UUID(int=0), None, page, prepare=WALK_IN_ORDER
+        mail_database, page, CHANGES_IN_COMMIT_SAFE_ORDER, 0, UUID(int=0), None, page, 100_000, prepare=WALK_IN_ORDER
     )
     assert read < 10 * page
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_client_without_changes_reads_those_of_other_clients_once(
+    mail_database: Clone, *, analyzed: bool
+) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool, 5_000)
+    await pool.execute(CHANGES_OF_ALL)
+    if analyzed:
+        await pool.execute("ANALYZE history, mails")
+    page = await changes(mail_database.database, "quiet", None, 100)
+    assert (page["items"], page["more"]) == ([], False)
+    cursor = read_cursor(page["next_cursor"])
+    read = await pages(
+        mail_database, 1, CHANGES_IN_COMMIT_SAFE_ORDER, *cursor, "quiet", 100, 100_000, prepare=WALK_IN_ORDER
+    )
+    assert read < 100
+
+
+@pytest.mark.parametrize("client", ["quiet", "tests", None])
+async def test_a_page_of_the_feed_reads_no_more_entries_than_it_looks_at(
+    mail_database: Clone, client: str | None
+) -> None:
+    pool, looked_at = mail_database.database.pool, 50
+    await insert_mails(pool, 5_000)
+    await pool.execute(CHANGES_OF_ALL)
+    rows = 1 if client == "quiet" else looked_at
+    read = await pages(
+        mail_database, rows, CHANGES_IN_COMMIT_SAFE_ORDER, 0, UUID(int=0), client, 500, looked_at, prepare=WALK_IN_ORDER
+    )
+    assert read < 10 * looked_at
 
 
 WAITING = 20_000

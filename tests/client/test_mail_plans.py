@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -169,7 +170,7 @@ def test_waiting_goes_on_while_an_uncertain_mail_is_to_be_sent_again_by_itself()
     assert bench.run(plan).sent_at == NOW
 
 
-def _page(*request_ids: str, cursor: str) -> Outcome:
+def _page(*request_ids: str, cursor: str, **members: bool) -> Outcome:
     names = ("id", "mail_id", "client", "state", "message_id", "sent_at", "fingerprint", "template")
     resource = _resource("any") | {"mail_id": str(UUID(int=2))}
     items = [
@@ -177,7 +178,7 @@ def _page(*request_ids: str, cursor: str) -> Outcome:
         | {"request_id": each, "at": NOW.isoformat(), "kind": "mail.accepted", "correlation_id": None, "detail": {}}
         for each in request_ids
     ]
-    return answer(200, {"items": items, "next_cursor": cursor})
+    return answer(200, {"items": items, "next_cursor": cursor, **members})
 
 
 def test_a_change_carries_the_cursor_that_misses_nothing_once_it_is_handled() -> None:
@@ -185,6 +186,33 @@ def test_a_change_carries_the_cursor_that_misses_nothing_once_it_is_handled() ->
     plan = MailPlans(bench.exchange).follow("c0", wait=False, poll_seconds=1, start_again=False, page_size=2)
     changes = list(bench.iterate(plan))
     assert [(change.request_id, change.cursor) for change in changes] == [("a", "c0"), ("b", "c1"), ("c", "c2")]
+    assert [dict(step.call.params)["after"] for step in bench.sent] == ["c0", "c1"]
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_following_goes_on_at_once_behind_a_short_page_that_has_more_behind_it(*, wait: bool) -> None:
+    pages = [_page(cursor="c1", more=True), _page("a", cursor="c2", more=True), _page("b", cursor="c3", more=False)]
+    bench = Bench(iter(pages))
+    following = bench.iterate(
+        MailPlans(bench.exchange).follow("c0", wait=wait, poll_seconds=1, start_again=False, page_size=2)
+    )
+    assert [(change.request_id, change.cursor) for change in islice(following, 2)] == [("a", "c2"), ("b", "c3")]
+    assert [dict(step.call.params)["after"] for step in bench.sent] == ["c0", "c1", "c2"]
+    assert bench.pauses == []
+    if not wait:
+        assert list(following) == []
+
+
+def test_following_ends_with_a_full_page_that_has_nothing_behind_it() -> None:
+    bench = Bench(iter([_page("a", "b", cursor="c1", more=False)]))
+    plan = MailPlans(bench.exchange).follow(None, wait=False, poll_seconds=1, start_again=False, page_size=2)
+    assert [change.request_id for change in bench.iterate(plan)] == ["a", "b"]
+
+
+def test_following_polls_from_the_cursor_of_an_empty_page() -> None:
+    bench = Bench(iter([_page(cursor="c1"), _page("a", cursor="c2")]))
+    plan = MailPlans(bench.exchange).follow("c0", wait=True, poll_seconds=1, start_again=False, page_size=2)
+    assert next(bench.iterate(plan)).cursor == "c2"
     assert [dict(step.call.params)["after"] for step in bench.sent] == ["c0", "c1"]
 
 

@@ -117,7 +117,8 @@ class MailEndpoints:
             items += [change] if change["client"] == client else []
             if len(items) == limit:
                 break
-        return json_reply(200, {"items": items, "next_cursor": _cursor(start)})
+        more = start < len(self._ledger.changes)
+        return json_reply(200, {"items": items, "next_cursor": _cursor(start), "more": more})
 
     def _own(self, client: str, mail_id: str) -> Entry:
         for entry in self._ledger.newest_first(client):

@@ -40,11 +40,11 @@ class Change(BaseModel):
     client: str
     """The client that requested the mail."""
     state: State
-    """The mail's state now, which may be later than this change."""
+    """The mail's state after this change."""
     message_id: str
     """The mail's Message-ID, with its angle brackets."""
     sent_at: datetime | None
-    """When a gateway accepted it; null: not yet."""
+    """When a gateway accepted it, which may be later than this change; null: not yet."""
     fingerprint: str
     """SHA-256 of the canonical content, hexadecimal."""
     template: str | None
@@ -62,6 +62,9 @@ class Changes(BaseModel):
     """Changes, oldest first."""
     next_cursor: str
     """Send it as `after` to go on from here, also when `items` is empty."""
+    more: bool
+    """Whether to go on at once. Where changes of other clients lie between, a page may be short, or empty, and still
+    have more behind it. False: all is read."""
 
 
 @router.get("/v1/changes", response_model=Changes, responses=openapi.keyed(CursorLost))
@@ -71,6 +74,9 @@ async def list_changes(
     after: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the previous call.")] = None,
     limit: Limit = 500,
 ) -> Response:
-    """Every state change of the caller's mails, oldest first, without gaps. `next_cursor` is never null."""
+    """Every state change of the caller's mails, oldest first, without gaps. `next_cursor` is never null.
+
+    Go on from it at once while `more` is true.
+    """
     state = state_of(request)
     return JsonResponse(await change_feed.changes(state.database, listing.client_scope(principal), after, clamp(limit)))

@@ -7,6 +7,7 @@ migration explains what is.
 import base64
 import binascii
 import struct
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +16,18 @@ import orjson
 
 from shared.contract.ids import UUID
 from shared.contract.problems import InvalidRequest
-from shared.db.pool import Database, Pool
+from shared.db.pool import Database, Pool, Record
 
 from ..errors import CursorLost
 from . import queries
 
 _CURSOR = struct.Struct(">Q16s")
 _BEGINNING = (0, UUID(int=0))
+# Any number of changes of other clients may lie between two of one client. A statement looks at so many entries, and a
+# page is not searched for longer than so many seconds: clients wait 10 s for an answer.
+_LOOKED_AT = 100_000
+_LOOKING_SECONDS = 3.0
+_NOT_ANSWERED = ("cursor_is_known", "position", "more", "detail")
 # The services' own transactions take milliseconds, their longest (a batch of an import) a second or two.
 LATE_SECONDS = 10.0
 
@@ -45,30 +51,48 @@ def read_cursor(text: str | None) -> tuple[int, UUID]:
     return position, UUID(bytes=entry_id)
 
 
-async def changes(database: Database, client: str | None, after: str | None, limit: int) -> dict[str, Any]:
-    """Up to `limit` changes after the cursor, and the next cursor: the same one if there are none yet.
+async def changes(
+    database: Database,
+    client: str | None,
+    after: str | None,
+    limit: int,
+    *,
+    looked_at: int = _LOOKED_AT,
+    looking_seconds: float = _LOOKING_SECONDS,
+) -> dict[str, Any]:
+    """Up to `limit` changes after the cursor, the cursor of the last entry it looked at, and whether more follow.
+
+    It looks at `looked_at` entries of all clients, and at as many again while the page is not full, until
+    `looking_seconds` have passed.
 
     Raises:
         InvalidRequest: this feed did not issue the cursor.
         CursorLost: a restore of the ledger to an earlier time, or retention, removed the entry that it names.
     """
-    position, entry_id = read_cursor(after)
+    cursor = read_cursor(after)
+    items: list[dict[str, Any]] = []
+    more, ends_at = True, time.monotonic() + looking_seconds
     async with database.pool.acquire() as connection, connection.transaction(readonly=True):
         await connection.execute(queries.WALK_IN_ORDER)
-        found = await connection.fetch(queries.CHANGES_IN_COMMIT_SAFE_ORDER, position, entry_id, client, limit)
-    if (position, entry_id) != _BEGINNING and not found[0]["cursor_is_known"]:
-        raise CursorLost
-    rows = [row for row in found if row["id"] is not None]
-    if rows:
-        position, entry_id = rows[-1]["position"], rows[-1]["id"]
-    items = [
-        {
-            **{name: value for name, value in row.items() if name not in ("cursor_is_known", "position", "detail")},
-            "detail": orjson.Fragment(row["detail"]),
-        }
-        for row in rows
-    ]
-    return {"items": items, "next_cursor": cursor_of(position, entry_id)}
+        while more:
+            rows = await connection.fetch(
+                queries.CHANGES_IN_COMMIT_SAFE_ORDER, *cursor, client, limit - len(items), looked_at
+            )
+            if cursor != _BEGINNING and not rows[0]["cursor_is_known"]:
+                raise CursorLost
+            items += [_change(row) for row in rows if row["mail_id"] is not None]
+            last = rows[-1]
+            if last["id"] is not None:
+                cursor = last["position"], last["id"]
+            more = bool(last["more"])
+            if len(items) == limit or time.monotonic() >= ends_at:
+                break
+    return {"items": items, "next_cursor": cursor_of(*cursor), "more": more}
+
+
+def _change(row: Record) -> dict[str, Any]:
+    shown = {name: value for name, value in row.items() if name not in _NOT_ANSWERED}
+    return {**shown, "detail": orjson.Fragment(row["detail"])}
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,20 +57,34 @@ FROM history WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DE
 WALK_IN_ORDER = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
 
 # Oldest first, after the cursor ($1, $2), and only below every transaction that is still writing: so no entry can
-# appear later behind an issued cursor. $3 is the client, or NULL for all. Says in any case whether the entry that the
-# cursor names is in this ledger: after a restore to an earlier time it may not be.
+# appear later behind an issued cursor. $3 is the client, or NULL for all; $4 the limit; $5 how many entries of history
+# it looks at. The last of these is answered too, without a mail when it is no change of the client's: the next page
+# begins behind it. Says in any case whether the entry that the cursor names is in this ledger: after a restore to an
+# earlier time it may not be.
+# CASE, because only these subjects are IDs. `IS NOT FALSE` keeps the planner off the index of a client's mails.
 CHANGES_IN_COMMIT_SAFE_ORDER = """
 SELECT known.*, changes.*
 FROM (SELECT EXISTS (SELECT FROM history WHERE id = $2 AND position = $1) AS cursor_is_known) AS known
 LEFT JOIN LATERAL (
-    SELECT h.position, h.id, h.at, h.kind, m.id AS mail_id, m.request_id, m.client, h.detail ->> 'state' AS state,
+    SELECT seen.position, NOT seen.is_last OR seen.n = $5 AS more, seen.id, seen.at, seen.kind, m.id AS mail_id,
+           m.request_id, m.client, seen.detail ->> 'state' AS state,
            coalesce(m.restored_message_id, m.message_id) AS message_id, m.sent_at,
-           encode(m.fingerprint, 'hex') AS fingerprint, m.template, h.correlation_id,
-           h.detail::text AS detail
-    FROM history h JOIN mails m ON m.id = h.subject::uuid
-    WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < (SELECT feed_horizon())
-      AND h.kind LIKE 'mail.%' AND h.detail ? 'state' AND ($3::text IS NULL OR m.client = $3)
-    ORDER BY h.position, h.id LIMIT $4
+           encode(m.fingerprint, 'hex') AS fingerprint, m.template, seen.correlation_id,
+           seen.detail::text AS detail
+    FROM (
+        SELECT entry.*, row_number() OVER feed AS n, lead(entry.id) OVER feed IS NULL AS is_last
+        FROM (
+            SELECT h.position, h.id, h.at, h.kind, h.subject, h.correlation_id, h.detail FROM history h
+            WHERE (h.position, h.id) > ($1::bigint, $2::uuid) AND h.position < (SELECT feed_horizon())
+            ORDER BY h.position, h.id LIMIT $5
+        ) AS entry
+        WINDOW feed AS (ORDER BY entry.position, entry.id)
+    ) AS seen
+    LEFT JOIN mails m
+        ON m.id = CASE WHEN seen.kind LIKE 'mail.%' AND seen.detail ? 'state' THEN seen.subject::uuid END
+        AND (m.client = $3::text) IS NOT FALSE
+    WHERE m.id IS NOT NULL OR seen.is_last
+    ORDER BY seen.position, seen.id LIMIT $4
 ) AS changes ON true
 ORDER BY changes.position, changes.id
 """

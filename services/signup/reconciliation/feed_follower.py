@@ -77,7 +77,7 @@ class FeedFollower:
             await self._keep(
                 cursor, page.next_cursor, [change for change in page.items if change.client == MAIL_CLIENT]
             )
-        return len(page.items) == _BATCH
+        return len(page.items) == _BATCH if page.more is None else page.more
 
     async def _keep(self, cursor: str | None, next_cursor: str, changes: Sequence[Change]) -> None:
         columns = [list(column) for column in zip(*map(_row, changes), strict=True)] or [[] for _ in range(9)]

@@ -7,8 +7,15 @@ import asyncpg
 import httpx
 import pytest
 
+from services.mail.ledger.change_feed import changes
 from tests.support.apis import Api
 from tests.support.databases import Clone
+from tests.support.mails import insert_mails
+
+TELL = """
+INSERT INTO history (kind, subject, actor, detail)
+SELECT 'mail.accepted', id::text, 'test', '{"state": "queued"}' FROM mails WHERE client = 'tests' ORDER BY id
+"""
 
 
 def _mail(request_id: str) -> dict[str, Any]:
@@ -103,6 +110,86 @@ async def test_a_client_follows_only_its_own_mails(mail_api: Api, client: httpx.
         assert (await other.get("/v1/changes")).json()["items"] == []
     async with await mail_api.as_client("ops", ["mails:read", "mails:all"]) as ops:
         assert [change["client"] for change in (await ops.get("/v1/changes")).json()["items"]] == ["shop"]
+
+
+async def test_an_empty_page_moves_the_cursor_past_the_changes_of_other_clients(
+    mail_api: Api, client: httpx.AsyncClient
+) -> None:
+    all_clients = await mail_api.as_client("ops", ["mails:read", "mails:all"])
+    async with all_clients as ops, await mail_api.as_client("other", ["mails:read", "mails:send"]) as other:
+        await client.post("/v1/mails", json=_mail("one"))
+        newest = (await ops.get("/v1/changes")).json()["next_cursor"]
+        first = (await other.get("/v1/changes")).json()
+        assert first == {"items": [], "next_cursor": newest, "more": False}
+        await client.post("/v1/mails", json=_mail("two"))
+        await other.post("/v1/mails", json=_mail("three"))
+        second = (await other.get("/v1/changes", params={"after": newest})).json()
+        assert [change["request_id"] for change in second["items"]] == ["three"]
+
+
+async def test_a_cursor_at_another_clients_change_is_reported_as_lost_after_a_restore(
+    mail_api: Api, mail_database: Clone, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/mails", json=_mail("one"))
+    async with await mail_api.as_client("other", ["mails:read"]) as other:
+        after = {"after": (await other.get("/v1/changes")).json()["next_cursor"]}
+        assert (await other.get("/v1/changes", params=after)).status_code == 200
+        await mail_database.as_owner("ALTER TABLE history DISABLE TRIGGER history_is_append_only")
+        await mail_database.as_owner("DELETE FROM history")
+        assert (await other.get("/v1/changes", params=after)).status_code == 410
+
+
+async def test_an_empty_page_does_not_move_the_cursor_past_what_may_still_commit(
+    mail_api: Api, mail_database: Clone, client: httpx.AsyncClient
+) -> None:
+    async with await mail_api.as_client("other", ["mails:read", "mails:send"]) as other:
+        await other.post("/v1/mails", json=_mail("one"))
+        cursor = (await other.get("/v1/changes")).json()["next_cursor"]
+        slow = await asyncpg.connect(mail_database.owner_url)
+        transaction = slow.transaction()
+        await transaction.start()
+        await slow.execute(
+            "INSERT INTO history (kind, subject, actor, detail)"
+            """ SELECT 'mail.sent', id::text, 'test', '{"state": "sent"}' FROM mails WHERE client = 'other'"""
+        )
+        await client.post("/v1/mails", json=_mail("two"))  # begins later, commits first
+        page = (await other.get("/v1/changes", params={"after": cursor})).json()
+        await transaction.commit()
+        await slow.close()
+        page = (await other.get("/v1/changes", params={"after": page["next_cursor"]})).json()
+        assert [change["kind"] for change in page["items"]] == ["mail.sent"]
+
+
+@pytest.mark.parametrize("looking_seconds", [0, 60])
+async def test_a_page_looks_at_a_bounded_number_of_entries_and_says_whether_there_is_more(
+    mail_database: Clone, client: httpx.AsyncClient, looking_seconds: float
+) -> None:
+    database = mail_database.database
+    await client.post("/v1/mails", json=_mail("one"))
+    await insert_mails(database.pool, 25)
+    await database.pool.execute(TELL)
+    await client.post("/v1/mails", json=_mail("two"))
+    pages: list[dict[str, Any]] = []
+    while not pages or pages[-1]["more"]:
+        after = pages[-1]["next_cursor"] if pages else None
+        pages.append(await changes(database, "shop", after, 2, looked_at=10, looking_seconds=looking_seconds))
+    found = [[item["request_id"] for item in page["items"]] for page in pages]
+    # 27 entries: the page of the one who looks for long is full.
+    assert found == ([["one", "two"]] if looking_seconds else [["one"], [], ["two"]])
+
+
+@pytest.mark.parametrize(("limit", "pages"), [(2, 3), (3, 2), (6, 1), (7, 1)])
+async def test_a_full_page_says_whether_there_is_more(client: httpx.AsyncClient, limit: int, pages: int) -> None:
+    for n in range(6):
+        await client.post("/v1/mails", json=_mail(str(n)))
+    seen: list[str] = []
+    params: dict[str, Any] = {"limit": limit}
+    for n in range(1, pages + 1):
+        page = (await client.get("/v1/changes", params=params)).json()
+        assert page["more"] == (n < pages)
+        seen += [change["request_id"] for change in page["items"]]
+        params["after"] = page["next_cursor"]
+    assert seen == [str(n) for n in range(6)]
 
 
 async def test_an_invalid_cursor_is_refused(client: httpx.AsyncClient) -> None:

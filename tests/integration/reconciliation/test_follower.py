@@ -98,6 +98,20 @@ async def test_during_an_outage_of_the_mail_service_the_cursor_stays(lab: Labora
     await down.aclose()
 
 
+@pytest.mark.parametrize(
+    ("said", "more"), [({"more": True}, True), ({"more": False}, False), ({}, False)], ids=["more", "all", "unsaid"]
+)
+async def test_a_short_page_with_more_behind_it_is_not_the_end(
+    lab: Laboratory, said: dict[str, bool], *, more: bool
+) -> None:
+    page = {"items": [], "next_cursor": "behind-others", **said}
+    peer = httpx.MockTransport(lambda _request: httpx.Response(200, json=page))
+    async with httpx.AsyncClient(transport=peer, base_url="http://m") as http:
+        follower = FeedFollower(lab.pool, MailService(http, timeout_seconds=1), Breaker("feed"), lag_seconds=0)
+        assert await follower.run_once() == more
+    assert await lab.pool.fetchval("SELECT cursor FROM mail_feed") == "behind-others"
+
+
 async def test_while_nothing_changes_it_reads_less_often_and_a_change_ends_that(lab: Laboratory) -> None:
     follower = lab.follower()
     pauses = []

@@ -156,6 +156,7 @@ _MAILS: dict[str, Any] = {
             }
         ],
         "next_cursor": _CHANGE_CURSOR,
+        "more": False,
     },
 }
 
