@@ -30,6 +30,7 @@ from .delivery.gateways.settings import GatewaySettings, parse_gateways, tls_con
 from .delivery.gateways.smtp_connection import Timeouts
 from .delivery.gateways.smtp_gateway import SmtpGateway
 from .delivery.leases import Leases
+from .delivery.overdue_leases import OverdueLeases
 from .delivery.recent_recipients import RecentRecipients
 from .delivery.recorder import Recorder
 from .delivery.rescue import Expiry, Rescue
@@ -156,13 +157,13 @@ async def assemble(settings: Settings) -> Parts:
         recorder,
         leases,
         delivery,
-        # Grace: a sixth of the lease, but more than the 2 s until a renewal is retried after an outage.
         Rescue(
             pool,
             recorder,
             policy,
+            # Grace: a sixth of the lease, but more than the 2 s until a renewal is retried after an outage.
+            OverdueLeases(max(lease_seconds / 6, 2.5), leases.renewal_seconds),
             lease_seconds=lease_seconds,
-            grace_seconds=max(lease_seconds / 6, 2.5),
             tracing=tracing,
             on_subscribers=notifier.subscribers_found if notifier else None,
         ),
@@ -218,7 +219,7 @@ async def serve(parts: Parts, settings: Settings, stop: asyncio.Event) -> None:
         Scheduled(parts.alert_loop, settings.alert_seconds, alerts_due),
         Scheduled(idle, _HEARTBEAT_SECONDS, until_drained=True),
         Scheduled(parts.recent_recipients, _RECENT_RECIPIENTS_SECONDS, until_drained=True),
-        Scheduled(parts.leases, lease_seconds / 3, until_drained=True),
+        Scheduled(parts.leases, parts.leases.renewal_seconds, until_drained=True),
         Scheduled(heartbeat, _HEARTBEAT_SECONDS, until_drained=True),
     ]
     if parts.notifier:

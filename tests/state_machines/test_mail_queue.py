@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from services.mail.delivery.claim import Claim, ClaimedMail, claim_due
+from services.mail.delivery.overdue_leases import OverdueLeases
 from services.mail.delivery.recorder import AttemptEnd, GivenBack, Recorder, Transmission
 from services.mail.delivery.rescue import Rescue
 from services.mail.delivery.retry_policy import RetryPolicy, decide_next
@@ -60,7 +61,7 @@ class MailQueue(Machine):
         self.resends: Counter[UUID] = Counter()
         self.recorders = [Recorder(self.pool) for _ in range(2)]
         self.rescues = [
-            Rescue(self.pool, recorder, POLICY, lease_seconds=LEASE_SECONDS, grace_seconds=0)
+            Rescue(self.pool, recorder, POLICY, OverdueLeases(0, 0), lease_seconds=LEASE_SECONDS)
             for recorder in self.recorders
         ]
 

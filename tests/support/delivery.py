@@ -11,6 +11,7 @@ from services.mail.delivery.gateways.settings import GatewaySettings, Tls
 from services.mail.delivery.gateways.smtp_connection import Timeouts
 from services.mail.delivery.gateways.smtp_gateway import SmtpGateway
 from services.mail.delivery.leases import Leases
+from services.mail.delivery.overdue_leases import OverdueLeases
 from services.mail.delivery.recent_recipients import RecentRecipients
 from services.mail.delivery.recorder import Recorder
 from services.mail.delivery.rescue import Rescue
@@ -75,7 +76,7 @@ def make_rig(
         Delivery(
             pool, routed, recorder, leases, policy, lease_seconds=lease_seconds, wake=wake, bounce_domain=bounce_domain
         ),
-        Rescue(pool, recorder, policy, lease_seconds=lease_seconds, grace_seconds=0),
+        Rescue(pool, recorder, policy, OverdueLeases(0, 0), lease_seconds=lease_seconds),
         wake,
     )
 

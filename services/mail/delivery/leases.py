@@ -26,6 +26,7 @@ class Leases:
         self._pool = pool
         self._queue_lock = queue_lock
         self._lease_seconds = lease_seconds
+        self.renewal_seconds = lease_seconds / 3
         self._held: dict[UUID, UUID] = {}
         self.lost = 0
 

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from uuid import UUID
 
 from shared.db.pool import Pool, Record
 from shared.observability.logs import get_logger
@@ -13,6 +12,7 @@ from shared.worker.claim_floor import ClaimFloor
 from . import queries
 from .claim import LaneFloors, snapshot_of
 from .deduplication import KeyUse, read_key_uses
+from .overdue_leases import Key, OverdueLeases
 from .recorder import AttemptEnd, Recorder
 from .retry_policy import RetryPolicy, decide_next
 from .smtp_outcomes import Outcome, Verdict, own_fault
@@ -25,11 +25,10 @@ _BATCH = 500
 
 
 class Rescue:
-    """A loop (`shared.worker.loops`): takes over overdue leases and settles them by the phase on record.
+    """A loop (`shared.worker.loops`): takes over abandoned leases and settles them by the phase on record.
 
-    A lease must be seen overdue twice, at least `grace_seconds` apart, with the database reachable in between. After a
-    database outage every lease is overdue although its worker lives; the grace lets workers renew first (they retry
-    within 2 s). A slower worker is fenced out: its later writes change nothing.
+    `overdue` decides which those are: after a database outage, or a step of its clock, every lease is overdue although
+    its worker lives. A worker that is slower than it allows for is fenced out: its later writes change nothing.
     """
 
     name = "rescue"
@@ -39,9 +38,9 @@ class Rescue:
         pool: Pool,
         recorder: Recorder,
         policy: RetryPolicy,
+        overdue: OverdueLeases,
         *,
         lease_seconds: float,
-        grace_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         tracing: Tracing = OFF,
         on_subscribers: Callable[[], None] | None = None,
@@ -50,37 +49,35 @@ class Rescue:
         self._pool = pool
         self._recorder = recorder
         self._policy = policy
+        self._overdue = overdue
         self._lease_seconds = lease_seconds
-        self._grace_seconds = grace_seconds
         self._clock = clock
         self._tracing = tracing
         self._on_subscribers = on_subscribers
-        self._seen: dict[tuple[UUID, UUID], float] = {}
         self._floor = ClaimFloor()
         self.rescued = 0
 
     async def run_once(self) -> bool:
         """Look once; commits takeovers and their settlements. True: there may be more."""
-        previous, self._seen = self._seen, {}  # a failed look forgets: the grace starts again after an outage
-        found = await self._pool.fetch(queries.FIND_OVERDUE, _BATCH, self._floor.begin(self._clock()))
+        now = self._clock()
+        self._overdue.begin(now)
+        found = await self._pool.fetch(queries.FIND_OVERDUE, _BATCH, self._floor.begin(now))
         if self._on_subscribers is not None and found[0]["has_subscribers"]:
             self._on_subscribers()
         rows = [row for row in found if row["mail_id"] is not None]
+        looked_at = found[0]["looked_at"]
         # The next look must see again what this one saw.
-        self._floor.advance(found[0]["looked_at"], min((row["due_at"] for row in rows), default=None))
-        now = self._clock()
-        self._seen = {(row["mail_id"], row["lease"]): previous.get((row["mail_id"], row["lease"]), now) for row in rows}
-        abandoned = [key for key, first in self._seen.items() if now - first >= self._grace_seconds and key in previous]
+        self._floor.advance(looked_at, min((row["due_at"] for row in rows), default=None))
+        abandoned = self._overdue.advance([(row["mail_id"], row["lease"]) for row in rows], looked_at, self._clock())
         if not abandoned:
             return False
         await self._take_over(abandoned)
         return len(rows) == _BATCH
 
-    async def _take_over(self, abandoned: list[tuple[UUID, UUID]]) -> None:
+    async def _take_over(self, abandoned: list[Key]) -> None:
         mail_ids, leases = [mail_id for mail_id, _ in abandoned], [lease for _, lease in abandoned]
         taken = await self._pool.fetch(queries.TAKE_OVER_IF_OVERDUE, mail_ids, leases, self._lease_seconds)
-        for key in abandoned:
-            self._seen.pop(key, None)
+        self._overdue.forget(abandoned)
         for row in taken:
             ending = self._ending(row)
             if await self._recorder.settle(ending):

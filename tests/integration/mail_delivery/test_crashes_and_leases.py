@@ -7,6 +7,8 @@ import pytest
 
 from services.mail.delivery import queries
 from services.mail.delivery.claim import ClaimedMail, claim_due
+from services.mail.delivery.leases import Leases
+from services.mail.delivery.overdue_leases import OverdueLeases
 from services.mail.delivery.recorder import AttemptEnd, Recorder, Transmission
 from services.mail.delivery.rescue import Rescue
 from services.mail.delivery.retry_policy import RetryPolicy, decide_next
@@ -87,7 +89,7 @@ async def test_a_mail_whose_rescuer_dies_is_rescued_again(mail_database: Clone) 
     (mail_id,) = await insert_mails(pool)
     await begin_transmission(pool, await claim_one(pool))
     await make_due(pool, mail_id)
-    dying = Rescue(pool, Dying(pool), POLICY, lease_seconds=0.001, grace_seconds=0)
+    dying = Rescue(pool, Dying(pool), POLICY, OverdueLeases(0, 0), lease_seconds=0.001)
     await dying.run_once()
     with pytest.raises(Died):
         await dying.run_once()
@@ -243,17 +245,97 @@ async def test_a_lease_that_is_gone_is_noticed_by_the_renewal(mail_database: Clo
     assert leases.lost == 1
 
 
-async def test_an_overdue_lease_is_left_alone_until_the_grace_is_over(mail_database: Clone) -> None:
+class Clocks:
+    """The database's clock and that of a worker's process. Both stand still until a test moves them."""
+
+    def __init__(self, clone: Clone) -> None:
+        self._clone = clone
+        self.local = 100.0
+
+    async def stop(self) -> None:
+        await self._clone.as_owner(
+            "CREATE SCHEMA stopped; CREATE TABLE stopped.clock AS SELECT now() AS at; "
+            "CREATE FUNCTION stopped.now() RETURNS timestamptz STABLE LANGUAGE sql AS 'SELECT at FROM stopped.clock'; "
+            "GRANT USAGE ON SCHEMA stopped TO mail_app; GRANT SELECT ON stopped.clock TO mail_app; "
+            "DO $$BEGIN EXECUTE format("
+            "'ALTER DATABASE %I SET search_path = stopped, pg_catalog, public', current_database()); END$$"
+        )
+        await self._clone.database.pool.expire_connections()
+
+    async def step_database(self, seconds: float) -> None:
+        await self._clone.as_owner("UPDATE stopped.clock SET at = at + make_interval(secs => $1)", seconds)
+
+    async def go_on(self, seconds: float) -> None:
+        self.local += seconds
+        await self.step_database(seconds)
+
+
+@pytest.fixture
+async def clocks(mail_database: Clone) -> Clocks:
+    clocks = Clocks(mail_database)
+    await clocks.stop()
+    return clocks
+
+
+def rescue_by(clocks: Clocks, pool: Pool) -> Rescue:
+    """As in a worker with a lease of 30 s, which its holder renews every 10 s."""
+    return Rescue(pool, Recorder(pool), POLICY, OverdueLeases(5, 10), lease_seconds=30, clock=lambda: clocks.local)
+
+
+async def seconds_until_rescued(clocks: Clocks, rescue: Rescue) -> float:
+    began = clocks.local
+    while not rescue.rescued:
+        await clocks.go_on(5)
+        await rescue.run_once()
+        assert clocks.local - began < 60
+    return clocks.local - began
+
+
+async def test_an_overdue_lease_is_left_alone_until_the_grace_is_over(mail_database: Clone, clocks: Clocks) -> None:
     pool = mail_database.database.pool
-    (mail_id,) = await insert_mails(pool)
+    await insert_mails(pool)
     await claim_one(pool)
-    await make_due(pool, mail_id)
-    rig = make_rig(pool, [])
-    now = 100.0
-    rig.rescue._clock, rig.rescue._grace_seconds = lambda: now, 5
-    for now, rescued in ((100.0, 0), (104.9, 0), (105.0, 1)):  # noqa: B007 - the clock reads it
-        await rig.rescue.run_once()
-        assert rig.rescue.rescued == rescued
+    rescue = rescue_by(clocks, pool)
+    await rescue.run_once()
+    assert await seconds_until_rescued(clocks, rescue) == 30 + 5
+
+
+@pytest.mark.promise("P8")
+async def test_a_step_of_the_databases_clock_takes_no_mail_from_a_worker_that_lives(
+    mail_database: Clone, clocks: Clocks
+) -> None:
+    pool = mail_database.database.pool
+    (mail_id,) = await insert_mails(pool, on_uncertain="resend")
+    mail = await claim_one(pool)
+    await begin_transmission(pool, mail)
+    leases = Leases(pool, asyncio.Lock(), 30)
+    leases.hold(mail_id, mail.lease)
+    rescue = rescue_by(clocks, pool)
+    await rescue.run_once()
+    await clocks.step_database(60)
+    for renews in (False, False, True, False, True):
+        await rescue.run_once()
+        await clocks.go_on(5)
+        if renews:
+            await leases.run_once()
+    await rescue.run_once()
+    assert (rescue.rescued, leases.lost) == (0, 0)
+    assert (await mail_row(pool, mail_id))["state"] == "sending"
+
+
+@pytest.mark.parametrize("is_started_after_the_step", [False, True])
+async def test_after_a_step_of_the_databases_clock_a_dead_workers_mail_waits_for_one_more_renewal(
+    mail_database: Clone, clocks: Clocks, *, is_started_after_the_step: bool
+) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool)
+    await claim_one(pool)
+    rescue = rescue_by(clocks, pool)
+    if not is_started_after_the_step:
+        await rescue.run_once()
+    await clocks.step_database(60)
+    await rescue.run_once()
+    assert await seconds_until_rescued(clocks, rescue) == 10 + 5
 
 
 async def test_a_lease_renewed_just_before_the_takeover_is_not_taken_over(mail_database: Clone) -> None:
