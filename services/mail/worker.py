@@ -22,6 +22,7 @@ from shared.worker.wakeups import Listener
 
 from .audit.alerts import make_alert_loop
 from .delivery.delivery_loop import Delivery
+from .delivery.expiry import Expiry
 from .delivery.gateways.ehlo_name import ehlo_name
 from .delivery.gateways.failover import Gateways, Route
 from .delivery.gateways.other_workers import OtherWorkers
@@ -33,7 +34,7 @@ from .delivery.leases import Leases
 from .delivery.overdue_leases import OverdueLeases
 from .delivery.recent_recipients import RecentRecipients
 from .delivery.recorder import Recorder
-from .delivery.rescue import Expiry, Rescue
+from .delivery.rescue import Rescue
 from .delivery.retry_policy import RetryPolicy
 from .intake.from_settings import load_templates, make_intake
 from .ledger.retention import Retention

@@ -16,6 +16,7 @@ from services.mail.audit.queries import ALERT_SYMPTOMS as MAIL_SYMPTOMS
 from services.mail.audit.queries import HEALTH as MAIL_HEALTH
 from services.mail.audit.stage_metrics_queries import READ_STAGES as MAIL_STAGES
 from services.mail.delivery import queries as mail_queries
+from services.mail.delivery.expiry import WINDOW
 from services.mail.intake.queries import ACCEPT_NEW
 from services.mail.ledger.change_feed import changes, read_cursor
 from services.mail.ledger.queries import CHANGES_IN_COMMIT_SAFE_ORDER, FEED_LAG, WALK_IN_ORDER
@@ -149,14 +150,17 @@ async def test_the_queue_is_read_from_its_floor_and_not_over_rows_that_a_snapsho
         await insert_mails(pool, 5)
         await insert_mails(pool, 5, expires_in_seconds=-60)
         near = floor.begin(0.1)
-        for expected, statement, arguments in (
-            (10, mail_queries.CLAIM_DUE, (64, 12, 30.0)),
-            (1, mail_queries.FIND_OVERDUE, (500,)),
-            (5, mail_queries.CLOSE_EXPIRED, (500,)),
+        for expected, statement, floors, before, after in (
+            (10, mail_queries.CLAIM_DUE, 2, (64, 12, 30.0), ()),
+            (1, mail_queries.FIND_OVERDUE, 1, (500,), ()),
+            (1, mail_queries.FIND_EXPIRED, 2, (500,), (0, 0, WINDOW)),
         ):
-            floors = 1 if statement is mail_queries.FIND_OVERDUE else 2
-            assert await pages(mail_database, expected, statement, *arguments, *[BEGINNING] * floors) > DEAD_ROWS / 200
-            assert await pages(mail_database, expected, statement, *arguments, *[near] * floors) < 3 * MOST_PAGES
+            read = [
+                await pages(mail_database, expected, statement, *before, *[begins] * floors, *after)
+                for begins in (BEGINNING, near)
+            ]
+            assert read[0] > DEAD_ROWS / 200
+            assert read[1] < 3 * MOST_PAGES
         await _report(pool, "mail-worker", {"claimed_until": {"live": floor.claimed_until.isoformat()}})
         readers: list[tuple[str, tuple[object, ...]]] = [
             (MAIL_HEALTH, (30,)), (MAIL_SYMPTOMS, ()), (MAIL_STAGES, ("mail-worker", []))
@@ -353,6 +357,32 @@ async def test_a_page_of_the_feed_reads_no_more_entries_than_it_looks_at(
     assert read < 10 * looked_at
 
 
+@pytest.mark.parametrize("instants", [1, 3_000])
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_look_for_expired_mails_reads_one_window_however_many_wait(
+    mail_database: Clone, *, instants: int, analyzed: bool
+) -> None:
+    window = 100
+    await insert_mails(mail_database.database.pool, 3_000)
+    await insert_mails(mail_database.database.pool, 3_000, lane="bulk")
+    await mail_database.as_owner(
+        """
+        UPDATE queue SET due_at = now() - make_interval(secs => n % $1::int)
+        FROM (SELECT mail_id, row_number() OVER () AS n FROM queue) AS numbered
+        WHERE queue.mail_id = numbered.mail_id
+        """,
+        instants,
+    )
+    if analyzed:
+        await mail_database.as_owner("ANALYZE")
+    plan = await planned_for_all(
+        mail_database, mail_queries.FIND_EXPIRED, f"500, '{BEGINNING}', '{BEGINNING}', 0, 0, {window}"
+    )
+    # Both lanes: the row in the queue, and the mail by its key, of three index pages and its own.
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 2 * window * (1 + 4), plan
+    assert rows_looked_at(plan) < 20 * window, plan
+
+
 WAITING = 20_000
 SUBSCRIBER = uuid4()
 FILL_WAITING = {
@@ -416,6 +446,8 @@ ON_WAITING_ROWS = {
         mail_queries.CLAIM_DUE: f"72, 10, 30.0, '{BEGINNING}', '{BEGINNING}'",
         mail_queries.TRANSMIT_IF_LEASED: _columns("id", "int", "id", "text", "timestamptz", "text", "timestamptz"),
         mail_queries.RENEW_IF_LEASED: _columns("id", "id") + ", 30.0",
+        mail_queries.FIND_EXPIRED: f"500, '{BEGINNING}', '{BEGINNING}', 0, 0, {BATCH}",
+        mail_queries.CLOSE_IF_EXPIRED: _columns("id"),
         mail_queries.GIVE_BACK_IF_LEASED: _columns("id", "id", "float8"),
         mail_queries.SETTLE_IF_LEASED: ", ".join(
             (

@@ -140,19 +140,40 @@ SELECT a.filename, a.content_type, a.content_id, b.bytes FROM attachments a JOIN
 WHERE a.mail_id = $1 ORDER BY a.n
 """
 
-# Nothing is claimed while every breaker is open, so neither expiry nor the end of asking can wait for a claim. $1 the
-# limit, $2 and $3 where claims of the live and of the bulk lane begin to look: they have left nothing waiting before.
-CLOSE_EXPIRED = f"""
-WITH due AS (
-    SELECT waiting.mail_id
-    FROM (VALUES ('live', $2::timestamptz), ('bulk', $3::timestamptz)) AS lane (name, due_from)
+# Nothing is claimed while every breaker is open, so neither expiry nor the end of asking can wait for a claim.
+# $1 the limit in each lane, $2 and $3 where the window of the live and of the bulk lane begins, $4 and $5 how many rows
+# that are due at this very time lie before it, $6 the rows of a window. One row for each lane in which a mail waits.
+# The order of the index alone, so that nothing is sorted: many mails may be due at one time (`send_at` of a campaign).
+FIND_EXPIRED = f"""
+WITH looked AS MATERIALIZED (
+    SELECT lane.name AS lane, waiting.mail_id, waiting.due_at
+    FROM (VALUES ('live', $2::timestamptz, $4::bigint), ('bulk', $3::timestamptz, $5::bigint))
+        AS lane (name, due_from, skip)
     CROSS JOIN LATERAL (
-        SELECT q.mail_id FROM queue q JOIN mails m ON m.id = q.mail_id
+        SELECT q.mail_id, q.due_at FROM queue q
         WHERE q.lane = lane.name AND q.due_at >= lane.due_from AND q.due_at <= now() AND q.lease IS NULL
-          AND (m.expires_at <= now() OR {NOT_ANSWERED_IN_TIME})
-        LIMIT $1
-        FOR UPDATE OF q SKIP LOCKED
+        ORDER BY q.due_at OFFSET lane.skip LIMIT $6::bigint
     ) AS waiting
+)
+SELECT w.lane, w.looked_at, w.last_due_at,
+       (SELECT count(*) FROM looked l WHERE l.lane = w.lane AND l.due_at = w.last_due_at) AS due_last,
+       ARRAY(
+           SELECT l.mail_id FROM looked l
+           -- LIMIT keeps the planner from hashing mails.
+           CROSS JOIN LATERAL (
+               SELECT FROM mails m
+               WHERE m.id = l.mail_id AND (m.expires_at <= now() OR {NOT_ANSWERED_IN_TIME}) LIMIT 1
+           ) AS over
+           WHERE l.lane = w.lane LIMIT $1
+       ) AS expired
+FROM (SELECT lane, count(*) AS looked_at, max(due_at) AS last_due_at FROM looked GROUP BY lane) AS w
+"""
+
+# The difference of times is no index condition, which keeps the planner on the primary key.
+CLOSE_IF_EXPIRED = f"""
+WITH due AS (
+    SELECT mail_id FROM queue WHERE mail_id = ANY($1::uuid[]) AND now() - due_at >= interval '0' AND lease IS NULL
+    FOR UPDATE SKIP LOCKED
 ),
 {_PICKED},
 {_CLOSED}

@@ -1,7 +1,6 @@
-"""Take over mails whose worker went silent, and close mails that expired unclaimed."""
+"""Take over mails whose worker went silent."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from shared.db.pool import Pool, Record
@@ -10,7 +9,7 @@ from shared.observability.spans import OFF, Tracing
 from shared.worker.claim_floor import ClaimFloor
 
 from . import queries
-from .claim import LaneFloors, snapshot_of
+from .claim import snapshot_of
 from .deduplication import KeyUse, read_key_uses
 from .overdue_leases import Key, OverdueLeases
 from .recorder import AttemptEnd, Recorder
@@ -110,25 +109,3 @@ def verdict_on(phase: str | None) -> Verdict:
     if phase == Phase.TRANSMITTING:
         return Verdict(Outcome.UNKNOWN, "worker lost after the body had started")
     return own_fault("worker lost before the body left")
-
-
-class Expiry:
-    """A loop (`shared.worker.loops`): closes mails that expired while nothing could be claimed.
-
-    It begins to look where the claims of this process do (`floors`).
-    """
-
-    name = "expiry"
-
-    def __init__(self, pool: Pool, floors: LaneFloors) -> None:
-        self._pool = pool
-        self._floors = floors
-        self.closed: Counter[str] = Counter()
-
-    async def run_once(self) -> bool:
-        floors = self._floors
-        closed = await self._pool.fetch(
-            queries.CLOSE_EXPIRED, _BATCH, floors.live.claimed_until, floors.bulk.claimed_until
-        )
-        self.closed.update(row["next_state"] for row in closed)
-        return len(closed) == _BATCH

@@ -11,8 +11,8 @@ from services.mail.audit.sanity_checks import MISSING_IN_QUEUE
 from services.mail.delivery import queries
 from services.mail.delivery.claim import claim_due
 from services.mail.delivery.deduplication import Deduplication
+from services.mail.delivery.expiry import Expiry
 from services.mail.delivery.gateways.protocol import Envelope
-from services.mail.delivery.rescue import Expiry
 from services.mail.delivery.smtp_outcomes import Step
 from services.mail.operator_actions.state_changes import resolve
 from shared.contract.principals import Principal

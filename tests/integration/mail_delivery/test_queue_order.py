@@ -3,8 +3,10 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from services.mail.delivery.claim import LaneFloors, claim_due
-from services.mail.delivery.rescue import Expiry
+from services.mail.delivery.expiry import Expiry
 from shared.worker.claim_floor import FULL_EVERY_SECONDS
 from tests.support.databases import Clone
 from tests.support.delivery import make_rig, smtp_gateway
@@ -123,6 +125,76 @@ async def test_expiry_does_not_wait_for_a_claim(mail_database: Clone) -> None:
     await Expiry(pool, LaneFloors()).run_once()
     assert (await mail_row(pool, old))["state"] == "expired"
     assert (await mail_row(pool, fresh))["state"] == "queued"
+
+
+@pytest.mark.parametrize("window", [1, 3, 8, 24, 100])
+@pytest.mark.parametrize("instants", [1, 5, 24])
+async def test_runs_of_expiry_look_at_one_window_after_another_and_close_all_that_expired(
+    mail_database: Clone, window: int, instants: int
+) -> None:
+    pool = mail_database.database.pool
+    fresh = await insert_mails(pool, 8) + await insert_mails(pool, 8, lane="bulk")
+    for lane in ("live", "bulk"):
+        await insert_mails(pool, 16, lane=lane, expires_in_seconds=-1)
+    await pool.execute(
+        """
+        UPDATE queue SET due_at = now() - make_interval(secs => n % $1::int)
+        FROM (SELECT mail_id, row_number() OVER (PARTITION BY lane ORDER BY md5(mail_id::text)) AS n FROM queue) AS r
+        WHERE queue.mail_id = r.mail_id
+        """,
+        instants,
+    )
+    expiry = Expiry(pool, LaneFloors(), window)
+    for _ in range(1 + 24 // window):
+        while await expiry.run_once():
+            pass
+    assert dict(expiry.closed) == {"expired": 32}
+    assert set(await pool.fetchval("SELECT array_agg(mail_id) FROM queue")) == set(fresh)
+
+
+async def test_expiry_begins_anew_behind_its_last_window(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    first, *_ = await insert_mails(pool, 25)
+    expiry = Expiry(pool, LaneFloors(), 10)
+    for _ in range(3):
+        assert not await expiry.run_once()
+    await pool.execute("UPDATE mails SET expires_at = now()")
+    await expiry.run_once()
+    assert expiry.closed["expired"] == 10
+    assert (await mail_row(pool, first))["state"] == "expired"
+
+
+async def test_a_run_of_expiry_looks_at_no_more_than_its_window(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    await insert_mails(pool, 25, expires_in_seconds=-1)
+    expiry = Expiry(pool, LaneFloors(), 10)
+    await expiry.run_once()
+    assert expiry.closed["expired"] == 10
+
+
+async def test_expired_mails_that_another_transaction_holds_do_not_hide_those_behind_them(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    held = await insert_mails(pool, 10, expires_in_seconds=-1)
+    (behind,) = await insert_mails(pool, expires_in_seconds=-1)
+    expiry = Expiry(pool, LaneFloors(), 10)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM queue WHERE mail_id = ANY($1) FOR UPDATE", held)
+        for _ in range(2):
+            await expiry.run_once()
+        assert (await mail_row(pool, behind))["state"] == "expired"
+    while expiry.closed["expired"] < 11:
+        await expiry.run_once()
+
+
+async def test_expiry_begins_where_the_claims_of_its_process_do(mail_database: Clone) -> None:
+    pool = mail_database.database.pool
+    floors = LaneFloors()
+    await claim_due(pool, 10, 30, floors)
+    (before,) = await insert_mails(pool, expires_in_seconds=-1)
+    await pool.execute("UPDATE queue SET due_at = now() - interval '1 hour'")
+    (behind,) = await insert_mails(pool, expires_in_seconds=-1)
+    await Expiry(pool, floors).run_once()
+    assert [(await mail_row(pool, mail_id))["state"] for mail_id in (before, behind)] == ["queued", "expired"]
 
 
 async def test_a_tried_mail_that_expires_fails_with_the_last_reply(mail_database: Clone) -> None:
